@@ -1,0 +1,112 @@
+-- What it does: makes the functions that hand due rows to a worker and take them back:
+--   worker_claim, worker_release.
+-- Needs: 002.
+-- Locks: none. (The functions lock the rows they hand out, never waiting for one.)
+-- Undo: down/006_claim.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+create table if not exists mux_private.worker_state (
+  only_row boolean primary key default true constraint there_is_one_row check (only_row),
+  environment_id text,
+  environment_seen_at timestamptz
+);
+comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
+comment on column mux_private.worker_state.only_row is 'Always true.';
+comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
+comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
+alter table mux_private.worker_state enable row level security;
+drop policy if exists "Service role has full access" on mux_private.worker_state;
+create policy "Service role has full access" on mux_private.worker_state
+  for all to service_role using (true) with check (true);
+revoke all on mux_private.worker_state from public, anon, authenticated, service_role;
+grant select, update on mux_private.worker_state to service_role;
+insert into mux_private.worker_state default values on conflict do nothing;
+
+create or replace function public.worker_claim(
+  batch_size integer default null,
+  lease_seconds double precision default null
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  claimed jsonb;
+begin
+  if batch_size is null or batch_size not between 1 and 1000
+     or lease_seconds is null or lease_seconds not between 1 and 3600 then
+    raise sqlstate 'PT400' using
+      message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
+  end if;
+
+  with due as (
+    select t.id, t.next_check_at as due_at
+    from public.mux_asset_tracking t
+    where t.status = 'processing' and t.next_check_at <= now()
+    order by t.next_check_at
+    limit batch_size
+    for update skip locked
+  ), leased as (
+    update public.mux_asset_tracking t
+    set next_check_at = now() + make_interval(secs => lease_seconds)
+    from due
+    where t.id = due.id
+    returning t.*, due.due_at
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', t.id,
+    'lesson_id', t.lesson_id,
+    'lesson_status', l.status,
+    'upload_id', left(t.upload_id, 300),
+    'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
+    'tracked_at', t.tracked_at,
+    'leased_until', t.next_check_at,
+    'age_seconds', extract(epoch from now() - t.tracked_at),
+    'check_count', t.check_count,
+    'missing_seconds', extract(epoch from now() - t.missing_since),
+    'missing_count', t.missing_count
+  ) order by t.due_at), '[]') into claimed
+  from leased t join public.lessons l on l.id = t.lesson_id;
+
+  return jsonb_build_object(
+    'rows', claimed,
+    'environment_id', (select environment_id from mux_private.worker_state)
+  );
+end
+$$;
+comment on function public.worker_claim is
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds.';
+
+create or replace function public.worker_release(claimed jsonb default null) returns integer
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  released integer;
+begin
+  if claimed is null or jsonb_typeof(claimed) <> 'array' then
+    raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until}';
+  end if;
+  with mine as (
+    select t.id
+    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz)
+    join public.mux_asset_tracking t on t.id = c.id and t.next_check_at = c.leased_until
+    where t.status = 'processing'
+    for update of t skip locked
+  )
+  update public.mux_asset_tracking t set next_check_at = now() from mine where t.id = mine.id;
+  get diagnostics released = row_count;
+  return released;
+end
+$$;
+comment on function public.worker_release is
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back.';
+
+revoke execute on function public.worker_claim from public, anon, authenticated;
+revoke execute on function public.worker_release from public, anon, authenticated;
+grant execute on function public.worker_claim to service_role;
+grant execute on function public.worker_release to service_role;
+
+insert into mux_private.applied_files (name) values ('006_claim') on conflict do nothing;
+
+commit;

@@ -1,0 +1,362 @@
+-- What it does: makes worker_settle, the one function that changes lessons, and its parts.
+-- Needs: 004, 005, 006.
+-- Locks: none. (The functions lock lesson and tracking row, in this order, never waiting.)
+-- Undo: down/007_settle.sql
+
+begin;
+set local lock_timeout = '5s';
+
+-- A row with a real upload id tracks that upload, and its asset only where the fact names no
+-- upload. A 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
+create or replace function mux_private.tracks(
+  tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
+) returns boolean
+language sql stable set search_path = ''
+return case
+  when $2 is null and $3 is null then $4 is not null
+  when ($1).upload_id = 'migrated' then coalesce(($1).mux_asset_id = $3, false)
+  when $2 is not null then ($1).upload_id = $2
+  else coalesce(($1).mux_asset_id = $3, false)
+end;
+comment on function mux_private.tracks is 'Whether a fact about this upload and asset is about this tracking row.';
+
+create or replace function mux_private.rows_about(upload_id text, asset_id text, claimed jsonb)
+returns table (tracking_id uuid, lesson_id uuid, claim jsonb)
+language sql stable set search_path = ''
+begin atomic
+  select found.id, found.lesson_id,
+    (select c from jsonb_array_elements($3) c where c ->> 'id' = found.id::text limit 1)
+  from (
+    select t.id, t.lesson_id from public.mux_asset_tracking t
+    where t.upload_id = $1 and t.upload_id <> 'migrated'
+    union
+    select t.id, t.lesson_id from public.mux_asset_tracking t
+    where t.mux_asset_id = $2 and t.mux_asset_id !~ '^temp_' and ($1 is null or t.upload_id = 'migrated')
+    union
+    select t.id, t.lesson_id from public.mux_asset_tracking t
+    where $1 is null and $2 is null
+      and t.id in (select (c ->> 'id')::uuid from jsonb_array_elements($3) c)
+  ) found
+  order by found.lesson_id;
+end;
+comment on function mux_private.rows_about is 'The rows that a fact is about, unlocked, in the order of lesson id.';
+
+-- Security definer: compares owners, which only the database knows, whatever the app's policies
+-- on lessons.
+create or replace function mux_private.is_of_another(
+  creator_id uuid, upload_id text, asset_id text, claims jsonb
+) returns boolean
+language sql stable security definer set search_path = ''
+return coalesce((
+  select f.creator_id is distinct from $1
+  from mux_private.first_trackers f
+  where (f.mux_id = $2 and f.kind = 'upload') or (f.mux_id = $3 and f.kind = 'asset')
+  order by f.tracked_at, f.kind desc
+  limit 1
+), false) or exists (
+  select 1
+  from jsonb_array_elements_text(coalesce($4, '[]')) c
+  join public.lessons l
+    on l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end
+  where l.creator_id is distinct from $1
+);
+comment on function mux_private.is_of_another is
+  'Whether a video belongs to another instructor: she tracked it first, or it carries the id of a lesson of hers.';
+
+create or replace function mux_private.outcome(
+  name text, tracking public.mux_asset_tracking, reason text default null, message text default null
+) returns jsonb
+language sql stable set search_path = ''
+return jsonb_build_object(
+  'outcome', $1, 'tracking_id', ($2).id, 'lesson_id', ($2).lesson_id, 'upload_id', left(($2).upload_id, 300),
+  'asset_id', left(($2).mux_asset_id, 300), 'playback_id', ($2).mux_playback_id, 'reason', $3, 'message', $4,
+  'age_seconds', extract(epoch from now() - ($2).tracked_at)
+);
+comment on function mux_private.outcome is 'What settling did to one row, for the worker''s log.';
+
+create or replace function mux_private.publish(
+  tracking public.mux_asset_tracking, lesson_status text, item jsonb
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  was public.mux_asset_tracking := tracking;
+  is_draft boolean := lesson_status = 'draft';
+  done text := case when is_draft then 'published' else 'attached' end;
+begin
+  if is_draft then
+    update public.lessons l
+    set status = 'published', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
+    where l.id = was.lesson_id;
+  else
+    update public.lessons l
+    set mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
+    where l.id = was.lesson_id;
+  end if;
+
+  update public.mux_asset_tracking t
+  set status = 'ready', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id',
+      error_type = null, error_message = null, missing_since = null, missing_count = 0,
+      check_count = t.check_count + 1, last_checked_at = now(), settled_at = now(), updated_at = now()
+  where t.id = was.id
+  returning t.* into tracking;
+
+  perform mux_private.record_event(
+    done, tracking, was.status, lesson_status, case when is_draft then 'published' else lesson_status end,
+    item ->> 'reason', null, item -> 'observation'
+  );
+  return mux_private.outcome(done, tracking, item ->> 'reason');
+end
+$$;
+comment on function mux_private.publish is 'Gives a lesson its video and, where it is a draft, publishes it. Both rows are locked by the caller.';
+
+create or replace function mux_private.fail(
+  tracking public.mux_asset_tracking, reason text, message text, item jsonb
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  was public.mux_asset_tracking := tracking;
+begin
+  update public.mux_asset_tracking t
+  set status = 'error', error_type = reason, error_message = message,
+      mux_asset_id = coalesce(item ->> 'asset_id', t.mux_asset_id),
+      check_count = t.check_count + 1, last_checked_at = now(), settled_at = now(), updated_at = now()
+  where t.id = was.id
+  returning t.* into tracking;
+  perform mux_private.record_event('failed', tracking, was.status, null, null, reason, message, item -> 'observation');
+  return mux_private.outcome('failed', tracking, reason, message);
+end
+$$;
+comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
+
+-- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id.
+create or replace function mux_private.wait(
+  tracking public.mux_asset_tracking, claim jsonb, item jsonb
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  was public.mux_asset_tracking := tracking;
+  reason text := coalesce(claim ->> 'reason', item ->> 'reason');
+  missing boolean := (claim ->> 'missing')::boolean;
+  learned boolean := was.mux_asset_id is distinct from coalesce(item ->> 'asset_id', was.mux_asset_id);
+begin
+  if claim is not null then
+    update public.mux_asset_tracking t
+    set mux_asset_id = coalesce(item ->> 'asset_id', t.mux_asset_id),
+        check_count = t.check_count + 1, last_checked_at = now(),
+        next_check_at = now() + make_interval(secs => (claim ->> 'pause_seconds')::double precision),
+        missing_since = case missing when true then coalesce(t.missing_since, now()) when false then null else t.missing_since end,
+        missing_count = case missing when true then t.missing_count + 1 when false then 0 else t.missing_count end,
+        error_type = null, error_message = null,
+        updated_at = case when learned then now() else t.updated_at end
+    where t.id = was.id
+    returning t.* into tracking;
+  elsif learned then
+    update public.mux_asset_tracking t
+    set mux_asset_id = item ->> 'asset_id', updated_at = now()
+    where t.id = was.id
+    returning t.* into tracking;
+  end if;
+  if learned then
+    perform mux_private.record_event('waiting', tracking, was.status, null, null, reason, null, item -> 'observation');
+  end if;
+  return mux_private.outcome('waiting', tracking, reason, claim ->> 'message');
+end
+$$;
+comment on function mux_private.wait is 'Notes a look that settled nothing. The row is locked by the caller.';
+
+-- Nothing is known of the verdict but that it could not be carried out now: the row is left due.
+create or replace function mux_private.postpone(
+  tracking_id uuid, pause_seconds double precision, refusal text default null
+) returns void
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  tracking public.mux_asset_tracking;
+  was_refused boolean;
+begin
+  select t.* into tracking from public.mux_asset_tracking t
+  where t.id = tracking_id and t.status = 'processing' for no key update skip locked;
+  if not found then return; end if;
+  was_refused := coalesce(tracking.error_type = 'refused', false);
+  update public.mux_asset_tracking t
+  set next_check_at = now() + make_interval(secs => pause_seconds),
+      check_count = t.check_count + case when refusal is null then 0 else 1 end,
+      error_type = case when refusal is null then t.error_type else 'refused' end,
+      error_message = coalesce(refusal, t.error_message)
+  where t.id = tracking.id
+  returning t.* into tracking;
+  if refusal is not null and not was_refused then
+    perform mux_private.record_event('refused', tracking, tracking.status, null, null, 'refused', refusal);
+  end if;
+end
+$$;
+comment on function mux_private.postpone is 'Makes a row due in some seconds; with a refusal, keeps why the database would not take the verdict.';
+
+create or replace function mux_private.settle_row(
+  item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  creator_id uuid;
+  lesson_status text;
+  tracking public.mux_asset_tracking;
+  verdict text := item ->> 'verdict';
+  reason text := item ->> 'reason';
+  message text := item ->> 'message';
+  untouched jsonb := jsonb_build_object('tracking_id', tracking_id, 'lesson_id', lesson_id,
+                                        'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
+begin
+  -- Always lesson first, then tracking row: the app's delete takes them in that order too. To
+  -- wait changes no lesson and needs no lock on it.
+  if verdict <> 'wait' or coalesce(claim ->> 'verdict', 'wait') <> 'wait' then
+    select l.creator_id, l.status::text into creator_id, lesson_status
+    from public.lessons l where l.id = lesson_id for no key update skip locked;
+    if not found then
+      if exists (select 1 from public.lessons l where l.id = lesson_id) then
+        perform mux_private.postpone(tracking_id, 5);
+        return untouched || '{"outcome": "busy"}';
+      end if;
+      return untouched || '{"outcome": "unmatched"}';
+    end if;
+  end if;
+
+  select t.* into tracking
+  from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
+  if not found then
+    return untouched || jsonb_build_object('outcome',
+      case when exists (select 1 from public.mux_asset_tracking t where t.id = tracking_id)
+      then 'busy' else 'unmatched' end);
+  end if;
+
+  -- What was claimed may have changed since: then its own verdict no longer stands.
+  if tracking.status <> 'processing' or tracking.tracked_at <> (claim ->> 'tracked_at')::timestamptz then
+    claim := null;
+  end if;
+  if not mux_private.tracks(tracking, item ->> 'upload_id', item ->> 'asset_id', claim) then
+    return untouched || '{"outcome": "unmatched"}';
+  end if;
+  if claim is not null then
+    verdict := claim ->> 'verdict';
+    reason := claim ->> 'reason';
+    message := claim ->> 'message';
+  elsif tracking.error_type = 'refused' and tracking.status = 'processing' and tracking.next_check_at > now() then
+    return mux_private.outcome('waiting', tracking, 'refused');
+  end if;
+
+  if verdict = 'publish' and tracking.status <> 'ready'
+     and mux_private.is_of_another(creator_id, item ->> 'upload_id', item ->> 'asset_id', item -> 'claims') then
+    verdict := 'fail';
+    reason := 'lesson_mismatch';
+    message := 'The video belongs to a lesson of another instructor.';
+  end if;
+
+  if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
+    return mux_private.outcome('unchanged', tracking, reason);
+  end if;
+  return case verdict
+    when 'publish' then mux_private.publish(tracking, lesson_status, item)
+    when 'fail' then mux_private.fail(tracking, reason, message, item)
+    else mux_private.wait(tracking, claim, item)
+  end;
+end
+$$;
+comment on function mux_private.settle_row is 'Settles one verdict against one row, whole; what cannot be locked at once is busy.';
+
+create or replace function mux_private.settle_item(item jsonb) returns jsonb
+language plpgsql set search_path = '' as $$
+declare
+  found record;
+  outcomes jsonb := '[]';
+  problem text;
+  code text;
+begin
+  for found in
+    select * from mux_private.rows_about(
+      item ->> 'upload_id', item ->> 'asset_id', coalesce(item -> 'claimed', '[]'))
+  loop
+    begin
+      outcomes := outcomes || mux_private.settle_row(item, found.tracking_id, found.lesson_id, found.claim);
+    exception
+      when serialization_failure or deadlock_detected or lock_not_available then raise;
+      when others then
+        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        outcomes := outcomes || jsonb_build_object(
+          'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
+          'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
+          'sqlstate', code, 'message', left(problem, 500));
+        perform mux_private.postpone(
+          found.tracking_id, coalesce((found.claim ->> 'pause_seconds')::double precision, 60),
+          left(format('%s: %s', code, problem), 500));
+    end;
+  end loop;
+  if outcomes = '[]' then
+    outcomes := jsonb_build_array(jsonb_build_object(
+      'outcome', 'unmatched', 'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id'));
+  end if;
+  return outcomes;
+end
+$$;
+comment on function mux_private.settle_item is 'Settles one verdict against every row it is about; a row that the database refuses does not touch the others.';
+
+create or replace function public.worker_settle(
+  verdicts jsonb default null, environment_id text default null
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  item jsonb;
+  outcomes jsonb := '[]';
+  problem text;
+  code text;
+begin
+  if verdicts is null or jsonb_typeof(verdicts) <> 'array' or jsonb_array_length(verdicts) > 100 then
+    raise sqlstate 'PT400' using message = 'worker_settle needs verdicts, an array of at most 100';
+  end if;
+  for item in select value from jsonb_array_elements(verdicts)
+  loop
+    begin
+      outcomes := outcomes || mux_private.settle_item(item);
+    exception
+      when serialization_failure or deadlock_detected or lock_not_available then raise;
+      when others then
+        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        outcomes := outcomes || jsonb_build_object(
+          'outcome', 'refused', 'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
+          'sqlstate', code, 'message', left(problem, 500));
+    end;
+  end loop;
+  update mux_private.worker_state s
+  set environment_id = worker_settle.environment_id, environment_seen_at = now()
+  where worker_settle.environment_id is not null
+    and s.environment_id is distinct from worker_settle.environment_id;
+  return outcomes;
+end
+$$;
+comment on function public.worker_settle is
+  'For the worker: settles at most 100 verdicts, each against every row that tracks its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found.';
+
+do $$
+declare
+  part regprocedure;
+begin
+  for part in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'mux_private'::regnamespace
+      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'publish', 'fail', 'wait',
+                        'postpone', 'settle_row', 'settle_item')
+  loop
+    execute format('revoke execute on function %s from public, anon, authenticated', part);
+    execute format('grant execute on function %s to service_role', part);
+  end loop;
+end
+$$;
+revoke execute on function public.worker_settle from public, anon, authenticated;
+grant execute on function public.worker_settle to service_role;
+
+insert into mux_private.applied_files (name) values ('007_settle') on conflict do nothing;
+
+commit;
