@@ -1,0 +1,177 @@
+"""The command line: reads the settings, puts the parts together, runs one command."""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from worker import __version__
+from worker.errors import SettingsError, WorkerError
+
+if TYPE_CHECKING:
+    from worker.mux import Mux
+    from worker.reconcile import Reconciler
+    from worker.settings import Settings
+    from worker.store import Store
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 1 failed, 2 wrong use or wrong settings."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        code = WRONG_USE
+    except WorkerError as error:
+        print(error, file=sys.stderr)
+        code = FAILED
+    except KeyboardInterrupt:
+        code = FAILED
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mux-worker",
+        description="Publishes Supabase lessons the moment their Mux video can be played.",
+        epilog="Settings come from the environment or .env; .env.example lists them all.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"mux-worker {__version__}"
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run until SIGTERM or SIGINT: the daemon")
+    run.set_defaults(command=_run)
+    scan = commands.add_parser("scan", help="do one pass over everything that is due, then exit")
+    scan.set_defaults(command=_scan)
+    demo = commands.add_parser(
+        "demo", help="watch the worker publish lessons on a Supabase and a Mux of this machine"
+    )
+    demo.add_argument("--keep", action="store_true", help="leave the stack running at the end")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _run(_arguments: argparse.Namespace) -> int:
+    from worker import logs
+    from worker.settings import Settings
+
+    began = time.monotonic()
+    settings = Settings.load()
+    logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
+    try:
+        asyncio.run(_work(settings, began))
+    except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
+        # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
+        logs.get_logger().exception("worker.crashed")
+        logs.flush()
+        return FAILED
+    return DONE
+
+
+async def _work(settings: "Settings", began: float) -> None:
+    from worker.daemon import Daemon, Signals
+    from worker.logs import flush, get_logger
+
+    stopping = asyncio.Event()
+    signals = Signals(stopping, settings.shutdown_seconds)
+    signals.listen()
+    log = get_logger()
+    log.info("worker.started", version=__version__)
+
+    async with _parts(settings, stopping) as (mux, store, reconciler):
+        daemon = Daemon(
+            mux,
+            store,
+            reconciler.scan,
+            interval_seconds=settings.scan_interval_seconds,
+            shutdown_seconds=settings.shutdown_seconds,
+            stopping=stopping,
+        )
+        await daemon.run()
+    log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
+    flush()
+
+
+def _scan(_arguments: argparse.Namespace) -> int:
+    from worker import logs
+    from worker.settings import Settings
+
+    settings = Settings.load()
+    logs.configure(
+        level=settings.log_level,
+        form=settings.log_format,
+        secrets=settings.secrets,
+        stream=sys.stderr,
+    )
+    return asyncio.run(_scan_everything(settings))
+
+
+async def _scan_everything(settings: "Settings") -> int:
+    """Scan until nothing more is due, and print what came of it."""
+    from collections import Counter
+
+    from worker.daemon import Signals
+
+    stopping = asyncio.Event()
+    Signals(stopping, settings.shutdown_seconds).listen()
+    outcomes: Counter[str] = Counter()
+    claimed = released = 0
+    async with _parts(settings, stopping) as (_, store, reconciler):
+        await store.check_schema()
+        while not stopping.is_set():
+            report = await reconciler.scan()
+            outcomes += report.outcomes
+            claimed += report.claimed
+            released += report.released
+            if not report.is_full:
+                break
+        summary = await store.summary()
+    done = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())) or "nothing due"
+    print(f"Looked at {claimed} rows: {done}.")
+    print(
+        f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
+        f"{summary['ready']} ready, {summary['error']} failed."
+    )
+    return FAILED if released or outcomes["refused"] else DONE
+
+
+@asynccontextmanager
+async def _parts(
+    settings: "Settings", stopping: asyncio.Event
+) -> AsyncIterator["tuple[Mux, Store, Reconciler]"]:
+    """Put the worker's parts together."""
+    from worker.decide import Rules
+    from worker.mux import Mux
+    from worker.reconcile import Batching, Reconciler
+    from worker.store import Store
+
+    mux = Mux(settings, stopping)
+    store = await Store.connect(settings, stopping)
+    reconciler = Reconciler(
+        mux,
+        store,
+        batching=Batching.within(
+            settings.scan_batch_size, settings.lease_seconds, settings.mux_requests_per_second
+        ),
+        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+        stopping=stopping,
+    )
+    try:
+        yield mux, store, reconciler
+    finally:
+        await store.close()
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    try:
+        from worker.local.demo import demo
+    except ModuleNotFoundError as error:
+        raise WorkerError(f"The demo needs {error.name}: run `make demo` in a checkout.") from error
+    return demo(keep=arguments.keep)

@@ -1,0 +1,179 @@
+"""The long-running worker: one pass after another, until a signal asks it to stop."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
+from worker.logs import flush, get_logger
+from worker.outage import Outage
+from worker.report import Heartbeat, ScanReport
+
+SHARE_FOR_THE_PASS = 0.5
+"""Part of the shutdown's time in which the pass under way may end by itself."""
+
+log = get_logger()
+
+
+class ChecksMux(Protocol):
+    """What the daemon needs of Mux."""
+
+    async def check(self) -> str:
+        """Ask Mux one harmless question."""
+        ...
+
+
+class ChecksStore(Protocol):
+    """What the daemon needs of the database."""
+
+    async def check_schema(self) -> None:
+        """Make sure that sql/ is applied."""
+        ...
+
+    async def summary(self) -> dict[str, Any]:
+        """Count rows."""
+        ...
+
+
+class Daemon:
+    """Scans every `interval_seconds`, at once after a full batch, and less while a service is out.
+
+    APScheduler only ticks. It goes by the wall clock, so the loop also wakes by a timeout of its
+    own, and a clock that is set back costs nothing.
+    """
+
+    def __init__(
+        self,
+        mux: ChecksMux,
+        store: ChecksStore,
+        scan: Callable[[], Awaitable[ScanReport]],
+        *,
+        interval_seconds: float,
+        shutdown_seconds: float,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._mux = mux
+        self._store = store
+        self._scan = scan
+        self._interval = interval_seconds
+        self._shutdown_seconds = shutdown_seconds
+        self._stopping = stopping
+        self._tick = asyncio.Event()
+        self._mux_outage = Outage("mux")
+        self._supabase_outage = Outage("supabase")
+        self._heartbeat = Heartbeat()
+        self._schema_is_checked = False
+
+    async def run(self) -> None:
+        """Work until `stopping` is set, then end within the shutdown's time."""
+        scheduler = AsyncIOScheduler()
+        scheduler.add_job(
+            self._tick.set,
+            "interval",
+            seconds=self._interval,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        scheduler.start()
+        try:
+            while not self._stopping.is_set():
+                self._tick.clear()
+                pause = await self._pass_unless_stopped()
+                await self._rest(pause)
+        finally:
+            scheduler.shutdown(wait=False)
+
+    async def _pass_unless_stopped(self) -> float:
+        """Do one pass; once a stop is asked for, it has half the shutdown's time to end."""
+        work = asyncio.create_task(self._pass())
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not work.done():
+            await asyncio.wait({work}, timeout=self._shutdown_seconds * SHARE_FOR_THE_PASS)
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+        return 0.0 if work.cancelled() else work.result()
+
+    async def _pass(self) -> float:
+        """Do one pass and give the seconds to rest after it."""
+        try:
+            if not self._schema_is_checked:
+                await self._store.check_schema()
+                self._schema_is_checked = True
+            if self._mux_outage.is_on:
+                await self._mux.check()
+            report = await self._scan()
+            if self._mux_outage.is_on:
+                self._mux_outage.end(await self._rows_waiting(report))
+            self._supabase_outage.end()
+            self._heartbeat.beat(report)
+        except (MuxUnavailable, MuxUnauthorized) as fault:
+            self._supabase_outage.end()
+            self._mux_outage.note(fault)
+            return self._mux_outage.seconds_to_next_try
+        except SupabaseUnavailable as fault:
+            self._supabase_outage.note(fault)
+            return self._supabase_outage.seconds_to_next_try
+        return 0.0 if report.is_full else self._interval
+
+    async def _rows_waiting(self, report: ScanReport) -> int:
+        """Count the rows that an outage left due: those just claimed, and those still there."""
+        summary = await self._store.summary()
+        return report.claimed + int(summary["due"])
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for the next tick, or for some seconds in an outage; wake for a stop."""
+        if seconds == 0 or self._stopping.is_set():
+            return
+        in_outage = self._mux_outage.is_on or self._supabase_outage.is_on
+        waits = [asyncio.create_task(self._stopping.wait())]
+        if not in_outage:
+            waits.append(asyncio.create_task(self._tick.wait()))
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+
+class Signals:
+    """Turns SIGTERM and SIGINT into a stop, once; if that takes too long, ends the process.
+
+    The deadline is kept by a thread, so that it also holds while the event loop is blocked.
+    """
+
+    def __init__(self, stopping: asyncio.Event, shutdown_seconds: float) -> None:
+        self._stopping = stopping
+        self._seconds = shutdown_seconds
+        self.received: str | None = None
+
+    def listen(self) -> None:
+        """Take over the signals, in the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self._stopping.is_set():
+            return  # Heroku may say it more than once
+        self.received = number.name
+        self._stopping.set()
+        threading.Thread(target=self._end_at_deadline, name="deadline", daemon=True).start()
+
+    def _end_at_deadline(self) -> None:
+        time.sleep(self._seconds)
+        log.error(
+            "worker.stopped",
+            signal=self.received,
+            forced=True,
+            message=f"Did not stop within {self._seconds:g} s. Rows that were claimed fall due "
+            "again with their lease; nothing is half done.",
+        )
+        flush()
+        os._exit(1)

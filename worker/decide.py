@@ -1,0 +1,144 @@
+"""Decide what an observation means. Pure: no clock, no I/O."""
+
+from dataclasses import dataclass
+
+from worker.model import Claim, ClaimVerdict, Observation, Settlement, Verdict
+
+GRACE_SECONDS = 600.0
+GRACE_LOOKS = 3
+STUCK_SECONDS = 1800.0
+FIRST_PAUSE_SECONDS = 5.0
+PAUSE_GROWTH = 1.5
+PAUSE_CAP_SECONDS = 30.0
+LATE_PAUSE_CAP_SECONDS = 300.0
+JITTER = 0.1
+KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator, and the moment, say about deciding.
+
+    `at_home` is true while the token's Mux environment is the one in which our ids were last
+    found. In another environment every id is a 404, which then means nothing.
+    """
+
+    playback_policies: tuple[str, ...] = ("public",)
+    give_up_after_seconds: float = 604_800.0
+    at_home: bool = True
+
+
+def settlement(
+    observation: Observation, claims: tuple[tuple[Claim, float], ...], rules: Rules
+) -> Settlement:
+    """Decide for every row the fact is about, and for each claimed one with its jitter."""
+    return Settlement(
+        observation,
+        decide(observation, None, rules),
+        tuple(
+            ClaimVerdict(claim, decide(observation, claim, rules), pause_seconds(claim, jitter))
+            for claim, jitter in claims
+        ),
+    )
+
+
+def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdict:
+    """Give the verdict for one row; without a claim, for any row the fact happens to touch.
+
+    Grace and give-up depend on the row, so without a claim what they would decide is `wait`.
+    """
+    verdict = _from_fact(observation, rules)
+    if claim is None or verdict.action != "wait":
+        return verdict
+    if not observation.found and observation.subject != "none" and not rules.at_home:
+        return Verdict("wait", "wrong_environment", verdict.message, missing=None)
+    if verdict.missing and _grace_is_over(claim):
+        return Verdict("fail", verdict.reason, verdict.message)
+    if claim.age_seconds >= rules.give_up_after_seconds:
+        return Verdict("fail", "gave_up", _last_words(observation, verdict))
+    return verdict
+
+
+def _from_fact(seen: Observation, rules: Rules) -> Verdict:
+    """Read the fact alone; `missing` marks what may yet be found."""
+    match seen.subject, seen.status:
+        case "none", _:
+            return Verdict("fail", "invalid_id", seen.error_message)
+        case "upload", "waiting":
+            return Verdict("wait", "upload_waiting")
+        case "upload", "asset_created":
+            return Verdict("wait", "asset_created")
+        case "upload", "errored" | "cancelled" | "timed_out":
+            return Verdict("fail", f"upload_{seen.status}", _said(seen))
+        case "asset", "preparing":
+            return Verdict("wait", "asset_preparing")
+        case "asset", "ready":
+            return _choose_playback_id(seen, rules)
+        case "asset", "errored":
+            return Verdict("fail", "asset_errored", _said(seen))
+        case subject, "missing":
+            return Verdict(
+                "wait", f"{subject}_not_found", f"Mux knows no such {subject}.", missing=True
+            )
+        case _, "rejected":
+            return Verdict("wait", "mux_rejected", _said(seen), missing=True)
+        case subject, status:
+            return Verdict("wait", "unknown_status", f"The {subject} is {status!r}.")
+
+
+def _choose_playback_id(seen: Observation, rules: Rules) -> Verdict:
+    for policy in rules.playback_policies:
+        for playback in seen.playback_ids:
+            if playback.policy == policy:
+                return Verdict("publish", "asset_ready", playback_id=playback.id)
+    policies = sorted({playback.policy for playback in seen.playback_ids})
+    have = f"only playback ids of policy {', '.join(policies)}" if policies else "no playback id"
+    wanted = ", ".join(rules.playback_policies)
+    return Verdict(
+        "wait", "no_playback_id", f"The asset has {have}; accepted: {wanted}.", missing=True
+    )
+
+
+def _grace_is_over(claim: Claim) -> bool:
+    """Tell whether this look, the next one that finds it missing, ends the grace."""
+    since = claim.missing_seconds
+    return since is not None and since >= GRACE_SECONDS and claim.missing_count + 1 >= GRACE_LOOKS
+
+
+def _said(seen: Observation) -> str | None:
+    return ": ".join(part for part in (seen.error_type, seen.error_message) if part) or None
+
+
+def _last_words(seen: Observation, verdict: Verdict) -> str:
+    said = verdict.message or f"The {seen.subject} is {seen.status!r}."
+    return f"Gave up waiting. The last thing Mux said: {said}"
+
+
+def pause_seconds(claim: Claim, jitter: float) -> float:
+    """Give the seconds until the next look at a row that waits.
+
+    5 s, times 1.5 at each look, to 30 s; from its first half hour on a sixtieth of its age, to
+    5 minutes. `jitter` in [0, 1) spreads the result by a tenth either way.
+    """
+    if claim.age_seconds < STUCK_SECONDS:
+        growth = PAUSE_GROWTH ** min(claim.check_count, 10)
+        pause = min(FIRST_PAUSE_SECONDS * growth, PAUSE_CAP_SECONDS)
+    else:
+        pause = min(claim.age_seconds / 60, LATE_PAUSE_CAP_SECONDS)
+    return pause * (1 + JITTER * (2 * jitter - 1))
+
+
+def is_stuck(claim: Claim) -> bool:
+    """Tell whether a row has been processing for longer than half an hour."""
+    return claim.age_seconds >= STUCK_SECONDS
+
+
+def unknown_values(seen: Observation) -> tuple[tuple[str, str], ...]:
+    """List what Mux said that nobody here has heard of, as (kind, value)."""
+    found = [(f"{seen.subject}_status", seen.status)] if _is_unknown_status(seen) else []
+    found += [("policy", p.policy) for p in seen.playback_ids if p.policy not in KNOWN_POLICIES]
+    return tuple(found)
+
+
+def _is_unknown_status(seen: Observation) -> bool:
+    return _from_fact(seen, Rules()).reason == "unknown_status"

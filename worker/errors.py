@@ -1,0 +1,69 @@
+"""The few exceptions, each with what it ends. What is no fault is a return value instead."""
+
+
+class WorkerError(Exception):
+    """End the command with the message as its explanation; the message says what to do."""
+
+
+class SettingsError(WorkerError):
+    """End the process before it begins: settings are missing or wrong."""
+
+
+class Unavailable(WorkerError):
+    """End the pass, touching no row: a service does not answer, or not as it should.
+
+    `reason` is one word for log and metric. It passes by itself; the worker asks again, less and
+    less often.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether it goes on until somebody does something."""
+        return False
+
+
+class MuxUnavailable(Unavailable):
+    """Mux is down, limits us, or answers what is no answer.
+
+    `retry_after_seconds` is Mux's own wish, if it had one.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class MuxUnauthorized(Unavailable):
+    """Mux does not take the credentials (401, 403): somebody has to look at the token."""
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Yes: a token does not mend itself."""
+        return True
+
+
+class SupabaseUnavailable(Unavailable):
+    """Supabase does not answer, does not let us in, or lacks our functions."""
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Yes, where the key or a grant is wrong."""
+        return self.reason in ("unauthorized", "forbidden")
+
+
+class SchemaOutdated(SupabaseUnavailable):
+    """The database lacks files of sql/ that this worker needs."""
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Yes: a DBA has to apply them."""
+        return True
+
+
+class StatementTimeout(Exception):
+    """The database cut a call off (57014): the same work in smaller pieces may pass."""

@@ -1,0 +1,141 @@
+"""The words of the worker: what Mux said, whom it concerns, and what follows from it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+Subject = Literal["upload", "asset", "none"]
+Source = Literal["probe", "sweep", "webhook"]
+Action = Literal["publish", "fail", "wait"]
+
+UPLOAD_UNKNOWN = "migrated"
+"""What the migration script of the app writes as upload id where it knows only the asset."""
+
+_MUX_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+def is_mux_id(text: str | None) -> bool:
+    """Tell whether a text can be an id in Mux, and so may be sent there."""
+    return text is not None and _MUX_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackId:
+    """A playback id of an asset with its policy, such as `public` or `signed`."""
+
+    id: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What Mux said about one upload or asset.
+
+    It carries only ids that Mux named or was asked for, never those of the row that prompted the
+    question. `status` is Mux's own word, or `missing` (Mux answered 404), `rejected` (another 4xx
+    about this id alone) or `unaskable` (there is no id that could be sent to Mux).
+    """
+
+    subject: Subject
+    status: str
+    source: Source
+    upload_id: str | None = None
+    asset_id: str | None = None
+    playback_ids: tuple[PlaybackId, ...] = ()
+    error_type: str | None = None
+    error_message: str | None = None
+    claims: tuple[str, ...] = ()
+    """The asset's `passthrough` and `meta.external_id`: perhaps the id of a lesson."""
+
+    @property
+    def found(self) -> bool:
+        """Whether Mux knows the id, so that the token's environment is the right one."""
+        return self.subject != "none" and self.status not in ("missing", "rejected")
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the observation as the audit keeps it, without what was not said."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, ())}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A due row that this worker has leased, as it was when it was claimed.
+
+    Ages are seconds by the database's clock. `tracked_at` and `leased_until` are the database's
+    own texts, handed back as they came so that no precision is lost.
+    """
+
+    id: str
+    lesson_id: str
+    lesson_status: str
+    upload_id: str
+    asset_id: str | None
+    tracked_at: str
+    leased_until: str
+    age_seconds: float
+    check_count: int
+    missing_seconds: float | None
+    missing_count: int
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read a row of `worker_claim`."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from an observation.
+
+    `missing` tells the row's grace what to do: start or go on (True), end (False), stay (None).
+    """
+
+    action: Action
+    reason: str
+    message: str | None = None
+    playback_id: str | None = None
+    missing: bool | None = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimVerdict:
+    """The verdict for one claimed row, and in how many seconds to look again if it waits."""
+
+    claim: Claim
+    verdict: Verdict
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An observation with its verdict, ready to be settled.
+
+    `verdict` holds for every row the fact is about; `claims` for the claimed ones among them.
+    """
+
+    observation: Observation
+    verdict: Verdict
+    claims: tuple[ClaimVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What settling did to one row, in the database's own words."""
+
+    name: str
+    tracking_id: str | None = None
+    lesson_id: str | None = None
+    upload_id: str | None = None
+    asset_id: str | None = None
+    playback_id: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    sqlstate: str | None = None
+    age_seconds: float | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Read an outcome of `worker_settle`; what a newer database adds is ignored."""
+        known = {k: v for k, v in row.items() if k in cls.__dataclass_fields__}
+        return cls(name=row["outcome"], **known)

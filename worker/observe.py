@@ -1,0 +1,134 @@
+"""From due rows to observations: each different question is put to Mux once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from worker.model import UPLOAD_UNKNOWN, Claim, Observation, is_mux_id
+
+PROBES_AT_ONCE = 4
+"""Questions under way at the same time: enough to fill Mux's rate limit at 800 ms an answer."""
+
+PAGE_SIZE = 100
+PAGE_SECONDS = 0.5
+"""How long a sighting may wait for others to make a page with."""
+
+
+class AsksMux(Protocol):
+    """What observing needs of Mux."""
+
+    async def upload(self, upload_id: str) -> Observation:
+        """Ask for an upload."""
+        ...
+
+    async def asset(self, asset_id: str) -> Observation:
+        """Ask for an asset."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An observation, and the claimed rows that prompted it."""
+
+    observation: Observation
+    claims: tuple[Claim, ...]
+
+
+async def observe(
+    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event
+) -> AsyncIterator[list[Sighting]]:
+    """Observe every claimed row and give what was seen by the page, in whatever order it comes.
+
+    Ends early, leaving rows unobserved, when `stopping` is set. A fault of Mux ends it too: what
+    was observed until then is given first, then the fault is raised.
+    """
+    questions = iter(_questions(claims))
+    inbox: asyncio.Queue[Sighting | Exception | None] = asyncio.Queue()
+
+    async def probe() -> None:
+        try:
+            for group in questions:
+                if stopping.is_set():
+                    break
+                inbox.put_nowait(Sighting(await _ask(group[0], mux), group))
+        except Exception as error:  # noqa: BLE001  # raised again by whoever reads the inbox
+            inbox.put_nowait(error)
+        inbox.put_nowait(None)
+
+    probes = [asyncio.create_task(probe()) for _ in range(min(PROBES_AT_ONCE, len(claims)))]
+    try:
+        async for page in _pages(inbox, len(probes)):
+            yield page
+    finally:
+        for task in probes:
+            task.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+
+
+async def _pages(
+    inbox: asyncio.Queue[Sighting | Exception | None], running: int
+) -> AsyncIterator[list[Sighting]]:
+    """Gather what comes in until a page is full or its first sighting has waited long enough."""
+    page: list[Sighting] = []
+    deadline: float | None = None
+    while running:
+        try:
+            async with asyncio.timeout_at(deadline):
+                item = await inbox.get()
+        except TimeoutError:
+            yield page
+            page, deadline = [], None
+            continue
+        if item is None:
+            running -= 1
+        elif isinstance(item, Exception):
+            if page:
+                yield page
+            raise item
+        else:
+            page.append(item)
+            deadline = deadline or asyncio.get_running_loop().time() + PAGE_SECONDS
+            if len(page) == PAGE_SIZE:
+                yield page
+                page, deadline = [], None
+    if page:
+        yield page
+
+
+def _questions(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
+    """Group the rows that one and the same question answers, keeping their order."""
+    groups: dict[tuple[str, str | None], list[Claim]] = {}
+    for claim in claims:
+        groups.setdefault((claim.upload_id, claim.asset_id), []).append(claim)
+    return [tuple(group) for group in groups.values()]
+
+
+async def _ask(claim: Claim, mux: AsksMux) -> Observation:
+    """Put the cheapest question that tells where this row's upload stands."""
+    if claim.upload_id == UPLOAD_UNKNOWN:
+        if claim.asset_id is not None and is_mux_id(claim.asset_id):
+            return await mux.asset(claim.asset_id)
+        return _unaskable("The upload is not known and neither is a real asset.")
+    if not is_mux_id(claim.upload_id):
+        return _unaskable(f"{_shown(claim.upload_id)} cannot be the id of an upload.")
+    asset = None
+    if claim.asset_id is not None and is_mux_id(claim.asset_id):
+        asset = await mux.asset(claim.asset_id)
+        if asset.found and asset.upload_id in (None, claim.upload_id):
+            return asset
+        # The asset is gone, or came from another upload: the row's own upload tells the right one.
+    upload = await mux.upload(claim.upload_id)
+    if upload.status != "asset_created" or upload.asset_id is None:
+        return upload
+    if asset is None or asset.asset_id != upload.asset_id:
+        asset = await mux.asset(upload.asset_id)
+    return replace(asset, upload_id=upload.upload_id)
+
+
+def _unaskable(why: str) -> Observation:
+    return Observation("none", "unaskable", "probe", error_message=why)
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 60 else f"{text[:60]}…")

@@ -1,0 +1,81 @@
+"""Keep an outage to two log lines and few questions: when it begins, when it ends."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from worker.errors import MuxUnauthorized, MuxUnavailable, Unavailable
+from worker.logs import get_logger
+
+Service = Literal["mux", "supabase"]
+
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 60.0
+UNAUTHORIZED_PAUSE_SECONDS = 30.0
+LONGEST_UNAUTHORIZED_PAUSE_SECONDS = 300.0
+
+_OUT: dict[Service, str] = {"mux": "mux.unavailable", "supabase": "supabase.unavailable"}
+_RECOVERED: dict[Service, str] = {"mux": "mux.recovered", "supabase": "supabase.recovered"}
+
+log = get_logger()
+
+
+class Outage:
+    """A service that does not answer: since when, and when to ask it again.
+
+    One line when it begins; another only if it turns into something that needs somebody, or back.
+    """
+
+    def __init__(self, service: Service, clock: Callable[[], float] = time.monotonic) -> None:
+        self._service = service
+        self._clock = clock
+        self._began: float | None = None
+        self._needs_somebody: bool | None = None
+        self._pauses = 0
+        self._next_try = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the service was not answering when it was last asked."""
+        return self._began is not None
+
+    @property
+    def seconds_to_next_try(self) -> float:
+        """Seconds until the service should be asked again; 0 when it may be asked now."""
+        return max(0.0, self._next_try - self._clock()) if self.is_on else 0.0
+
+    def note(self, fault: Unavailable) -> None:
+        """Note that the service did not answer, and say so if that is news."""
+        now = self._clock()
+        if self._began is None:
+            self._began, self._pauses = now, 0
+        if fault.needs_somebody != self._needs_somebody:
+            self._needs_somebody = fault.needs_somebody
+            self._say(fault)
+        first, longest = _pauses(fault)
+        pause = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
+        if isinstance(fault, MuxUnavailable) and fault.retry_after_seconds is not None:
+            pause = max(pause, fault.retry_after_seconds)
+        self._pauses += 1
+        self._next_try = now + pause
+
+    def end(self, rows_waiting: int | None = None) -> None:
+        """Note that the service answers again, and say how long it did not."""
+        if self._began is None:
+            return
+        seconds = round(self._clock() - self._began, 1)
+        self._began = self._needs_somebody = None
+        fields = {} if rows_waiting is None else {"rows_waiting": rows_waiting}
+        log.info(_RECOVERED[self._service], outage_seconds=seconds, **fields)
+
+    def _say(self, fault: Unavailable) -> None:
+        event = "mux.unauthorized" if isinstance(fault, MuxUnauthorized) else _OUT[self._service]
+        speak = log.error if fault.needs_somebody else log.warning
+        speak(event, reason=fault.reason, message=fault.message)
+
+
+def _pauses(fault: Unavailable) -> tuple[float, float]:
+    if isinstance(fault, MuxUnauthorized):
+        return UNAUTHORIZED_PAUSE_SECONDS, LONGEST_UNAUTHORIZED_PAUSE_SECONDS
+    return FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS

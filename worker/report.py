@@ -1,0 +1,142 @@
+"""Tell operators what a scan did: one line for each outcome that somebody may have to act on."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.decide import is_stuck, unknown_values
+from worker.logs import Sparingly, get_logger
+from worker.model import Claim, ClaimVerdict, Outcome, Settlement
+
+HOUR_SECONDS = 3600.0
+IDLE_SECONDS = 60.0
+
+_DONE = {"published": "lesson.published", "attached": "lesson.attached"}
+
+log = get_logger()
+
+
+@dataclass(slots=True)
+class ScanReport:
+    """What one scan did: rows claimed and handed back, outcomes by name, requests and seconds."""
+
+    claimed: int = 0
+    released: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    seconds: float = 0.0
+    is_full: bool = False
+    """Whether as many rows were due as could be claimed, so that more may be."""
+
+
+class Reporter:
+    """Writes the log lines about lessons, and says no lasting thing twice within its time."""
+
+    def __init__(self) -> None:
+        self._stuck = Sparingly(HOUR_SECONDS)
+        self._refused = Sparingly(HOUR_SECONDS)
+        self._elsewhere = Sparingly(HOUR_SECONDS)
+        self._unknown = Sparingly(math.inf)
+
+    def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+        """Tell what came of the settlements of one page."""
+        for outcome in outcomes:
+            self._tell_outcome(outcome)
+        waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
+        for settlement in settlements:
+            self._tell_unknown(settlement)
+            for claimed in settlement.claims:
+                if claimed.verdict.reason == "wrong_environment":
+                    self._tell_elsewhere()
+                if claimed.claim.id in waiting and is_stuck(claimed.claim):
+                    self._tell_stuck(settlement, claimed)
+
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        match outcome.name:
+            case "published" | "attached":
+                log.info(
+                    _DONE[outcome.name],
+                    **_ids(outcome),
+                    playback_id=outcome.playback_id,
+                    waited_seconds=_rounded(outcome.age_seconds),
+                )
+            case "failed":
+                log.warning(
+                    "lesson.failed",
+                    **_ids(outcome),
+                    error_type=outcome.reason,
+                    message=outcome.message,
+                    waited_seconds=_rounded(outcome.age_seconds),
+                )
+            case "refused" if self._refused.may_say(outcome.sqlstate):
+                log.error(
+                    "lesson.refused",
+                    **_ids(outcome),
+                    sqlstate=outcome.sqlstate,
+                    message=outcome.message,
+                )
+
+    def _tell_unknown(self, settlement: Settlement) -> None:
+        for kind, value in unknown_values(settlement.observation):
+            if self._unknown.may_say((kind, value)):
+                log.warning("mux.unknown_value", kind=kind, value=value)
+
+    def _tell_elsewhere(self) -> None:
+        if self._elsewhere.may_say("elsewhere"):
+            log.error(
+                "mux.wrong_environment",
+                message="Mux does not know our ids, and the token belongs to another environment "
+                "than the one in which they were last found. Rows wait until the token is right.",
+            )
+
+    def _tell_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:
+        claim: Claim = claimed.claim
+        if self._stuck.may_say(claim.id):
+            log.warning(
+                "lesson.stuck",
+                lesson_id=claim.lesson_id,
+                upload_id=claim.upload_id,
+                asset_id=settlement.observation.asset_id or claim.asset_id,
+                reason=claimed.verdict.reason,
+                message=claimed.verdict.message,
+                waited_seconds=_rounded(claim.age_seconds),
+            )
+
+
+def _ids(outcome: Outcome) -> dict[str, Any]:
+    ids = {
+        "lesson_id": outcome.lesson_id,
+        "upload_id": outcome.upload_id,
+        "asset_id": outcome.asset_id,
+    }
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+class Heartbeat:
+    """Writes `scan.finished`: for every scan that claimed something, else once a minute."""
+
+    def __init__(self) -> None:
+        self._idle = Sparingly(IDLE_SECONDS)
+        self._scans = 0
+
+    def beat(self, report: ScanReport) -> None:
+        """Tell that a scan has finished, together with the idle ones before it."""
+        self._scans += 1
+        if not report.claimed and not self._idle.may_say("idle"):
+            return
+        log.info(
+            "scan.finished",
+            scans=self._scans,
+            claimed=report.claimed,
+            **dict(sorted(report.outcomes.items())),
+            released=report.released,
+            mux_requests=report.requests,
+            seconds=round(report.seconds, 3),
+        )
+        self._scans = 0

@@ -1,0 +1,178 @@
+"""Every setting, read from the environment or `.env` and checked, all faults reported at once."""
+
+import base64
+import binascii
+import ipaddress
+import json
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+
+def _base_url(text: str) -> str:
+    """Check an address to which credentials are sent; only a private one may go without TLS."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("must look like https://host")
+    if parts.scheme == "http" and not _is_private(parts.hostname):
+        raise ValueError("must begin with https://, or the key would travel in the clear")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be an address without user, password, query or fragment")
+    return text.rstrip("/")
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal"))
+
+
+def _service_role_key(key: SecretStr) -> SecretStr:
+    """Refuse the keys that are mistaken for it; Supabase's dashboard shows them side by side."""
+    text = key.get_secret_value()
+    if text.startswith("sb_secret_"):
+        return key
+    if text.startswith("sb_publishable_"):
+        raise ValueError("is the publishable key; it must be the secret key (sb_secret_...)")
+    role = _role_of(text)
+    if role is None:
+        raise ValueError("is neither a service_role JWT nor an sb_secret_... key")
+    if role != "service_role":
+        raise ValueError(f"is the key of role {role!r}; it must be the one of service_role")
+    return key
+
+
+def _role_of(token: str) -> str | None:
+    """Read the role claim of a JWT, unverified: Supabase verifies it, this only spots mix-ups."""
+    try:
+        _, payload, _ = token.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        role = claims.get("role")
+    except (ValueError, binascii.Error, AttributeError):
+        return None
+    return role[:40] if isinstance(role, str) else None
+
+
+def _header_safe(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("is empty or has characters that no key has; was it pasted whole?")
+    return secret
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _not_empty(value: Any) -> Any:
+    """Read an optional setting that is there but empty as one that is not there."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
+OptionalSecret = Annotated[Secret | None, BeforeValidator(_not_empty)]
+Url = Annotated[str, AfterValidator(_base_url)]
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Policy = Literal["public", "signed", "drm"]
+
+
+class Settings(BaseSettings):
+    """The worker's settings; the name of each in the environment is its own in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    supabase_url: Url = Field(description="Address of the Supabase project")
+    supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
+        description="Service-role JWT or `sb_secret_…` key"
+    )
+    mux_token_id: Secret = Field(description="Mux access token id, best of a low-priority token")
+    mux_token_secret: Secret = Field(description="Mux access token secret")
+    mux_base_url: Url = Field("https://api.mux.com", description="Address of Mux's API")
+    mux_webhook_secret: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="Signing secrets of Mux's webhooks, comma-separated while rotating"
+    )
+    scan_interval_seconds: Seconds = Field(5.0, description="Pause between scans")
+    scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
+        200, description="Most rows claimed at once"
+    )
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
+        60.0, description="How long a claimed row is left alone by the others"
+    )
+    mux_requests_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
+        4.0, description="Most requests to Mux, on average; Mux allows 5 reads"
+    )
+    mux_timeout_seconds: Seconds = Field(10.0, description="Longest wait for one answer of Mux")
+    supabase_timeout_seconds: Seconds = Field(
+        10.0, description="Longest wait for one answer of Supabase"
+    )
+    give_up_after_seconds: Seconds = Field(
+        604_800.0, description="Age at which an upload that still waits is failed"
+    )
+    playback_policies: Annotated[
+        tuple[Policy, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
+    ] = Field(("public",), description="Accepted policies, best first: `public`, `signed`, `drm`")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        BeforeValidator(lambda v: v.lower() if isinstance(v, str) else v),
+    ] = Field("info", description="`debug`, `info`, `warning` or `error`")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, `console`, or `auto`: console on a terminal"
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None, description="Port of the HTTP server; without it there is none"
+    )
+    host: str = Field("0.0.0.0", description="Address the HTTP server listens on")
+    ops_token: OptionalSecret = Field(None, description="Opens metrics and status page")
+    shutdown_seconds: Seconds = Field(
+        20.0, description="Longest time from a signal to the end of the process"
+    )
+    event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        90, description="How long audit rows are kept"
+    )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in clear, for the one place that keeps them out of the log."""
+        values = (
+            self.supabase_service_role_key,
+            self.mux_token_id,
+            self.mux_token_secret,
+            *self.mux_webhook_secret,
+            *([self.ops_token] if self.ops_token else []),
+        )
+        return tuple(value.get_secret_value() for value in values)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings.
+
+        Raises SettingsError, naming every fault with what would be right and never a secret.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            faults = [_explain(fault) for fault in error.errors(include_url=False)]
+            raise SettingsError(
+                "The settings are not complete:\n"
+                + "\n".join(f"  {fault}" for fault in faults)
+                + "\nSet them in the environment or in .env; .env.example lists them all."
+            ) from None
+
+
+def _explain(fault: Any) -> str:
+    name = str(fault["loc"][0])
+    problem = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        problem = f"is missing: {Settings.model_fields[name].description}"
+    elif fault["type"] != "value_error":
+        problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
+    return f"{name.upper()} {problem}"

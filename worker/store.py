@@ -1,0 +1,241 @@
+"""The only module that talks to Supabase: one method for each of the worker's SQL functions."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Never, TypeVar
+
+import httpx
+from postgrest.exceptions import APIError
+from supabase import AsyncClient, AsyncClientOptions, create_async_client
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
+from worker.model import Claim, Outcome, Settlement
+from worker.settings import Settings
+from worker.wire import sendable, settlement_json
+
+REQUIRED_FILE = "008_reports"
+"""The last file of sql/ that this worker needs applied."""
+
+SETTLE_AT_ONCE = 100
+ATTEMPTS = 4
+KEEP_ALIVE_SECONDS = 30.0
+
+_PASSING = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock timeout: the same call, repeated, will pass."""
+
+_UNAUTHORIZED = frozenset({"401", "PGRST301", "PGRST302", "PGRST303"})
+_FORBIDDEN = frozenset({"403", "42501"})
+
+T = TypeVar("T")
+
+
+class _Conflict(SupabaseUnavailable):
+    """Others were in the way; the database undid the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Rows leased to this worker, and the Mux environment in which our ids were last found."""
+
+    claims: tuple[Claim, ...]
+    environment_id: str | None
+
+
+class Store:
+    """Calls the worker's functions in the database.
+
+    All methods raise SupabaseUnavailable when Supabase does not answer as it should, after a few
+    tries: settling twice is harmless, so a call whose answer was lost is simply repeated.
+    """
+
+    def __init__(self, client: AsyncClient, http: httpx.AsyncClient, timeout: float) -> None:
+        self._client = client
+        self._http = http
+        self._timeout = timeout
+        self._stopping = asyncio.Event()
+        self.calls = 0
+
+    @classmethod
+    async def connect(cls, settings: Settings, stopping: asyncio.Event) -> "Store":
+        """Prepare the client; nothing is sent yet."""
+        http = httpx.AsyncClient(
+            timeout=httpx.Timeout(settings.supabase_timeout_seconds),
+            limits=httpx.Limits(max_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS),
+            follow_redirects=False,
+        )
+        options = AsyncClientOptions(
+            httpx_client=http, auto_refresh_token=False, persist_session=False
+        )
+        key = settings.supabase_service_role_key.get_secret_value()
+        client = await create_async_client(settings.supabase_url, key, options)
+        store = cls(client, http, settings.supabase_timeout_seconds)
+        store._stopping = stopping
+        return store
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def check_schema(self) -> None:
+        """Make sure that sql/ is applied.
+
+        Raises SchemaOutdated, naming what to apply.
+        """
+        applied = _expect(await self._rpc("worker_schema_version", {}), str)
+        if applied < REQUIRED_FILE:
+            raise SchemaOutdated(
+                "schema_outdated",
+                f"The database has sql/ up to {applied}.sql and this worker needs it up to "
+                f"{REQUIRED_FILE}.sql: apply the files after {applied}.sql, in order.",
+            )
+
+    async def claim(self, batch_size: int, lease_seconds: float) -> Claimed:
+        """Lease at most `batch_size` due rows for some seconds."""
+        answer = _expect(
+            await self._rpc(
+                "worker_claim", {"batch_size": batch_size, "lease_seconds": lease_seconds}
+            ),
+            dict,
+        )
+        return _read(
+            lambda: Claimed(
+                tuple(Claim.from_json(row) for row in answer["rows"]), answer["environment_id"]
+            )
+        )
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle any number of settlements, at most a hundred a call.
+
+        `environment_id` is the Mux environment, if one of the observations found its id there.
+        """
+        outcomes: list[Outcome] = []
+        for start in range(0, len(settlements), SETTLE_AT_ONCE):
+            part = [settlement_json(s) for s in settlements[start : start + SETTLE_AT_ONCE]]
+            outcomes += await self._settle(part, environment_id)
+        return outcomes
+
+    async def _settle(
+        self, items: list[dict[str, Any]], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle one call's worth, or its halves where the database cuts the whole off."""
+        try:
+            answer = await self._rpc(
+                "worker_settle", {"verdicts": items, "environment_id": environment_id}
+            )
+        except StatementTimeout:
+            if len(items) > 1:
+                half = len(items) // 2
+                return [
+                    *await self._settle(items[:half], environment_id),
+                    *await self._settle(items[half:], environment_id),
+                ]
+            return [_timed_out(items[0])]
+        return _read(lambda: [Outcome.from_json(row) for row in _expect(answer, list)])
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Hand claimed rows back, due at once; returns how many were still ours."""
+        claimed = [{"id": c.id, "leased_until": c.leased_until} for c in claims]
+        return _expect(await self._rpc("worker_release", {"claimed": claimed}), int)
+
+    async def summary(self) -> dict[str, Any]:
+        """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
+        return _expect(await self._rpc("worker_summary", {}), dict)
+
+    async def _rpc(self, function: str, params: dict[str, Any]) -> Any:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(SupabaseUnavailable),
+            stop=self._is_out_of_patience,
+            wait=wait_exponential_jitter(initial=0.1, max=2, jitter=0.1),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return await retrying(self._rpc_once, function, sendable(params))
+
+    async def _rpc_once(self, function: str, params: dict[str, Any]) -> Any:
+        self.calls += 1
+        try:
+            async with asyncio.timeout(self._timeout * 1.5):
+                return (await self._client.rpc(function, params).execute()).data
+        except APIError as error:
+            _classify(error, function)
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
+        except httpx.HTTPError as error:
+            words = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise SupabaseUnavailable("connection", f"No answer from Supabase: {words}") from error
+        except ValueError as error:
+            raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
+
+    def _is_out_of_patience(self, state: RetryCallState) -> bool:
+        return self._stopping.is_set() or state.attempt_number >= ATTEMPTS or _will_not_pass(state)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+
+def _classify(error: APIError, function: str) -> Never:
+    """Turn PostgREST's error into ours, by its code: the status says too little."""
+    code, message = str(error.code or ""), (error.message or "no reason given")[:300]
+    if code in _PASSING:
+        raise _Conflict(code, f"{function} met others at work: {message}") from error
+    if code == "57014":
+        raise StatementTimeout from error
+    if code in _UNAUTHORIZED or "API key" in message:
+        raise SupabaseUnavailable(
+            "unauthorized", f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY: {message}"
+        ) from error
+    if code in _FORBIDDEN:
+        raise SupabaseUnavailable(
+            "forbidden", f"The key may not call {function}, was sql/ applied whole? {message}"
+        ) from error
+    if code == "PGRST202":
+        raise SchemaOutdated(
+            "function_missing",
+            f"The database has no function {function}: apply sql/ up to {REQUIRED_FILE}.sql. "
+            "If that was done just now, PostgREST is about to notice.",
+        ) from error
+    raise SupabaseUnavailable(
+        code or "unknown", f"Supabase failed {function}: {message}"
+    ) from error
+
+
+def _will_not_pass(state: RetryCallState) -> bool:
+    """Tell whether trying again at once is of no use, since somebody has to do something first."""
+    error = state.outcome.exception() if state.outcome else None
+    return (
+        isinstance(error, SupabaseUnavailable)
+        and error.needs_somebody
+        and error.reason != "function_missing"
+    )
+
+
+def _timed_out(item: dict[str, Any]) -> Outcome:
+    return Outcome(
+        "refused",
+        upload_id=item["upload_id"],
+        asset_id=item["asset_id"],
+        sqlstate="57014",
+        message="Settling this one alone exceeds the database's statement timeout.",
+    )
+
+
+def _expect(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise SupabaseUnavailable("unreadable", "Supabase's answer is not what it should be.")
+    return value
+
+
+def _read(reader: Callable[[], T]) -> T:
+    try:
+        return reader()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SupabaseUnavailable(
+            "unreadable", "Supabase's answer is not what it should be."
+        ) from error

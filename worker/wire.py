@@ -1,0 +1,55 @@
+"""What travels to the database: settlements as `worker_settle` takes them. Pure."""
+
+import re
+from typing import Any
+
+from worker.model import ClaimVerdict, Settlement
+
+LONGEST_TEXT_BYTES = 2048
+
+_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def settlement_json(settlement: Settlement) -> dict[str, Any]:
+    """Give a settlement as an item of `worker_settle`."""
+    seen, verdict = settlement.observation, settlement.verdict
+    return {
+        "verdict": verdict.action,
+        "reason": verdict.reason,
+        "message": verdict.message,
+        "playback_id": verdict.playback_id,
+        "upload_id": seen.upload_id,
+        "asset_id": seen.asset_id,
+        "claims": list(seen.claims),
+        "observation": seen.as_json(),
+        "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
+    }
+
+
+def _claimed_json(claimed: ClaimVerdict) -> dict[str, Any]:
+    return {
+        "id": claimed.claim.id,
+        "tracked_at": claimed.claim.tracked_at,
+        "verdict": claimed.verdict.action,
+        "reason": claimed.verdict.reason,
+        "message": claimed.verdict.message,
+        "missing": claimed.verdict.missing,
+        "pause_seconds": claimed.pause_seconds,
+    }
+
+
+def sendable(value: Any) -> Any:
+    """Replace what Postgres takes in no text, and cut what is too long, wherever it stands.
+
+    One NUL or lone surrogate in one string makes Postgres refuse the whole call.
+    """
+    if isinstance(value, str):
+        text = _UNSENDABLE.sub("\ufffd", value)
+        if len(text) * 4 <= LONGEST_TEXT_BYTES:
+            return text
+        return text.encode()[:LONGEST_TEXT_BYTES].decode(errors="ignore")
+    if isinstance(value, dict):
+        return {sendable(key): sendable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [sendable(item) for item in value]
+    return value
