@@ -1,0 +1,47 @@
+-- The table `lessons`, as the course platform's own migrations would have made it.
+--
+-- Needs the role `postgres`, and supabase.sql before it. Undone by: drop table public.lessons;
+
+create table public.lessons (
+    id uuid primary key default gen_random_uuid(),
+    creator_id uuid not null,
+    title text not null,
+    description text,
+    price numeric(10, 2),
+    status text not null default 'draft'
+        constraint lesson_status_is_known check (status in ('draft', 'published', 'archived')),
+    mux_asset_id text,
+    mux_playback_id text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+
+comment on table public.lessons is 'What an instructor teaches: a text, and a video at Mux.';
+
+create index lessons_creator_id_idx on public.lessons (creator_id);
+
+alter table public.lessons enable row level security;
+
+create policy "Visitors see published lessons" on public.lessons
+    for select to anon
+    using (status = 'published');
+
+create policy "Users see published lessons and their own" on public.lessons
+    for select to authenticated
+    using (status = 'published' or creator_id = (select auth.uid()));
+
+create policy "Instructors create their own lessons" on public.lessons
+    for insert to authenticated
+    with check (creator_id = (select auth.uid()));
+
+create policy "Instructors change their own lessons" on public.lessons
+    for update to authenticated
+    using (creator_id = (select auth.uid()))
+    with check (creator_id = (select auth.uid()));
+
+create policy "Instructors delete their own lessons" on public.lessons
+    for delete to authenticated
+    using (creator_id = (select auth.uid()));
+
+grant select on public.lessons to anon;
+grant select, insert, update, delete on public.lessons to authenticated, service_role;

@@ -1,0 +1,61 @@
+-- The roles and the schema `auth` of a Supabase project, in the current database.
+--
+-- Needs a superuser. Roles belong to all databases, so they are made only once; everything else
+-- is made in each database. Undone by dropping the database.
+
+do $$
+begin
+    if to_regrole('postgres') is not null then
+        return;
+    end if;
+
+    -- The role that projects work with: owns their schema, yet is no superuser.
+    create role postgres login nosuperuser createdb createrole replication bypassrls;
+
+    -- The roles that requests run as.
+    create role anon nologin noinherit;
+    create role authenticated nologin noinherit;
+    create role service_role nologin noinherit bypassrls;
+
+    -- The role that PostgREST logs in with, in order to become one of the three.
+    create role authenticator login noinherit;
+    grant anon, authenticated, service_role to authenticator;
+    grant anon, authenticated, service_role, authenticator to postgres with admin option;
+    grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
+
+    -- Requests by service_role have the limit of authenticator.
+    alter role authenticator set statement_timeout = '8s';
+    alter role authenticator set lock_timeout = '8s';
+    alter role anon set statement_timeout = '3s';
+    alter role authenticated set statement_timeout = '8s';
+end
+$$;
+
+do $$
+begin
+    execute format('alter database %I owner to postgres', current_database());
+end
+$$;
+
+-- The owner of the database owns `public` as well, by way of pg_database_owner.
+grant usage on schema public to anon, authenticated, service_role;
+
+create schema auth;
+grant usage on schema auth to postgres, anon, authenticated, service_role;
+
+create function auth.jwt() returns jsonb
+language sql stable
+return nullif(pg_catalog.current_setting('request.jwt.claims', true), '')::jsonb;
+
+create function auth.uid() returns uuid
+language sql stable
+return (auth.jwt() ->> 'sub')::uuid;
+
+create function auth.role() returns text
+language sql stable
+return auth.jwt() ->> 'role';
+
+comment on schema auth is 'Who is asking, as told by the JWT of the request.';
+comment on function auth.jwt() is 'The claims of the request''s JWT, or null outside of a request.';
+comment on function auth.uid() is 'The signed-in user, or null.';
+comment on function auth.role() is 'The role that the JWT names, or null.';
