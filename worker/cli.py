@@ -42,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Publishes Supabase lessons the moment their Mux video can be played.",
         epilog="Settings come from the environment or .env; .env.example lists them all.",
     )
-    parser.add_argument(
-        "--version", action="version", version=f"mux-worker {__version__}"
-    )
+    parser.add_argument("--version", action="version", version=f"mux-worker {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run until SIGTERM or SIGINT: the daemon")
     run.set_defaults(command=_run)

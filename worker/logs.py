@@ -32,6 +32,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.format_exc_info,
         _Redact(secrets),
+        _head_first,
     ]
     console = form == "console" or (form == "auto" and out.isatty())
     renderer: structlog.types.Processor = (
@@ -74,6 +75,12 @@ def flush() -> None:
             handler.flush()
         except (OSError, ValueError):
             continue
+
+
+def _head_first(_logger: Any, _method: str, event: Event) -> Event:
+    """Put when, how grave and what before the fields, for those who read the lines raw."""
+    head = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return {**head, **event}
 
 
 class _Redact:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from worker.decide import Rules, settlement
@@ -101,13 +101,10 @@ class Reconciler:
         open_claims = {claim.id: claim for claim in claims}
         try:
             environment = await self._mux.environment()
-            rules = Rules(
-                self._rules.playback_policies,
-                self._rules.give_up_after_seconds,
-                at_home=environment == home,
-            )
             async for page in observe(claims, self._mux, self._stopping):
-                await self._settle(page, environment, rules, report)
+                if any(sighting.observation.found for sighting in page):
+                    home = environment
+                await self._settle(page, environment, home, report)
                 for sighting in page:
                     for claim in sighting.claims:
                         del open_claims[claim.id]
@@ -116,16 +113,18 @@ class Reconciler:
                 report.released = await self._release(list(open_claims.values()))
 
     async def _settle(
-        self, page: Sequence[Sighting], environment: str, rules: Rules, report: ScanReport
+        self, page: Sequence[Sighting], environment: str, home: str | None, report: ScanReport
     ) -> None:
+        rules = replace(self._rules, at_home=environment == home)
         settlements = [
             settlement(s.observation, tuple((c, random.random()) for c in s.claims), rules)  # noqa: S311  # jitter
             for s in page
         ]
-        is_found = any(s.observation.found for s in page)
-        outcomes = await self._store.settle(settlements, environment if is_found else None)
+        outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         report.outcomes.update(outcome.name for outcome in outcomes)
         self._reporter.tell(settlements, outcomes)
+        if not rules.at_home:
+            self._reporter.tell_environment(settlements, environment, home)
 
     async def _release(self, claims: Sequence[Claim]) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease."""

@@ -48,8 +48,6 @@ class Reporter:
         for settlement in settlements:
             self._tell_unknown(settlement)
             for claimed in settlement.claims:
-                if claimed.verdict.reason == "wrong_environment":
-                    self._tell_elsewhere()
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
                     self._tell_stuck(settlement, claimed)
 
@@ -83,12 +81,18 @@ class Reporter:
             if self._unknown.may_say((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)
 
-    def _tell_elsewhere(self) -> None:
-        if self._elsewhere.may_say("elsewhere"):
+    def tell_environment(
+        self, settlements: Sequence[Settlement], environment: str, home: str | None
+    ) -> None:
+        """Tell that Mux knows none of the ids in the token's environment, if that is so."""
+        reasons = {c.verdict.reason for s in settlements for c in s.claims}
+        if "wrong_environment" in reasons and self._elsewhere.may_say(environment):
             log.error(
                 "mux.wrong_environment",
-                message="Mux does not know our ids, and the token belongs to another environment "
-                "than the one in which they were last found. Rows wait until the token is right.",
+                environment=environment,
+                last_found_in=home,
+                message="Mux knows none of these ids in the token's environment. They wait, and "
+                "are not failed, until one is found: check MUX_TOKEN_ID.",
             )
 
     def _tell_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:

@@ -1,0 +1,67 @@
+from collections.abc import Iterator
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.worker_process import WorkerProcess, worker_environment
+from worker.local.mux_server import MuxSimulator, RateLimits
+from worker.local.stack import LocalSupabase
+
+ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")
+BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")
+
+
+@pytest.fixture(scope="session")
+def shared_supabase() -> Iterator[LocalSupabase]:
+    """Run one Supabase for all tests; tests that stop parts of it start them again."""
+    with LocalSupabase() as supabase:
+        yield supabase
+
+
+@pytest.fixture
+def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
+    """Give the shared Supabase, emptied, without faults."""
+    with shared_supabase.connect("supabase_admin") as connection:
+        connection.execute(
+            "truncate lessons, mux_asset_tracking, mux_asset_events, mux_private.first_trackers;"
+            "update mux_private.worker_state set environment_id = null"
+        )
+    shared_supabase.requests.clear()
+    yield shared_supabase
+    shared_supabase.faults.clear()
+
+
+@pytest.fixture
+def db(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
+    """Connect as the tables' owner, autocommitting."""
+    with supabase.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def mux() -> Iterator[MuxSimulator]:
+    """Run a Mux of its own, without rate limits."""
+    with MuxSimulator(limits=RateLimits.per_second(None, None)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def course(db: psycopg.Connection) -> Course:
+    """Give the app's side: lessons of Anna and Bert, and their uploads."""
+    return Course(db, anna=ANNA, bert=BERT)
+
+
+@pytest.fixture
+def environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
+    """Give the settings of a worker for this Supabase and this Mux, quick as tests like it."""
+    return worker_environment(supabase, mux)
+
+
+@pytest.fixture
+def worker(environment: dict[str, str]) -> Iterator[WorkerProcess]:
+    """Give a worker process, not yet started; it is gone when the test ends."""
+    process = WorkerProcess(environment)
+    yield process
+    process.kill()

@@ -1,0 +1,146 @@
+"""The worker as its users run it: a process of its own, watched through its log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from worker.local.mux_server import MuxSimulator
+from worker.local.stack import LocalSupabase
+
+CHECKOUT = Path(__file__).parents[1]
+Line = dict[str, Any]
+
+
+def worker_environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
+    """Give the environment of a worker for this Supabase and this Mux, with quick settings."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(CHECKOUT),
+        "SUPABASE_URL": supabase.url,
+        "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
+        "MUX_TOKEN_ID": mux.token_id,
+        "MUX_TOKEN_SECRET": mux.token_secret,
+        "MUX_BASE_URL": mux.url,
+        "MUX_REQUESTS_PER_SECOND": "200",
+        "MUX_TIMEOUT_SECONDS": "2",
+        "SUPABASE_TIMEOUT_SECONDS": "2",
+        "SCAN_INTERVAL_SECONDS": "0.2",
+        "LOG_FORMAT": "json",
+    }
+
+
+class WorkerProcess:
+    """Runs a command of the worker and reads its log as it is written."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self.lines: list[Line] = []
+        self._raw: list[str] = []
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def start(self, *arguments: str, **settings: str) -> "WorkerProcess":
+        """Start `python -m worker`, with `run` if nothing else is said."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *(arguments or ("run",))],
+            env={**self.environment, **settings},
+            cwd="/",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for text in self._process.stdout:
+            with self._changed:
+                self._raw.append(text)
+                with suppress(ValueError):  # a console's line, or a traceback
+                    self.lines.append(json.loads(text))
+                self._changed.notify_all()
+
+    @property
+    def output(self) -> str:
+        """All that was printed so far."""
+        with self._changed:
+            return "".join(self._raw)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait_for(self, event: str, *, times: int = 1, timeout: float = 20, **fields: Any) -> Line:
+        """Wait until an event was logged some number of times with these fields; give the last."""
+
+        def found() -> Sequence[Line]:
+            return self.events(event, **fields)
+
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while len(found()) < times:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"no {event} {fields} in:\n{''.join(self._raw)}")
+                self._changed.wait(min(left, 0.5))
+            return found()[times - 1]
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+        """Wait until something outside is so, looking again at every log line or 50 ms."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it did not come true; the log:\n{self.output}")
+            with self._changed:
+                self._changed.wait(0.05)
+
+    def events(self, event: str, **fields: Any) -> list[Line]:
+        """Give the lines of an event that have these fields."""
+        with self._changed:
+            return [
+                line
+                for line in self.lines
+                if line.get("event") == event
+                and all(line.get(name) == value for name, value in fields.items())
+            ]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 25) -> int:
+        """Wait for the process to end; give its exit status."""
+        assert self._process is not None
+        assert self._reader is not None
+        code = self._process.wait(timeout)
+        self._reader.join(timeout)
+        return code
+
+    def stop(self, timeout: float = 25) -> int:
+        """Stop the worker as a platform does, and give its exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def kill(self) -> None:
+        """End the process if it still runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdout is not None and self._reader is not None:
+                self._reader.join(5)
+                self._process.stdout.close()
