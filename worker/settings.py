@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     mux_token_secret: Secret = Field(description="Mux access token secret")
     mux_base_url: Url = Field("https://api.mux.com", description="Address of Mux's API")
     mux_webhook_secret: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="Signing secrets of Mux's webhooks, comma-separated while rotating"
+        (), description="Signing secrets of Mux's webhooks, comma-separated; checked, not used yet"
     )
     scan_interval_seconds: Seconds = Field(5.0, description="Pause between scans")
     scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -128,15 +128,15 @@ class Settings(BaseSettings):
         "auto", description="`json`, `console`, or `auto`: console on a terminal"
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="Port of the HTTP server; without it there is none"
+        None, description="Port of the HTTP server to come; checked, not used yet"
     )
-    host: str = Field("0.0.0.0", description="Address the HTTP server listens on")
-    ops_token: OptionalSecret = Field(None, description="Opens metrics and status page")
+    host: str = Field("0.0.0.0", description="Address of that server; checked, not used yet")
+    ops_token: OptionalSecret = Field(None, description="Token of that server's operators; checked, not used yet")
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )
     event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
-        90, description="How long audit rows are kept"
+        90, description="Days that audit rows are to be kept; checked, not used yet"
     )
 
     @property
