@@ -12,7 +12,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean python stack
+.PHONY: help demo test lint bench lock clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -29,6 +29,9 @@ lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+bench: $(VENV)/.ready stack ## measure the worker and print the figures (some minutes)
+	@$(PY) -m bench
 
 lock: $(VENV)/.ready ## write requirements*.txt anew (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml

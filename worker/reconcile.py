@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from worker.decide import Rules, settlement
-from worker.errors import Unavailable
+from worker.errors import SupabaseUnavailable, Unavailable
 from worker.model import Claim, Outcome, Settlement
 from worker.observe import AsksMux, Sighting, observe
 from worker.report import Reporter, ScanReport
@@ -108,6 +108,9 @@ class Reconciler:
                 for sighting in page:
                     for claim in sighting.claims:
                         del open_claims[claim.id]
+        except SupabaseUnavailable:
+            open_claims.clear()  # it would not take them back now: they fall due with their lease
+            raise
         finally:
             if open_claims:
                 report.released = await self._release(list(open_claims.values()))

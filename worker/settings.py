@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
         60.0, description="How long a claimed row is left alone by the others"
     )
-    mux_requests_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
+    mux_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
         4.0, description="Most requests to Mux, on average; Mux allows 5 reads"
     )
     mux_timeout_seconds: Seconds = Field(10.0, description="Longest wait for one answer of Mux")

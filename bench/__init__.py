@@ -1,0 +1,1 @@
+"""Measurements of the running worker, each beside what it is compared to."""
