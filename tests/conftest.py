@@ -6,7 +6,8 @@ import pytest
 
 from tests.course import Course
 from tests.worker_process import WorkerProcess, worker_environment
-from worker.local.mux_server import MuxSimulator, RateLimits
+from worker.local.mux_guard import RateLimits
+from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
 
 ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")

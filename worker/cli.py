@@ -52,8 +52,18 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="watch the worker publish lessons on a Supabase and a Mux of this machine"
     )
     demo.add_argument("--keep", action="store_true", help="leave the stack running at the end")
+    demo.add_argument(
+        "--speed", type=_speed, default=1.0, metavar="N", help="play N times as fast (0.5 to 5)"
+    )
     demo.set_defaults(command=_demo)
     return parser
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0.5 <= speed <= 5:
+        raise argparse.ArgumentTypeError("must be from 0.5 to 5")
+    return speed
 
 
 def _run(_arguments: argparse.Namespace) -> int:
@@ -172,4 +182,4 @@ def _demo(arguments: argparse.Namespace) -> int:
         from worker.local.demo import demo
     except ModuleNotFoundError as error:
         raise WorkerError(f"The demo needs {error.name}: run `make demo` in a checkout.") from error
-    return demo(keep=arguments.keep)
+    return demo(keep=arguments.keep, speed=arguments.speed)

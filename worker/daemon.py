@@ -65,8 +65,8 @@ class Daemon:
         self._shutdown_seconds = shutdown_seconds
         self._stopping = stopping
         self._tick = asyncio.Event()
-        self._mux_outage = Outage("mux")
-        self._supabase_outage = Outage("supabase")
+        self._mux_outage = Outage("mux", interval_seconds)
+        self._supabase_outage = Outage("supabase", interval_seconds)
         self._heartbeat = Heartbeat()
         self._schema_is_checked = False
 

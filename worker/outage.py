@@ -10,10 +10,16 @@ from worker.logs import get_logger
 
 Service = Literal["mux", "supabase"]
 
-FIRST_PAUSE_SECONDS = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 1, 12
+FIRST_UNAUTHORIZED_PAUSE, LONGEST_UNAUTHORIZED_PAUSE = 6, 60
+"""Pauses, in scan intervals: a worker that scans often also notices early that an outage is over.
+
+A refused token pauses longer, since a person has to act before asking again can help.
+"""
+
 LONGEST_PAUSE_SECONDS = 60.0
-UNAUTHORIZED_PAUSE_SECONDS = 30.0
 LONGEST_UNAUTHORIZED_PAUSE_SECONDS = 300.0
+"""Bounds for long intervals, beyond which only the interval itself may go."""
 
 _OUT: dict[Service, str] = {"mux": "mux.unavailable", "supabase": "supabase.unavailable"}
 _RECOVERED: dict[Service, str] = {"mux": "mux.recovered", "supabase": "supabase.recovered"}
@@ -25,10 +31,17 @@ class Outage:
     """A service that does not answer: since when, and when to ask it again.
 
     One line when it begins; another only if it turns into something that needs somebody, or back.
+    Pauses begin at one scan interval (six for a refused token) and double each time.
     """
 
-    def __init__(self, service: Service, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        service: Service,
+        interval_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._service = service
+        self._interval = interval_seconds
         self._clock = clock
         self._began: float | None = None
         self._needs_somebody: bool | None = None
@@ -53,7 +66,7 @@ class Outage:
         if fault.needs_somebody != self._needs_somebody:
             self._needs_somebody = fault.needs_somebody
             self._say(fault)
-        first, longest = _pauses(fault)
+        first, longest = _pauses(fault, self._interval)
         pause = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
         if isinstance(fault, MuxUnavailable) and fault.retry_after_seconds is not None:
             pause = max(pause, fault.retry_after_seconds)
@@ -75,7 +88,11 @@ class Outage:
         speak(event, reason=fault.reason, message=fault.message)
 
 
-def _pauses(fault: Unavailable) -> tuple[float, float]:
+def _pauses(fault: Unavailable, interval: float) -> tuple[float, float]:
+    """Give the first and the longest pause in seconds: 5 and 60 at the default interval of 5."""
+    first, longest, bound = FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE_SECONDS
     if isinstance(fault, MuxUnauthorized):
-        return UNAUTHORIZED_PAUSE_SECONDS, LONGEST_UNAUTHORIZED_PAUSE_SECONDS
-    return FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+        first, longest = FIRST_UNAUTHORIZED_PAUSE, LONGEST_UNAUTHORIZED_PAUSE
+        bound = LONGEST_UNAUTHORIZED_PAUSE_SECONDS
+    bound = max(interval, min(longest * interval, bound))
+    return min(first * interval, bound), bound

@@ -131,7 +131,9 @@ class Settings(BaseSettings):
         None, description="Port of the HTTP server to come; checked, not used yet"
     )
     host: str = Field("0.0.0.0", description="Address of that server; checked, not used yet")
-    ops_token: OptionalSecret = Field(None, description="Token of that server's operators; checked, not used yet")
+    ops_token: OptionalSecret = Field(
+        None, description="Token of that server's operators; checked, not used yet"
+    )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )

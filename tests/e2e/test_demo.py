@@ -1,0 +1,147 @@
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.stack
+
+CHECKOUT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "worker", "demo", "--speed", "4"]
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
+
+
+def started(*more: str, out: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
+    """Start the demo in a session of its own, as a terminal would."""
+    return subprocess.Popen(
+        [*COMMAND, *more],
+        env={**ENVIRONMENT, **environment},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.STDOUT if out == subprocess.PIPE else out,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children(pid: int) -> set[int]:
+    """Give the ids of the live processes that descend from one, as /proc has them."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(stat.parent.name)
+            found |= {child} | children(child)
+    return found
+
+
+def assert_gone(pids: set[int]) -> None:
+    """See within some seconds that none of the processes is there any more."""
+    deadline = time.monotonic() + 10
+    while left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.05)
+
+
+def test_through_a_pipe_it_tells_the_story_line_by_line(tmp_path: Path) -> None:
+    """Every lesson comes out right, each trouble is told, and no file is left."""
+    demo = started(TMPDIR=str(tmp_path))
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, output
+    for told in (
+        r"app     Anna uploads “A second take” a second time",
+        r"app     Mux goes down",
+        r"worker  mux\.retry reason=http_503",  # so quick, the outage is over within the retries
+        r"worker  lesson\.failed .* error_type=asset_errored",
+        r"worker  worker\.stopped signal=SIGTERM",
+        r"All 12 lessons came out right\.",
+    ):
+        assert re.search(told, output), told
+    assert len(re.findall(r"worker  lesson\.published", output)) == 10
+    assert "\x1b" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_a_signal_in_the_middle_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """Stopped while the worker is at work, it ends worker and stack and removes their files."""
+    demo = started(TMPDIR=str(tmp_path))
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "lesson.published" in line:
+            break
+    processes = children(demo.pid)
+    assert len(processes) >= 3
+    demo.send_signal(number)
+    output, _ = demo.communicate(timeout=30)
+    assert demo.returncode == status, output
+    assert "Traceback" not in output
+    assert_gone(processes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
+    """With a terminal the lessons stand in a table that is drawn anew, within 80 columns."""
+    ours, theirs = pty.openpty()
+    demo = started(
+        out=theirs, TMPDIR=str(tmp_path), TERM="xterm-256color", COLUMNS="80", LINES="30"
+    )
+    os.close(theirs)
+    drawn = b""
+    deadline = time.monotonic() + 30
+    while b"published" not in drawn and time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.5)[0]:
+            drawn += os.read(ours, 65536)
+    demo.send_signal(signal.SIGINT)
+    while True:
+        try:
+            if not os.read(ours, 65536):
+                break
+        except OSError:  # the other end is closed
+            break
+    assert demo.wait(30) == 130
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode(errors="replace"))
+    assert "mux-worker demo" in text
+    assert re.search(r"Welcome +Anna +published +ready", text)
+    assert max(len(line.rstrip()) for line in text.replace("\r", "\n").splitlines()) <= 80
+
+
+def test_kept_it_prints_settings_that_work(tmp_path: Path) -> None:
+    """With --keep the stack stays up, and the .env it prints is good for `mux-worker scan`."""
+    demo = started("--keep", TMPDIR=str(tmp_path))
+    assert demo.stdout is not None
+    settings = {}
+    for line in demo.stdout:
+        if found := re.fullmatch(r"([A-Z_]+)=(\S+)\n", line):
+            settings[found[1]] = found[2]
+        if line.startswith("The database:"):
+            break
+    scan = subprocess.run(
+        [sys.executable, "-m", "worker", "scan"],
+        env={**ENVIRONMENT, **settings},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (scan.returncode, scan.stderr) == (0, "")
+    assert "10 ready, 2 failed" in scan.stdout
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=30)
+    assert demo.returncode == 0
+    assert list(tmp_path.iterdir()) == []
