@@ -1,0 +1,28 @@
+import base64
+from collections.abc import Iterator
+
+import pytest
+
+from tests.worker_process import WorkerProcess
+
+
+@pytest.fixture(autouse=True)
+def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Search all that the test's worker printed for its keys, in clear and as they are sent."""
+    if "worker" not in request.fixturenames:
+        yield
+        return
+    worker: WorkerProcess = request.getfixturevalue("worker")
+    yield
+    assert secrets_in(worker.output, worker.environment) == []
+
+
+def secrets_in(output: str, environment: dict[str, str]) -> list[str]:
+    """Name the settings whose secret an output shows."""
+    token = f"{environment['MUX_TOKEN_ID']}:{environment['MUX_TOKEN_SECRET']}"
+    shapes = {
+        name: environment[name]
+        for name in ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
+    }
+    shapes["the Authorization header"] = base64.b64encode(token.encode()).decode()
+    return [name for name, secret in shapes.items() if secret in output]

@@ -1,0 +1,78 @@
+"""What tests of the running worker look at: tables and log lines, without what every run varies."""
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.course import Course
+from tests.worker_process import Line, WorkerProcess
+from worker.local.mux_server import MuxSimulator
+
+Tables = dict[str, list[dict[str, Any]]]
+
+_READ = {
+    "lessons": b"select * from lessons order by id",
+    "tracking": b"select * from mux_asset_tracking order by id",
+    "audit": b"select * from mux_asset_events order by id",
+}
+
+
+def tables(db: psycopg.Connection) -> Tables:
+    """Read all that the worker may write, but for the due times, which claiming rows moves."""
+    with db.cursor(row_factory=dict_row) as cursor:
+        found = {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
+    for row in found["tracking"]:
+        del row["next_check_at"]
+    return found
+
+
+def picked(row: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    """Give some columns of a row."""
+    return tuple(row[name] for name in names)
+
+
+def lines(worker: WorkerProcess, *events: str, **fields: Any) -> list[Line]:
+    """Give the lines of these events that have these fields, in order, without their times."""
+    return [
+        {name: value for name, value in line.items() if name not in ("timestamp", "waited_seconds")}
+        for line in worker.lines
+        if line["event"] in events
+        and all(line.get(name) == value for name, value in fields.items())
+    ]
+
+
+def published_line(mux: MuxSimulator, lesson: UUID, upload_id: str) -> Line:
+    """Give the line that tells of a lesson's publication with the first public playback id."""
+    asset = mux.state.asset(mux.state.upload(upload_id).asset_id or "")
+    return {
+        "level": "info",
+        "event": "lesson.published",
+        "lesson_id": str(lesson),
+        "upload_id": upload_id,
+        "asset_id": asset.id,
+        "playback_id": next(p.id for p in asset.playback_ids if p.policy == "public"),
+    }
+
+
+def assert_published(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, lesson: UUID, upload_id: str
+) -> None:
+    """Wait until a lesson is published; it must have its own video, and be told of once."""
+    worker.wait_for("lesson.published", lesson_id=str(lesson))
+    told = published_line(mux, lesson, upload_id)
+    video = (told["asset_id"], told["playback_id"])
+    assert lines(worker, "lesson.published", lesson_id=str(lesson)) == [told]
+    names = ("status", "mux_asset_id", "mux_playback_id")
+    assert picked(course.state(lesson), *names) == ("published", *video)
+    assert picked(course.row(lesson), *names, "error_type") == ("ready", *video, None)
+
+
+def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) -> None:
+    """See that the worker lives and publishes a lesson that comes now, then stops as it should."""
+    upload_id = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload_id)
+    assert_published(worker, course, mux, lesson, upload_id)
+    assert worker.stop() == 0
+    assert worker.events("worker.crashed") == []
