@@ -51,6 +51,10 @@ class Course:
         self.track(lesson, upload_id, **columns)
         return lesson
 
+    def delete(self, lesson: UUID) -> None:
+        """Delete a lesson, and with it its tracking row."""
+        self._db.execute("delete from lessons where id = %s", [lesson])
+
     def row(self, lesson: UUID) -> dict[str, Any]:
         """Read the tracking row of a lesson."""
         return self._one(b"select * from mux_asset_tracking where lesson_id = %s", lesson)

@@ -1,0 +1,40 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from tests.sql.service import Service
+from worker.local.stack import LocalSupabase
+
+
+@pytest.fixture
+def service(supabase: LocalSupabase) -> Iterator[Service]:
+    """Give the worker's functions, autocommitting."""
+    with supabase.connect("service_role") as connection:
+        yield Service(connection)
+
+
+class Connections:
+    """Opens connections that the test drives step by step; what is open at the end is undone."""
+
+    def __init__(self, supabase: LocalSupabase, stack: ExitStack) -> None:
+        self._supabase = supabase
+        self._stack = stack
+
+    def transaction(self, role: str | None = None) -> psycopg.Connection:
+        """Open a connection that commits only when told to."""
+        connection = self._supabase.connect(role, autocommit=False)
+        self._stack.callback(connection.close)
+        return connection
+
+    def service(self) -> Service:
+        """Give the worker's functions in a transaction of their own."""
+        return Service(self.transaction("service_role"))
+
+
+@pytest.fixture
+def connections(supabase: LocalSupabase) -> Iterator[Connections]:
+    """Give connections to drive step by step."""
+    with ExitStack() as stack:
+        yield Connections(supabase, stack)

@@ -1,0 +1,125 @@
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.sql.service import Service
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+FUNCTIONS = """
+    (select p.*, p.oid::regprocedure as name, p.pronamespace::regnamespace::text as schema
+     from pg_proc p
+     where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)) f"""
+TABLES = """
+    (select c.*, c.oid::regclass as name from pg_class c
+     where c.relkind = 'r'
+       and c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+       and c.oid <> 'public.lessons'::regclass) t"""
+FOR_THE_WORKER = {
+    "worker_claim",
+    "worker_release",
+    "worker_settle",
+    "worker_summary",
+    "worker_schema_version",
+}
+
+
+def names(db: psycopg.Connection, query: str) -> list[Any]:
+    """Give the first column of a query."""
+    return [row[0] for row in db.execute(query.encode()).fetchall()]
+
+
+def test_no_function_is_without_a_search_path(db: psycopg.Connection) -> None:
+    """No function of ours can be led to another's objects."""
+    query = f"""select name from {FUNCTIONS}
+        where not coalesce('search_path=""' = any(proconfig), false)"""
+    assert names(db, query) == []
+
+
+def test_no_security_definer_is_in_public(db: psycopg.Connection) -> None:
+    """What runs with its owner's rights is out of the API's reach."""
+    query = f"select name from {FUNCTIONS} where schema = 'public' and prosecdef"
+    assert names(db, query) == []
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+def test_nobody_from_outside_may_call_a_function(db: psycopg.Connection, role: str) -> None:
+    """Not one function of ours is granted to the roles of browsers."""
+    query = f"""select name from {FUNCTIONS}
+        where has_function_privilege('{role}', oid, 'execute')"""
+    assert names(db, query) == []
+
+
+def test_the_service_role_may_call_the_workers_functions(db: psycopg.Connection) -> None:
+    """Each function in public is granted to it."""
+    query = f"""select proname from {FUNCTIONS}
+        where schema = 'public' and has_function_privilege('service_role', oid, 'execute')"""
+    assert set(names(db, query)) == FOR_THE_WORKER
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+def test_nobody_from_outside_may_enter_the_private_schema(
+    db: psycopg.Connection, role: str
+) -> None:
+    """Its tables and functions cannot even be named."""
+    assert names(db, f"select has_schema_privilege('{role}', 'mux_private', 'usage')") == [False]
+
+
+def test_every_table_has_row_level_security(db: psycopg.Connection) -> None:
+    """In public and in the private schema."""
+    assert names(db, f"select name from {TABLES} where not relrowsecurity") == []
+
+
+def test_everything_has_a_comment(db: psycopg.Connection) -> None:
+    r"""A DBA reads in \d+ and \df+ what each table, column and function is for."""
+    tables = f"select name from {TABLES} where obj_description(oid) is null"
+    columns = f"""select a.attname from {TABLES} join pg_attribute a on a.attrelid = t.oid
+        where a.attnum > 0 and not a.attisdropped and col_description(t.oid, a.attnum) is null"""
+    functions = f"select name from {FUNCTIONS} where obj_description(oid) is null"
+    assert [names(db, query) for query in (tables, columns, functions)] == [[], [], []]
+
+
+def test_claiming_reads_the_due_index(service: Service, db: psycopg.Connection) -> None:
+    """With many settled rows, the due ones are found through the partial index."""
+    db.execute(
+        "with l as (insert into lessons (creator_id, title) select gen_random_uuid(), 'x' "
+        "from generate_series(1, 3000) returning id) "
+        "insert into mux_asset_tracking (lesson_id, upload_id, status) "
+        "select id, 'up' || id, 'ready' from l"
+    )
+    db.execute("analyze mux_asset_tracking")
+    plan = "\n".join(
+        names(
+            db,
+            "explain select id from mux_asset_tracking where status = 'processing' "
+            "and next_check_at <= now() order by next_check_at limit 100",
+        )
+    )
+    assert "idx_mux_asset_tracking_due" in plan
+
+
+def test_the_summary_counts(
+    service: Service, db: psycopg.Connection, supabase: LocalSupabase
+) -> None:
+    """Rows by status, due, stuck, and the age of the oldest, in seconds."""
+    db.execute(
+        "with l as (insert into lessons (creator_id, title) select gen_random_uuid(), n::text "
+        "from generate_series(1, 10) n returning id, title::int as n) "
+        "insert into mux_asset_tracking (lesson_id, upload_id, status, tracked_at, next_check_at) "
+        "select id, 'up' || n, (case when n <= 3 then 'ready' when n = 4 then 'error' "
+        "else 'processing' end)::mux_asset_status, now() - make_interval(mins => n * 5), "
+        "now() + make_interval(secs => case when n <= 6 then -n else n end) from l"
+    )
+    summary = service.summary()
+    oldest_due, oldest = summary.pop("oldest_due_seconds"), summary.pop("oldest_processing_seconds")
+    assert 6 <= oldest_due < 8
+    assert 3000 <= oldest < 3010
+    assert summary == {
+        "processing": 6,
+        "ready": 3,
+        "error": 1,
+        "due": 2,
+        "stuck": 5,
+    }

@@ -1,0 +1,169 @@
+from collections.abc import Iterator
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.sql.conftest import Connections
+from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def app_trigger(db: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """Give the app a trigger on lessons that raises the SQLSTATE in the lesson's title."""
+    db.execute("""
+        create function public.stubborn() returns trigger language plpgsql as $$
+        begin
+          if new.title ~ '^[0-9A-Z]{5}$' then
+            raise exception using errcode = new.title, message = 'the app says no';
+          end if;
+          return new;
+        end $$;
+        create trigger stubborn before update on lessons for each row
+        execute function public.stubborn()
+    """)
+    yield db
+    db.execute("drop function public.stubborn() cascade")
+
+
+def seconds_to_due(db: psycopg.Connection) -> float:
+    """Give the seconds until the only row is due."""
+    row = db.execute(
+        "select extract(epoch from next_check_at - now())::float from mux_asset_tracking"
+    ).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def stubborn_lesson(course: Course, upload: str, sqlstate: str) -> UUID:
+    """Create a lesson that the app's trigger will not let be published."""
+    lesson = course.lesson(title=sqlstate)
+    course.track(lesson, upload)
+    return lesson
+
+
+def test_what_the_app_refuses_does_not_touch_the_others(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """A trigger that raises makes that row refused, with its SQLSTATE; the rest is published."""
+    stubborn_lesson(course, "up1", "23514")
+    fine = course.tracked_lesson("up2")
+    refused, published = service.settle(fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
+    assert (refused["outcome"], refused["sqlstate"], refused["message"]) == (
+        "refused",
+        "23514",
+        "the app says no",
+    )
+    assert published["outcome"] == "published"
+    assert course.state(fine)["status"] == "published"
+
+
+def test_a_refused_row_backs_off_and_says_why(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """It stays processing, is due after the pause of its claim, and holds the refusal."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    (claimed,) = service.claim(lease=600)
+    publish = looked_at(claimed, PUBLISH, pause_seconds=30)
+    assert service.outcomes(fact(PUBLISH, "up1", "as1", claimed=[publish])) == ["refused"]
+    row = course.row(lesson)
+    assert (row["status"], row["error_type"], row["error_message"], row["check_count"]) == (
+        "processing",
+        "refused",
+        "23514: the app says no",
+        1,
+    )
+    assert 25 < seconds_to_due(app_trigger) <= 30
+
+
+def test_passing_facts_pass_over_a_refused_row_until_it_is_due(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """A page or an event does not try again before its time; then it does, once for the audit."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["waiting"]
+    course.make_due()
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["refused"]
+    events = [event["event"] for event in course.events(lesson)]
+    assert events == ["tracked", "refused"]
+
+
+def test_a_refusal_is_forgotten_once_the_cause_is_mended(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """The next look publishes and clears what the refusal left."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    app_trigger.execute("alter table lessons disable trigger stubborn")
+    course.make_due()
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+    row = course.row(lesson)
+    assert (row["error_type"], row["error_message"]) == (None, None)
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "55P03"])
+def test_what_passes_by_itself_ends_the_whole_call(
+    app_trigger: psycopg.Connection, course: Course, service: Service, sqlstate: str
+) -> None:
+    """Serialization failures, deadlocks and lock timeouts are for the worker to repeat."""
+    fine = course.tracked_lesson("up2")
+    stubborn_lesson(course, "up1", sqlstate)
+    with pytest.raises(psycopg.Error) as raised:
+        service.settle(fact(PUBLISH, "up2", "as2"), fact(PUBLISH, "up1", "as1"))
+    assert raised.value.sqlstate == sqlstate
+    assert course.state(fine)["status"] == "draft"
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        {"claims": 3},
+        {"claimed": [{"id": "no uuid", "tracked_at": "now"}], "upload_id": None},
+        {"claimed": "no list"},
+        {"verdict": None},
+    ],
+)
+def test_a_malformed_item_harms_nobody(
+    course: Course, service: Service, harm: dict[str, object]
+) -> None:
+    """An item that makes no sense settles nothing wrongly and leaves the others alone."""
+    course.tracked_lesson("up1")
+    fine = course.tracked_lesson("up2")
+    bad = {**fact(PUBLISH, "up1", None), "asset_id": None, **harm}
+    outcomes = service.outcomes(bad, fact(PUBLISH, "up2", "as2"))
+    assert outcomes[-1] == "published"
+    assert set(outcomes[:-1]) <= {"refused", "unmatched", "waiting"}
+    assert course.state(fine)["status"] == "published"
+
+
+def test_a_locked_lesson_is_busy_and_the_others_go_on(
+    course: Course, service: Service, connections: Connections, db: psycopg.Connection
+) -> None:
+    """Settling does not wait for a lesson that somebody holds; its row is due again in 5 s."""
+    held = course.tracked_lesson("up1")
+    holder = connections.transaction()
+    holder.execute("select 1 from lessons where id = %s for update", [held])
+    service.claim(lease=600)
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["busy"]
+    assert 3 < seconds_to_due(db) <= 5
+    fine = course.tracked_lesson("up2")
+    assert service.outcomes(fact(PUBLISH, "up2", "as2")) == ["published"]
+    holder.rollback()
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+    assert course.state(held)["status"] == course.state(fine)["status"] == "published"
+
+
+def test_a_locked_tracking_row_is_busy(
+    course: Course, service: Service, connections: Connections
+) -> None:
+    """Nor does it wait for a tracking row; nothing is half done."""
+    lesson = course.tracked_lesson("up1")
+    connections.transaction().execute("select 1 from mux_asset_tracking for update")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["busy"]
+    assert service.outcomes(fact(WAIT, "up1", "as1")) == ["busy"]
+    assert service.outcomes(fact(FAIL, "up1", "as1")) == ["busy"]
+    assert course.state(lesson)["status"] == "draft"
