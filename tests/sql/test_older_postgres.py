@@ -1,0 +1,78 @@
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from urllib.parse import urlencode
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.sql.installing import apply_all, catalog, undo_all
+from tests.sql.service import PUBLISH, Service, fact
+from worker.local.account import server_account
+from worker.local.databases import LOCAL
+
+pytestmark = pytest.mark.stack
+
+OLDER = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin/postgres"))
+
+
+@contextmanager
+def running(programs: Path) -> Iterator[str]:
+    """Run a Postgres of the system in a directory of its own; give the dsn of the tables' owner."""
+    account = server_account()
+    directory = Path(mkdtemp(prefix="older-postgres-"))
+    directory.chmod(0o777)
+    data = directory / "data"
+
+    def call(*command: str | Path) -> None:
+        subprocess.run(
+            [str(part) for part in command],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+            **account.popen_arguments(),
+        )
+
+    call(programs / "initdb", "-D", data, "-U", "supabase_admin", "--auth=trust", "--no-sync")
+    server = f"-h '' -k {directory} -c fsync=off"
+    call(programs / "pg_ctl", "-D", data, "-l", directory / "log", "-o", server, "-w", "start")
+    try:
+        yield f"postgresql://postgres@/postgres?{urlencode({'host': str(directory)})}"
+    finally:
+        call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(directory)
+
+
+@pytest.mark.skipif(not OLDER, reason="no Postgres 15 to 17 in /usr/lib/postgresql")
+@pytest.mark.parametrize("program", OLDER, ids=lambda path: path.parts[-3])
+def test_sql_works_on_an_older_postgres(program: Path) -> None:
+    """Applied twice, undone, applied again and used: on the versions that Supabase still runs."""
+    with running(program.parent) as dsn:
+        with psycopg.connect(dsn.replace("postgres@", "supabase_admin@"), autocommit=True) as admin:
+            admin.execute((LOCAL / "supabase.sql").read_bytes())
+        with psycopg.connect(dsn, autocommit=True) as db:
+            db.execute((LOCAL / "lessons.sql").read_bytes())
+        apply_all(dsn)
+        once = catalog(dsn)
+        apply_all(dsn)
+        assert catalog(dsn) == once
+        undo_all(dsn)
+        apply_all(dsn)
+        assert catalog(dsn) == once
+        with psycopg.connect(dsn, autocommit=True) as db:
+            course = Course(db, anna=UUID(int=1), bert=UUID(int=2))
+            lesson = course.tracked_lesson("up1")
+            with psycopg.connect(
+                dsn.replace("postgres@", "authenticator@"),
+                autocommit=True,
+                options="-c role=service_role",
+            ) as connection:
+                service = Service(connection)
+                assert [row["upload_id"] for row in service.claim()] == ["up1"]
+                assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+            assert course.state(lesson)["status"] == "published"
