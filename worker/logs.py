@@ -90,12 +90,19 @@ class _Redact:
         self._secrets = sorted((s for s in secrets if s), key=len, reverse=True)
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        for key, value in event.items():
-            if isinstance(value, str):
-                event[key] = self._clean(value)
-            elif value is not None and not isinstance(value, bool | int | float | dict | tuple):
-                event[key] = self._clean(str(value)) if not key.startswith("_") else value
-        return event
+        # What begins with an underscore is structlog's own, and removed before rendering.
+        return {k: v if k.startswith("_") else self._cleaned(v) for k, v in event.items()}
+
+    def _cleaned(self, value: Any) -> Any:
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case dict():
+                return {self._clean(str(k)): self._cleaned(v) for k, v in value.items()}
+            case list() | tuple():
+                return [self._cleaned(item) for item in value]
+            case _:
+                return self._clean(str(value))
 
     def _clean(self, text: str) -> str:
         for secret in self._secrets:

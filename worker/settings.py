@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, `console`, or `auto`: console on a terminal"
     )
-    port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="Port of the HTTP server to come; checked, not used yet"
+    port: Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_not_empty)] = (
+        Field(None, description="Port of the HTTP server to come; checked, not used yet")
     )
     host: str = Field("0.0.0.0", description="Address of that server; checked, not used yet")
     ops_token: OptionalSecret = Field(

@@ -1,0 +1,204 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.answer import Answer, check, read_about, read_data
+from worker.answers import (
+    UnreadableAnswer,
+    read_asset,
+    read_environment,
+    read_error,
+    read_upload,
+)
+from worker.errors import MuxUnauthorized, MuxUnavailable
+from worker.model import Observation, PlaybackId
+
+OPENAPI = Path(__file__).parents[3] / "shared" / "mux" / "openapi.json"
+ASSET = {
+    "id": "as1",
+    "status": "ready",
+    "upload_id": "up1",
+    "playback_ids": [{"id": "p1", "policy": "public"}, {"id": "p2", "policy": "signed"}],
+    "passthrough": "lesson 1",
+    "meta": {"external_id": "lesson 2", "title": "x"},
+}
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+likely = st.dictionaries(
+    st.sampled_from(
+        ["id", "status", "asset_id", "upload_id", "error", "errors", "playback_ids", "meta", "data"]
+    ),
+    st.text("abc", min_size=1) | anything,
+)
+
+
+def test_an_asset_is_read_with_all_that_we_need() -> None:
+    """Ids, status, playback ids in order, and whatever it says it belongs to."""
+    assert read_asset(ASSET, "sweep") == Observation(
+        subject="asset",
+        status="ready",
+        source="sweep",
+        upload_id="up1",
+        asset_id="as1",
+        playback_ids=(PlaybackId("p1", "public"), PlaybackId("p2", "signed")),
+        claims=("lesson 1", "lesson 2"),
+    )
+
+
+def test_errors_are_read_in_words() -> None:
+    """An asset's messages are joined; an upload has one."""
+    asset = read_asset(
+        {"id": "a", "status": "errored", "errors": {"type": "bad", "messages": ["x", "y"]}}, "probe"
+    )
+    upload = read_upload(
+        {"id": "u", "status": "errored", "error": {"type": "bad", "message": "x"}}, "probe"
+    )
+    assert (asset.error_type, asset.error_message) == ("bad", "x; y")
+    assert (upload.error_type, upload.error_message) == ("bad", "x")
+
+
+def test_what_is_odd_is_left_out() -> None:
+    """Unknown fields, values of another type and ids that cannot be one do no harm."""
+    odd = {
+        "id": "as1",
+        "status": "levitating",
+        "upload_id": "../x",
+        "playback_ids": [None, {"id": 3, "policy": "public"}, {"id": "ok", "policy": "new"}, "x"],
+        "errors": "none",
+        "meta": [],
+        "passthrough": 5,
+        "surprise": {"deep": [1]},
+    }
+    assert read_asset(odd, "probe") == Observation(
+        "asset", "levitating", "probe", asset_id="as1", playback_ids=(PlaybackId("ok", "new"),)
+    )
+
+
+@given(anything | likely)
+def test_reading_raises_nothing_else(data: Any) -> None:
+    """Whatever JSON Mux sends, it is read or it is unreadable."""
+    for read in (read_asset, read_upload):
+        try:
+            assert read(data, "probe").status
+        except UnreadableAnswer:
+            continue
+    read_error(data)
+
+
+@given(st.integers(100, 599), st.dictionaries(st.text(), st.text()), st.binary() | st.text())
+def test_any_answer_is_sorted(status: int, headers: dict[str, str], body: bytes | str) -> None:
+    """Whatever comes over HTTP is a fact about the id or one of two faults."""
+    try:
+        answer = check(Answer.of(status, headers, body))
+        seen = read_about(answer, "asset", "as1", lambda data: read_asset(data, "probe"))
+    except (MuxUnavailable, MuxUnauthorized):
+        return
+    assert seen.asset_id == "as1"
+
+
+def answered(status: int, body: Any, **headers: str) -> Answer:
+    """Make an answer with a JSON body."""
+    return Answer.of(status, headers, json.dumps(body))
+
+
+NOT_FOUND = {"error": {"type": "not_found", "messages": ["no such asset"]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fault", "reason"),
+    [
+        (401, {"error": {"type": "unauthorized", "messages": ["no"]}}, MuxUnauthorized, "http_401"),
+        (403, None, MuxUnauthorized, "http_403"),
+        (429, {"errors": ["Too many requests, retry later."]}, MuxUnavailable, "rate_limited"),
+        (408, NOT_FOUND, MuxUnavailable, "http_408"),
+        (500, NOT_FOUND, MuxUnavailable, "http_500"),
+        (302, None, MuxUnavailable, "http_302"),
+        (404, "<html>", MuxUnavailable, "unreadable"),
+        (400, {}, MuxUnavailable, "unreadable"),
+    ],
+)
+def test_a_fault_is_told_by_its_status(
+    status: int, body: Any, fault: type[Exception], reason: str
+) -> None:
+    """What is no word of Mux about the id is a fault, with its reason."""
+    with pytest.raises(fault) as raised:
+        check(answered(status, body))
+    assert raised.value.reason == reason  # type: ignore[attr-defined]  # both faults have one
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "missing"), (400, "rejected"), (422, "rejected")]
+)
+def test_a_refusal_in_muxs_own_form_is_about_the_id(status: int, said: str) -> None:
+    """A 404 is missing, another 4xx rejected, with Mux's words."""
+    answer = check(answered(status, NOT_FOUND))
+    assert read_about(
+        answer, "asset", "as1", lambda data: read_asset(data, "probe")
+    ) == Observation(
+        "asset",
+        said,
+        "probe",
+        asset_id="as1",
+        error_type="not_found",
+        error_message="no such asset",
+    )
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"data": None}, {"data": {"id": "as1"}}, "<html>"])
+def test_a_200_that_is_no_asset_is_a_fault(body: Any) -> None:
+    """HTML, truncated JSON and null data are no facts."""
+    with pytest.raises(MuxUnavailable):
+        read_data(answered(200, body), lambda data: read_asset(data, "probe"))
+
+
+def test_an_answer_about_another_id_is_a_fault() -> None:
+    """A mixed-up answer never becomes a fact."""
+    with pytest.raises(MuxUnavailable, match="another id"):
+        read_about(
+            answered(200, {"data": ASSET}), "asset", "as2", lambda data: read_asset(data, "probe")
+        )
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("Wed, 21 Oct", None)]
+)
+def test_retry_after_is_read_in_seconds(header: str, seconds: float | None) -> None:
+    """A number is taken, a date is not."""
+    assert Answer.of(429, {"Retry-After": header}, None).retry_after_seconds == seconds
+
+
+def test_the_environment_needs_an_id() -> None:
+    """Whoami without one is unreadable."""
+    assert read_environment({"environment_id": "env1"}) == "env1"
+    with pytest.raises(UnreadableAnswer):
+        read_environment({"environment_id": None})
+
+
+@pytest.mark.skipif(
+    not OPENAPI.exists(), reason="Mux's OpenAPI description is not beside the checkout"
+)
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/video/v1/assets/{ASSET_ID}", lambda data: read_asset(data, "probe").asset_id),
+        ("/video/v1/uploads/{UPLOAD_ID}", lambda data: read_upload(data, "probe").upload_id),
+        ("/system/v1/whoami", read_environment),
+    ],
+)
+def test_muxs_own_examples_are_read(path: str, read: Any) -> None:
+    """The examples of the OpenAPI description are understood."""
+    operation = json.loads(OPENAPI.read_text())["paths"][path]["get"]
+    content = operation["responses"]["200"]["content"]["application/json"]
+    examples = [content["example"]] if "example" in content else []
+    examples += [example["value"] for example in content.get("examples", {}).values()]
+    assert examples
+    for example in examples:
+        assert read(example["data"])

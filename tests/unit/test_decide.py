@@ -1,0 +1,252 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.decide import Rules, decide, pause_seconds, settlement, unknown_values
+from worker.model import Claim, Observation, PlaybackId, Verdict
+
+RULES = Rules(("public",), give_up_after_seconds=604_800)
+CLAIM = Claim(
+    id="t1",
+    lesson_id="l1",
+    lesson_status="draft",
+    upload_id="up1",
+    asset_id=None,
+    tracked_at="2026-01-01T00:00:00+00:00",
+    leased_until="2026-01-01T00:01:00+00:00",
+    age_seconds=60.0,
+    check_count=1,
+    missing_seconds=None,
+    missing_count=0,
+)
+PUBLIC, SIGNED = PlaybackId("pub1", "public"), PlaybackId("sig1", "signed")
+
+
+def upload(status: str, **more: str) -> Observation:
+    """Observe an upload."""
+    return Observation("upload", status, "probe", upload_id="up1", **more)  # type: ignore[arg-type]  # texts all
+
+
+def asset(status: str, *playback_ids: PlaybackId, **more: str) -> Observation:
+    """Observe an asset."""
+    return Observation(
+        "asset",
+        status,
+        "probe",
+        upload_id="up1",
+        asset_id="as1",
+        playback_ids=playback_ids,
+        **more,  # type: ignore[arg-type]  # texts all
+    )
+
+
+def missing(seconds: float | None, looks: int) -> Claim:
+    """Claim a row that was found missing before."""
+    return replace(CLAIM, missing_seconds=seconds, missing_count=looks)
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        (upload("waiting"), Verdict("wait", "upload_waiting")),
+        (upload("asset_created"), Verdict("wait", "asset_created")),
+        (
+            upload("errored", error_type="invalid", error_message="no video"),
+            Verdict("fail", "upload_errored", "invalid: no video"),
+        ),
+        (upload("cancelled"), Verdict("fail", "upload_cancelled")),
+        (upload("timed_out"), Verdict("fail", "upload_timed_out")),
+        (asset("preparing", PUBLIC), Verdict("wait", "asset_preparing")),
+        (asset("ready", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (asset("ready", SIGNED, PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (
+            asset("ready", SIGNED),
+            Verdict(
+                "wait",
+                "no_playback_id",
+                "The asset has only playback ids of policy signed; accepted: public.",
+                missing=True,
+            ),
+        ),
+        (
+            asset("ready"),
+            Verdict(
+                "wait",
+                "no_playback_id",
+                "The asset has no playback id; accepted: public.",
+                missing=True,
+            ),
+        ),
+        (
+            asset("errored", PUBLIC, error_type="invalid_input", error_message="a; b"),
+            Verdict("fail", "asset_errored", "invalid_input: a; b"),
+        ),
+        (
+            upload("missing"),
+            Verdict("wait", "upload_not_found", "Mux knows no such upload.", missing=True),
+        ),
+        (
+            asset("missing"),
+            Verdict("wait", "asset_not_found", "Mux knows no such asset.", missing=True),
+        ),
+        (
+            asset("rejected", error_type="bad", error_message="what?"),
+            Verdict("wait", "mux_rejected", "bad: what?", missing=True),
+        ),
+        (upload("pondering"), Verdict("wait", "unknown_status", "The upload is 'pondering'.")),
+        (
+            Observation("none", "unaskable", "probe", error_message="no id"),
+            Verdict("fail", "invalid_id", "no id"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("claim", [None, CLAIM])
+def test_each_fact_has_its_verdict(
+    seen: Observation, verdict: Verdict, claim: Claim | None
+) -> None:
+    """What Mux says decides, claimed or not, as long as neither grace nor patience is over."""
+    assert decide(seen, claim, RULES) == verdict
+
+
+def test_the_first_accepted_policy_wins_wherever_it_stands() -> None:
+    """The order of the setting decides, never the order in which Mux lists the ids."""
+    seen = asset("ready", PUBLIC, SIGNED)
+    preferring_signed = replace(RULES, playback_policies=("signed", "public"))
+    assert decide(seen, None, preferring_signed).playback_id == "sig1"
+
+
+def test_a_policy_nobody_has_heard_of_is_not_accepted() -> None:
+    """Such an id is not published, and the policy is named."""
+    verdict = decide(asset("ready", PlaybackId("x", "holographic")), None, RULES)
+    assert verdict.action == "wait"
+    assert verdict.message is not None
+    assert "holographic" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("claim", "action"),
+    [
+        (missing(None, 0), "wait"),
+        (missing(599, 5), "wait"),
+        (missing(600, 1), "wait"),
+        (missing(600, 2), "fail"),
+        (missing(9999, 1), "wait"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (upload("missing"), "upload_not_found"),
+        (asset("missing"), "asset_not_found"),
+        (asset("rejected"), "mux_rejected"),
+        (asset("ready"), "no_playback_id"),
+    ],
+)
+def test_the_grace_lasts_ten_minutes_and_three_looks(
+    seen: Observation, reason: str, claim: Claim, action: str
+) -> None:
+    """Both must be over before what is missing fails; this look counts."""
+    verdict = decide(seen, claim, RULES)
+    assert (verdict.action, verdict.reason) == (action, reason)
+
+
+def test_away_from_home_nothing_is_missing() -> None:
+    """With the token of another environment every id is a 404: neither grace nor patience runs."""
+    away = replace(RULES, at_home=False)
+    old = replace(missing(9999, 9), age_seconds=9e6)
+    for seen in (upload("missing"), asset("missing"), asset("rejected")):
+        verdict = decide(seen, old, away)
+        assert (verdict.action, verdict.reason, verdict.missing) == (
+            "wait",
+            "wrong_environment",
+            None,
+        )
+
+
+def test_patience_ends_with_the_last_thing_mux_said() -> None:
+    """A row that still waits at that age fails, whatever it waits for."""
+    old = replace(CLAIM, age_seconds=604_800)
+    assert decide(upload("waiting"), old, RULES) == Verdict(
+        "fail", "gave_up", "Gave up waiting. The last thing Mux said: The upload is 'waiting'."
+    )
+    assert decide(asset("ready", PUBLIC), old, RULES).action == "publish"
+    assert decide(upload("waiting"), replace(old, age_seconds=604_799), RULES).action == "wait"
+
+
+def test_one_settlement_decides_for_all_and_for_each_claim() -> None:
+    """The same fact: others wait, the one whose grace is over fails, each with its own pause."""
+    over = missing(700, 2)
+    made = settlement(upload("missing"), ((CLAIM, 0.5), (over, 0.5)), RULES)
+    assert made.verdict.action == "wait"
+    assert [(c.claim, c.verdict.action) for c in made.claims] == [(CLAIM, "wait"), (over, "fail")]
+    assert [c.pause_seconds for c in made.claims] == [7.5, 7.5]
+
+
+@pytest.mark.parametrize(
+    ("looks", "seconds"), [(0, 5), (1, 7.5), (2, 11.25), (3, 16.875), (4, 25.3125), (5, 30)]
+)
+def test_pauses_grow_by_half_to_thirty_seconds(looks: int, seconds: float) -> None:
+    """In the first half hour: 5 s, times 1.5 at each look, to 30 s."""
+    assert pause_seconds(replace(CLAIM, check_count=looks), 0.5) == seconds
+
+
+@pytest.mark.parametrize(("age", "seconds"), [(1800, 30), (3600, 60), (18_000, 300), (9e6, 300)])
+def test_later_pauses_are_a_sixtieth_of_the_age(age: float, seconds: float) -> None:
+    """After half an hour they grow from 30 s to five minutes."""
+    assert pause_seconds(replace(CLAIM, age_seconds=age, check_count=99), 0.5) == seconds
+
+
+def test_what_is_unknown_is_named() -> None:
+    """Statuses and policies that nobody here has heard of, by kind."""
+    seen = asset("upside_down", PlaybackId("x", "holographic"), PUBLIC)
+    assert unknown_values(seen) == (("asset_status", "upside_down"), ("policy", "holographic"))
+    assert unknown_values(asset("ready", PUBLIC)) == ()
+    assert unknown_values(upload("missing")) == ()
+
+
+claims = st.builds(
+    replace,
+    st.just(CLAIM),
+    age_seconds=st.floats(0, 1e9),
+    check_count=st.integers(0, 10**6),
+    missing_seconds=st.none() | st.floats(0, 1e9),
+    missing_count=st.integers(0, 10**6),
+)
+observations = st.builds(
+    Observation,
+    st.sampled_from(["upload", "asset", "none"]),
+    st.sampled_from(["waiting", "asset_created", "ready", "missing", "rejected", "errored", "?"]),
+    st.just("probe"),
+    playback_ids=st.lists(
+        st.builds(PlaybackId, st.just("x"), st.sampled_from(["public", "signed", "drm", "?"]))
+    ).map(tuple),
+)
+
+
+@given(claims, st.floats(0, 1, exclude_max=True))
+def test_a_pause_is_never_short_and_never_long(claim: Claim, jitter: float) -> None:
+    """Whatever the row: from 4.5 s to 330 s, and the jitter is a tenth either way."""
+    pause = pause_seconds(claim, jitter)
+    assert 4.5 <= pause <= 330
+    assert abs(pause / pause_seconds(claim, 0.5) - 1) <= 0.1 + 1e-9
+
+
+@given(observations, st.none() | claims, st.booleans())
+def test_nothing_is_published_that_cannot_be_played(
+    seen: Observation, claim: Claim | None, at_home: bool
+) -> None:
+    """Only a ready asset is, with one of its own playback ids of an accepted policy."""
+    verdict = decide(seen, claim, replace(RULES, at_home=at_home))
+    if verdict.action == "publish":
+        assert (seen.subject, seen.status) == ("asset", "ready")
+        assert PlaybackId(verdict.playback_id or "", "public") in seen.playback_ids
+
+
+@given(observations, claims)
+def test_away_from_home_no_404_ever_fails(seen: Observation, claim: Claim) -> None:
+    """However old the row and however often it was missing."""
+    verdict = decide(seen, claim, replace(RULES, at_home=False))
+    if seen.subject != "none" and seen.status in ("missing", "rejected"):
+        assert verdict.action == "wait"

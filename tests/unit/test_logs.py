@@ -1,0 +1,106 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from worker import logs
+
+
+@pytest.fixture
+def out() -> Iterator[io.StringIO]:
+    """Configure JSON logs into a buffer, with two secrets; afterwards all is as before."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    stream = io.StringIO()
+    logs.configure(form="json", level="debug", secrets=["s3cret", "s3cret-longer"], stream=stream)
+    yield stream
+    root.handlers, level = before
+    root.setLevel(level)
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    """Read the lines, without their times."""
+    read = [json.loads(line) for line in out.getvalue().splitlines()]
+    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
+
+
+def test_a_line_is_one_object_with_its_head_first(out: io.StringIO) -> None:
+    """When, how grave and what come before the fields; the time is UTC."""
+    logs.get_logger().info("lesson.published", lesson_id="l1", waited_seconds=1.5)
+    line = json.loads(out.getvalue())
+    assert list(line) == ["timestamp", "level", "event", "lesson_id", "waited_seconds"]
+    assert line["timestamp"].endswith("Z")
+    assert lines(out) == [
+        {"level": "info", "event": "lesson.published", "lesson_id": "l1", "waited_seconds": 1.5}
+    ]
+
+
+def test_libraries_speak_json_too_and_only_when_something_is_wrong(out: io.StringIO) -> None:
+    """A warning of a library is a line like ours; what it tells besides is dropped."""
+    logging.getLogger("httpx").info("HTTP Request: GET https://example.org")
+    logging.getLogger("httpx").warning("odd: %s", "thing")
+    assert lines(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
+
+
+def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
+    """Not in the text, a field, a nested field, a library's line or a traceback."""
+    log = logs.get_logger()
+    log.info(
+        "said s3cret", key="x s3cret-longer y", nested={"a": ["s3cret"]}, error=OSError("s3cret")
+    )
+    logging.getLogger("urllib3").error("with s3cret")
+    try:
+        raise ValueError("holds s3cret")
+    except ValueError:
+        log.exception("worker.crashed")
+    assert "s3cret" not in out.getvalue()
+    assert lines(out)[0]["key"] == "x *** y"
+
+
+def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
+    """A fault of our own is still one line."""
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logs.get_logger().exception("worker.crashed")
+    (line,) = lines(out)
+    assert (line["level"], line["event"]) == ("error", "worker.crashed")
+    assert "ValueError: broken" in line["exception"]
+
+
+def test_a_long_text_is_cut(out: io.StringIO) -> None:
+    """No field makes a line that a platform would split."""
+    logs.get_logger().info("x", message="y" * 50_000)
+    assert len(lines(out)[0]["message"]) == logs.LONGEST_TEXT + 1
+
+
+def test_the_level_is_the_settings(out: io.StringIO) -> None:
+    """What is below it is not written."""
+    logs.configure(form="json", level="warning", stream=out)
+    logs.get_logger().info("scan.finished")
+    assert out.getvalue() == ""
+
+
+def test_a_console_line_is_for_people(out: io.StringIO) -> None:
+    """The console format is no JSON, and without a terminal has no colours."""
+    logs.configure(form="console", stream=out)
+    logs.get_logger().info("lesson.published", lesson_id="l1")
+    assert "lesson.published" in out.getvalue()
+    assert "lesson_id=l1" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_a_thing_is_said_again_only_after_its_time() -> None:
+    """Sparingly speaks once per thing and period, by its own clock."""
+    now = 0.0
+    sparingly = logs.Sparingly(60, clock=lambda: now)
+    assert [sparingly.may_say("a"), sparingly.may_say("a"), sparingly.may_say("b")] == [
+        True,
+        False,
+        True,
+    ]
+    now = 60.0
+    assert sparingly.may_say("a")

@@ -1,0 +1,152 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.test_decide import CLAIM
+from worker.errors import MuxUnavailable
+from worker.model import Claim, Observation
+from worker.observe import observe
+
+
+class FakeMux:
+    """Knows some uploads and assets, and remembers what it was asked."""
+
+    def __init__(self, *known: Observation) -> None:
+        self._uploads = {seen.upload_id: seen for seen in known if seen.subject == "upload"}
+        self._assets = {seen.asset_id: seen for seen in known if seen.subject == "asset"}
+        self.asked: list[str] = []
+        self.is_down_after = 10**9
+
+    async def upload(self, upload_id: str) -> Observation:
+        """Answer about an upload."""
+        self._note(f"upload {upload_id}")
+        gone = Observation("upload", "missing", "probe", upload_id=upload_id)
+        return self._uploads.get(upload_id, gone)
+
+    async def asset(self, asset_id: str) -> Observation:
+        """Answer about an asset."""
+        self._note(f"asset {asset_id}")
+        gone = Observation("asset", "missing", "probe", asset_id=asset_id)
+        return self._assets.get(asset_id, gone)
+
+    def _note(self, question: str) -> None:
+        if len(self.asked) >= self.is_down_after:
+            raise MuxUnavailable("connection", "down")
+        self.asked.append(question)
+
+
+def row(upload: str, asset: str | None = None, name: str = "t1") -> Claim:
+    """Claim a row."""
+    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset)
+
+
+def created(upload: str, asset: str) -> Observation:
+    """Observe an upload that has become an asset."""
+    return Observation("upload", "asset_created", "probe", upload_id=upload, asset_id=asset)
+
+
+def ready(asset: str, upload: str | None = None) -> Observation:
+    """Observe a ready asset."""
+    return Observation("asset", "ready", "probe", asset_id=asset, upload_id=upload)
+
+
+async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
+    """Observe rows and give the observations in the order they came."""
+    pages = observe(claims, mux, asyncio.Event())
+    return [sighting.observation async for page in pages for sighting in page]
+
+
+@pytest.mark.parametrize(
+    ("claim", "known", "asked", "found"),
+    [
+        pytest.param(
+            row("up1"), [], ["upload up1"],
+            Observation("upload", "missing", "probe", upload_id="up1"), id="an unknown upload",
+        ),
+        pytest.param(
+            row("up1"), [created("up1", "as1"), ready("as1")], ["upload up1", "asset as1"],
+            ready("as1", "up1"), id="an upload that became an asset, in the same pass",
+        ),
+        pytest.param(
+            row("up1", "as1"), [ready("as1", "up1")], ["asset as1"],
+            ready("as1", "up1"), id="a known asset",
+        ),
+        pytest.param(
+            row("up1", "as2"), [ready("as2", "up2"), created("up1", "as1"), ready("as1", "up1")],
+            ["asset as2", "upload up1", "asset as1"],
+            ready("as1", "up1"), id="an asset of another upload",
+        ),
+        pytest.param(
+            row("up1", "as1"), [created("up1", "as1")], ["asset as1", "upload up1"],
+            Observation("asset", "missing", "probe", upload_id="up1", asset_id="as1"),
+            id="an asset that is gone",
+        ),
+        pytest.param(
+            row("migrated", "as1"), [ready("as1", "up7")], ["asset as1"],
+            ready("as1", "up7"), id="a migrated row",
+        ),
+        pytest.param(
+            row("migrated"), [], [],
+            Observation(
+                "none", "unaskable", "probe",
+                error_message="The upload is not known and neither is a real asset.",
+            ),
+            id="a migrated row without an asset",
+        ),
+    ],
+)  # fmt: skip
+async def test_the_cheapest_questions_that_tell(
+    claim: Claim, known: list[Observation], asked: list[str], found: Observation
+) -> None:
+    """Each kind of row leads to its questions and to what they say."""
+    mux = FakeMux(*known)
+    assert await seen(mux, claim) == [found]
+    assert mux.asked == asked
+
+
+@pytest.mark.parametrize("poison", ["../assets/x", "", "x" * 256, "a\u202eb", "a\x00b", "a b"])
+async def test_what_cannot_be_an_id_never_reaches_mux(poison: str) -> None:
+    """It is unaskable, and shown harmlessly."""
+    mux = FakeMux()
+    (observation,) = await seen(mux, row(poison))
+    assert mux.asked == []
+    assert (observation.subject, observation.status) == ("none", "unaskable")
+    assert observation.error_message is not None
+    assert observation.error_message.isprintable()
+
+
+async def test_one_question_serves_all_rows_that_ask_it() -> None:
+    """Two lessons that share an upload lead to one question and one sighting of both."""
+    mux = FakeMux()
+    one, other = row("up1", name="t1"), row("up1", name="t2")
+    (page,) = [page async for page in observe([one, other], mux, asyncio.Event())]
+    assert [sighting.claims for sighting in page] == [(one, other)]
+    assert mux.asked == ["upload up1"]
+
+
+async def test_a_fault_comes_after_what_was_seen() -> None:
+    """What was observed before Mux went down is given, then the fault is raised."""
+    mux = FakeMux()
+    mux.is_down_after = 3
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(9)]
+    pages = observe(claims, mux, asyncio.Event())
+    assert len(await anext(pages)) == 3
+    with pytest.raises(MuxUnavailable):
+        await anext(pages)
+
+
+async def test_a_stop_leaves_the_rest_unobserved() -> None:
+    """Once a stop is asked for, no new question is put."""
+    stopping = asyncio.Event()
+    stopping.set()
+    mux = FakeMux()
+    assert [page async for page in observe([row("up1")], mux, stopping)] == []
+    assert mux.asked == []
+
+
+async def test_pages_hold_a_hundred() -> None:
+    """What comes at once is given a hundred at a time, as a settle takes it."""
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(250)]
+    pages = [len(page) async for page in observe(claims, FakeMux(), asyncio.Event())]
+    assert pages == [100, 100, 50]

@@ -1,0 +1,177 @@
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.errors import SettingsError
+from worker.settings import Settings
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def jwt(role: str) -> str:
+    """Make a token that looks like Supabase's."""
+    payload = base64.urlsafe_b64encode(json.dumps({"role": role}).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJIUzI1NiJ9.{payload}.c2lnbmF0dXJl"
+
+
+GOOD = {
+    "SUPABASE_URL": "https://abc.supabase.co",
+    "SUPABASE_SERVICE_ROLE_KEY": jwt("service_role"),
+    "MUX_TOKEN_ID": "token-id",
+    "MUX_TOKEN_SECRET": "token-secret",
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Begin without any setting and without a .env file."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **settings: str) -> Settings:
+    """Load the four required settings with others beside or in place of them."""
+    for name, value in {**GOOD, **settings}.items():
+        monkeypatch.setenv(name, value)
+    return Settings.load()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **settings: str) -> list[str]:
+    """Load settings that are wrong, and give the faults that are named."""
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch, **settings)
+    return str(refused.value).splitlines()[1:-1]
+
+
+def test_four_settings_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else has its default."""
+    settings = load(monkeypatch)
+    assert settings.supabase_url == GOOD["SUPABASE_URL"]
+    assert (settings.scan_interval_seconds, settings.playback_policies) == (5.0, ("public",))
+
+
+def test_all_faults_are_named_at_once() -> None:
+    """Without any setting, each required one is named with what it is."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    text = str(refused.value)
+    assert re.findall(r"^  (\w+) is missing", text, re.MULTILINE) == list(GOOD)
+    assert ".env.example" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SUPABASE_URL", "abc.supabase.co", "must look like https://host"),
+        ("SUPABASE_URL", "http://abc.supabase.co", "must begin with https://"),
+        ("SUPABASE_URL", "https://me:secret@abc.supabase.co", "without user"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "nonsense", "neither a service_role JWT nor"),
+        ("SUPABASE_SERVICE_ROLE_KEY", jwt("anon"), "is the key of role 'anon'"),
+        ("SUPABASE_SERVICE_ROLE_KEY", "sb_publishable_abc", "is the publishable key"),
+        ("MUX_TOKEN_ID", "", "is empty"),
+        ("MUX_TOKEN_SECRET", "two words", "was it pasted whole?"),
+        ("SCAN_INTERVAL_SECONDS", "0", "greater than 0"),
+        ("SCAN_INTERVAL_SECONDS", "soon", "valid number"),
+        ("SCAN_INTERVAL_SECONDS", "nan", "finite"),
+        ("SCAN_BATCH_SIZE", "1001", "less than or equal to 1000"),
+        ("LEASE_SECONDS", "0.5", "greater than or equal to 1"),
+        ("MUX_REQUESTS_PER_SECOND", "-1", "greater than 0"),
+        ("PLAYBACK_POLICIES", "public,holographic", "'public', 'signed' or 'drm'"),
+        ("PLAYBACK_POLICIES", "", "at least 1 item"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("PORT", "70000", "less than or equal to 65535"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_right(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    """One line, beginning with the variable's name; nothing else is complained about."""
+    (fault,) = refusal(monkeypatch, **{name: value})
+    assert fault.startswith(f"  {name} ")
+    assert told in fault
+
+
+def test_no_secret_is_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is refused is not shown, nor is any other."""
+    bad = {
+        "SUPABASE_SERVICE_ROLE_KEY": jwt("anon"),
+        "MUX_TOKEN_SECRET": "hush hush",
+        "SUPABASE_URL": "https://me:whisper@abc.supabase.co",
+    }
+    text = "\n".join(refusal(monkeypatch, **bad))
+    assert not any(
+        secret in text for secret in ("hush", "whisper", bad["SUPABASE_SERVICE_ROLE_KEY"])
+    )
+
+
+def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as text nor as a representation."""
+    settings = load(monkeypatch, MUX_WEBHOOK_SECRET="whsec1,whsec2", OPS_TOKEN="sesame")
+    assert not any(secret in f"{settings} {settings!r}" for secret in settings.secrets)
+    assert len(settings.secrets) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("PLAYBACK_POLICIES", "signed, public", ("signed", "public")),
+        ("LOG_LEVEL", "DEBUG", "debug"),
+        ("SCAN_INTERVAL_SECONDS", "0.25", 0.25),
+        ("OPS_TOKEN", "", None),
+        ("PORT", "8080", 8080),
+        ("SUPABASE_URL", "http://127.0.0.1:54321/", "http://127.0.0.1:54321"),
+        ("SUPABASE_URL", "http://kong:8000", "http://kong:8000"),
+    ],
+)
+def test_values_are_read_as_they_are_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: Any
+) -> None:
+    """Lists by commas, levels in any case, fractions of seconds, empty for not set."""
+    assert getattr(load(monkeypatch, **{name: text}), name.lower()) == value
+
+
+@pytest.mark.parametrize("name", ["PORT", "OPS_TOKEN", "MUX_WEBHOOK_SECRET"])
+def test_an_optional_setting_that_is_empty_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A line `NAME=` in a .env file is as good as none."""
+    assert getattr(load(monkeypatch, **{name: ""}), name.lower()) in (None, ())
+
+
+def test_a_secret_key_of_the_new_kind_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sb_secret_…` stands for the service role as well as its JWT."""
+    key = "sb_secret_" + "x" * 20
+    settings = load(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=key)
+    assert settings.supabase_service_role_key.get_secret_value() == key
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """.env in the working directory is read, and a variable beside it is stronger."""
+    lines = [f"{name}={value}" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "LOG_LEVEL=error", "SCAN_BATCH_SIZE=7"]))
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    settings = Settings.load()
+    assert (settings.log_level, settings.scan_batch_size) == ("warning", 7)
+
+
+def test_the_example_file_is_the_settings(tmp_path: Path) -> None:
+    """.env.example names every setting once, with its default, and loads once filled in."""
+    example = (CHECKOUT / ".env.example").read_text()
+    named = re.findall(r"^(?:# )?([A-Z_]+)=(.*)$", example, re.MULTILINE)
+    assert sorted(name.lower() for name, _ in named) == sorted(Settings.model_fields)
+    filled = {**dict(named), **GOOD}
+    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in filled.items()))
+    loaded = Settings.load()
+    defaults = {
+        name: field.get_default()
+        for name, field in Settings.model_fields.items()
+        if not field.is_required()
+    }
+    assert {name: getattr(loaded, name) for name in defaults} == defaults
