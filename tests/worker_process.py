@@ -129,6 +129,8 @@ class WorkerProcess:
         assert self._reader is not None
         code = self._process.wait(timeout)
         self._reader.join(timeout)
+        if self._process.stdout is not None and not self._reader.is_alive():
+            self._process.stdout.close()
         return code
 
     def stop(self, timeout: float = 25) -> int:

@@ -195,12 +195,18 @@ def _fetch(call: Callable[..., Any], args: tuple[str, ...], timeout: float) -> A
     except ApiException as error:
         return Answer.of(error.status, error.headers, error.body)
     except urllib3.exceptions.HTTPError as error:
-        is_timeout = isinstance(error, urllib3.exceptions.TimeoutError)
-        raise MuxUnavailable("timeout" if is_timeout else "connection", _words(error)) from error
+        raise MuxUnavailable(_kind(error), _words(error)) from error
     except AttributeError as error:  # what mux-python makes of a TLS failure
         raise MuxUnavailable("tls", "There is no TLS connection to Mux.") from error
     except UnicodeDecodeError as error:  # what it makes of an error page in another encoding
         raise MuxUnavailable("unreadable", "Mux answered with an unreadable error.") from error
+
+
+def _kind(error: urllib3.exceptions.HTTPError) -> str:
+    """Tell a timeout from a refused connection, which urllib3 counts among the timeouts."""
+    is_timeout = isinstance(error, urllib3.exceptions.TimeoutError)
+    was_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    return "timeout" if is_timeout and not was_refused else "connection"
 
 
 def _words(error: urllib3.exceptions.HTTPError) -> str:

@@ -103,6 +103,7 @@ class Reporter:
                 lesson_id=claim.lesson_id,
                 upload_id=claim.upload_id,
                 asset_id=settlement.observation.asset_id or claim.asset_id,
+                lesson_status=claim.lesson_status,
                 reason=claimed.verdict.reason,
                 message=claimed.verdict.message,
                 waited_seconds=_rounded(claim.age_seconds),

@@ -1,0 +1,183 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from tests.unit.test_decide import CLAIM
+from worker.decide import Rules
+from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
+from worker.model import Claim, Observation, Outcome, Settlement
+from worker.reconcile import Batching, Reconciler
+from worker.store import Claimed
+
+
+@dataclass
+class FakeMux:
+    """Knows a few uploads as waiting; all others are missing."""
+
+    known: set[str] = field(default_factory=set)
+    fault_at: str | None = None
+    hang_at: str | None = None
+    requests: int = 0
+
+    async def upload(self, upload_id: str) -> Observation:
+        """Answer about an upload."""
+        self.requests += 1
+        if upload_id == self.fault_at:
+            raise MuxUnavailable("connection", "down")
+        if upload_id == self.hang_at:
+            await asyncio.Event().wait()
+        status = "waiting" if upload_id in self.known else "missing"
+        return Observation("upload", status, "probe", upload_id=upload_id)
+
+    async def asset(self, asset_id: str) -> Observation:
+        """Answer about an asset."""
+        raise AssertionError("no row here has an asset")
+
+    async def environment(self) -> str:
+        """Give the token's environment."""
+        return "env1"
+
+
+@dataclass
+class FakeStore:
+    """Keeps due rows in order, and what was settled and handed back."""
+
+    due: list[Claim]
+    home: str | None = "env1"
+    fault: Unavailable | None = None
+    settled: list[Settlement] = field(default_factory=list)
+    environments: list[str | None] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    has_settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def claim(self, batch_size: int, lease_seconds: float) -> Claimed:
+        """Lease rows."""
+        taken, self.due = self.due[:batch_size], self.due[batch_size:]
+        return Claimed(tuple(taken), self.home)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Keep what is settled; each claimed row waits."""
+        if self.fault is not None:
+            raise self.fault
+        self.settled += settlements
+        self.environments.append(environment_id)
+        self.has_settled.set()
+        return [Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims]
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Take rows back."""
+        self.released += [claim.id for claim in claims]
+        return len(claims)
+
+
+def rows(count: int) -> list[Claim]:
+    """Make due rows t0, t1 … with the uploads up0, up1 …, in this order."""
+    return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}") for n in range(count)]
+
+
+def reconciler(mux: FakeMux, store: FakeStore, size: int = 10) -> Reconciler:
+    """Put a reconciler on the fakes."""
+    return Reconciler(
+        mux, store, batching=Batching(size, 60), rules=Rules(), stopping=asyncio.Event()
+    )
+
+
+def reasons(store: FakeStore) -> dict[str, str]:
+    """Give what was decided for each claimed row."""
+    return {c.claim.id: c.verdict.reason for s in store.settled for c in s.claims}
+
+
+async def test_a_scan_settles_every_row_it_claimed() -> None:
+    """And reports how many, what came of them, and what it asked Mux."""
+    store = FakeStore(rows(3))
+    report = await reconciler(FakeMux({"up0", "up1", "up2"}), store).scan()
+    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
+    assert (report.claimed, report.released, report.requests) == (3, 0, 3)
+    assert (dict(report.outcomes), report.is_full) == ({"waiting": 3}, False)
+
+
+async def test_an_empty_scan_asks_mux_nothing() -> None:
+    """Not even who we are."""
+    mux = FakeMux()
+    report = await reconciler(mux, FakeStore([])).scan()
+    assert (report.claimed, report.requests, mux.requests) == (0, 0, 0)
+
+
+async def test_a_full_batch_is_told() -> None:
+    """As many rows as could be claimed means that more may be due."""
+    store = FakeStore(rows(3))
+    report = await reconciler(FakeMux(), store, size=2).scan()
+    assert (report.claimed, report.is_full) == (2, True)
+
+
+async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
+    """What was seen before is settled, the others are due again at once, and the fault is told."""
+    store = FakeStore(rows(9))
+    mux = FakeMux({f"up{n}" for n in range(9)}, fault_at="up5")
+    with pytest.raises(MuxUnavailable):
+        await reconciler(mux, store).scan()
+    assert set(reasons(store)) | set(store.released) == {f"t{n}" for n in range(9)}
+    assert "t5" in store.released
+    assert set(reasons(store)).isdisjoint(store.released)
+
+
+async def test_when_supabase_goes_down_nothing_is_handed_back() -> None:
+    """It would not take the rows back either: they fall due with their lease."""
+    store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"))
+    with pytest.raises(SupabaseUnavailable):
+        await reconciler(FakeMux(), store).scan()
+    assert store.released == []
+
+
+async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
+    """A shutdown that does not wait for a hanging request loses no row."""
+    store = FakeStore(rows(2))
+    mux = FakeMux({"up0", "up1"}, hang_at="up1")
+    scan = asyncio.create_task(reconciler(mux, store).scan())
+    await store.has_settled.wait()
+    scan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scan
+    assert store.released == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("home", "known", "reason", "recorded"),
+    [
+        ("env1", set(), "upload_not_found", "env1"),
+        ("env2", set(), "wrong_environment", None),
+        (None, set(), "wrong_environment", None),
+        (None, {"up1"}, "upload_not_found", "env1"),
+        ("env2", {"up1"}, "upload_not_found", "env1"),
+    ],
+)
+async def test_a_404_counts_only_at_home(
+    home: str | None, known: set[str], reason: str, recorded: str | None
+) -> None:
+    """Home is where an id of ours was last found, in this pass included; then it is recorded."""
+    store = FakeStore(rows(2), home=home)
+    await reconciler(FakeMux(known), store).scan()
+    assert reasons(store)["t0"] == reason
+    assert store.environments == [recorded]
+
+
+@pytest.mark.parametrize(
+    ("size", "lease", "rate", "claimed"),
+    [(200, 60, 4, 40), (10, 60, 4, 10), (200, 60, 1000, 200), (200, 1, 0.1, 1)],
+)
+def test_no_more_is_claimed_than_half_a_lease_can_ask_for(
+    size: int, lease: float, rate: float, claimed: int
+) -> None:
+    """Three requests a row at the most, and always at least one row."""
+    assert Batching.within(size, lease, rate) == Batching(claimed, lease)
+
+
+def test_outcomes_of_a_newer_database_are_read() -> None:
+    """Fields that this version does not know are ignored."""
+    row: dict[str, Any] = {"outcome": "published", "lesson_id": "l1", "mood": "good"}
+    assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")

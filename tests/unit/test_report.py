@@ -1,0 +1,165 @@
+import io
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.test_decide import CLAIM
+from worker import logs
+from worker.model import ClaimVerdict, Observation, Outcome, PlaybackId, Settlement, Verdict
+from worker.report import Heartbeat, Reporter, ScanReport
+
+IDS: dict[str, Any] = {"lesson_id": "l1", "upload_id": "up1", "asset_id": "as1"}
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    """Send the log to a buffer."""
+    stream = io.StringIO()
+    logs.configure(form="json", stream=stream)
+    return stream
+
+
+def told(out: io.StringIO) -> list[dict[str, Any]]:
+    """Read the lines without their times."""
+    read = [json.loads(line) for line in out.getvalue().splitlines()]
+    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
+
+
+def outcome(name: str, **more: Any) -> Outcome:
+    """Make an outcome of one row."""
+    return Outcome(name, tracking_id="t1", **IDS, **{"age_seconds": 12.34, **more})
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            outcome("published", playback_id="p1", reason="asset_ready"),
+            {
+                "level": "info",
+                "event": "lesson.published",
+                "playback_id": "p1",
+                "waited_seconds": 12.3,
+            },
+        ),
+        (
+            outcome("attached", playback_id="p1"),
+            {
+                "level": "info",
+                "event": "lesson.attached",
+                "playback_id": "p1",
+                "waited_seconds": 12.3,
+            },
+        ),
+        (
+            outcome("failed", reason="asset_errored", message="no video"),
+            {
+                "level": "warning",
+                "event": "lesson.failed",
+                "error_type": "asset_errored",
+                "message": "no video",
+                "waited_seconds": 12.3,
+            },
+        ),
+        (
+            outcome("refused", sqlstate="23514", message="the app says no"),
+            {
+                "level": "error",
+                "event": "lesson.refused",
+                "sqlstate": "23514",
+                "message": "the app says no",
+            },
+        ),
+    ],
+)
+def test_each_outcome_that_matters_is_a_line(
+    out: io.StringIO, given: Outcome, line: dict[str, Any]
+) -> None:
+    """With the ids, and what somebody needs to act."""
+    Reporter().tell([], [given])
+    assert told(out) == [{**line, **IDS}]
+
+
+def test_what_changes_nothing_is_no_line(out: io.StringIO) -> None:
+    """Waiting, unchanged, unmatched and busy are only counted."""
+    Reporter().tell([], [outcome(n) for n in ("waiting", "unchanged", "unmatched", "busy")])
+    assert told(out) == []
+
+
+def test_a_refusal_is_said_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
+    """A trigger that refuses a hundred lessons is one line."""
+    reporter = Reporter()
+    for sqlstate in ("23514", "23514", "42883"):
+        reporter.tell([], [outcome("refused", sqlstate=sqlstate)])
+    assert [line["sqlstate"] for line in told(out)] == ["23514", "42883"]
+
+
+def waiting(seen: Observation, age: float) -> Settlement:
+    """Settle a claimed row of some age as waiting."""
+    wait = Verdict("wait", "asset_preparing")
+    return Settlement(
+        seen, wait, (ClaimVerdict(replace(CLAIM, id="t1", age_seconds=age), wait, 5),)
+    )
+
+
+def test_a_stuck_lesson_is_said_once(out: io.StringIO) -> None:
+    """Not at every scan, and not before half an hour."""
+    reporter = Reporter()
+    seen = Observation("asset", "preparing", "probe", upload_id="up1", asset_id="as1")
+    for age in (1799, 1800, 1830):
+        reporter.tell([waiting(seen, age)], [outcome("waiting")])
+    assert told(out) == [
+        {
+            "level": "warning",
+            "event": "lesson.stuck",
+            **IDS,
+            "lesson_status": "draft",
+            "reason": "asset_preparing",
+            "message": None,
+            "waited_seconds": 1800,
+        }
+    ]
+
+
+def test_an_unknown_value_is_said_once(out: io.StringIO) -> None:
+    """By kind and value, whichever row showed it."""
+    reporter = Reporter()
+    seen = Observation("asset", "odd", "probe", playback_ids=(PlaybackId("x", "new"),))
+    for _ in range(3):
+        reporter.tell([waiting(seen, 1)], [])
+    assert [(line["kind"], line["value"]) for line in told(out)] == [
+        ("asset_status", "odd"),
+        ("policy", "new"),
+    ]
+
+
+def test_idle_scans_are_told_together(out: io.StringIO) -> None:
+    """The first, then those of a minute with the next that is told."""
+    heart = Heartbeat()
+    for _ in range(3):
+        heart.beat(ScanReport())
+    heart.beat(ScanReport(2, 1, Counter({"waiting": 1}), requests=3, seconds=0.12345))
+    assert told(out) == [
+        {
+            "level": "info",
+            "event": "scan.finished",
+            "scans": 1,
+            "claimed": 0,
+            "released": 0,
+            "mux_requests": 0,
+            "seconds": 0.0,
+        },
+        {
+            "level": "info",
+            "event": "scan.finished",
+            "scans": 3,
+            "claimed": 2,
+            "waiting": 1,
+            "released": 1,
+            "mux_requests": 3,
+            "seconds": 0.123,
+        },
+    ]
