@@ -202,7 +202,7 @@ def _classify(error: APIError, function: str) -> Never:
             "If that was done just now, PostgREST is about to notice.",
         ) from error
     raise SupabaseUnavailable(
-        code or "unknown", f"Supabase failed {function}: {message}"
+        code or "gateway", f"Supabase failed {function}: {message}"
     ) from error
 
 
