@@ -47,5 +47,3 @@ grant execute on function public.worker_schema_version() to service_role;
 insert into mux_private.applied_files (name) values ('008_reports') on conflict do nothing;
 
 commit;
-
-notify pgrst, 'reload schema';

@@ -38,9 +38,9 @@ class Answer:
             return None
 
     @property
-    def is_last_allowed(self) -> bool:
-        """Whether the rate limit has nothing left."""
-        return self.headers.get("x-ratelimit-remaining") == "0"
+    def rate_limit(self) -> tuple[str | None, str | None]:
+        """The limit and what is left of it, where Mux says so."""
+        return self.headers.get("x-ratelimit-limit"), self.headers.get("x-ratelimit-remaining")
 
 
 def check(answer: Answer) -> Answer:
@@ -64,9 +64,16 @@ def check(answer: Answer) -> Answer:
         raise MuxUnavailable(
             f"http_{status}", f"Mux answered with {status}.", answer.retry_after_seconds
         )
-    if status != 200 and answers.read_error(answer.body) is None:
+    if not _is_of_mux(answer):
         raise MuxUnavailable("unreadable", f"Mux answered with a {status} that is not its own.")
     return answer
+
+
+def _is_of_mux(answer: Answer) -> bool:
+    """Tell a body in Mux's form from what a proxy says, or from a part of one."""
+    if answer.status != 200:
+        return answers.read_error(answer.body) is not None
+    return isinstance(answer.body, Mapping) and isinstance(answer.body.get("data"), Mapping | list)
 
 
 def read_data(answer: Answer, reader: Callable[[Any], T]) -> T:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.model import Observation, PlaybackId, Source, is_mux_id
+from worker.model import Environment, Observation, PlaybackId, Source, is_mux_id
 
 
 class UnreadableAnswer(Exception):
@@ -62,15 +62,17 @@ def read_error(body: Any) -> tuple[str | None, str | None] | None:
     return _text(error.get("type")), "; ".join(filter(None, map(_text, listed))) or None
 
 
-def read_environment(data: Any) -> str:
-    """Read the environment's id from the answer to whoami.
+def read_environment(data: Any) -> Environment:
+    """Read from the answer to whoami which environment the token belongs to.
 
     Raises UnreadableAnswer when there is none.
     """
-    environment = _text(_mapping(data).get("environment_id"))
+    told = _mapping(data)
+    environment = _text(told.get("environment_id"))
     if environment is None:
         raise UnreadableAnswer("no environment with an id")
-    return environment
+    name, kind = _text(told.get("environment_name")), _text(told.get("environment_type"))
+    return Environment(environment, name or "?", kind or "?")
 
 
 def _id_and_status(data: Any) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
@@ -48,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     scan = commands.add_parser("scan", help="do one pass over everything that is due, then exit")
     scan.set_defaults(command=_scan)
+    doctor = commands.add_parser(
+        "doctor", help="check whether everything is in place, and say what to do where it is not"
+    )
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.set_defaults(command=_doctor)
     demo = commands.add_parser(
         "demo", help="watch the worker publish lessons on a Supabase and a Mux of this machine"
     )
@@ -148,6 +155,31 @@ async def _scan_everything(settings: "Settings") -> int:
         f"{summary['ready']} ready, {summary['error']} failed."
     )
     return FAILED if released or outcomes["refused"] else DONE
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from worker import logs
+    from worker.settings import Settings
+
+    settings = Settings.load()
+    logs.configure(level="error", secrets=settings.secrets, stream=sys.stderr)
+    return asyncio.run(_examine(settings, as_json=arguments.json))
+
+
+async def _examine(settings: "Settings", *, as_json: bool) -> int:
+    from worker.doctor import examine
+    from worker.printing import as_lines, summed_up
+
+    checks = []
+    async with _parts(settings, asyncio.Event()) as (mux, store, _):
+        async for check in examine(settings, mux, store):
+            checks.append(check)
+            if not as_json:
+                print(as_lines(check), flush=True)
+    print(
+        json.dumps([asdict(check) for check in checks], indent=2) if as_json else summed_up(checks)
+    )
+    return FAILED if any(check.health == "failed" for check in checks) else DONE
 
 
 @asynccontextmanager

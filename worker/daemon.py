@@ -24,7 +24,7 @@ log = get_logger()
 class ChecksMux(Protocol):
     """What the daemon needs of Mux."""
 
-    async def check(self) -> str:
+    async def check(self) -> object:
         """Ask Mux one harmless question."""
         ...
 

@@ -29,6 +29,15 @@ class PlaybackId:
 
 
 @dataclass(frozen=True, slots=True)
+class Environment:
+    """The Mux environment that a token belongs to; its name and type are for people."""
+
+    id: str
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What Mux said about one upload or asset.
 

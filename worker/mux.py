@@ -13,7 +13,7 @@ from worker import answers
 from worker.answer import Answer, check, read_about, read_data
 from worker.errors import MuxUnavailable
 from worker.logs import Sparingly, get_logger
-from worker.model import Observation
+from worker.model import Environment, Observation
 from worker.pace import Pace
 from worker.settings import Settings
 from worker.threads import in_daemon_thread
@@ -66,6 +66,8 @@ class Mux:
         self._retries_said = Sparingly(60)
         self._environment: str | None = None
         self.requests = 0
+        self.rate_limit: tuple[str | None, str | None] = (None, None)
+        """The limit and what is left of it, as Mux said last."""
 
     @cached_property
     def _api(self) -> _Api:
@@ -85,15 +87,16 @@ class Mux:
 
     async def environment(self) -> str:
         """Give the id of the token's environment, asked for once: a token never changes it."""
-        return self._environment or await self.check()
+        return self._environment or (await self.check()).id
 
-    async def check(self) -> str:
-        """Ask Mux who we are, the one question that any good token may put; give the same id."""
+    async def check(self) -> Environment:
+        """Ask Mux who we are, the one question that any good token may put."""
         answer = await self._ask(self._whoami)
         if answer.status != 200:
             raise MuxUnavailable(f"http_{answer.status}", "Mux does not say who we are.")
-        self._environment = read_data(answer, answers.read_environment)
-        return self._environment
+        environment = read_data(answer, answers.read_environment)
+        self._environment = environment.id
+        return environment
 
     def _whoami(self, **options: Any) -> Any:
         # mux-python has no method for it.
@@ -125,7 +128,8 @@ class Mux:
                 answer = await in_daemon_thread(lambda: _fetch(call, args, self._timeout))
         except TimeoutError as error:
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
-        if answer.is_last_allowed:
+        self.rate_limit = answer.rate_limit
+        if self.rate_limit[1] == "0":
             self._pace.hold(1)
         return check(answer)
 

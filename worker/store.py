@@ -145,6 +145,10 @@ class Store:
         """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
         return _expect(await self._rpc("worker_summary", {}), dict)
 
+    async def doctor_facts(self) -> dict[str, Any]:
+        """Tell how the database stands: columns, protection, grants, version, clock."""
+        return _expect(await self._rpc("worker_doctor", {}), dict)
+
     async def _rpc(self, function: str, params: dict[str, Any]) -> Any:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(SupabaseUnavailable),

@@ -23,6 +23,7 @@ FOR_THE_WORKER = {
     "worker_settle",
     "worker_summary",
     "worker_schema_version",
+    "worker_doctor",
 }
 
 

@@ -15,7 +15,7 @@ from worker.answers import (
     read_upload,
 )
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Observation, PlaybackId
+from worker.model import Environment, Observation, PlaybackId
 
 OPENAPI = Path(__file__).parents[3] / "shared" / "mux" / "openapi.json"
 ASSET = {
@@ -177,7 +177,8 @@ def test_retry_after_is_read_in_seconds(header: str, seconds: float | None) -> N
 
 def test_the_environment_needs_an_id() -> None:
     """Whoami without one is unreadable."""
-    assert read_environment({"environment_id": "env1"}) == "env1"
+    told = {"environment_id": "env1", "environment_name": "Production"}
+    assert read_environment(told) == Environment("env1", "Production", "?")
     with pytest.raises(UnreadableAnswer):
         read_environment({"environment_id": None})
 
