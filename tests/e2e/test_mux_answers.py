@@ -1,0 +1,237 @@
+"""Mux answers what is no answer, or what nobody has heard of: what the worker makes of it."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.e2e.conftest import secrets_in
+from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
+from tests.worker_process import WorkerProcess, worker_environment
+from worker.local.faults import Fault
+from worker.local.mux_guard import RateLimits
+from worker.local.mux_server import MuxSimulator
+from worker.local.stack import LocalSupabase
+
+HTML = "<html><body>We are back soon.</body></html>"
+TOO_MANY = json.dumps({"errors": ["Too many requests, retry later."]})
+HTML_PAGE = "text/html"
+NO_ANSWERS = {
+    "refusing": (
+        ("http_500", Fault("answer", status=500)),
+        ("http_503", Fault("answer", status=503, body=HTML, content_type=HTML_PAGE)),
+        ("rate_limited", Fault("answer", status=429, body=TOO_MANY)),
+        ("rate_limited", Fault("answer", status=429)),
+    ),
+    "silent": (
+        ("connection", Fault("reset")),
+        ("timeout", Fault("hang")),
+        ("timeout", Fault("trickle", status=200, body='{"data": {"id": "')),
+        ("timeout", Fault("trickle", status=200)),
+    ),
+    "garbled": (
+        ("unreadable", Fault("answer", status=200, body=HTML, content_type=HTML_PAGE)),
+        ("unreadable", Fault("answer", status=200, body='{"data": {"id": "a')),
+        ("unreadable", Fault("answer", status=404, body=HTML, content_type=HTML_PAGE)),
+        ("unreadable", Fault("answer", status=200, body='{"data": null}')),
+    ),
+}
+"""What is no answer, four of a kind for the four attempts, with the reasons that operators read."""
+
+
+class Replica:
+    """A worker with a Mux of its own, which knows what the others know but has its own faults."""
+
+    def __init__(self, supabase: LocalSupabase, known: MuxSimulator, running: ExitStack) -> None:
+        none = RateLimits.per_second(None, None)
+        self.mux = running.enter_context(MuxSimulator(known.state, limits=none))
+        self.worker = WorkerProcess(worker_environment(supabase, self.mux))
+        running.callback(self.worker.kill)
+
+    def meet(self, faults: Sequence[Fault]) -> None:
+        """Answer each attempt about an upload with the next fault; then all else with the first."""
+        for fault in faults:
+            self.mux.faults.add(fault, path="/video/*", times=1)
+        self.mux.faults.add(faults[0], path="/video/*")
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """The lines about the outage, each with its reason."""
+        found = lines(self.worker, "mux.retry", "mux.unavailable", "mux.recovered")
+        return [(line["event"], line.get("reason", "")) for line in found]
+
+
+@pytest.fixture
+def replicas(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[dict[str, Replica]]:
+    """Give a worker, not yet started, for each kind of fault."""
+    with ExitStack() as running:
+        yield {kind: Replica(supabase, mux, running) for kind in NO_ANSWERS}
+
+
+def test_whatever_is_no_answer_is_an_outage_that_touches_no_row(
+    replicas: dict[str, Replica], db: psycopg.Connection, course: Course, mux: MuxSimulator
+) -> None:
+    """Four bad answers in a row make an outage, told once; then each lesson is published once."""
+    uploads = [mux.state.create_upload() for _ in replicas]
+    lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
+    before = tables(db)
+    for kind, replica in replicas.items():
+        replica.meet([fault for _, fault in NO_ANSWERS[kind]])
+        replica.worker.start(SCAN_BATCH_SIZE="1", MUX_TIMEOUT_SECONDS="0.7")
+    for replica in replicas.values():
+        replica.worker.wait_for("mux.unavailable", timeout=40)
+    assert tables(db) == before
+
+    for replica in replicas.values():
+        replica.mux.faults.clear()
+    for replica in replicas.values():
+        replica.worker.wait_for("mux.recovered", timeout=40)
+    any_worker = next(iter(replicas.values())).worker
+    any_worker.wait_until(lambda: {s["status"] for s in tables(db)["lessons"]} == {"published"})
+    for kind, replica in replicas.items():
+        assert replica.worker.stop() == 0
+        *retried, last = [reason for reason, _ in NO_ANSWERS[kind]]
+        assert replica.told == [
+            *(("mux.retry", reason) for reason in dict.fromkeys(retried)),
+            ("mux.unavailable", last),
+            ("mux.recovered", ""),
+        ]
+        assert lines(replica.worker, "lesson.failed", "worker.crashed") == []
+        assert secrets_in(replica.worker.output, replica.worker.environment) == []
+    published = [p for r in replicas.values() for p in r.worker.events("lesson.published")]
+    assert sorted(p["lesson_id"] for p in published) == sorted(map(str, lessons))
+
+
+def test_a_fault_that_passes_is_made_up_for_in_the_same_scan(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator
+) -> None:
+    """One bad answer for each of several lessons costs a second, and no outage is told."""
+    uploads = [mux.state.create_upload() for _ in range(4)]
+    lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
+    faults = [*(faults[0] for faults in NO_ANSWERS.values()), NO_ANSWERS["refusing"][2]]
+    for upload_id, (_, fault) in zip(uploads, faults, strict=True):
+        mux.faults.add(fault, path=f"/video/v1/uploads/{upload_id}", times=1)
+    worker.start()
+    for lesson, upload_id in zip(lessons, uploads, strict=True):
+        assert_published(worker, course, mux, lesson, upload_id)
+    told = lines(worker, "mux.retry", "mux.unavailable", "mux.recovered")
+    expected = [("mux.retry", "info", reason, 1) for reason, _ in faults]
+    names = ("event", "level", "reason", "attempt")
+    assert sorted(picked(line, *names) for line in told) == sorted(expected)
+    assert_works_on(worker, course, mux)
+
+
+def _data(**fields: Any) -> Fault:
+    return Fault("answer", status=200, body=json.dumps({"data": fields}))
+
+
+def _asset_says(mux: MuxSimulator, upload_id: str, **fields: Any) -> str:
+    """Let the upload's asset say other things than it would; give its id."""
+    asset_id = mux.state.upload(upload_id).asset_id or ""
+    said = {"id": asset_id, "upload_id": upload_id, "status": "ready"} | fields
+    mux.faults.add(_data(**said), path=f"/video/v1/assets/{asset_id}")
+    return asset_id
+
+
+def test_words_that_nobody_has_heard_of_make_rows_wait_and_are_told_once(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator
+) -> None:
+    """New statuses and policies of Mux fail no lesson; new fields and odd values do no harm."""
+    uploads = [mux.state.create_upload() for _ in range(5)]
+    lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
+    for upload_id in uploads[:2]:
+        said = _data(id=upload_id, status="percolating", mood={"calm": True})
+        mux.faults.add(said, path=f"/video/v1/uploads/{upload_id}")
+    _asset_says(mux, uploads[2], status="pondering")
+    _asset_says(mux, uploads[3], playback_ids=[{"id": "members1", "policy": "members"}])
+    asset_id = _asset_says(
+        mux,
+        uploads[4],
+        playback_ids=[
+            {"id": "members2", "policy": "members"},
+            {"id": 7, "policy": "public"},
+            "nonsense",
+            {"id": "public1", "policy": "public", "drm_configuration_id": "new"},
+        ],
+        passthrough=None,
+        meta="none",
+        errors=[],
+        tracks=7,
+    )
+    worker.start()
+    worker.wait_for("lesson.published", lesson_id=str(lessons[4]))
+    video = ("published", asset_id, "public1")
+    names = ("status", "mux_asset_id", "mux_playback_id")
+    assert picked(course.state(lessons[4]), *names) == video
+
+    def were_looked_at_twice() -> bool:
+        course.make_due()
+        return all(course.row(lesson)["check_count"] >= 2 for lesson in lessons[:4])
+
+    worker.wait_until(were_looked_at_twice)
+    told = lines(worker, "mux.unknown_value")
+    assert {line["level"] for line in told} == {"warning"}
+    assert sorted(picked(line, "kind", "value") for line in told) == [
+        ("asset_status", "pondering"),
+        ("policy", "members"),
+        ("upload_status", "percolating"),
+    ]
+    assert {course.row(lesson)["status"] for lesson in lessons[:4]} == {"processing"}
+    assert lines(worker, "lesson.failed", "mux.unavailable") == []
+
+    mux.faults.clear()
+    course.make_due()
+    for lesson, upload_id in zip(lessons[:4], uploads[:4], strict=True):
+        assert_published(worker, course, mux, lesson, upload_id)
+    assert_works_on(worker, course, mux)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_postgres_takes_in_no_text_is_replaced_and_harms_no_other_row(
+    form: str, worker: WorkerProcess, course: Course, mux: MuxSimulator
+) -> None:
+    """NUL, lone surrogates and a book of a message in what Mux says: all of the page is settled."""
+    uploads = [mux.state.create_upload() for _ in range(5)]
+    errored, named, broken, odd, plain = (course.tracked_lesson(u) for u in uploads)
+    error = {"type": "bad\0", "message": "no \ud800 film\0"}
+    said = _data(id=uploads[0], status="errored", error=error)
+    mux.faults.add(said, path=f"/video/v1/uploads/{uploads[0]}")
+    named_asset = _asset_says(
+        mux,
+        uploads[1],
+        playback_ids=[{"id": "play1", "policy": "public"}],
+        passthrough="a\0b\udfff",
+        meta={"external_id": "\ud800" * 2000},
+    )
+    errors = {"type": "invalid", "messages": ["ü" * 50_000]}
+    _asset_says(mux, uploads[2], status="errored", errors=errors)
+    _asset_says(mux, uploads[3], status="\ud800\0odd")
+    worker.start(LOG_FORMAT=form)
+
+    ends: list[tuple[Any, Callable[[dict[str, Any]], bool]]] = [
+        (errored, lambda row: row["status"] == "error"),
+        (named, lambda row: row["status"] == "ready"),
+        (broken, lambda row: row["status"] == "error"),
+        (odd, lambda row: row["check_count"] >= 1),
+        (plain, lambda row: row["status"] == "ready"),
+    ]
+    worker.wait_until(lambda: all(has_ended(course.row(one)) for one, has_ended in ends))
+    worker.wait_until(lambda: "scan.finished" in worker.output)
+    names = ("error_type", "error_message")
+    told = "bad\ufffd: no \ufffd film\ufffd"
+    assert picked(course.row(errored), *names) == ("upload_errored", told)
+    assert course.row(broken)["error_message"] == ("invalid: " + "ü" * 50_000)[: 9 + 1019]
+    assert picked(course.row(odd), "status", *names) == ("processing", None, None)
+    ids = ("status", "mux_asset_id", "mux_playback_id")
+    assert picked(course.state(named), *ids) == ("published", named_asset, "play1")
+    assert course.state(plain)["status"] == "published"
+    assert "Traceback" not in worker.output
+    assert "Logging error" not in worker.output
+    assert worker.output.count("mux.unknown_value") == 1
+    assert worker.stop() == 0
+    worker.start(LOG_FORMAT="json")
+    assert_works_on(worker, course, mux)
