@@ -1,16 +1,30 @@
 """Judge the facts that the doctor finds: one check each, with what to do where it fails. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from worker.model import Environment
 
 Health = Literal["ok", "warning", "failed", "skipped"]
 Facts = Mapping[str, Any]
 
-NEEDED_COLUMNS = frozenset(
-    {"id", "creator_id", "status", "mux_asset_id", "mux_playback_id", "updated_at"}
+TEXT = frozenset({"text", "character varying"})
+NEEDED_COLUMNS: Mapping[str, frozenset[str] | None] = {
+    "id": frozenset({"uuid"}),
+    "creator_id": frozenset({"uuid"}),
+    "status": None,
+    "mux_asset_id": TEXT,
+    "mux_playback_id": TEXT,
+    "updated_at": frozenset({"timestamp with time zone"}),
+}
+"""What the worker reads and writes of `lessons`, and as which types; None takes any."""
+
+NEEDED_STATUSES = frozenset({"draft", "published"})
+NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
+NEEDED_FUNCTIONS = frozenset(
+    f"worker_{what}"
+    for what in ("claim", "doctor", "release", "schema_version", "settle", "summary")
 )
 MUX_READS_PER_SECOND = 5
 """What Mux allows an environment: https://www.mux.com/docs/core/make-api-requests."""
@@ -28,87 +42,123 @@ class Check:
     seen: str
     advice: str = ""
 
+    def without(self, secrets: Iterable[str]) -> Self:
+        """Take out secrets, which a service may repeat, and what would steer a terminal."""
+
+        def clean(text: str) -> str:
+            for secret in sorted(filter(None, secrets), key=len, reverse=True):
+                text = text.replace(secret, "***")
+            return "".join(c if c.isprintable() else "?" for c in text)
+
+        return replace(self, seen=clean(self.seen), advice=clean(self.advice))
+
 
 def check_pace(requests_per_second: float, lease_seconds: float, timeout_seconds: float) -> Check:
     """Judge the settings that are allowed and yet unwise."""
+    seen, advice = [], []
     if requests_per_second > MUX_READS_PER_SECOND:
-        seen = f"MUX_REQUESTS_PER_SECOND is {requests_per_second:g}, Mux allows 5 to all who ask"
-        return Check("settings", "warning", seen, "Set it to 4 or less.")
+        seen.append(f"MUX_REQUESTS_PER_SECOND is {requests_per_second:g}, Mux allows 5 to all")
+        advice.append("Set MUX_REQUESTS_PER_SECOND to 4 or less.")
     if lease_seconds < 2 * timeout_seconds:
-        seen = f"LEASE_SECONDS is {lease_seconds:g}, two slow answers of Mux take longer"
-        return Check("settings", "warning", seen, "Set it to at least twice MUX_TIMEOUT_SECONDS.")
+        seen.append(f"LEASE_SECONDS is {lease_seconds:g}, two slow answers of Mux take longer")
+        advice.append("Set LEASE_SECONDS to at least twice MUX_TIMEOUT_SECONDS.")
+    if seen:
+        return Check("settings", "warning", "; ".join(seen), " ".join(advice))
     return Check("settings", "ok", "all required ones are there, none is odd")
 
 
-def check_database(facts: Facts, newest_needed: str, now: float) -> Iterator[Check]:
-    """Judge what `worker_doctor` told."""
-    yield check_role(facts["role"])
-    yield check_schema(facts["schema_version"], newest_needed)
-    yield check_lessons(facts["lessons_columns"], facts["lessons_may_be_written"])
-    yield check_row_security(facts["row_level_security"])
-    yield check_functions(facts["functions"])
-    yield check_anon(facts["open_to_anon"])
-    yield check_clock(float(facts["database_time"]), now)
-
-
-def check_role(role: str) -> Check:
+def check_role(facts: Facts) -> Check:
     """Judge whose key it is; the anon key is the classic mix-up."""
-    if role == "service_role":
-        return Check("key", "ok", "accepted, of the role service_role")
-    advice = "Set SUPABASE_SERVICE_ROLE_KEY to the service_role or secret key."
-    return Check("key", "failed", f"of the role {role}", advice)
+    role = facts["role"]
+    if role != "service_role":
+        advice = "Set SUPABASE_SERVICE_ROLE_KEY to the service_role or secret key."
+        return Check("key", "failed", f"of the role {role}", advice)
+    if not facts["passes_row_security"]:
+        advice = "alter role service_role bypassrls, as Supabase has it."
+        return Check("key", "failed", "service_role sees no lessons of others", advice)
+    return Check("key", "ok", "accepted, of the role service_role")
 
 
-def check_schema(applied: str, needed: str) -> Check:
+def check_schema(facts: Facts, needed: str) -> Check:
     """Judge whether all files of sql/ that this version knows are applied."""
+    applied = facts["schema_version"] or "000"
     if applied >= needed:
         return Check("schema", "ok", f"sql/ is applied up to {applied}.sql")
     advice = f"Apply the files after {applied}.sql up to {needed}.sql."
     return Check("schema", "failed", f"sql/ is applied only up to {applied}.sql", advice)
 
 
-def check_lessons(columns: Sequence[str], may_be_written: bool) -> Check:
+def check_lessons(facts: Facts) -> Check:
     """Judge the app's own table, which may have changed since sql/ was applied."""
-    missing = sorted(NEEDED_COLUMNS - set(columns))
-    if missing:
-        seen = f"has no {', '.join(missing)}"
-        return Check("lessons", "failed", seen, "Bring the columns back; the worker needs them.")
-    if not may_be_written:
-        return Check("lessons", "failed", "service_role may not write its ids", REAPPLY)
+    problems = list(_problems(facts["lessons_columns"], facts["lessons_statuses"]))
+    if problems:
+        return Check("lessons", "failed", "; ".join(problems), "Change it back, or see sql/001.")
+    if not facts["lessons_may_be_used"]:
+        return Check("lessons", "failed", "service_role may not read it or write its ids", REAPPLY)
     return Check("lessons", "ok", "has what the worker needs, and may be written")
 
 
-def check_row_security(tables: Mapping[str, bool]) -> Check:
+def _problems(columns: Mapping[str, str], statuses: Sequence[str] | None) -> Iterator[str]:
+    if missing := sorted(NEEDED_COLUMNS.keys() - columns.keys()):
+        yield f"has no {', '.join(missing)}"
+    for name, types in NEEDED_COLUMNS.items():
+        if types and name in columns and columns[name] not in types:
+            yield f"{name} is {columns[name]}"
+    if statuses is not None and (unknown := sorted(NEEDED_STATUSES - set(statuses))):
+        yield f"its status cannot be {', '.join(unknown)}"
+
+
+def check_row_security(facts: Facts) -> Check:
     """Judge whether a table is open to everybody who has the anon key."""
-    unprotected = sorted(name for name, is_on in tables.items() if not is_on)
-    if unprotected:
-        advice = "alter table … enable row level security, with the app's policies in place."
+    tables: Mapping[str, bool] = facts["row_level_security"]
+    if missing := sorted(NEEDED_TABLES - tables.keys()):
+        return Check("row security", "failed", f"there is no {', '.join(missing)}", REAPPLY)
+    if unprotected := sorted(name for name, is_on in tables.items() if not is_on):
+        advice = "alter table ... enable row level security, with the app's policies in place."
         return Check("row security", "failed", f"is off on {', '.join(unprotected)}", advice)
-    return Check("row security", "ok", f"is on for {', '.join(sorted(tables))}")
+    return Check(
+        "row security", "ok", f"is on for lessons and all {len(tables) - 1} of the worker's"
+    )
 
 
-def check_functions(functions: Sequence[Mapping[str, Any]]) -> Check:
-    """Judge whether each function is for the service role and nobody else."""
-    closed = [f["name"] for f in functions if not f["service_role"]]
-    leaks = [f["name"] for f in functions if f["anon"] or f["authenticated"]]
-    if closed or leaks:
-        seen = f"closed to service_role: {', '.join(closed)}" if closed else ""
-        seen += "; " if closed and leaks else ""
-        seen += f"open to browsers: {', '.join(leaks)}" if leaks else ""
+def check_functions(facts: Facts) -> Check:
+    """Judge whether each function is there, for the service role and nobody else."""
+    functions: Sequence[Mapping[str, Any]] = facts["functions"]
+    faults = {
+        "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
+        "closed to service_role": _named(
+            functions, lambda f: not f["service_role"] and not f["is_trigger"]
+        ),
+        "open to browsers": _named(functions, lambda f: f["anon"] or f["authenticated"]),
+    }
+    seen = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    if seen:
         return Check("functions", "failed", seen, REAPPLY)
+    if also := _named(functions, lambda f: f["others"]):
+        roles = ", ".join(sorted({role for f in functions for role in f["others"]}))
+        advice = "revoke execute on them, unless it is meant."
+        return Check("functions", "warning", f"open to {roles} too: {', '.join(also)}", advice)
     return Check("functions", "ok", f"all {len(functions)} are for service_role alone")
 
 
-def check_anon(tables: Sequence[str]) -> Check:
-    """Judge what those who are not logged in may see."""
-    if tables:
-        return Check("anon", "failed", f"is granted something on {', '.join(tables)}", REAPPLY)
+def _named(
+    functions: Sequence[Mapping[str, Any]], which: Callable[[Mapping[str, Any]], Any]
+) -> list[str]:
+    return [f["name"] for f in functions if which(f)]
+
+
+def check_anon(facts: Facts) -> Check:
+    """Judge what those who are not logged in may see and call of the worker's."""
+    schemas = [f"mux_private ({role})" for role in facts["private_schema_open_to"]]
+    callable_ = [f"{f['name']}()" for f in facts["functions"] if f["anon"]]
+    if granted := [*facts["open_to_anon"], *callable_, *schemas]:
+        return Check("anon", "failed", f"is granted something on {', '.join(granted)}", REAPPLY)
     return Check("anon", "ok", "may see and call nothing of the worker's")
 
 
-def check_clock(database: float, here: float) -> Check:
+def check_clock(facts: Facts, now: float) -> Check:
     """Judge this machine's clock; ages are counted by the database's all the same."""
-    apart = abs(database - here)
+    apart = abs(float(facts["database_time"]) - now)
     if apart > WORST_CLOCK_SECONDS:
         seen = f"differs from the database's by {apart:.0f} s"
         return Check("clock", "warning", seen, "Set this machine's clock by NTP.")
@@ -116,8 +166,15 @@ def check_clock(database: float, here: float) -> Check:
 
 
 def check_environment(environment: Environment, home: str | None, known: int, asked: int) -> Check:
-    """Judge whether the token belongs to the environment that the app uploads to."""
+    """Judge whether the token belongs to the environment that the app uploads to.
+
+    `home` is where our ids were last found. There, an id that is gone was deleted: Mux deletes
+    its test assets after a day.
+    """
     name = f"{environment.name} ({environment.type}, {environment.id})"
+    if asked and not known and home == environment.id:
+        seen = f"{name} knows none of our last {asked} uploads, and did know others"
+        return Check("Mux environment", "warning", seen, "Were they deleted in Mux?")
     if asked and not known:
         advice = "Use a token of the environment that the app uploads to."
         return Check("Mux environment", "failed", f"{name} knows none of our ids", advice)
@@ -125,8 +182,8 @@ def check_environment(environment: Environment, home: str | None, known: int, as
         seen = f"{name}; ids were last found in {home}"
         return Check("Mux environment", "warning", seen, "Make sure that this is meant.")
     if asked:
-        return Check("Mux environment", "ok", f"{name} knows {known} of our last {asked} videos")
-    return Check("Mux environment", "ok", f"{name}; no video was published yet to look for")
+        return Check("Mux environment", "ok", f"{name} knows {known} of our last {asked} uploads")
+    return Check("Mux environment", "ok", f"{name}; there is no upload yet to look for")
 
 
 def check_rate_limit(limit: str | None, remaining: str | None) -> Check:

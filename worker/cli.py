@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import json
 import sys
 import time
@@ -163,6 +164,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings = Settings.load()
     logs.configure(level="error", secrets=settings.secrets, stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what Mux calls its environment may be any text
     return asyncio.run(_examine(settings, as_json=arguments.json))
 
 

@@ -74,7 +74,7 @@ class Daemon:
         """Work until `stopping` is set, then end within the shutdown's time."""
         scheduler = AsyncIOScheduler()
         scheduler.add_job(
-            self._tick.set,
+            self._on_tick,
             "interval",
             seconds=self._interval,
             coalesce=True,
@@ -87,7 +87,13 @@ class Daemon:
                 pause = await self._pass_unless_stopped()
                 await self._rest(pause)
         finally:
+            scheduler.remove_all_jobs()
+            await asyncio.sleep(0)  # a tick that was just begun ends, and is not cut off
             scheduler.shutdown(wait=False)
+
+    async def _on_tick(self) -> None:
+        """Wake the loop; a coroutine, since APScheduler runs plain functions in a thread."""
+        self._tick.set()
 
     async def _pass_unless_stopped(self) -> float:
         """Do one pass; once a stop is asked for, it has half the shutdown's time to end."""

@@ -5,17 +5,34 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from worker import checks
 from worker.checks import Check
-from worker.errors import Unavailable
+from worker.errors import SchemaOutdated, StatementTimeout, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
 
 NEWEST_FILE = "009_doctor"
 CONNECT_WITHIN_SECONDS = 10.0
+APPLY = f"Apply sql/{NEWEST_FILE}.sql, after those before it that are missing."
+
+OF_DATABASE = ("key", "schema", "lessons", "row security", "functions", "anon", "clock")
+OF_MUX = ("Mux environment", "Mux rate limit")
+"""The checks that are skipped together where the database, or Mux, does not answer."""
+
+Askable = tuple[str | None, str | None]
+"""An asset id and an upload id; at least one of them can be sent to Mux."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What the database knows of Mux: where our ids were last found, and the latest of them."""
+
+    environment_id: str | None
+    recent: tuple[Askable, ...]
 
 
 class AsksMux(Protocol):
@@ -45,29 +62,65 @@ class TellsFacts(Protocol):
 
 
 async def examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncIterator[Check]:
-    """Give one check after the other, as it is done."""
+    """Give one check after the other, as it is done: always the same ones, in the same order."""
+    async for check in _examine(settings, mux, store):
+        yield check.without(settings.secrets)
+
+
+async def _examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncIterator[Check]:
     yield checks.check_pace(
         settings.mux_requests_per_second, settings.lease_seconds, settings.mux_timeout_seconds
     )
-    facts: Mapping[str, Any] | None = None
     road = await _check_road("Supabase", "SUPABASE_URL", settings.supabase_url)
     yield road
-    if road.health == "failed":
-        yield Check("database", "skipped", "Supabase cannot be reached")
-    else:
-        try:
-            facts = await store.doctor_facts()
-            for check in checks.check_database(facts, NEWEST_FILE, time.time()):
-                yield check
-        except Unavailable as fault:
-            yield Check("database", "failed", fault.reason, fault.message)
+    traces, database = await _ask_database(store, is_reachable=road.health != "failed")
+    for check in database:
+        yield check
     road = await _check_road("Mux", "MUX_BASE_URL", settings.mux_base_url)
     yield road
     if road.health == "failed":
-        yield Check("Mux token", "skipped", "Mux cannot be reached")
+        for check in _skipped("Mux token", *OF_MUX, reason="Mux cannot be reached"):
+            yield check
         return
-    async for check in _check_mux(mux, facts):
+    async for check in _check_mux(mux, traces):
         yield check
+
+
+async def _ask_database(
+    store: TellsFacts, *, is_reachable: bool
+) -> tuple[Traces | None, list[Check]]:
+    """Give what our ids left behind, if the database tells, and the checks of all it tells."""
+    if not is_reachable:
+        return None, _skipped("database", *OF_DATABASE, reason="Supabase cannot be reached")
+    try:
+        facts = await store.doctor_facts()
+        judged = [
+            checks.check_role(facts),
+            checks.check_schema(facts, NEWEST_FILE),
+            checks.check_lessons(facts),
+            checks.check_row_security(facts),
+            checks.check_functions(facts),
+            checks.check_anon(facts),
+            checks.check_clock(facts, time.time()),
+        ]
+        traces = Traces(facts["environment_id"], tuple(_askable(facts["recent"])))
+        return traces, [Check("database", "ok", "answers"), *judged]
+    except SchemaOutdated as fault:
+        advice = f"{APPLY} If that was done just now, PostgREST is about to notice."
+        failed = Check("database", "failed", fault.reason, f"There is no worker_doctor. {advice}")
+    except Unavailable as fault:
+        failed = Check("database", "failed", fault.reason, fault.message)
+    except StatementTimeout:
+        seen = "cuts even this small question off"
+        failed = Check("database", "failed", seen, "See what keeps the database so busy.")
+    except (LookupError, TypeError, ValueError, AttributeError):
+        seen = "worker_doctor is of another version"
+        failed = Check("database", "failed", seen, APPLY)
+    return None, [failed, *_skipped(*OF_DATABASE, reason="the database did not tell")]
+
+
+def _skipped(*names: str, reason: str) -> list[Check]:
+    return [Check(name, "skipped", reason) for name in names]
 
 
 async def _check_road(service: str, setting: str, url: str) -> Check:
@@ -81,11 +134,11 @@ async def _check_road(service: str, setting: str, url: str) -> Check:
             context = ssl.create_default_context() if is_tls else None
             _, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.close()
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter for what cannot be a name at all
         return Check(name, "failed", f"{host} has no address", f"Check {setting}, and DNS.")
     except ssl.SSLError as error:
         advice = f"Check {setting}, and whether something between changes the certificate."
-        return Check(name, "failed", f"no TLS with {host}: {error.reason}", advice)
+        return Check(name, "failed", f"no TLS with {host}: {_why(error)}", advice)
     except (OSError, TimeoutError) as error:
         seen = f"{host}:{port} does not answer: {type(error).__name__}"
         return Check(name, "failed", seen, f"Check {setting}, and the firewall.")
@@ -95,21 +148,42 @@ async def _check_road(service: str, setting: str, url: str) -> Check:
     return Check(name, "ok", f"{host} answers, its certificate is good")
 
 
-async def _check_mux(mux: AsksMux, facts: Mapping[str, Any] | None) -> AsyncIterator[Check]:
+def _why(error: ssl.SSLError) -> str:
+    """Tell what is wrong with a certificate in words, and other faults of TLS by their name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return error.reason or type(error).__name__
+
+
+async def _check_mux(mux: AsksMux, traces: Traces | None) -> AsyncIterator[Check]:
     try:
         environment = await mux.check()
-        yield Check("Mux token", "ok", "accepted")
-        recent = _askable(facts["recent"]) if facts is not None else []
-        known = [await _is_known(mux, row) for row in recent]
-        home = facts["environment_id"] if facts is not None else None
-        yield checks.check_environment(environment, home, sum(known), len(known))
-        yield checks.check_rate_limit(*mux.rate_limit)
     except Unavailable as fault:
         yield Check("Mux token", "failed", fault.reason, fault.message)
+        for check in _skipped(*OF_MUX, reason="Mux did not say who we are"):
+            yield check
+        return
+    yield Check("Mux token", "ok", "accepted")
+    yield await _check_environment(mux, environment, traces)
+    yield checks.check_rate_limit(*mux.rate_limit)
 
 
-def _askable(recent: Sequence[Mapping[str, str | None]]) -> list[tuple[str | None, str | None]]:
-    """Pick from the rows published last what Mux may be asked about."""
+async def _check_environment(
+    mux: AsksMux, environment: Environment, traces: Traces | None
+) -> Check:
+    """Look for our latest ids in the token's environment."""
+    if traces is None:
+        seen = f"{environment.name} ({environment.type}, {environment.id}); without the database"
+        return Check("Mux environment", "skipped", f"{seen} there are no ids to look for")
+    try:
+        known = [await _is_known(mux, row) for row in traces.recent]
+    except Unavailable as fault:
+        return Check("Mux environment", "failed", fault.reason, fault.message)
+    return checks.check_environment(environment, traces.environment_id, sum(known), len(known))
+
+
+def _askable(recent: Sequence[Mapping[str, str | None]]) -> list[Askable]:
+    """Pick from the latest rows what Mux may be asked about."""
     found = []
     for row in recent:
         asset = row["asset_id"] if is_mux_id(row["asset_id"]) else None
@@ -119,7 +193,7 @@ def _askable(recent: Sequence[Mapping[str, str | None]]) -> list[tuple[str | Non
     return found
 
 
-async def _is_known(mux: AsksMux, row: tuple[str | None, str | None]) -> bool:
+async def _is_known(mux: AsksMux, row: Askable) -> bool:
     asset, upload = row
     seen = await mux.asset(asset) if asset else await mux.upload(upload or "")
     return seen.found

@@ -171,7 +171,7 @@ def _retry_after(state: RetryCallState) -> float:
 
 
 def _wait(state: RetryCallState) -> float:
-    backoff = wait_exponential_jitter(initial=0.5, max=8, jitter=0.5)(state)
+    backoff = wait_exponential_jitter(multiplier=0.5, max=8, jitter=0.5)(state)
     return max(backoff, _retry_after(state))
 
 

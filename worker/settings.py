@@ -5,7 +5,7 @@ import binascii
 import ipaddress
 import json
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -22,7 +22,16 @@ def _base_url(text: str) -> str:
         raise ValueError("must begin with https://, or the key would travel in the clear")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be an address without user, password, query or fragment")
+    if not _has_usable_port(parts):
+        raise ValueError("must have a port from 1 to 65535, or none")
     return text.rstrip("/")
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_private(host: str) -> bool:

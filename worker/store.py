@@ -153,7 +153,7 @@ class Store:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(SupabaseUnavailable),
             stop=self._is_out_of_patience,
-            wait=wait_exponential_jitter(initial=0.1, max=2, jitter=0.1),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
             sleep=self._sleep,
             reraise=True,
         )
