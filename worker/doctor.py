@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from worker import checks
 from worker.checks import Check
-from worker.errors import SchemaOutdated, StatementTimeout, Unavailable
+from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
 
@@ -110,9 +110,6 @@ async def _ask_database(
         failed = Check("database", "failed", fault.reason, f"There is no worker_doctor. {advice}")
     except Unavailable as fault:
         failed = Check("database", "failed", fault.reason, fault.message)
-    except StatementTimeout:
-        seen = "cuts even this small question off"
-        failed = Check("database", "failed", seen, "See what keeps the database so busy.")
     except (LookupError, TypeError, ValueError, AttributeError):
         seen = "worker_doctor is of another version"
         failed = Check("database", "failed", seen, APPLY)

@@ -65,5 +65,5 @@ class SchemaOutdated(SupabaseUnavailable):
         return True
 
 
-class StatementTimeout(Exception):
+class StatementTimeout(SupabaseUnavailable):
     """The database cut a call off (57014): the same work in smaller pieces may pass."""

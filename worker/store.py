@@ -190,7 +190,7 @@ def _classify(error: APIError, function: str) -> Never:
     if code in _PASSING:
         raise _Conflict(code, f"{function} met others at work: {message}") from error
     if code == "57014":
-        raise StatementTimeout from error
+        raise StatementTimeout(code, f"{function} exceeds the statement timeout.") from error
     if code in _UNAUTHORIZED or "API key" in message:
         raise SupabaseUnavailable(
             "unauthorized", f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY: {message}"
@@ -211,9 +211,9 @@ def _classify(error: APIError, function: str) -> Never:
 
 
 def _will_not_pass(state: RetryCallState) -> bool:
-    """Tell whether trying again at once is of no use, since somebody has to do something first."""
+    """Tell whether the same call at once would fail again: too large, or somebody has to act."""
     error = state.outcome.exception() if state.outcome else None
-    return (
+    return isinstance(error, StatementTimeout) or (
         isinstance(error, SupabaseUnavailable)
         and error.needs_somebody
         and error.reason != "function_missing"

@@ -166,6 +166,10 @@ def test_a_row_that_cannot_be_settled_in_time_alone_is_refused(
             postgrest_error("53300", "too many connections", 503), "53300", "warning",
             id="a database that is full",
         ),
+        pytest.param(
+            postgrest_error("57014", "canceling statement"), "57014", "warning",
+            id="a claim that takes too long",
+        ),
     ],
 )  # fmt: skip
 def test_each_fault_is_one_line_at_each_end(
