@@ -23,7 +23,7 @@ demo: $(VENV)/.ready stack ## a Supabase and a Mux on this machine, and the work
 	@$(PY) -m worker demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some)
-	@$(PY) -m pytest -n 6 --dist worksteal $(ARGS)
+	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m ruff check .

@@ -84,7 +84,7 @@ class WorkerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def wait_for(self, event: str, *, times: int = 1, timeout: float = 20, **fields: Any) -> Line:
+    def wait_for(self, event: str, *, times: int = 1, timeout: float = 45, **fields: Any) -> Line:
         """Wait until an event was logged some number of times with these fields; give the last."""
 
         def found() -> Sequence[Line]:
@@ -99,7 +99,7 @@ class WorkerProcess:
                 self._changed.wait(min(left, 0.5))
             return found()[times - 1]
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 20) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 45) -> None:
         """Wait until something outside is so, looking again at every log line or 50 ms."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -123,7 +123,7 @@ class WorkerProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 25) -> int:
+    def wait(self, timeout: float = 45) -> int:
         """Wait for the process to end; give its exit status."""
         assert self._process is not None
         assert self._reader is not None
@@ -133,7 +133,7 @@ class WorkerProcess:
             self._process.stdout.close()
         return code
 
-    def stop(self, timeout: float = 25) -> int:
+    def stop(self, timeout: float = 45) -> int:
         """Stop the worker as a platform does, and give its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)

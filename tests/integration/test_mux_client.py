@@ -179,7 +179,7 @@ async def test_a_stop_interrupts_the_wait_between_tries(
     stopping.set()
     with pytest.raises(MuxUnavailable):
         await asked
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
 
 
 async def test_requests_keep_their_distance(client: Callable[..., Mux], mux: MuxSimulator) -> None:

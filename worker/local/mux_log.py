@@ -53,7 +53,7 @@ class RequestLog:
         """Count the requests by route, such as `GET /video/v1/assets/{asset_id}`."""
         return Counter(seen.route for seen in self.all())
 
-    def wait_for(self, number: int, timeout_seconds: float = 5.0) -> None:
+    def wait_for(self, number: int, timeout_seconds: float = 30.0) -> None:
         """Block until `number` requests are recorded; raise `TimeoutError` if they are not."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._seen) >= number, timeout_seconds):
