@@ -1,6 +1,7 @@
 """Sort out one HTTP answer of Mux: a fact about the id that was asked for, or a fault. Pure."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -33,9 +34,10 @@ class Answer:
     def retry_after_seconds(self) -> float | None:
         """Seconds that Mux asks us to wait; None if it does not, or names a date."""
         try:
-            return max(0.0, float(self.headers["retry-after"]))
+            seconds = float(self.headers["retry-after"])
         except (KeyError, ValueError):
             return None
+        return max(0.0, seconds) if math.isfinite(seconds) else None  # float() takes "inf"
 
     @property
     def rate_limit(self) -> tuple[str | None, str | None]:

@@ -21,6 +21,9 @@ LONGEST_PAUSE_SECONDS = 60.0
 LONGEST_UNAUTHORIZED_PAUSE_SECONDS = 300.0
 """Bounds for long intervals, beyond which only the interval itself may go."""
 
+LONGEST_WISH_SECONDS = 3600.0
+"""The most of a `Retry-After` that is honoured: a header that is a mistake must not silence us."""
+
 _OUT: dict[Service, str] = {"mux": "mux.unavailable", "supabase": "supabase.unavailable"}
 _RECOVERED: dict[Service, str] = {"mux": "mux.recovered", "supabase": "supabase.recovered"}
 
@@ -69,7 +72,7 @@ class Outage:
         first, longest = _pauses(fault, self._interval)
         pause = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
         if isinstance(fault, MuxUnavailable) and fault.retry_after_seconds is not None:
-            pause = max(pause, fault.retry_after_seconds)
+            pause = max(pause, min(fault.retry_after_seconds, LONGEST_WISH_SECONDS))
         self._pauses += 1
         self._next_try = now + pause
 

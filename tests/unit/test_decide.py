@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.decide import Rules, decide, pause_seconds, settlement, unknown_values
+from worker.decide import Rules, decide, is_stuck, pause_seconds, settlement, unknown_values
 from worker.model import Claim, Observation, PlaybackId, Verdict
 
 RULES = Rules(("public",), give_up_after_seconds=604_800)
@@ -250,3 +250,25 @@ def test_away_from_home_no_404_ever_fails(seen: Observation, claim: Claim) -> No
     verdict = decide(seen, claim, replace(RULES, at_home=False))
     if seen.subject != "none" and seen.status in ("missing", "rejected"):
         assert verdict.action == "wait"
+
+
+@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 27.0), (0.5, 30.0), (0.75, 31.5)])
+def test_jitter_spreads_a_pause_by_a_tenth_either_way(jitter: float, seconds: float) -> None:
+    """From nine tenths to eleven tenths of it, evenly."""
+    assert pause_seconds(replace(CLAIM, check_count=9), jitter) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("age", "seconds", "stuck"), [(1799.9, 5, False), (1800, 30, True)])
+def test_half_an_hour_divides_young_from_stuck(age: float, seconds: float, stuck: bool) -> None:
+    """Until then the looks count, from then on the age; the row is stuck from the same moment."""
+    claim = replace(CLAIM, age_seconds=age, check_count=0)
+    assert (pause_seconds(claim, 0.5), is_stuck(claim)) == (seconds, stuck)
+
+
+def test_when_the_grace_is_over_the_reason_is_told() -> None:
+    """The verdict fails with the words that it waited with."""
+    assert decide(asset("ready", SIGNED), missing(600, 2), RULES) == Verdict(
+        "fail",
+        "no_playback_id",
+        "The asset has only playback ids of policy signed; accepted: public.",
+    )

@@ -121,6 +121,13 @@ def test_mux_may_ask_for_a_longer_pause(clock: Clock) -> None:
     assert here.seconds_to_next_try == 30
 
 
+def test_no_header_silences_the_worker_for_ever(clock: Clock) -> None:
+    """A Retry-After of years is a mistake: an hour is the most."""
+    here = outage(clock)
+    here.note(MuxUnavailable("rate_limited", "x", retry_after_seconds=1e9))
+    assert here.seconds_to_next_try == 3600
+
+
 def test_after_the_end_the_next_outage_begins_small(clock: Clock) -> None:
     """Pauses do not carry over, and without an outage there is none."""
     here = outage(clock)

@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,19 @@ def test_a_settlement_travels_whole() -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a" * 2048, "a" * 2048),
+        ("a" * 2049, "a" * 2048),
+        ("a" + "😀" * 600, "a" + "😀" * 511),
+        ("aa" + "€" * 900, "aa" + "€" * 682),
+        ("\x00" * 900, "\ufffd" * 682),
+    ],
+    ids=["fits", "one too many", "four bytes", "three bytes", "replaced first"],
+)
+def test_a_long_text_keeps_all_the_characters_that_fit(text: str, kept: str) -> None:
+    """It is cut at 2 kB, before the character that would be split."""
+    assert sendable(text) == kept
