@@ -70,7 +70,7 @@ do $$
 declare
   missing text;
 begin
-  select string_agg(quote_ident(r), ', ') into missing
+  select string_agg(quote_ident(r), ', ' order by r) into missing
   from unnest(array['anon', 'authenticated', 'service_role']) r
   where not exists (select 1 from pg_roles where rolname = r);
   if missing is not null then

@@ -36,6 +36,7 @@ grant insert (lesson_id, upload_id, temp_asset_id, status, updated_at) on public
 grant update (lesson_id, upload_id, temp_asset_id, status, updated_at) on public.mux_asset_tracking to authenticated;
 
 revoke all on public.mux_asset_events from public, anon, authenticated, service_role;
+revoke all on sequence public.mux_asset_events_id_seq from public, anon, authenticated, service_role;
 grant select on public.mux_asset_events to authenticated, service_role;
 
 grant select on public.lessons to service_role;

@@ -74,6 +74,13 @@ return jsonb_build_object(
 );
 comment on function mux_private.outcome is 'What settling did to one row, for the worker''s log.';
 
+create or replace function mux_private.pause_of(claim jsonb) returns double precision
+language sql immutable set search_path = ''
+return case
+  when ($1 ->> 'pause_seconds') ~ '^\d{1,6}(\.\d+)?$' then ($1 ->> 'pause_seconds')::double precision
+end;
+comment on function mux_private.pause_of is 'The seconds after which a claimed row shall be due again, null if they make no sense.';
+
 create or replace function mux_private.publish(
   tracking public.mux_asset_tracking, lesson_status text, item jsonb
 ) returns jsonb
@@ -83,15 +90,27 @@ declare
   was public.mux_asset_tracking := tracking;
   is_draft boolean := lesson_status = 'draft';
   done text := case when is_draft then 'published' else 'attached' end;
+  wanted_status text := case when is_draft then 'published' else lesson_status end;
+  found_status text;
 begin
+  if (mux_private.is_mux_id(item ->> 'asset_id') and mux_private.is_mux_id(item ->> 'playback_id')) is not true then
+    raise exception 'to publish takes an asset and a playback id' using errcode = 'invalid_parameter_value';
+  end if;
   if is_draft then
     update public.lessons l
     set status = 'published', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
-    where l.id = was.lesson_id;
+    where l.id = was.lesson_id
+    returning l.status::text into found_status;
   else
     update public.lessons l
     set mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
-    where l.id = was.lesson_id;
+    where l.id = was.lesson_id
+    returning l.status::text into found_status;
+  end if;
+  -- A trigger of the app may swallow an update, or turn it into another, without an error.
+  if found_status is distinct from wanted_status then
+    raise exception 'lesson should be % now and is %', wanted_status, coalesce(found_status, 'not updated')
+      using errcode = 'triggered_data_change_violation';
   end if;
 
   update public.mux_asset_tracking t
@@ -102,7 +121,7 @@ begin
   returning t.* into tracking;
 
   perform mux_private.record_event(
-    done, tracking, was.status, lesson_status, case when is_draft then 'published' else lesson_status end,
+    done, tracking, was.status, lesson_status, wanted_status,
     item ->> 'reason', null, item -> 'observation'
   );
   return mux_private.outcome(done, tracking, item ->> 'reason');
@@ -140,13 +159,16 @@ declare
   was public.mux_asset_tracking := tracking;
   reason text := coalesce(claim ->> 'reason', item ->> 'reason');
   missing boolean := (claim ->> 'missing')::boolean;
+  pause_seconds double precision := mux_private.pause_of(claim);
   learned boolean := was.mux_asset_id is distinct from coalesce(item ->> 'asset_id', was.mux_asset_id);
 begin
-  if claim is not null then
+  if claim is not null and pause_seconds is null then
+    raise exception 'to wait takes pause_seconds' using errcode = 'invalid_parameter_value';
+  elsif claim is not null then
     update public.mux_asset_tracking t
     set mux_asset_id = coalesce(item ->> 'asset_id', t.mux_asset_id),
         check_count = t.check_count + 1, last_checked_at = now(),
-        next_check_at = now() + make_interval(secs => (claim ->> 'pause_seconds')::double precision),
+        next_check_at = now() + make_interval(secs => pause_seconds),
         missing_since = case missing when true then coalesce(t.missing_since, now()) when false then null else t.missing_since end,
         missing_count = case missing when true then t.missing_count + 1 when false then 0 else t.missing_count end,
         error_type = null, error_message = null,
@@ -233,7 +255,7 @@ begin
   end if;
 
   -- What was claimed may have changed since: then its own verdict no longer stands.
-  if tracking.status <> 'processing' or tracking.tracked_at <> (claim ->> 'tracked_at')::timestamptz then
+  if tracking.status <> 'processing' or tracking.tracked_at is distinct from (claim ->> 'tracked_at')::timestamptz then
     claim := null;
   end if;
   if not mux_private.tracks(tracking, item ->> 'upload_id', item ->> 'asset_id', claim) then
@@ -245,6 +267,10 @@ begin
     message := claim ->> 'message';
   elsif tracking.error_type = 'refused' and tracking.status = 'processing' and tracking.next_check_at > now() then
     return mux_private.outcome('waiting', tracking, 'refused');
+  end if;
+
+  if (verdict in ('publish', 'fail', 'wait')) is not true then
+    raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
   end if;
 
   if verdict = 'publish' and tracking.status <> 'ready'
@@ -266,6 +292,22 @@ end
 $$;
 comment on function mux_private.settle_row is 'Settles one verdict against one row, whole; what cannot be locked at once is busy.';
 
+-- A row that takes no update at all cannot be made to wait either: its lease does that.
+create or replace function mux_private.refuse(
+  tracking_id uuid, pause_seconds double precision, refusal text
+) returns void
+language plpgsql set search_path = '' as $$
+begin
+  perform mux_private.postpone(tracking_id, pause_seconds, refusal);
+exception
+  when serialization_failure or deadlock_detected or lock_not_available then raise;
+  when assert_failure or others then
+    raise log 'the refusal of tracking row % could not be kept: % %', tracking_id, sqlstate, sqlerrm;
+end
+$$;
+comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
+
+-- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
 create or replace function mux_private.settle_item(item jsonb) returns jsonb
 language plpgsql set search_path = '' as $$
 declare
@@ -282,14 +324,14 @@ begin
       outcomes := outcomes || mux_private.settle_row(item, found.tracking_id, found.lesson_id, found.claim);
     exception
       when serialization_failure or deadlock_detected or lock_not_available then raise;
-      when others then
+      when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
         outcomes := outcomes || jsonb_build_object(
           'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
           'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
           'sqlstate', code, 'message', left(problem, 500));
-        perform mux_private.postpone(
-          found.tracking_id, coalesce((found.claim ->> 'pause_seconds')::double precision, 60),
+        perform mux_private.refuse(
+          found.tracking_id, coalesce(mux_private.pause_of(found.claim), 60),
           left(format('%s: %s', code, problem), 500));
     end;
   end loop;
@@ -316,13 +358,15 @@ begin
   if verdicts is null or jsonb_typeof(verdicts) <> 'array' or jsonb_array_length(verdicts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_settle needs verdicts, an array of at most 100';
   end if;
+  -- What the app put off until commit would fail there for all; now it fails for its own row.
+  set constraints all immediate;
   for item in select value from jsonb_array_elements(verdicts)
   loop
     begin
       outcomes := outcomes || mux_private.settle_item(item);
     exception
       when serialization_failure or deadlock_detected or lock_not_available then raise;
-      when others then
+      when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
         outcomes := outcomes || jsonb_build_object(
           'outcome', 'refused', 'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
@@ -346,8 +390,8 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'publish', 'fail', 'wait',
-                        'postpone', 'settle_row', 'settle_item')
+      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'pause_of', 'publish', 'fail', 'wait',
+                        'postpone', 'refuse', 'settle_row', 'settle_item')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

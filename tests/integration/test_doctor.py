@@ -1,55 +1,44 @@
+import asyncio
 import json
 import os
 import pty
 import re
+import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.course import Course
-from tests.worker_process import WorkerProcess
+from tests.worker_process import worker_environment
+from worker.checks import Check
+from worker.doctor import examine
 from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
+from worker.mux import Mux
+from worker.settings import Settings
+from worker.store import Store
 
 pytestmark = pytest.mark.stack
 
-Doctor = Callable[..., dict[str, dict[str, str]]]
-
-
-@pytest.fixture
-def doctor(environment: dict[str, str]) -> Doctor:
-    """Give the command: it asserts the exit status and gives the checks by name."""
-
-    def run(status: int, **settings: str) -> dict[str, dict[str, str]]:
-        result = subprocess.run(
-            [sys.executable, "-m", "worker", "doctor", "--json"],
-            env={**environment, **settings},
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        output = result.stdout + result.stderr
-        for name in ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET"):
-            assert {**environment, **settings}[name] not in output
-        assert "Traceback" not in output
-        checks: list[dict[str, str]] = json.loads(result.stdout)
-        assert result.returncode == status, output
-        return {check.pop("name"): check for check in checks}
-
-    return run
-
-
-def health(checks: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Give only how each check went."""
-    return {name: check["health"] for name, check in checks.items()}
-
+Checks = dict[str, Check]
+Doctor = Callable[..., Checks]
 
 GOOD = {
     "settings": "warning",  # the tests ask quicker than Mux allows
@@ -65,191 +54,460 @@ GOOD = {
     "road to Mux": "warning",
     "Mux token": "ok",
     "Mux environment": "ok",
-    "Mux rate limit": "skipped",
+    "Mux rate limit": "skipped",  # and its limits are off
+}
+OF_DATABASE = list(GOOD)[3:10]
+WITHOUT_DATABASE = {
+    **GOOD,
+    "database": "failed",
+    **dict.fromkeys(OF_DATABASE, "skipped"),
+    "Mux environment": "skipped",
+}
+WITHOUT_MUX = {**GOOD, "Mux token": "failed", "Mux environment": "skipped"}
+WITHOUT_ROAD = {
+    "Supabase": {**WITHOUT_DATABASE, "road to Supabase": "failed", "database": "skipped"},
+    "Mux": {**WITHOUT_MUX, "road to Mux": "failed", "Mux token": "skipped"},
 }
 
 
-def test_all_is_well(doctor: Doctor) -> None:
-    """On a good stack nothing fails, and each check says what it saw."""
-    checks = doctor(0)
-    assert health(checks) == GOOD
-    assert checks["Mux environment"]["seen"].endswith("there is no upload yet to look for")
+async def examined(settings: Settings) -> Checks:
+    """Examine with the real parts, and give the checks by name."""
+    stopping = asyncio.Event()
+    store = await Store.connect(settings, stopping)
+    try:
+        found = [check async for check in examine(settings, Mux(settings, stopping), store)]
+    finally:
+        await store.close()
+    assert [check.name for check in found] == list(GOOD)
+    assert not [check for check in found for secret in settings.secrets if secret in str(check)]
+    return {check.name: check for check in found}
 
 
-def test_published_videos_are_looked_for(
-    doctor: Doctor, worker: WorkerProcess, course: Course, mux: MuxSimulator
+@pytest.fixture
+def doctor(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
+    """Give the examination: always the same checks in the same order, never with a secret."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(**settings: str) -> Checks:
+        for name, value in {**environment, **settings}.items():
+            monkeypatch.setenv(name, value)
+        return asyncio.run(examined(Settings.load()))
+
+    return run
+
+
+def command(
+    environment: dict[str, str], *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as its users do."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "doctor", *arguments],
+        env={**environment, **settings},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def health(checks: Checks) -> dict[str, str]:
+    """Give only how each check went."""
+    return {name: check.health for name, check in checks.items()}
+
+
+def test_all_is_well(environment: dict[str, str]) -> None:
+    """On a good stack nothing fails, it exits with 0, and JSON is all that is printed."""
+    result = command(environment, "--json")
+    checks = json.loads(result.stdout)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {check["name"]: check["health"] for check in checks} == GOOD
+    assert {frozenset(check) for check in checks} == {
+        frozenset({"name", "health", "seen", "advice"})
+    }
+    assert checks[12]["seen"].endswith("there is no upload yet to look for")
+
+
+def test_a_failed_check_exits_with_1_and_repeats_no_secret(
+    environment: dict[str, str], mux: MuxSimulator
 ) -> None:
-    """Mux is asked about the last ones, and the rest of the rate limit is told."""
-    for seeded in mux.state.seed(4):
+    """Not even one that a service repeats, nor what would steer a terminal, however folded."""
+    said = {"error": {"type": "unauthorized", "messages": [f"bad {mux.token_secret}\x1b[2J"]}}
+    mux.faults.add(Fault("answer", status=401, body=json.dumps(said)))
+    result = command(environment, PYTHONIOENCODING="ascii")
+    drawn = re.sub(r"\s", "", result.stdout)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "(bad***?[2J)" in drawn
+    assert "\x1b" not in drawn
+    secrets = ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
+    assert not [name for name in secrets if environment[name] in drawn]
+
+
+def test_wrong_settings_are_all_named_and_exit_with_2(environment: dict[str, str]) -> None:
+    """Before anything is examined, and without what was found there."""
+    wrong = {
+        "SUPABASE_URL": "https://127.0.0.1:99999",
+        "SUPABASE_SERVICE_ROLE_KEY": "sb_publishable_hush",
+        "MUX_BASE_URL": "https://127.0.0.1:whisper",
+    }
+    result = command(environment, **wrong)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.findall(r"^  (\S+ .*)$", result.stderr, re.MULTILINE) == [
+        "SUPABASE_URL must have a port from 1 to 65535, or none",
+        (
+            "SUPABASE_SERVICE_ROLE_KEY is the publishable key; "
+            "it must be the secret key (sb_secret_...)"
+        ),
+        "MUX_BASE_URL must have a port from 1 to 65535, or none",
+    ]
+
+
+def test_recent_uploads_are_looked_for(
+    doctor: Doctor, course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """Published or not, but no failed ones nor such as Mux cannot be asked about."""
+    for seeded in mux.state.seed(2):
         course.tracked_lesson(seeded.upload_id)
-    worker.start("scan")
-    assert worker.wait() == 0
+    course.tracked_lesson("migrated", mux_asset_id=mux.state.seed(1)[0].asset_id, status="ready")
+    course.tracked_lesson("migrated", mux_asset_id="temp_1")
+    course.tracked_lesson("../assets/x")
+    db.execute("update mux_asset_tracking set status = 'error' where upload_id = '../assets/x'")
     mux.limits = RateLimits.per_second(50, 5)
-    checks = doctor(0)
-    assert checks["Mux environment"]["seen"].endswith("knows 4 of our last 4 uploads")
-    assert checks["Mux rate limit"]["health"] == "ok"
+    checks = doctor()
+    assert health(checks) == {**GOOD, "Mux rate limit": "ok"}
+    assert checks["Mux environment"].seen.endswith("knows 3 of our last 3 uploads")
 
 
-def test_the_token_of_another_environment_is_found_out(
-    doctor: Doctor, worker: WorkerProcess, course: Course, mux: MuxSimulator
+def test_the_token_of_another_environment_is_found_out_at_once(
+    doctor: Doctor, course: Course
 ) -> None:
-    """It is accepted by Mux, and knows none of our videos."""
+    """It is accepted by Mux and knows no upload, though none was ever published."""
+    course.tracked_lesson("A" * 40)
+    checks = doctor()
+    assert health(checks) == {**GOOD, "Mux environment": "failed"}
+    assert checks["Mux environment"].seen.endswith("knows none of our ids")
+
+
+def test_deleted_videos_are_no_other_environment(
+    doctor: Doctor, course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """Where the worker found ids before, the token is right; anywhere else it is not."""
+    course.tracked_lesson("A" * 40)
+    remember = "update mux_private.worker_state set environment_id = %s"
+    db.execute(remember, [mux.state.environment_id])
+    checks = doctor()
+    assert health(checks) == {**GOOD, "Mux environment": "warning"}
+    assert checks["Mux environment"].advice == "Were they deleted in Mux?"
+    db.execute(remember, ["another"])
+    assert health(doctor()) == {**GOOD, "Mux environment": "failed"}
+
+
+def test_a_change_of_environment_is_warned_of(
+    doctor: Doctor, course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """It knows our uploads, and yet they were last found in another."""
     course.tracked_lesson(mux.state.create_upload())
-    worker.start("scan")
-    assert worker.wait() == 0
-    mux.state.environment_id = "another"
-    checks = doctor(1)
-    assert checks["Mux token"]["health"] == "ok"
-    assert checks["Mux environment"]["health"] == "failed"
-    assert "knows none of our ids" in checks["Mux environment"]["seen"]
+    db.execute("update mux_private.worker_state set environment_id = 'another'")
+    checks = doctor()
+    assert health(checks) == {**GOOD, "Mux environment": "warning"}
+    assert checks["Mux environment"].seen.endswith("; ids were last found in another")
+
+
+def test_a_mux_that_fails_on_the_way_is_told_once(
+    doctor: Doctor, course: Course, mux: MuxSimulator
+) -> None:
+    """The token was accepted and stays so; it is the looking that failed."""
+    course.tracked_lesson("A" * 40)
+    mux.faults.add(Fault("answer", status=503, headers={"Retry-After": "60"}), path="/video/*")
+    checks = doctor()
+    assert health(checks) == {**GOOD, "Mux environment": "failed"}
+    assert checks["Mux environment"].seen == "http_503"
 
 
 def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimulator) -> None:
     """With nothing left of Mux's limit there is a warning."""
     mux.limits = RateLimits.per_second(1, 1)
-    assert doctor(0)["Mux rate limit"]["health"] == "warning"
+    assert health(doctor()) == {**GOOD, "Mux rate limit": "warning"}
 
 
 @pytest.mark.parametrize(
-    ("harm", "mend", "name", "seen"),
+    ("harm", "mend", "names", "seen"),
     [
-        (
+        pytest.param(
             "grant execute on function worker_settle to anon",
             "revoke execute on function worker_settle from anon",
-            "functions",
+            ["functions", "anon"],
             "open to browsers: worker_settle",
+            id="a function granted to anon",
         ),
-        (
+        pytest.param(
+            "grant execute on function mux_private.publish to public",
+            "revoke execute on function mux_private.publish from public",
+            ["functions", "anon"],
+            "open to browsers: publish",
+            id="a private function granted to everybody",
+        ),
+        pytest.param(
             "revoke execute on function worker_claim from service_role",
             "grant execute on function worker_claim to service_role",
-            "functions",
+            ["functions"],
             "closed to service_role: worker_claim",
+            id="a function not granted",
         ),
-        (
+        pytest.param(
+            "revoke execute on function mux_private.settle_row from service_role",
+            "grant execute on function mux_private.settle_row to service_role",
+            ["functions"],
+            "closed to service_role: settle_row",
+            id="a private function not granted",
+        ),
+        pytest.param(
+            "alter function worker_release rename to worker_let_go",
+            "alter function worker_let_go rename to worker_release",
+            ["functions"],
+            "missing: worker_release",
+            id="a function missing",
+        ),
+        pytest.param(
             "alter table lessons disable row level security",
             "alter table lessons enable row level security",
-            "row security",
+            ["row security"],
             "is off on lessons",
+            id="row level security off",
         ),
-        (
+        pytest.param(
+            "alter table mux_private.worker_state disable row level security",
+            "alter table mux_private.worker_state enable row level security",
+            ["row security"],
+            "is off on worker_state",
+            id="row level security off in the private schema",
+        ),
+        pytest.param(
             "grant select (upload_id) on mux_asset_tracking to anon",
             "revoke select (upload_id) on mux_asset_tracking from anon",
-            "anon",
+            ["anon"],
             "is granted something on public.mux_asset_tracking",
+            id="a column granted to anon",
         ),
-        (
+        pytest.param(
+            "grant usage on schema mux_private to authenticated",
+            "revoke usage on schema mux_private from authenticated",
+            ["anon"],
+            "is granted something on mux_private (authenticated)",
+            id="the private schema opened",
+        ),
+        pytest.param(
             "alter table lessons rename mux_playback_id to playback",
             "alter table lessons rename playback to mux_playback_id",
-            "lessons",
+            ["lessons"],
             "has no mux_playback_id",
+            id="a column missing",
         ),
-        (
+        pytest.param(
+            "alter table lessons alter mux_asset_id type jsonb using null",
+            "alter table lessons alter mux_asset_id type text",
+            ["lessons"],
+            "mux_asset_id is jsonb",
+            id="a column of another type",
+        ),
+        pytest.param(
             "revoke update on lessons from service_role",
             "grant update on lessons to service_role",
-            "lessons",
+            ["lessons"],
             "service_role may not read it or write its ids",
+            id="lessons not granted",
         ),
-        (
+        pytest.param(
             "update mux_private.applied_files set name = '005x' where name >= '009'",
             "update mux_private.applied_files set name = '009_doctor' where name = '005x'",
-            "schema",
+            ["schema"],
             "sql/ is applied only up to 008_reports.sql",
+            id="an older schema",
         ),
     ],
 )
 def test_what_is_wrong_in_the_database_fails_alone(
-    doctor: Doctor, db: psycopg.Connection, harm: str, mend: str, name: str, seen: str
+    doctor: Doctor, db: psycopg.Connection, harm: str, mend: str, names: list[str], seen: str
 ) -> None:
     """That check fails, with what was seen and what to do; the others are as before."""
     db.execute(harm.encode())
     try:
-        checks = doctor(1)
+        checks = doctor()
     finally:
         db.execute(mend.encode())
-    others = {"anon": "failed"} if harm.endswith("to anon") else {}
-    assert health(checks) == {**GOOD, **others, name: "failed"}
-    assert checks[name]["seen"] == seen
-    assert checks[name]["advice"]
+    assert health(checks) == {**GOOD, **dict.fromkeys(names, "failed")}
+    assert checks[names[0]].seen == seen
+    assert checks[names[0]].advice
+
+
+def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: LocalSupabase) -> None:
+    """Somebody meant it, and it opens nothing to browsers."""
+    with supabase.connect("supabase_admin") as admin:
+        admin.execute("create role reporter; grant execute on function worker_summary to reporter")
+        try:
+            checks = doctor()
+        finally:
+            admin.execute("drop owned by reporter; drop role reporter")
+    assert health(checks) == {**GOOD, "functions": "warning"}
+    assert checks["functions"].seen == "open to reporter too: worker_summary"
+
+
+def test_where_everything_is_granted_by_default_all_is_well(
+    doctor: Doctor, mux: MuxSimulator
+) -> None:
+    """sql/ takes back what Supabase's old default gives to browsers."""
+    with LocalSupabase(default_grants=True) as older:
+        assert health(doctor(**worker_environment(older, mux))) == GOOD
+
+
+def test_a_clock_that_is_off_is_warned_of(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour ahead of the database's."""
+    ahead = SimpleNamespace(time=lambda: time.time() + 3600)
+    monkeypatch.setattr("worker.doctor.time", ahead)
+    checks = doctor()
+    assert health(checks) == {**GOOD, "clock": "warning"}
+    assert checks["clock"].seen == "differs from the database's by 3600 s"
 
 
 def test_a_database_without_the_doctors_file_is_told(
     doctor: Doctor, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """Its function is missing: apply sql/."""
+    """Its function is missing: it names the very file to apply."""
     db.execute("alter function worker_doctor() rename to worker_nurse")
     supabase.reload_schema()
     try:
-        checks = doctor(1)
+        checks = doctor()
     finally:
         db.execute("alter function worker_nurse() rename to worker_doctor")
         supabase.reload_schema()
-    assert checks["database"]["health"] == "failed"
-    assert "Apply sql/009_doctor.sql" in checks["database"]["advice"]
+    assert health(checks) == WITHOUT_DATABASE
+    assert "Apply sql/009_doctor.sql" in checks["database"].advice
+    assert "008" not in checks["database"].advice
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "seen"),
+    [
+        (200, {"schema_version": "009_doctor"}, "worker_doctor is of another version"),
+        (200, ["what"], "unreadable"),
+        (500, {"code": "57014", "message": "timeout"}, "57014"),
+        (403, {"code": "42501", "message": "denied"}, "forbidden"),
+    ],
+)
+def test_a_database_that_answers_something_else_is_told(
+    doctor: Doctor, supabase: LocalSupabase, status: int, said: Any, seen: str
+) -> None:
+    """One check fails with the reason, and Mux is examined all the same."""
+    supabase.faults.add(Fault("answer", status=status, body=json.dumps(said)))
+    checks = doctor()
+    assert health(checks) == WITHOUT_DATABASE
+    assert checks["database"].seen == seen
+    assert checks["database"].advice
 
 
 def test_a_key_that_supabase_refuses_is_told(doctor: Doctor) -> None:
     """It says which setting to look at, and Mux is examined all the same."""
-    checks = doctor(1, SUPABASE_SERVICE_ROLE_KEY="sb_secret_0123456789")
-    assert checks["database"]["seen"] == "unauthorized"
-    assert "SUPABASE_SERVICE_ROLE_KEY" in checks["database"]["advice"]
-    assert checks["Mux token"]["health"] == "ok"
+    checks = doctor(SUPABASE_SERVICE_ROLE_KEY="sb_secret_0123456789")
+    assert health(checks) == WITHOUT_DATABASE
+    assert checks["database"].seen == "unauthorized"
+    assert "SUPABASE_SERVICE_ROLE_KEY" in checks["database"].advice
 
 
 def test_a_token_that_mux_refuses_is_told(doctor: Doctor) -> None:
     """It says which settings to look at."""
-    checks = doctor(1, MUX_TOKEN_SECRET="not-the-secret")
-    assert (checks["Mux token"]["health"], checks["Mux token"]["seen"]) == ("failed", "http_401")
-    assert "MUX_TOKEN_SECRET" in checks["Mux token"]["advice"]
+    checks = doctor(MUX_TOKEN_SECRET="not-the-secret")
+    assert health(checks) == WITHOUT_MUX
+    assert checks["Mux token"].seen == "http_401"
+    assert "MUX_TOKEN_SECRET" in checks["Mux token"].advice
 
 
 def test_a_mux_that_is_down_is_told(doctor: Doctor, mux: MuxSimulator) -> None:
     """The database was examined before, and is well."""
-    mux.faults.add(Fault("answer", status=503))
-    checks = doctor(1)
-    assert checks["Mux token"]["seen"] == "http_503"
-    assert checks["schema"]["health"] == "ok"
+    mux.faults.add(Fault("answer", status=503, headers={"Retry-After": "60"}))
+    checks = doctor()
+    assert health(checks) == WITHOUT_MUX
+    assert checks["Mux token"].seen == "http_503"
 
 
 @pytest.mark.parametrize(
     ("url", "seen"),
     [
         ("https://nowhere.invalid", "nowhere.invalid has no address"),
+        (f"https://{'a' * 64}.invalid", f"{'a' * 64}.invalid has no address"),
         ("http://127.0.0.1:1", "127.0.0.1:1 does not answer: ConnectionRefusedError"),
     ],
 )
 @pytest.mark.parametrize(
-    ("setting", "service", "skipped"),
-    [("SUPABASE_URL", "Supabase", "database"), ("MUX_BASE_URL", "Mux", "Mux token")],
+    ("setting", "service"), [("SUPABASE_URL", "Supabase"), ("MUX_BASE_URL", "Mux")]
 )
 def test_a_road_that_leads_nowhere_is_told(
-    doctor: Doctor, setting: str, service: str, skipped: str, url: str, seen: str
+    doctor: Doctor, setting: str, service: str, url: str, seen: str
 ) -> None:
     """The check names the setting, and what would need the road is skipped."""
-    checks = doctor(1, **{setting: url})
-    road = checks[f"road to {service}"]
-    assert (road["health"], road["seen"]) == ("failed", seen)
-    assert setting in road["advice"]
-    assert checks[skipped]["health"] == "skipped"
+    checks = doctor(**{setting: url})
+    assert health(checks) == WITHOUT_ROAD[service]
+    assert checks[f"road to {service}"].seen == seen
+    assert setting in checks[f"road to {service}"].advice
 
 
 def test_a_server_without_tls_is_told(doctor: Doctor, supabase: LocalSupabase) -> None:
     """An https address whose port speaks plain HTTP fails at the handshake."""
-    checks = doctor(1, SUPABASE_URL=supabase.url.replace("http:", "https:"))
-    assert checks["road to Supabase"]["seen"].startswith("no TLS with 127.0.0.1")
+    checks = doctor(SUPABASE_URL=supabase.url.replace("http:", "https:"))
+    assert health(checks) == WITHOUT_ROAD["Supabase"]
+    assert checks["road to Supabase"].seen.startswith("no TLS with 127.0.0.1")
 
 
-def test_wrong_settings_are_named_and_exit_with_2(environment: dict[str, str]) -> None:
-    """Before anything is examined."""
-    result = subprocess.run(
-        [sys.executable, "-m", "worker", "doctor"],
-        env={**environment, "SUPABASE_SERVICE_ROLE_KEY": "sb_publishable_x"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that nobody has signed but itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "doctor's test")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
     )
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "SUPABASE_SERVICE_ROLE_KEY is the publishable key" in result.stderr
+    file = tmp_path / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + signed.public_bytes(pem))
+    return file
+
+
+@pytest.fixture
+def tls_port(certificate: Path) -> Iterator[int]:
+    """Run a server with that certificate, which knows no page."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    yield server.server_port
+    server.shutdown()
+    serving.join()
+    server.server_close()
+
+
+def test_a_certificate_must_be_good(
+    doctor: Doctor, certificate: Path, tls_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's is refused, with the reason; one that this machine trusts is well."""
+    url = f"https://127.0.0.1:{tls_port}"
+    refused = doctor(SUPABASE_URL=url)
+    assert health(refused) == WITHOUT_ROAD["Supabase"]
+    assert refused["road to Supabase"].seen == "no TLS with 127.0.0.1: self-signed certificate"
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    trusted = doctor(SUPABASE_URL=url)
+    assert health(trusted) == {**WITHOUT_DATABASE, "road to Supabase": "ok"}
 
 
 def printed(environment: dict[str, str], **more: str) -> str:
@@ -279,7 +537,9 @@ def printed(environment: dict[str, str], **more: str) -> str:
 
 def test_for_people_it_is_a_line_a_check(environment: dict[str, str]) -> None:
     """Within 80 columns, in colour on a terminal, without where NO_COLOR is set."""
-    coloured, plain = printed(environment), printed(environment, NO_COLOR="1")
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(printed, environment), pool.submit(printed, environment, NO_COLOR="1")]
+    coloured, plain = (run.result() for run in runs)
     assert "\x1b[32mok" in coloured
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[\d*m", "", coloured).splitlines()[2] == plain.splitlines()[2]

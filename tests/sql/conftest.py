@@ -34,6 +34,13 @@ class Connections:
 
 
 @pytest.fixture
+def database(supabase: LocalSupabase) -> Iterator[str]:
+    """Give the dsn of a database with the app's lessons and without sql/."""
+    yield supabase.create_database("install")
+    supabase.drop_database("install")
+
+
+@pytest.fixture
 def connections(supabase: LocalSupabase) -> Iterator[Connections]:
     """Give connections to drive step by step."""
     with ExitStack() as stack:

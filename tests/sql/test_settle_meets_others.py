@@ -73,6 +73,35 @@ def test_a_settle_does_not_wait_for_a_delete(
     assert service.outcomes(fact(verdict, "up1", "as1")) == ["unmatched"]
 
 
+@pytest.mark.parametrize("again", [PUBLISH, FAIL, WAIT])
+@pytest.mark.parametrize("first", ["wait", "refused", "busy"])
+def test_a_delete_that_waits_for_a_row_written_once_does_not_block_its_second_writing(
+    course: Course, connections: Connections, db: psycopg.Connection, first: str, again: Any
+) -> None:
+    """Two facts about one row in one call: Postgres checks the lesson at the second writing.
+
+    The delete holds the lesson then and waits for the row, so waiting for the lesson would be a
+    deadlock: the second fact is busy, and the delete goes through.
+    """
+    lesson = course.tracked_lesson("up1")
+    settler, app = connections.service(), connections.transaction()
+    facts = {"wait": fact(WAIT, "up1", "as1"), "refused": {**fact(FAIL, "up1"), "verdict": "?"}}
+    if first == "busy":
+        holder = connections.transaction()
+        holder.execute("select 1 from lessons where id = %s for update", [lesson])
+        settler.settle(fact(PUBLISH, "up1", "as1"))
+        holder.rollback()
+    else:
+        settler.settle(facts[first])
+    delete = InBackground(app, lambda: app.execute("delete from lessons where id = %s", [lesson]))
+    delete.is_seen_to_wait(db)
+    assert settler.outcomes(fact(again, "up1", "as2")) == ["busy"]
+    settler.connection.commit()
+    delete.ends()
+    app.commit()
+    assert db.execute("select count(*) from mux_asset_tracking").fetchone() == (0,)
+
+
 def test_a_new_upload_waits_for_a_settle_and_then_starts_anew(
     course: Course, connections: Connections, db: psycopg.Connection
 ) -> None:

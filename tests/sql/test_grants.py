@@ -1,0 +1,84 @@
+import psycopg
+import pytest
+
+from tests.sql.installing import apply_all, undo_all
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+PRIVILEGES = b"""
+    with roles (role) as (values ('anon'), ('authenticated'), ('service_role')),
+    ours as (
+      select oid, relkind from pg_class
+      where relnamespace in ('public'::regnamespace, to_regnamespace('mux_private'))
+        and relkind in ('r', 'S') and relname <> 'lessons'
+    )
+    select role, oid::regclass::text, privilege
+    from roles, ours, unnest(array['select', 'insert', 'update', 'references']) privilege
+    where relkind = 'r' and has_any_column_privilege(role, oid, privilege)
+    union all
+    select role, oid::regclass::text, privilege
+    from roles, ours, unnest(array['delete', 'truncate', 'trigger']) privilege
+    where relkind = 'r' and has_table_privilege(role, oid, privilege)
+    union all
+    select role, oid::regclass::text, privilege
+    from roles, ours, unnest(array['usage', 'select', 'update']) privilege
+    where relkind = 'S' and has_sequence_privilege(role, oid, privilege)
+    order by 1, 2, 3"""
+
+EXPECTED = [
+    ("authenticated", "mux_asset_events", "select"),
+    ("authenticated", "mux_asset_tracking", "delete"),
+    ("authenticated", "mux_asset_tracking", "insert"),
+    ("authenticated", "mux_asset_tracking", "select"),
+    ("authenticated", "mux_asset_tracking", "update"),
+    ("service_role", "mux_asset_events", "select"),
+    ("service_role", "mux_asset_tracking", "delete"),
+    ("service_role", "mux_asset_tracking", "insert"),
+    ("service_role", "mux_asset_tracking", "select"),
+    ("service_role", "mux_asset_tracking", "update"),
+    ("service_role", "mux_private.worker_state", "select"),
+    ("service_role", "mux_private.worker_state", "update"),
+]
+
+FUNCTIONS = b"""
+    select distinct role
+    from pg_proc p, unnest(array['anon', 'authenticated', 'service_role']) role
+    where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+      and has_function_privilege(role, p.oid, 'execute')"""
+
+
+@pytest.mark.parametrize("default_grants", [False, True], ids=["closed", "open"])
+def test_each_role_has_what_it_needs_whatever_was_granted_by_default(
+    supabase: LocalSupabase, default_grants: bool
+) -> None:
+    """Where every new object is open to all roles, ours end up as closed as anywhere else."""
+    dsn = supabase.create_database("grants", default_grants=default_grants)
+    try:
+        apply_all(dsn)
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute(PRIVILEGES).fetchall() == EXPECTED
+            assert connection.execute(FUNCTIONS).fetchall() == [("service_role",)]
+    finally:
+        supabase.drop_database("grants")
+
+
+@pytest.mark.parametrize("column", ["status", "mux_asset_id", "mux_playback_id", "updated_at"])
+def test_the_service_role_may_change_what_the_worker_writes_of_a_lesson(
+    supabase: LocalSupabase, database: str, column: str
+) -> None:
+    """An app that grants lessons to no worker gets the grants from sql/, column by column."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("revoke all on lessons from service_role")
+        apply_all(database)
+        query = b"select has_column_privilege('service_role', 'lessons', %s, 'update')"
+        assert connection.execute(query, [column]).fetchone() == (True,)
+        assert connection.execute(query, ["title"]).fetchone() == (False,)
+
+
+def test_undoing_the_access_file_closes_the_tables(supabase: LocalSupabase, database: str) -> None:
+    """Down to the file before it, nobody but the owner reaches either table."""
+    apply_all(database)
+    undo_all(database, downto="005")
+    with psycopg.connect(database) as connection:
+        assert connection.execute(PRIVILEGES).fetchall() == []

@@ -1,0 +1,281 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import checks
+from worker.checks import Check
+from worker.doctor import NEWEST_FILE
+from worker.model import Environment
+from worker.printing import as_lines
+
+SQL = Path(__file__).parents[2] / "sql"
+HERE = Environment("env1", "Production", "production")
+
+
+def function(name: str, **more: Any) -> dict[str, Any]:
+    """Describe a function that is granted as it should be."""
+    granted = {"anon": False, "authenticated": False, "service_role": True}
+    return {"name": name, "is_trigger": False, "others": [], **granted, **more}
+
+
+ALL_FUNCTIONS = [function(name) for name in sorted(checks.NEEDED_FUNCTIONS)]
+COLUMNS = {
+    "id": "uuid",
+    "creator_id": "uuid",
+    "status": "lesson_status",
+    "mux_asset_id": "text",
+    "mux_playback_id": "character varying",
+    "updated_at": "timestamp with time zone",
+    "title": "text",
+}
+
+
+def lessons(**more: Any) -> dict[str, Any]:
+    """Give the facts about a table of lessons that fits."""
+    statuses = ["draft", "published", "archived"]
+    return {
+        "lessons_columns": COLUMNS,
+        "lessons_statuses": statuses,
+        "lessons_may_be_used": True,
+        **more,
+    }
+
+
+def verdict(check: Check) -> tuple[str, str]:
+    """Give how a check went and what it saw."""
+    return check.health, check.seen
+
+
+def test_the_newest_file_is_the_one_that_the_doctor_wants() -> None:
+    """A file added to sql/ is not forgotten by the check of the schema."""
+    assert max(path.stem for path in SQL.glob("*.sql")) == NEWEST_FILE
+
+
+def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
+    """A function added to sql/ is not forgotten by the check of the functions."""
+    text = "\n".join(path.read_text() for path in SQL.glob("*.sql"))
+    made = set(re.findall(r"create or replace function public\.(worker_\w+)", text))
+    assert made == checks.NEEDED_FUNCTIONS
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"),
+    [
+        ((4, 60, 10), ("ok", "all required ones are there, none is odd")),
+        ((5, 20, 10), ("ok", "all required ones are there, none is odd")),
+        ((5.5, 60, 10), ("warning", "MUX_REQUESTS_PER_SECOND is 5.5, Mux allows 5 to all")),
+        ((4, 19, 10), ("warning", "LEASE_SECONDS is 19, two slow answers of Mux take longer")),
+        (
+            (9, 5, 10),
+            (
+                "warning",
+                (
+                    "MUX_REQUESTS_PER_SECOND is 9, Mux allows 5 to all; "
+                    "LEASE_SECONDS is 5, two slow answers of Mux take longer"
+                ),
+            ),
+        ),
+    ],
+)
+def test_odd_settings_are_all_told(
+    pace: tuple[float, float, float], expected: tuple[str, str]
+) -> None:
+    """Each that is allowed and yet unwise, at once."""
+    assert verdict(checks.check_pace(*pace)) == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "passes", "expected"),
+    [
+        ("service_role", True, ("ok", "accepted, of the role service_role")),
+        ("anon", False, ("failed", "of the role anon")),
+        ("service_role", False, ("failed", "service_role sees no lessons of others")),
+    ],
+)
+def test_the_key_must_be_of_the_service_role(
+    role: str, passes: bool, expected: tuple[str, str]
+) -> None:
+    """And that role must pass row level security, or it sees no lesson."""
+    assert verdict(checks.check_role({"role": role, "passes_row_security": passes})) == expected
+
+
+@pytest.mark.parametrize(
+    ("applied", "expected"),
+    [
+        ("009_doctor", ("ok", "sql/ is applied up to 009_doctor.sql")),
+        ("010_later", ("ok", "sql/ is applied up to 010_later.sql")),
+        ("008_reports", ("failed", "sql/ is applied only up to 008_reports.sql")),
+        (None, ("failed", "sql/ is applied only up to 000.sql")),
+    ],
+)
+def test_an_older_schema_fails_and_a_newer_one_does_not(
+    applied: str | None, expected: tuple[str, str]
+) -> None:
+    """A database may be ahead of the worker, as in every deploy, but not behind it."""
+    check = checks.check_schema({"schema_version": applied}, "009_doctor")
+    assert verdict(check) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ("ok", "has what the worker needs, and may be written")),
+        ({"lessons_statuses": None}, ("ok", "has what the worker needs, and may be written")),
+        (
+            {"lessons_columns": {}},
+            (
+                "failed",
+                "has no creator_id, id, mux_asset_id, mux_playback_id, status, updated_at",
+            ),
+        ),
+        (
+            {"lessons_columns": {**COLUMNS, "id": "bigint"}, "lessons_statuses": ["draft", "live"]},
+            ("failed", "id is bigint; its status cannot be published"),
+        ),
+        (
+            {"lessons_may_be_used": False},
+            ("failed", "service_role may not read it or write its ids"),
+        ),
+    ],
+)
+def test_lessons_must_have_what_is_needed(
+    change: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    """Columns, their types, the two statuses where it is an enum, and the grants."""
+    assert verdict(checks.check_lessons(lessons(**change))) == expected
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (
+            {"lessons": True, "mux_asset_tracking": True, "mux_asset_events": True},
+            ("ok", "is on for lessons and all 2 of the worker's"),
+        ),
+        (
+            {"lessons": False, "mux_asset_tracking": True, "mux_asset_events": False},
+            ("failed", "is off on lessons, mux_asset_events"),
+        ),
+        ({"lessons": True, "mux_asset_tracking": True}, ("failed", "there is no mux_asset_events")),
+    ],
+)
+def test_every_table_must_be_there_and_protected(
+    tables: dict[str, bool], expected: tuple[str, str]
+) -> None:
+    """A table that is gone is not one that is protected."""
+    assert verdict(checks.check_row_security({"row_level_security": tables})) == expected
+
+
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        (ALL_FUNCTIONS, ("ok", "all 6 are for service_role alone")),
+        (
+            [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
+            ("ok", "all 7 are for service_role alone"),
+        ),
+        (
+            [function("worker_claim", service_role=False), *ALL_FUNCTIONS[1:-1]],
+            ("failed", "missing: worker_summary; closed to service_role: worker_claim"),
+        ),
+        (
+            [*ALL_FUNCTIONS, function("tracks", authenticated=True)],
+            ("failed", "open to browsers: tracks"),
+        ),
+        (
+            [*ALL_FUNCTIONS, function("tracks", others=["reporter", "auditor"])],
+            ("warning", "open to auditor, reporter too: tracks"),
+        ),
+    ],
+)
+def test_functions_must_be_there_and_for_the_service_role(
+    functions: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """Triggers need no grant; a grant to a role of the DBA's own is only worth a warning."""
+    assert verdict(checks.check_functions({"functions": functions})) == expected
+
+
+def test_what_anon_may_do_is_listed_whole() -> None:
+    """Tables, functions, and who may enter the private schema."""
+    open_ = {
+        "open_to_anon": ["public.mux_asset_tracking"],
+        "functions": [function("worker_claim", anon=True), function("worker_settle")],
+        "private_schema_open_to": ["authenticated"],
+    }
+    closed = {"open_to_anon": [], "functions": ALL_FUNCTIONS, "private_schema_open_to": []}
+    granted = "public.mux_asset_tracking, worker_claim(), mux_private (authenticated)"
+    assert verdict(checks.check_anon(open_)) == ("failed", f"is granted something on {granted}")
+    assert verdict(checks.check_anon(closed)) == ("ok", "may see and call nothing of the worker's")
+
+
+@pytest.mark.parametrize(
+    ("here", "expected"),
+    [
+        (1000.0, ("ok", "differs from the database's by 0.0 s")),
+        (970.0, ("ok", "differs from the database's by 30.0 s")),
+        (969.0, ("warning", "differs from the database's by 31 s")),
+        (4600.0, ("warning", "differs from the database's by 3600 s")),
+    ],
+)
+def test_a_clock_half_a_minute_off_is_warned_of(here: float, expected: tuple[str, str]) -> None:
+    """In either direction."""
+    assert verdict(checks.check_clock({"database_time": 1000.0}, here)) == expected
+
+
+@pytest.mark.parametrize(
+    ("home", "known", "asked", "expected"),
+    [
+        (None, 0, 0, ("ok", "; there is no upload yet to look for")),
+        ("env1", 0, 0, ("ok", "; there is no upload yet to look for")),
+        ("env1", 2, 3, ("ok", " knows 2 of our last 3 uploads")),
+        (None, 0, 3, ("failed", " knows none of our ids")),
+        ("env2", 0, 3, ("failed", " knows none of our ids")),
+        ("env1", 0, 3, ("warning", " knows none of our last 3 uploads, and did know others")),
+        ("env2", 1, 3, ("warning", "; ids were last found in env2")),
+        ("env2", 0, 0, ("warning", "; ids were last found in env2")),
+    ],
+)
+def test_the_environment_is_judged_by_what_it_knows(
+    home: str | None, known: int, asked: int, expected: tuple[str, str]
+) -> None:
+    """Where ids were found before, videos that are gone were deleted; elsewhere it is another."""
+    check = checks.check_environment(HERE, home, known, asked)
+    health, seen = expected
+    assert verdict(check) == (health, f"Production (production, env1){seen}")
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ((None, None), ("skipped", "Mux did not say")),
+        (("5", "4"), ("ok", "4 of 5 left")),
+        (("5", "0"), ("warning", "nothing is left of 5")),
+    ],
+)
+def test_an_exhausted_limit_is_warned_of(
+    limit: tuple[str | None, str | None], expected: tuple[str, str]
+) -> None:
+    """By Mux's own headers, where it sends them."""
+    assert verdict(checks.check_rate_limit(*limit)) == expected
+
+
+def test_secrets_and_control_characters_are_taken_out() -> None:
+    """Also where one secret is the beginning of another, in what was seen and in the advice."""
+    check = Check("Mux token", "failed", "got hush-hush\x1b[2J", "not hush\r\n")
+    cleaned = check.without(["hush", "", "hush-hush"])
+    assert cleaned == Check("Mux token", "failed", "got ***?[2J", "not ***??")
+
+
+def test_a_check_is_folded_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of any length stay within, the advice stands beneath with an arrow."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    drawn = as_lines(Check("functions", "failed", "f" * 100, "do " * 40)).splitlines()
+    assert max(map(len, drawn)) <= 80
+    assert drawn[:2] == [
+        "FAIL  functions         " + "f" * 56,
+        " " * 24 + "f" * 44,
+    ]
+    assert drawn[2].startswith(" " * 24 + "-> do do")
+    assert drawn[3].startswith(" " * 24 + "   do do")
