@@ -149,6 +149,21 @@ end
 $$;
 comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
 
+-- Postgres checks the foreign key of a row again when a transaction writes it for the second time,
+-- and waits for a lesson that is being deleted, while that delete waits for the row.
+create or replace function mux_private.may_write(tracking public.mux_asset_tracking) returns boolean
+language plpgsql set search_path = '' as $$
+begin
+  if now() not in (tracking.updated_at, coalesce(tracking.last_checked_at, '-infinity'))
+     and tracking.next_check_at <> now() + interval '5 s' then
+    return true;  -- not written by this call
+  end if;
+  perform 1 from public.lessons l where l.id = tracking.lesson_id for key share skip locked;
+  return found;
+end
+$$;
+comment on function mux_private.may_write is 'Whether a locked tracking row can be written without waiting, also where this call has written it before.';
+
 -- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id.
 create or replace function mux_private.wait(
   tracking public.mux_asset_tracking, claim jsonb, item jsonb
@@ -201,11 +216,12 @@ declare
 begin
   select t.* into tracking from public.mux_asset_tracking t
   where t.id = tracking_id and t.status = 'processing' for no key update skip locked;
-  if not found then return; end if;
+  if not found or not mux_private.may_write(tracking) then return; end if;
   was_refused := coalesce(tracking.error_type = 'refused', false);
   update public.mux_asset_tracking t
   set next_check_at = now() + make_interval(secs => pause_seconds),
       check_count = t.check_count + case when refusal is null then 0 else 1 end,
+      last_checked_at = case when refusal is null then t.last_checked_at else now() end,
       error_type = case when refusal is null then t.error_type else 'refused' end,
       error_message = coalesce(refusal, t.error_message)
   where t.id = tracking.id
@@ -282,6 +298,9 @@ begin
 
   if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
     return mux_private.outcome('unchanged', tracking, reason);
+  end if;
+  if not mux_private.may_write(tracking) then
+    return untouched || '{"outcome": "busy"}';
   end if;
   return case verdict
     when 'publish' then mux_private.publish(tracking, lesson_status, item)
@@ -390,7 +409,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'pause_of', 'publish', 'fail', 'wait',
+      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
                         'postpone', 'refuse', 'settle_row', 'settle_item')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

@@ -8,6 +8,7 @@ drop function if exists mux_private.settle_row;
 drop function if exists mux_private.refuse;
 drop function if exists mux_private.postpone;
 drop function if exists mux_private.wait;
+drop function if exists mux_private.may_write;
 drop function if exists mux_private.fail;
 drop function if exists mux_private.publish;
 drop function if exists mux_private.pause_of;
