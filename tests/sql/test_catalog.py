@@ -3,6 +3,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.course import Course
 from tests.sql.service import Service
 from worker.local.stack import LocalSupabase
 
@@ -99,6 +100,27 @@ def test_claiming_reads_the_due_index(service: Service, db: psycopg.Connection) 
         )
     )
     assert "idx_mux_asset_tracking_due" in plan
+
+
+def test_stuck_is_longer_than_half_an_hour(course: Course, service: Service) -> None:
+    """A minute less is not stuck; what is settled never is."""
+    for upload, minutes, status in (("up1", 29, "processing"), ("up2", 31, "processing")):
+        course.backdate(course.tracked_lesson(upload, status=status), minutes * 60)
+    course.backdate(course.tracked_lesson("up3", status="error"), 3600)
+    assert service.summary()["stuck"] == 1
+
+
+def test_an_empty_table_has_no_oldest(service: Service) -> None:
+    """With no rows all counts are zero and there is no age."""
+    assert service.summary() == {
+        "processing": 0,
+        "ready": 0,
+        "error": 0,
+        "due": 0,
+        "stuck": 0,
+        "oldest_due_seconds": None,
+        "oldest_processing_seconds": None,
+    }
 
 
 def test_the_summary_counts(

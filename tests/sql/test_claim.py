@@ -142,6 +142,20 @@ def test_a_settled_row_is_not_released(course: Course, service: Service) -> None
     assert service.release(claimed) == 0
 
 
+def test_a_release_does_not_wait_for_a_row_that_is_held(
+    course: Course, service: Service, connections: Connections
+) -> None:
+    """A worker that shuts down hands back what it can, and the lease does the rest."""
+    held, _ = course.tracked_lesson("up1"), course.tracked_lesson("up2")
+    claimed = service.claim()
+    connections.transaction().execute(
+        "select 1 from mux_asset_tracking where lesson_id = %s for update", [held]
+    )
+    service.connection.execute("set lock_timeout = '1s'")
+    assert service.release(claimed) == 1
+    assert [row["upload_id"] for row in service.claim()] == ["up2"]
+
+
 @pytest.mark.parametrize("argument", ["", "null", "'{}'"])
 def test_release_needs_an_array(service: Service, argument: str) -> None:
     """Anything but an array is a 400 for PostgREST."""

@@ -1,9 +1,8 @@
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -24,9 +23,16 @@ OLDER = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin/postgres"))
 @contextmanager
 def running(programs: Path) -> Iterator[str]:
     """Run a Postgres of the system in a directory of its own; give the dsn of the tables' owner."""
+    with TemporaryDirectory(prefix="older-postgres-") as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        with _served(programs, directory) as dsn:
+            yield dsn
+
+
+@contextmanager
+def _served(programs: Path, directory: Path) -> Iterator[str]:
     account = server_account()
-    directory = Path(mkdtemp(prefix="older-postgres-"))
-    directory.chmod(0o777)
     data = directory / "data"
 
     def call(*command: str | Path) -> None:
@@ -45,7 +51,6 @@ def running(programs: Path) -> Iterator[str]:
         yield f"postgresql://postgres@/postgres?{urlencode({'host': str(directory)})}"
     finally:
         call(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(directory)
 
 
 @pytest.mark.skipif(not OLDER, reason="no Postgres 15 to 17 in /usr/lib/postgresql")

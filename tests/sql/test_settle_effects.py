@@ -164,6 +164,32 @@ def test_the_grace_begins_goes_on_stays_and_ends(course: Course, service: Servic
     assert look(False) == (None, 0)
 
 
+def test_what_was_missing_and_is_found_is_published(course: Course, service: Service) -> None:
+    """A publish in the middle of the grace ends it."""
+    lesson = course.tracked_lesson("up1")
+    (claimed,) = service.claim()
+    service.settle(fact(WAIT, "up1", claimed=[looked_at(claimed, missing=True)]))
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+    row = course.row(lesson)
+    assert (row["missing_since"], row["missing_count"], row["check_count"]) == (None, 0, 2)
+
+
+def test_the_environment_is_written_when_it_changes(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """A worker that says the same at every scan writes nothing; without one, it stays known."""
+    query = b"select xmin::text, environment_id from mux_private.worker_state"
+    service.settle(environment="env1")
+    known = db.execute(query).fetchone()
+    service.settle(environment="env1")
+    service.settle()
+    assert db.execute(query).fetchone() == known
+    service.settle(environment="env2")
+    found = db.execute(query).fetchone()
+    assert found is not None
+    assert found[1] == "env2"
+
+
 def test_a_claimed_row_may_fail_where_others_wait(course: Course, service: Service) -> None:
     """One fact, two rows: the claimed one's grace is over, the other only waits."""
     old, new = course.tracked_lesson("up1"), course.tracked_lesson("up1")

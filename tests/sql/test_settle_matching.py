@@ -83,6 +83,17 @@ def test_lessons_of_one_instructor_share_an_upload(course: Course, service: Serv
     assert {video(course, lesson) for lesson in lessons} == {("published", "as1", "play-as1")}
 
 
+def test_the_rows_of_a_fact_are_settled_in_the_order_of_their_lessons(
+    course: Course, service: Service
+) -> None:
+    """Whatever the order in which they were tracked: all who settle lock in the same order."""
+    lessons = [course.lesson(id=UUID(int=n)) for n in (3, 1, 4, 2, 5)]
+    for lesson in lessons:
+        course.track(lesson, "up1")
+    outcomes = service.settle(fact(PUBLISH, "up1", "as1"))
+    assert [outcome["lesson_id"] for outcome in outcomes] == sorted(map(str, lessons))
+
+
 def test_another_instructor_does_not_get_the_video(course: Course, service: Service) -> None:
     """Who tracked the upload first has it; the row of the other fails."""
     first = course.tracked_lesson("up1")

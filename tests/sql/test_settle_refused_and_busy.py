@@ -105,6 +105,28 @@ def test_a_refusal_is_forgotten_once_the_cause_is_mended(
     assert (row["error_type"], row["error_message"]) == (None, None)
 
 
+def test_a_refusal_is_forgotten_once_the_row_only_waits(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """A claimed look by which the video is not ready any more clears what the refusal left."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    course.make_due()
+    (claimed,) = service.claim()
+    item = fact(WAIT, "up1", "as1", claimed=[looked_at(claimed)])
+    assert service.outcomes(item) == ["waiting"]
+    row = course.row(lesson)
+    assert (row["status"], row["error_type"], row["error_message"]) == ("processing", None, None)
+
+
+def test_a_refusal_of_many_words_is_cut(course: Course, service: Service) -> None:
+    """What is told and what is kept have at most 500 characters."""
+    lesson = course.tracked_lesson("up1")
+    (outcome,) = service.settle({**fact(WAIT, "up1", "as1"), "verdict": "x" * 5000})
+    kept = course.row(lesson)["error_message"]
+    assert (outcome["outcome"], len(outcome["message"]), len(kept)) == ("refused", 500, 500)
+
+
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "55P03"])
 def test_what_passes_by_itself_ends_the_whole_call(
     app_trigger: psycopg.Connection, course: Course, service: Service, sqlstate: str
