@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -74,32 +75,47 @@ def _speed(text: str) -> float:
     return speed
 
 
-def _run(_arguments: argparse.Namespace) -> int:
+def _run(_arguments: argparse.Namespace) -> NoReturn:
     from worker import logs
     from worker.settings import Settings
 
     began = time.monotonic()
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
+    asyncio.run(_work_until_the_end(settings, began))
+
+
+async def _work_until_the_end(settings: "Settings", began: float) -> NoReturn:
+    """Work until a signal or a fault of our own ends it, then end the process.
+
+    From inside the loop, without leaving it: asyncio and Python would wait for threads that hang
+    in a name lookup, a second signal would meet its default handler, and a broken standard output
+    would change the exit status.
+    """
+    from worker import logs
+
+    code = DONE
     try:
-        asyncio.run(_work(settings, began))
+        await _work(settings, began)
     except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
         # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
         logs.get_logger().exception("worker.crashed")
-        logs.flush()
-        return FAILED
-    return DONE
+        code = FAILED
+    logs.flush()
+    os._exit(code)
 
 
 async def _work(settings: "Settings", began: float) -> None:
-    from worker.daemon import Daemon, Signals
-    from worker.logs import flush, get_logger
+    from worker.logs import get_logger
+    from worker.signals import Signals
 
     stopping = asyncio.Event()
     signals = Signals(stopping, settings.shutdown_seconds)
-    signals.listen()
+    signals.listen()  # before the large imports, in the middle of which a signal may come
     log = get_logger()
     log.info("worker.started", version=__version__)
+
+    from worker.daemon import Daemon
 
     async with _parts(settings, stopping) as (mux, store, reconciler):
         daemon = Daemon(
@@ -112,7 +128,6 @@ async def _work(settings: "Settings", began: float) -> None:
         )
         await daemon.run()
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
-    flush()
 
 
 def _scan(_arguments: argparse.Namespace) -> int:
@@ -133,7 +148,7 @@ async def _scan_everything(settings: "Settings") -> int:
     """Scan until nothing more is due, and print what came of it."""
     from collections import Counter
 
-    from worker.daemon import Signals
+    from worker.signals import Signals
 
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()

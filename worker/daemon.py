@@ -1,24 +1,17 @@
 """The long-running worker: one pass after another, until a signal asks it to stop."""
 
 import asyncio
-import os
-import signal
-import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
-from worker.logs import flush, get_logger
 from worker.outage import Outage
 from worker.report import Heartbeat, ScanReport
 
 SHARE_FOR_THE_PASS = 0.5
 """Part of the shutdown's time in which the pass under way may end by itself."""
-
-log = get_logger()
 
 
 class ChecksMux(Protocol):
@@ -146,40 +139,3 @@ class Daemon:
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-
-
-class Signals:
-    """Turns SIGTERM and SIGINT into a stop, once; if that takes too long, ends the process.
-
-    The deadline is kept by a thread, so that it also holds while the event loop is blocked.
-    """
-
-    def __init__(self, stopping: asyncio.Event, shutdown_seconds: float) -> None:
-        self._stopping = stopping
-        self._seconds = shutdown_seconds
-        self.received: str | None = None
-
-    def listen(self) -> None:
-        """Take over the signals, in the running loop."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-
-    def _stop(self, number: signal.Signals) -> None:
-        if self._stopping.is_set():
-            return  # Heroku may say it more than once
-        self.received = number.name
-        self._stopping.set()
-        threading.Thread(target=self._end_at_deadline, name="deadline", daemon=True).start()
-
-    def _end_at_deadline(self) -> None:
-        time.sleep(self._seconds)
-        log.error(
-            "worker.stopped",
-            signal=self.received,
-            forced=True,
-            message=f"Did not stop within {self._seconds:g} s. Rows that were claimed fall due "
-            "again with their lease; nothing is half done.",
-        )
-        flush()
-        os._exit(1)

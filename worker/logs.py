@@ -40,7 +40,7 @@ def configure(
         if console
         else structlog.processors.JSONRenderer()
     )
-    handler = logging.StreamHandler(out)
+    handler = _Lines(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -75,6 +75,14 @@ def flush() -> None:
             handler.flush()
         except (OSError, ValueError):
             continue
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Write lines; one that cannot be written is lost in silence: there is no better place."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def _head_first(_logger: Any, _method: str, event: Event) -> Event:

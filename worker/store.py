@@ -171,7 +171,7 @@ class Store:
         except httpx.HTTPError as error:
             words = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise SupabaseUnavailable("connection", f"No answer from Supabase: {words}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
 
     def _is_out_of_patience(self, state: RetryCallState) -> bool:
@@ -193,7 +193,9 @@ def _classify(error: APIError, function: str) -> Never:
         raise StatementTimeout(code, f"{function} exceeds the statement timeout.") from error
     if code in _UNAUTHORIZED or "API key" in message:
         raise SupabaseUnavailable(
-            "unauthorized", f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY: {message}"
+            "unauthorized",
+            f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({message}): set the right one and start "
+            "the worker anew.",
         ) from error
     if code in _FORBIDDEN:
         raise SupabaseUnavailable(

@@ -76,3 +76,21 @@ def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) ->
     assert_published(worker, course, mux, lesson, upload_id)
     assert worker.stop() == 0
     assert worker.events("worker.crashed") == []
+
+
+SUPABASE_RECOVERED: Line = {"level": "info", "event": "supabase.recovered"}
+
+
+def supabase_out(reason: str, message: str, level: str = "warning") -> Line:
+    """Give the line with which an outage of Supabase begins."""
+    event = {"level": level, "event": "supabase.unavailable"}
+    return {**event, "reason": reason, "message": message}
+
+
+def supabase_outages(worker: WorkerProcess, number: int = 1) -> list[Line]:
+    """Wait for the end of so many outages of Supabase; give their lines, without their seconds."""
+    worker.wait_for("supabase.recovered", times=number)
+    told = lines(worker, "supabase.unavailable", "supabase.recovered")
+    for line in told:
+        assert line.pop("outage_seconds", 1) > 0
+    return told

@@ -1,0 +1,188 @@
+import json
+
+import pytest
+
+from tests.course import Course
+from tests.e2e.evidence import (
+    SUPABASE_RECOVERED,
+    assert_published,
+    assert_works_on,
+    lines,
+    supabase_out,
+    supabase_outages,
+)
+from tests.worker_process import Line, WorkerProcess
+from worker.local.faults import Fault
+from worker.local.mux_server import MuxSimulator
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+SETTLE, CLAIM = "*/rpc/worker_settle", "*/rpc/worker_claim"
+
+
+def postgrest_error(code: str, message: str = "a fault", status: int = 500) -> Fault:
+    """Answer as PostgREST does."""
+    body = {"code": code, "message": message, "details": None, "hint": None}
+    return Fault("answer", status=status, body=json.dumps(body))
+
+
+def page(status: int) -> Fault:
+    """Answer as something does that is neither Supabase nor well."""
+    return Fault("answer", status=status, body="<html>hello</html>", content_type="text/html")
+
+
+NOT_JSON = supabase_out("unreadable", "Supabase's answer is no JSON.")
+NOT_OURS = supabase_out("unreadable", "Supabase's answer is not what it should be.")
+TOO_LATE = supabase_out("timeout", "Supabase did not answer in time.")
+
+
+def refused_key(why: str) -> Line:
+    """Give the line about a key that is not taken."""
+    message = f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({why}): set the right one and start "
+    return supabase_out("unauthorized", f"{message}the worker anew.", "error")
+
+
+NO_ANSWER = {
+    "an error page": (
+        page(503),
+        supabase_out("503", "Supabase failed worker_claim: Service Unavailable"),
+    ),
+    "a page where JSON should be": (page(200), NOT_OURS),
+    "broken JSON": (Fault("answer", status=200, body="[1, 2"), NOT_OURS),
+    "JSON without an end": (Fault("answer", status=200, body="[" * 100_000), NOT_JSON),
+    "other JSON": (Fault("answer", status=200, body='{"rows": [7]}'), NOT_OURS),
+    "half an answer": (
+        Fault("truncate"),
+        supabase_out(
+            "connection",
+            "No answer from Supabase: RemoteProtocolError: peer closed connection without "
+            "sending complete message body",
+        ),
+    ),
+    "a reset": (
+        Fault("reset"),
+        supabase_out("connection", "No answer from Supabase: ReadError"),
+    ),
+    "a hang": (Fault("hang"), TOO_LATE),
+    "an answer without end": (Fault("trickle", status=200), TOO_LATE),
+}
+"""What may come in place of an answer to a claim, and the line that tells of it."""
+
+REFUSED = {
+    "a key that is no longer good": (
+        postgrest_error("PGRST301", "JWT expired", 401),
+        refused_key("JWT expired"),
+    ),
+    "a key that the gateway refuses": (
+        Fault("answer", status=401, body='{"message": "Invalid API key"}'),
+        refused_key("Invalid API key"),
+    ),
+    "a database that is full": (
+        postgrest_error("53300", "too many connections", 503),
+        supabase_out("53300", "Supabase failed worker_claim: too many connections"),
+    ),
+    "a claim that takes too long": (
+        postgrest_error("57014", "canceling statement"),
+        supabase_out("57014", "worker_claim exceeds the statement timeout."),
+    ),
+    "others at work, all the time": (
+        postgrest_error("40P01", "deadlock detected"),
+        supabase_out("40P01", "worker_claim met others at work: deadlock detected"),
+    ),
+}
+"""What Supabase may say to a claim in place of rows, and the line that tells of it."""
+
+
+@pytest.mark.parametrize("cases", [NO_ANSWER, REFUSED], ids=["no answer", "refused"])
+def test_each_fault_is_one_line_at_each_end(
+    worker: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    supabase: LocalSupabase,
+    cases: dict[str, tuple[Fault, Line]],
+) -> None:
+    """One process lives through one after the other, and what came meanwhile is published."""
+    worker.start(SUPABASE_TIMEOUT_SECONDS="0.3", LEASE_SECONDS="1")
+    worker.wait_for("scan.finished")
+    for number, (fault, _) in enumerate(cases.values(), start=1):
+        supabase.faults.add(fault, path=CLAIM)
+        worker.wait_for("supabase.unavailable", times=number)
+        upload_id = mux.state.create_upload()
+        lesson = course.tracked_lesson(upload_id)
+        supabase.faults.clear()
+        assert_published(worker, course, mux, lesson, upload_id)
+        assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]
+    told = supabase_outages(worker, len(cases))
+    for line in told[::2]:  # how many bytes came depends on what there was to say
+        line["message"] = line["message"].partition(" (received")[0]
+    expected = {name: beginning for name, (_, beginning) in cases.items()}
+    assert dict(zip(cases, told[::2], strict=True)) == expected
+    assert told[1::2] == [SUPABASE_RECOVERED] * len(cases)
+    assert_works_on(worker, course, mux)
+
+
+def test_what_passes_by_itself_is_repeated_in_silence(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """Serialization failures, deadlocks and lock timeouts are no news."""
+    hits = len(supabase.faults.hits)
+    worker.start()
+    for code in ("40001", "40P01", "55P03"):
+        supabase.faults.add(postgrest_error(code), path=SETTLE, times=2)
+        upload_id = mux.state.create_upload()
+        lesson = course.tracked_lesson(upload_id)
+        assert_published(worker, course, mux, lesson, upload_id)
+    assert len(supabase.faults.hits) == hits + 6
+    assert_works_on(worker, course, mux)
+    assert [line for line in worker.lines if line["level"] != "info"] == []
+
+
+def test_a_settle_that_takes_too_long_is_halved(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """Cut off by the statement timeout, the same rows go in smaller calls; nobody is told."""
+    lessons = [course.tracked_lesson(seeded.upload_id) for seeded in mux.state.seed(8)]
+    supabase.faults.add(postgrest_error("57014", "canceling statement"), path=SETTLE, times=3)
+    worker.start()
+    worker.wait_for("lesson.published", times=8)
+    assert {course.state(lesson)["status"] for lesson in lessons} == {"published"}
+    assert lines(worker, "supabase.unavailable") == []
+    assert supabase.requests.count("/rest/v1/rpc/worker_settle") > 4
+    assert_works_on(worker, course, mux)
+
+
+def test_a_row_that_cannot_be_settled_in_time_alone_is_refused(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """The smallest call is cut off too: said once, with the SQLSTATE; a lease later it goes on."""
+    upload_id = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload_id)
+    supabase.faults.add(postgrest_error("57014"), path=SETTLE, times=2)
+    worker.start(LEASE_SECONDS="1")
+    assert_published(worker, course, mux, lesson, upload_id)
+    assert lines(worker, "lesson.refused", "supabase.unavailable") == [
+        {
+            "level": "error",
+            "event": "lesson.refused",
+            "upload_id": upload_id,
+            "asset_id": mux.state.upload(upload_id).asset_id,
+            "sqlstate": "57014",
+            "message": "Settling this one alone exceeds the database's statement timeout.",
+        }
+    ]
+    assert_works_on(worker, course, mux)
+
+
+def test_a_reply_of_claim_that_is_lost_costs_one_lease(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """Nobody knows of the rows that it leased, and they fall due by themselves."""
+    upload_id = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload_id)
+    supabase.faults.add(Fault("drop_reply"), path=CLAIM, times=1)
+    worker.start(LEASE_SECONDS="1")
+    assert_published(worker, course, mux, lesson, upload_id)
+    assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]
+    assert_works_on(worker, course, mux)
+    assert [line for line in worker.lines if line["level"] != "info"] == []

@@ -1,0 +1,131 @@
+import signal
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+
+from tests.conftest import ANNA, BERT
+from tests.course import Course
+from tests.e2e.evidence import assert_works_on, picked
+from tests.worker_process import WorkerProcess
+from worker.local.mux_server import MuxSimulator
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+Uploads = dict[UUID, str]
+
+
+@pytest.fixture
+def other(environment: dict[str, str]) -> Iterator[WorkerProcess]:
+    """Give a second worker with the same settings, not yet started."""
+    process = WorkerProcess(environment)
+    yield process
+    process.kill()
+
+
+def due_at_once(supabase: LocalSupabase, mux: MuxSimulator, number: int) -> Uploads:
+    """Track ready uploads of different lessons in one transaction: nobody sees them one by one."""
+    with supabase.connect(autocommit=False) as db:
+        course = Course(db, anna=ANNA, bert=BERT)
+        found = {course.tracked_lesson(s.upload_id): s.upload_id for s in mux.state.seed(number)}
+        db.commit()
+    return found
+
+
+def assert_each_published_once(course: Course, mux: MuxSimulator, uploads: Uploads) -> None:
+    """Compare lessons, rows and audit: each has its own video, and got it once."""
+    for lesson, upload_id in uploads.items():
+        asset_id = mux.state.upload(upload_id).asset_id
+        assert picked(course.state(lesson), "status", "mux_asset_id") == ("published", asset_id)
+        assert picked(course.row(lesson), "status", "mux_asset_id") == ("ready", asset_id)
+        assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]
+
+
+def assert_each_told_once(uploads: Uploads, *workers: WorkerProcess) -> None:
+    """See that one worker, and only one, says of each lesson that it was published."""
+    told = [line["lesson_id"] for worker in workers for line in worker.events("lesson.published")]
+    assert sorted(told) == sorted(map(str, uploads))
+
+
+def assert_nobody_complained(*workers: WorkerProcess) -> None:
+    """See that all lines are plain news."""
+    assert [line for w in workers for line in w.lines if line["level"] != "info"] == []
+
+
+def wait_for_published(supabase: LocalSupabase, worker: WorkerProcess, number: int) -> None:
+    """Wait until so many lessons are published, whoever does it."""
+    with supabase.connect() as db:
+
+        def done() -> bool:
+            row = db.execute("select count(*) from lessons where status = 'published'").fetchone()
+            return row == (number,)
+
+        worker.wait_until(done)
+
+
+def test_two_workers_share_the_work(
+    worker: WorkerProcess,
+    other: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    supabase: LocalSupabase,
+) -> None:
+    """Sixty lessons, two workers: both publish, each lesson is published once, all is quiet."""
+    both = [worker, other]
+    for one in both:
+        one.start(SCAN_BATCH_SIZE="5", MUX_REQUESTS_PER_SECOND="40")
+    for one in both:
+        one.wait_for("scan.finished")
+    uploads = due_at_once(supabase, mux, 60)
+    wait_for_published(supabase, worker, 60)
+    assert [one.stop() for one in both] == [0, 0]
+    assert all(one.events("lesson.published") for one in both)
+    assert_nobody_complained(*both)
+    assert_each_told_once(uploads, *both)
+    assert_each_published_once(course, mux, uploads)
+
+
+def test_a_new_worker_takes_over_from_one_that_stops(
+    worker: WorkerProcess,
+    other: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    supabase: LocalSupabase,
+) -> None:
+    """As at every deploy: the new one publishes what is handed back, and waits for no lease."""
+    uploads = due_at_once(supabase, mux, 30)
+    worker.start(LEASE_SECONDS="600", MUX_REQUESTS_PER_SECOND="10")
+    mux.requests.wait_for(8)
+    other.start(LEASE_SECONDS="600")
+    other.wait_for("worker.started")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    released = worker.events("scan.finished")[-1]["released"]
+    assert 0 < released < 30
+    wait_for_published(supabase, other, 30)
+    assert other.stop() == 0
+    assert len(other.events("lesson.published")) == released
+    assert_nobody_complained(worker, other)
+    assert_each_told_once(uploads, worker, other)
+    assert_each_published_once(course, mux, uploads)
+
+
+def test_one_of_two_may_be_killed(
+    worker: WorkerProcess,
+    other: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    supabase: LocalSupabase,
+) -> None:
+    """Killed in the middle of its batch, it leaves the rest to the other, one lease later."""
+    uploads = due_at_once(supabase, mux, 30)
+    other.start(LEASE_SECONDS="2", MUX_REQUESTS_PER_SECOND="10")
+    other.wait_for("worker.started")
+    mux.requests.wait_for(2)
+    other.kill()
+    worker.start()
+    wait_for_published(supabase, worker, 30)
+    assert_each_published_once(course, mux, uploads)
+    assert_works_on(worker, course, mux)
+    assert_nobody_complained(worker)
