@@ -92,5 +92,3 @@ grant execute on function public.worker_doctor() to service_role;
 insert into mux_private.applied_files (name) values ('009_doctor') on conflict do nothing;
 
 commit;
-
-notify pgrst, 'reload schema';

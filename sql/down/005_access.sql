@@ -3,6 +3,8 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
+drop trigger if exists guard_tracking on public.mux_asset_tracking;
+drop function if exists mux_private.guard_tracking();
 drop policy if exists "Instructors can manage their own asset tracking records" on public.mux_asset_tracking;
 drop policy if exists "Service role has full access" on public.mux_asset_tracking;
 drop policy if exists "Instructors can read the events of their own lessons" on public.mux_asset_events;

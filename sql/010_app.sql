@@ -1,0 +1,242 @@
+-- What it does: makes what the app calls in the browser's name: track_upload, check_asset_status
+--   and publish_lesson. Each tells by its HTTP status what is wrong: 400, 401, 404 or 409.
+-- Needs: 005.
+-- Locks: none. (publish_lesson locks lesson and tracking row, in this order, like all others.)
+-- Undo: down/010_app.sql
+
+begin;
+set local lock_timeout = '5s';
+
+create or replace function public.check_asset_status(lesson_id uuid default null) returns jsonb
+language plpgsql stable set search_path = '' as $$
+#variable_conflict use_column
+declare
+  told jsonb;
+begin
+  if auth.uid() is null then
+    raise sqlstate 'PT401' using message = 'check_asset_status needs a signed-in user';
+  end if;
+  if check_asset_status.lesson_id is null then
+    raise sqlstate 'PT400' using message = 'check_asset_status needs lesson_id';
+  end if;
+  select jsonb_build_object(
+    'status', coalesce(t.status::text, 'unknown'),
+    'playbackId', case when t.status = 'ready' then t.mux_playback_id end,
+    'error', case when t.status = 'error'
+      then jsonb_build_object('message', t.error_message, 'type', t.error_type) end,
+    'stuck', coalesce(t.status = 'processing' and t.tracked_at < now() - interval '30 minutes', false),
+    'checkedAt', t.last_checked_at
+  ) into told
+  from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
+  where l.id = check_asset_status.lesson_id and l.creator_id = (select auth.uid());
+  if not found then
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+  end if;
+  return told;
+end
+$$;
+comment on function public.check_asset_status is
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
+
+create or replace function public.track_upload(
+  lesson_id uuid default null, upload_id text default null, temp_asset_id text default null
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+begin
+  if auth.uid() is null then
+    raise sqlstate 'PT401' using message = 'track_upload needs a signed-in user';
+  end if;
+  if track_upload.lesson_id is null then
+    raise sqlstate 'PT400' using message = 'track_upload needs lesson_id and upload_id';
+  end if;
+  if (track_upload.upload_id ~ '^[A-Za-z0-9_-]{1,255}$' and track_upload.upload_id !~ '^(temp_.*|migrated)$') is not true then
+    raise sqlstate 'PT400' using
+      message = 'upload_id is not the id of a Mux upload',
+      hint = 'It is the id that Mux gave when the upload was created, not its URL and not a temp_ id.';
+  end if;
+  if track_upload.temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
+    raise sqlstate 'PT400' using message = 'temp_asset_id does not begin with temp_ or is no id';
+  end if;
+  perform 1 from public.lessons l where l.id = track_upload.lesson_id and l.creator_id = (select auth.uid());
+  if not found then
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+  end if;
+
+  insert into public.mux_asset_tracking (lesson_id, upload_id, temp_asset_id, status, updated_at)
+  values (track_upload.lesson_id, track_upload.upload_id, track_upload.temp_asset_id, 'processing', now())
+  on conflict (lesson_id) do update
+  set upload_id = excluded.upload_id, temp_asset_id = excluded.temp_asset_id,
+      status = excluded.status, updated_at = excluded.updated_at;
+  return public.check_asset_status(track_upload.lesson_id);
+exception
+  when foreign_key_violation then  -- it was deleted just now
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+end
+$$;
+comment on function public.track_upload is
+  'For the app: begins to wait for the video of a lesson of one''s own, or begins anew with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
+
+-- The tracking row comes first, since what stands there came from Mux; but not with an asset that
+-- is not ready, if the lesson can play another one meanwhile.
+create or replace function mux_private.app_asset(
+  lesson public.lessons, tracking public.mux_asset_tracking
+) returns text
+language sql immutable set search_path = ''
+return case
+  when mux_private.is_mux_id(($2).mux_asset_id) is not true then ($1).mux_asset_id
+  when mux_private.is_mux_id(($2).mux_playback_id) then ($2).mux_asset_id
+  when mux_private.is_mux_id(($1).mux_asset_id) and mux_private.is_mux_id(($1).mux_playback_id) then ($1).mux_asset_id
+  else ($2).mux_asset_id
+end;
+comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not.';
+
+create or replace function mux_private.app_require_video(
+  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+) returns void
+language plpgsql stable set search_path = '' as $$
+begin
+  if coalesce(asset_id, '') = '' then
+    raise sqlstate 'PT400' using message = 'the lesson has no video yet', hint = 'Upload one and track its upload.';
+  end if;
+  if not mux_private.is_mux_id(asset_id) then
+    raise sqlstate 'PT400' using
+      message = 'the lesson has only a temporary asset id',
+      hint = 'Track its upload: the lesson is published when the video is ready.';
+  end if;
+  if tracking.status = 'error' and tracking.mux_asset_id = asset_id
+     and tracking.error_type in ('asset_errored', 'asset_not_found', 'mux_rejected', 'lesson_mismatch') then
+    raise sqlstate 'PT409' using
+      message = format('the video cannot be played: %s', coalesce(tracking.error_message, tracking.error_type)),
+      hint = 'Upload the video again.';
+  end if;
+  -- What the lesson alone says was written by the instructor.
+  if tracking.mux_asset_id is distinct from asset_id and (
+    mux_private.is_of_another(lesson.creator_id, null, asset_id, null)
+    or exists (
+      select 1 from public.lessons l
+      where l.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id)
+    or exists (
+      select 1 from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
+      where t.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id)
+  ) then
+    raise sqlstate 'PT409' using
+      message = 'the video belongs to a lesson of another instructor', hint = 'Upload a video of your own.';
+  end if;
+end
+$$;
+comment on function mux_private.app_require_video is
+  'Raises PT400 if a lesson has no real asset to publish by hand, PT409 if Mux has said that it is broken or it is somebody else''s.';
+
+-- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
+-- the audit. Whose lesson it is, it checks itself.
+create or replace function mux_private.app_publish(lesson_id uuid) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+  lesson public.lessons;
+  tracking public.mux_asset_tracking;
+  asset_id text;
+  playback_id text;
+  found_status text;
+begin
+  if auth.uid() is null then
+    raise sqlstate 'PT401' using message = 'publish_lesson needs a signed-in user';
+  end if;
+  if app_publish.lesson_id is null then
+    raise sqlstate 'PT400' using message = 'publish_lesson needs lesson_id';
+  end if;
+  select l.* into lesson from public.lessons l
+  where l.id = app_publish.lesson_id and l.creator_id = auth.uid() for no key update;
+  if not found then
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+  end if;
+  select t.* into tracking from public.mux_asset_tracking t
+  where t.lesson_id = app_publish.lesson_id for no key update;
+
+  asset_id := mux_private.app_asset(lesson, tracking);
+  perform mux_private.app_require_video(asset_id, lesson, tracking);
+  playback_id := case when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id)
+    then tracking.mux_playback_id else lesson.mux_playback_id end;
+
+  if (lesson.status::text, lesson.mux_asset_id, lesson.mux_playback_id)
+     is distinct from ('published', asset_id, playback_id) then
+    update public.lessons l
+    set status = 'published', mux_asset_id = asset_id, mux_playback_id = playback_id, updated_at = now()
+    where l.id = lesson.id
+    returning l.status::text into found_status;
+    if found_status is distinct from 'published' then
+      raise sqlstate 'PT409' using message = format('a rule of the app keeps the lesson %s', coalesce(found_status, 'as it is'));
+    end if;
+  end if;
+  tracking := mux_private.app_look_soon(lesson.id, tracking, asset_id, playback_id);
+  if found_status is not null then
+    tracking.mux_asset_id := asset_id;
+    tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
+    perform mux_private.record_event(
+      case when lesson.status::text = 'published' then 'attached' else 'published' end,
+      tracking, tracking.status, lesson.status::text, 'published', 'by_hand');
+  end if;
+  return jsonb_build_object('playable', coalesce(mux_private.is_mux_id(playback_id), false));
+end
+$$;
+comment on function mux_private.app_publish is 'Does what publish_lesson promises, with the owner''s rights.';
+
+-- What waits is due at once. What failed is looked at again; if it was about another asset, only
+-- where this one lacks its playback id. A newer upload is never given up for an older asset.
+create or replace function mux_private.app_look_soon(
+  lesson_id uuid, tracking public.mux_asset_tracking, asset_id text, playback_id text
+) returns public.mux_asset_tracking
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+begin
+  if tracking.id is null then
+    insert into public.mux_asset_tracking (lesson_id, upload_id, mux_asset_id)
+    values (app_look_soon.lesson_id, 'migrated', asset_id)
+    on conflict (lesson_id) do nothing;
+  elsif tracking.status = 'processing' then
+    update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
+  elsif tracking.status = 'error' and tracking.mux_asset_id = asset_id then
+    update public.mux_asset_tracking t set status = 'processing', updated_at = now() where t.id = tracking.id;
+  elsif tracking.status = 'error' and mux_private.is_mux_id(playback_id) is not true then
+    update public.mux_asset_tracking t
+    set upload_id = 'migrated', mux_asset_id = asset_id, status = 'processing', updated_at = now()
+    where t.id = tracking.id;
+  end if;
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = app_look_soon.lesson_id;
+  return tracking;
+end
+$$;
+comment on function mux_private.app_look_soon is 'Has the worker look at a lesson''s asset in its next scan, beginning to track it if nothing did.';
+
+-- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
+create or replace function public.publish_lesson(lesson_id uuid default null) returns jsonb
+language sql set search_path = ''
+return mux_private.app_publish($1);
+comment on function public.publish_lesson is
+  'For the app: publishes a lesson of one''s own by hand, with the real asset id that is known of it, and has the worker fill in or repair its playback id. Answers {playable}: whether the lesson has a real playback id already. 400 without a video, 404 for a lesson of somebody else, 409 if Mux has said that the video is broken.';
+
+do $$
+declare
+  part regprocedure;
+begin
+  for part in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+      and p.proname in ('check_asset_status', 'track_upload', 'publish_lesson',
+                        'app_asset', 'app_require_video', 'app_look_soon', 'app_publish')
+  loop
+    execute format('revoke execute on function %s from public, anon, authenticated, service_role', part);
+  end loop;
+end
+$$;
+grant execute on function public.check_asset_status to authenticated;
+grant execute on function public.track_upload to authenticated;
+grant execute on function public.publish_lesson to authenticated;
+grant execute on function mux_private.app_publish to authenticated;
+
+insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;
+
+commit;
+
+notify pgrst, 'reload schema';
