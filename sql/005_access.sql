@@ -36,7 +36,7 @@ begin
   if pg_has_role(current_user, (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage') then
     return new;
   end if;
-  if new.status <> 'processing' then
+  if new.status <> 'processing' and (tg_op = 'INSERT' or new.status <> old.status) then
     raise insufficient_privilege using
       message = format('status %s is the worker''s to write', new.status),
       hint = 'Write processing: the worker looks at the upload and says what became of it.';
