@@ -73,5 +73,5 @@ class Browser:
         """Send any request; give the same."""
         headers = {**self._headers, **more.pop("headers", {})}
         answer = httpx.request(method, self._url + path, headers=headers, **more)
-        said = answer.json() if answer.content else None
+        said: Any = answer.json() if answer.content else None
         return answer.status_code, said if answer.is_success else said["message"]
