@@ -82,6 +82,16 @@ def test_what_the_old_upload_left_is_not_told_of_the_new_one(
     assert instructor.check_asset_status(lesson) == PROCESSING
 
 
+@pytest.mark.parametrize("status", ["processing", "error"])
+def test_a_playback_id_is_told_of_a_ready_video_alone(
+    course: Course, instructor: Instructor, status: str
+) -> None:
+    """Before that, whatever stands there may not play."""
+    lesson = course.tracked_lesson("up1", status=status, mux_playback_id="play1")
+    told = instructor.check_asset_status(lesson)
+    assert (told["status"], told["playbackId"]) == (status, None)
+
+
 def test_a_refusal_of_the_database_is_no_error_of_the_video(
     course: Course, instructor: Instructor, db: psycopg.Connection
 ) -> None:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
+from tests.sql.conftest import Connections
 from tests.sql.instructor import Browser, Instructor
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact
 from tests.sql.test_new_upload import STARTED, started
@@ -181,6 +182,19 @@ def test_the_service_role_and_the_owner_are_not_hindered(
         *("u" * 1001, "t" * 1001),
         "error",
     )
+
+
+def test_an_owner_need_not_be_a_member_of_the_service_role(
+    course: Course, connections: Connections
+) -> None:
+    """Elsewhere than on Supabase it may not be; the tables are the owner's all the same."""
+    course.tracked_lesson("up1")
+    admin = connections.transaction("supabase_admin")
+    admin.execute("revoke service_role, authenticator from postgres")
+    admin.execute("set local role postgres")
+    is_member = "select pg_has_role('postgres', 'service_role', 'member')"
+    assert admin.execute(is_member).fetchone() == (False,)
+    assert admin.execute("update mux_asset_tracking set status = 'ready'").rowcount == 1
 
 
 def test_over_http_each_refusal_has_its_status(

@@ -136,14 +136,42 @@ def test_a_playback_id_that_came_with_another_asset_is_not_published(
     assert picked(course.state(lesson), VIDEO) == ("published", "as1", None)
 
 
-def test_a_lesson_that_lost_its_ids_gets_them_back(
-    course: Course, instructor: Instructor, service: Service, db: psycopg.Connection
+def test_a_placeholder_stays_until_the_worker_knows_better(
+    course: Course, instructor: Instructor, service: Service
 ) -> None:
-    """A ready row knows both; the row itself needs no look."""
+    """What plays nothing is no other video; an app may not allow a lesson without any."""
+    lesson = preparing(course, service, mux_asset_id="temp_1", mux_playback_id="temp_playback_1")
+    assert instructor.publish_lesson(lesson) == {"playable": False}
+    assert picked(course.state(lesson), VIDEO) == ("published", "as1", "temp_playback_1")
+    assert course.events(lesson)[-1]["playback_id"] is None
+
+
+def test_a_published_lesson_without_a_video_gets_the_asset(
+    course: Course, instructor: Instructor, service: Service
+) -> None:
+    """The audit calls that attached, as it does where the worker gives ids to no draft."""
+    lesson = preparing(course, service, status="published")
+    assert instructor.publish_lesson(lesson) == {"playable": False}
+    assert picked(course.state(lesson), VIDEO) == ("published", "as1", None)
+    event = course.events(lesson)[-1]
+    told = ("attached", "by_hand", "published", "published")
+    assert (event["event"], event["reason"], *picked(event, OF_LESSON)) == told
+
+
+@pytest.mark.parametrize("lost", [(None, "x"), ("as0", "play-as0"), ("as1", "temp_1")])
+def test_a_lesson_that_lost_its_ids_gets_them_back(
+    course: Course,
+    instructor: Instructor,
+    service: Service,
+    db: psycopg.Connection,
+    lost: tuple[str | None, str],
+) -> None:
+    """A ready row knows both, and better than the lesson; the row itself needs no look."""
     lesson = preparing(course, service)
     service.settle(fact(PUBLISH, "up1", "as1"))
     row = course.row(lesson)
-    db.execute("update lessons set status = 'draft', mux_asset_id = null, mux_playback_id = 'x'")
+    change = "update lessons set status = 'draft', mux_asset_id = %s, mux_playback_id = %s"
+    db.execute(change, lost)
     assert instructor.publish_lesson(lesson) == {"playable": True}
     assert picked(course.state(lesson), VIDEO) == ("published", "as1", "play-as1")
     assert course.row(lesson) == row
@@ -227,15 +255,20 @@ def test_a_newer_upload_is_not_given_up_for_an_older_asset_that_does_not_play(
     assert picked(course.row(lesson), TRACKED) == ("up1", None, "processing", None)
 
 
+@pytest.mark.parametrize("playback", ["play1", None])
 @pytest.mark.parametrize("error_type", MAY_PLAY)
 def test_an_asset_that_may_yet_play_is_published_and_looked_at_again(
-    course: Course, instructor: Instructor, service: Service, error_type: str
+    course: Course,
+    instructor: Instructor,
+    service: Service,
+    error_type: str,
+    playback: str | None,
 ) -> None:
     """What failed was the waiting, or the upload, and nobody said that the asset is broken."""
-    lesson = course.lesson()
+    lesson = course.lesson(mux_asset_id="as1", mux_playback_id=playback)
     failed(course, lesson, error_type)
-    assert instructor.publish_lesson(lesson) == {"playable": False}
-    assert picked(course.state(lesson), VIDEO) == ("published", "as1", None)
+    assert instructor.publish_lesson(lesson) == {"playable": playback is not None}
+    assert picked(course.state(lesson), VIDEO) == ("published", "as1", playback)
     assert picked(course.row(lesson), TRACKED) == ("up1", "as1", "processing", None)
     assert [row["asset_id"] for row in service.claim()] == ["as1"]
 

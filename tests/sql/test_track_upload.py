@@ -63,19 +63,24 @@ def test_the_audit_names_the_user(course: Course, instructor: Instructor) -> Non
     ]
 
 
+@pytest.mark.parametrize("temp", ["temp_up2", None])
 @pytest.mark.parametrize("verdict", [PUBLISH, FAIL, WAIT])
 def test_another_upload_starts_anew(
-    course: Course, instructor: Instructor, service: Service, verdict: dict[str, str]
+    course: Course,
+    instructor: Instructor,
+    service: Service,
+    verdict: dict[str, str],
+    temp: str | None,
 ) -> None:
-    """Whatever became of the old one, nothing of it is left, and its placeholder goes too."""
+    """Whatever became of the old one, nothing of it is left, its placeholder neither."""
     lesson = course.lesson()
     instructor.track_upload(lesson, "up1", "temp_up1")
     look(course, service, verdict)
     before = course.row(lesson)
-    assert instructor.track_upload(lesson, "up2") == PROCESSING
+    assert instructor.track_upload(lesson, "up2", temp) == PROCESSING
     row = course.row(lesson)
     assert started(row) == STARTED
-    assert (row["upload_id"], row["temp_asset_id"]) == ("up2", None)
+    assert (row["upload_id"], row["temp_asset_id"]) == ("up2", temp)
     assert row["tracked_at"] == row["next_check_at"] > before["tracked_at"]
 
 
