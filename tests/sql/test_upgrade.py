@@ -1,8 +1,15 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
 
+from tests.conftest import ANNA, BERT
+from tests.course import Course
 from tests.sql.installing import REPORT, apply_all, catalog, run
 from tests.sql.service import PUBLISH, Service, fact
+from tests.sql.test_app_side import sign_in
+from worker.local.databases import find_sql_files
+from worker.local.postgres import apply_sql
 from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
@@ -11,6 +18,15 @@ APP_COLUMNS = (
     "id, lesson_id, upload_id, temp_asset_id, mux_asset_id, mux_playback_id, status, "
     "error_message, created_at, updated_at"
 )
+POLICIES = {
+    "Instructors can manage their own asset tracking records": "authenticated",
+    "Service role has full access": "service_role",
+}
+FILES = find_sql_files()
+WAITING = b"""
+    select count(*) from pg_locks
+    where relation = 'mux_asset_tracking'::regclass and mode = 'ShareRowExclusiveLock'
+      and not granted"""
 
 
 def test_a_table_of_the_app_is_completed_and_keeps_every_value(database: str) -> None:
@@ -29,18 +45,126 @@ def test_a_table_of_the_app_is_completed_and_keeps_every_value(database: str) ->
 
 
 def test_a_completed_table_is_like_a_new_one(supabase: LocalSupabase, database: str) -> None:
-    """Object by object; the app's own function for ids is all that is left over."""
+    """Object by object, policies among them; nothing needs the app's own function for ids."""
     run(database, REPORT.read_text())
     apply_all(database)
+    run(database, "drop function uuid_generate_v4()")
     fresh = supabase.create_database("fresh")
     try:
         apply_all(fresh)
         new = catalog(fresh)
     finally:
         supabase.drop_database("fresh")
-    completed = catalog(database)
-    own = [f for f in completed["functions"] if not str(f[0]).startswith("uuid_generate_v4")]
-    assert {**completed, "functions": own} == new
+    assert catalog(database) == new
+
+
+def test_no_trigger_of_the_app_fires(database: str) -> None:
+    """An app that notes each change of a row sees none, and its row keeps the note."""
+    run(database, REPORT.read_text())
+    run(
+        database,
+        "create function note() returns trigger language plpgsql as "
+        "$$ begin new.updated_at := '2000-01-01'; return new; end $$; "
+        "create trigger note before update on mux_asset_tracking for each row "
+        "execute function note()",
+    )
+    apply_all(database)
+    with psycopg.connect(database) as connection:
+        assert connection.execute(
+            "select count(*) from mux_asset_tracking where updated_at = '2000-01-01'"
+        ).fetchone() == (0,)
+
+
+def test_the_reports_policies_are_replaced(database: str) -> None:
+    """The same two names, now for one role each: not one more, not one of the old."""
+    query = b"""select policyname, roles::text[] from pg_policies
+        where tablename = 'mux_asset_tracking' order by 1"""
+    run(database, REPORT.read_text())
+    with psycopg.connect(database, autocommit=True) as connection:
+        before = connection.execute(query).fetchall()
+        apply_all(database)
+        after = connection.execute(query).fetchall()
+    assert before == [(name, ["public"]) for name in POLICIES]
+    assert after == [(name, [role]) for name, role in POLICIES.items()]
+
+
+def test_the_reports_upsert_works_before_and_after(supabase: LocalSupabase) -> None:
+    """An app that goes on as it is tracks uploads through its own upsert, in its user's name."""
+    dsn = supabase.create_database("upsert", default_grants=True)
+    try:
+        run(dsn, REPORT.read_text())
+        with supabase.connect(database="upsert") as owner:
+            course = Course(owner, anna=ANNA, bert=BERT)
+            before, again, after = (course.lesson() for _ in range(3))
+            with supabase.connect("authenticated", "upsert") as connection:
+                hers = as_anna(connection)
+                hers.track(before, "up-before")
+                hers.track(again, "up-old")
+                written = hers.row(before)
+            apply_all(dsn)
+            with supabase.connect("authenticated", "upsert") as connection:
+                hers = as_anna(connection)
+                assert written.items() <= hers.row(before).items()
+                hers.track(again, "up-again")
+                hers.track(after, "up-after")
+            with supabase.connect("service_role", "upsert") as connection:
+                uploads = ("up-before", "up-old", "up-again", "up-after")
+                facts = [fact(PUBLISH, upload, f"as-{upload}") for upload in uploads]
+                outcomes = Service(connection).outcomes(*facts)
+            assert outcomes == ["published", "unmatched", "published", "published"]
+            assert [course.state(lesson)["mux_asset_id"] for lesson in (before, again, after)] == [
+                *("as-up-before", "as-up-again", "as-up-after")
+            ]
+    finally:
+        supabase.drop_database("upsert")
+
+
+def test_the_reports_script_goes_on_working(supabase: LocalSupabase, database: str) -> None:
+    """What it wrote as 'migrated' before stays so, and it may be run again afterwards."""
+    run(database, REPORT.read_text())
+    run(database, "grant all on mux_asset_tracking to service_role")
+    with supabase.connect(database="install") as owner:
+        course = Course(owner, anna=ANNA, bert=BERT)
+        lessons = [course.lesson() for _ in range(2)]
+        for lesson in lessons:
+            with supabase.connect("service_role", "install") as connection:
+                script = Course(connection, anna=ANNA, bert=BERT)
+                ids = {"temp_asset_id": None, "mux_asset_id": "as1", "mux_playback_id": "p1"}
+                script.track(lesson, "migrated", status="ready", **ids)
+            apply_all(database)
+        rows = [course.row(lesson) for lesson in lessons]
+    told = [(row["upload_id"], row["status"], row["mux_playback_id"]) for row in rows]
+    assert told == [("migrated", "ready", "p1")] * 2
+
+
+def test_what_is_tracked_while_it_is_applied_is_noted_too(
+    supabase: LocalSupabase, database: str
+) -> None:
+    """An upload whose transaction was open when the rows were read has its first tracker."""
+    run(database, REPORT.read_text())
+    apply_sql(database, FILES[:3])
+    with (
+        supabase.connect(database="install", autocommit=False) as app,
+        supabase.connect(database="install") as owner,
+        ThreadPoolExecutor() as pool,
+    ):
+        lesson = Course(app, anna=ANNA, bert=BERT).tracked_lesson("up-meanwhile")
+        applied = pool.submit(apply_sql, database, FILES[3:4])
+        while owner.execute(WAITING).fetchone() == (0,):
+            assert not applied.done()
+        app.commit()
+        applied.result()
+        noted = owner.execute(
+            "select lesson_id, creator_id from mux_private.first_trackers "
+            "where mux_id = 'up-meanwhile'"
+        ).fetchall()
+    assert noted == [(lesson, ANNA)]
+
+
+def as_anna(connection: psycopg.Connection) -> Course:
+    """Give the app's side in Anna's name."""
+    sign_in(connection, ANNA)
+    return Course(connection, anna=ANNA, bert=BERT)
 
 
 def test_rows_from_before_are_owned_by_whoever_was_first(
