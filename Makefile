@@ -25,10 +25,12 @@ demo: $(VENV)/.ready stack ## a Supabase and a Mux on this machine, and the work
 test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some)
 	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
-lint: $(VENV)/.ready ## ruff and mypy
+lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/squawk sql/*.sql sql/optional/*.sql
+	@$(VENV)/bin/squawk --config sql/down/.squawk.toml sql/down/*.sql
 
 bench: $(VENV)/.ready stack ## measure the worker and print the figures (some minutes)
 	@$(PY) -m bench
