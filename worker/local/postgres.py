@@ -4,7 +4,7 @@ import importlib.util
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -31,10 +31,16 @@ SERVER_SETTINGS = {
 
 
 class Postgres:
-    """Run a Postgres of its own in a stack's directory, reached by a Unix socket there."""
+    """Run a Postgres of its own in a stack's directory, reached by a Unix socket there.
 
-    def __init__(self, directory: StackDirectory) -> None:
+    `settings` of the server go before those that a throw-away server is given.
+    """
+
+    def __init__(
+        self, directory: StackDirectory, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._directory = directory
+        self._settings = {**SERVER_SETTINGS, **(settings or {})}
         self._data = directory.run / "data"
         self._programs = _programs_within_reach(directory)
         self._server: Child | None = None
@@ -49,7 +55,7 @@ class Postgres:
             self._create_data()
         command = [str(self._programs / "postgres"), "-D", str(self._data)]
         command += ["-k", str(self._directory.run)]
-        for name, value in SERVER_SETTINGS.items():
+        for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         self._server = Child(self._directory, command, _environment())
         self._server.wait_until(self._accepts_connections, START_SECONDS)
