@@ -150,19 +150,23 @@ $$;
 comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
 
 -- Postgres checks the foreign key of a row again when a transaction writes it for the second time,
--- and waits for a lesson that is being deleted, while that delete waits for the row.
+-- and waits for a lesson that is being deleted, while that delete waits for the row. Which rows this
+-- transaction has written is kept in a setting of its own, which a sub-transaction that is undone
+-- takes back with it; the row's timestamps would not tell, since a trigger of the app may set them.
 create or replace function mux_private.may_write(tracking public.mux_asset_tracking) returns boolean
 language plpgsql set search_path = '' as $$
+declare
+  written text := coalesce(current_setting('mux_private.written', true), '');
 begin
-  if now() not in (tracking.updated_at, coalesce(tracking.last_checked_at, '-infinity'))
-     and tracking.next_check_at <> now() + interval '5 s' then
-    return true;  -- not written by this call
+  if strpos(written, tracking.id::text) = 0 then
+    perform set_config('mux_private.written', concat(written, tracking.id, ' '), true);
+    return true;
   end if;
   perform 1 from public.lessons l where l.id = tracking.lesson_id for key share skip locked;
   return found;
 end
 $$;
-comment on function mux_private.may_write is 'Whether a locked tracking row can be written without waiting, also where this call has written it before.';
+comment on function mux_private.may_write is 'Whether a locked tracking row can be written without waiting, also where this transaction has written it before.';
 
 -- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id.
 create or replace function mux_private.wait(
@@ -392,10 +396,13 @@ begin
           'sqlstate', code, 'message', left(problem, 500));
     end;
   end loop;
+  -- Whoever is at it says the same, or the next to come does.
   update mux_private.worker_state s
   set environment_id = worker_settle.environment_id, environment_seen_at = now()
-  where worker_settle.environment_id is not null
-    and s.environment_id is distinct from worker_settle.environment_id;
+  from (select w.only_row from mux_private.worker_state w
+        where w.environment_id is distinct from worker_settle.environment_id
+        for no key update skip locked) free
+  where s.only_row = free.only_row and worker_settle.environment_id is not null;
   return outcomes;
 end
 $$;
