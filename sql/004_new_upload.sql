@@ -2,8 +2,8 @@
 --   it, clears what the old upload left behind and starts the clocks anew; who tracked an upload
 --   first is remembered, since only that instructor may have its video.
 -- Needs: 003.
--- Locks: mux_asset_tracking, share row exclusive for a moment (triggers) and while its uploads
---   are read once.
+-- Locks: mux_asset_tracking, share row exclusive (triggers) while its rows are compared once with
+--   what was noted before it.
 -- Undo: down/004_new_upload.sql
 
 begin;
@@ -24,12 +24,10 @@ comment on column mux_private.first_trackers.mux_id is 'The upload''s or asset''
 comment on column mux_private.first_trackers.creator_id is 'The instructor: lessons.creator_id at that time.';
 comment on column mux_private.first_trackers.lesson_id is 'The lesson it was tracked for.';
 comment on column mux_private.first_trackers.tracked_at is 'When.';
-alter table mux_private.first_trackers enable row level security;
-revoke all on mux_private.first_trackers from public, anon, authenticated, service_role;
 
 create or replace function mux_private.is_mux_id(id text) returns boolean
 language sql immutable set search_path = ''
-return id ~ '^[A-Za-z0-9_-]{1,255}$' and id !~ '^temp_' and id <> 'migrated';
+return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
 -- Each value that equals the old one was left behind by the old upload; one that differs was
@@ -92,6 +90,31 @@ revoke execute on function mux_private.start_upload_anew() from public, anon, au
 revoke execute on function mux_private.note_upload() from public, anon, authenticated;
 grant execute on function mux_private.is_mux_id(text) to service_role;
 
+-- Rows from before this file: the oldest row of an upload tracked it first. Most are noted before
+-- the triggers are made, while nobody waits; what was tracked meanwhile, afterwards.
+create or replace procedure mux_private.note_earlier_uploads()
+language sql set search_path = ''
+begin atomic
+  with unknown as materialized (  -- of all questions, is_mux_id takes the longest: it comes last
+    select t.lesson_id, t.created_at, tracked.kind, tracked.mux_id
+    from public.mux_asset_tracking t
+    cross join lateral (values (
+      case when t.upload_id = 'migrated' then 'asset' else 'upload' end,
+      case when t.upload_id = 'migrated' then t.mux_asset_id else t.upload_id end
+    )) tracked (kind, mux_id)
+    where not exists (
+      select from mux_private.first_trackers f where f.mux_id = tracked.mux_id and f.kind = tracked.kind)
+  )
+  insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id, tracked_at)
+  select u.kind, u.mux_id, l.creator_id, l.id, u.created_at
+  from unknown u join public.lessons l on l.id = u.lesson_id
+  where mux_private.is_mux_id(u.mux_id)
+  order by u.created_at, l.id
+  on conflict do nothing;
+end;
+call mux_private.note_earlier_uploads();
+analyze mux_private.first_trackers;
+
 create or replace trigger start_upload_anew
   before update on public.mux_asset_tracking for each row
   when (new.upload_id is distinct from old.upload_id
@@ -109,19 +132,14 @@ create or replace trigger note_changed_upload
         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
   execute function mux_private.note_upload();
 
--- Rows from before this file: the oldest row of an upload tracked it first.
-insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id, tracked_at)
-select tracked.kind, tracked.mux_id, l.creator_id, l.id, tracked.created_at
-from (
-  select t.lesson_id, t.created_at,
-    case when t.upload_id = 'migrated' then 'asset' else 'upload' end as kind,
-    case when t.upload_id = 'migrated' then t.mux_asset_id else t.upload_id end as mux_id
-  from public.mux_asset_tracking t
-) tracked
-join public.lessons l on l.id = tracked.lesson_id
-where mux_private.is_mux_id(tracked.mux_id)
-order by tracked.created_at, l.id
-on conflict do nothing;
+call mux_private.note_earlier_uploads();
+-- It was for this file alone:
+-- squawk-ignore ban-drop-function
+drop procedure mux_private.note_earlier_uploads();
+
+-- After the triggers, so that tables are locked in the order in which these lock them.
+alter table mux_private.first_trackers enable row level security;
+revoke all on mux_private.first_trackers from public, anon, authenticated, service_role;
 
 insert into mux_private.applied_files (name) values ('004_new_upload') on conflict do nothing;
 
