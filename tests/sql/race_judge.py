@@ -183,7 +183,7 @@ def is_among(runs: list[Run], lesson: str, run: Run) -> bool:
         if part == wanted:
             return True
         row = part["row"]
-        if row and wanted["row"] and row["due"] == "soon":
+        if row and wanted["row"] and row["due"] in {"now", "soon"}:
             row = {**row, "due": wanted["row"]["due"]}
         if {**part, "row": row} == wanted:
             return True

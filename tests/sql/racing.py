@@ -15,8 +15,9 @@ import psycopg
 from tests.sql.service import Json
 from worker.local.stack import LocalSupabase
 
+# For another transaction, or behind one that waits for it; autovacuum locks whole tables.
 IS_SEEN_TO_WAIT = """
-    select wait_event_type = 'Lock' and wait_event <> 'extend'
+    select wait_event_type = 'Lock' and wait_event in ('transactionid', 'tuple')
     from pg_stat_activity where pid = %s
 """
 EMPTY = """
