@@ -14,6 +14,7 @@ create table if not exists public.mux_asset_events (
   event text not null,
   lesson_id uuid not null,
   tracking_id uuid not null,
+  creator_id uuid,
   upload_id text,
   asset_id text,
   playback_id text,
@@ -37,6 +38,7 @@ comment on column public.mux_asset_events.actor is 'Who: a user''s id, else the 
 comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, failed, waiting, refused.';
 comment on column public.mux_asset_events.lesson_id is 'The lesson; no foreign key, so that the audit outlives it.';
 comment on column public.mux_asset_events.tracking_id is 'The row of mux_asset_tracking.';
+comment on column public.mux_asset_events.creator_id is 'The lesson''s instructor then. Only she reads it: whoever makes a lesson may choose its id, also that of a deleted one.';
 comment on column public.mux_asset_events.upload_id is 'The upload that the row tracked then.';
 comment on column public.mux_asset_events.asset_id is 'The Mux asset, if it was known.';
 comment on column public.mux_asset_events.playback_id is 'The playback id that was published.';
@@ -71,11 +73,12 @@ create or replace function mux_private.record_event(
 language sql security definer set search_path = ''
 begin atomic
   insert into public.mux_asset_events (
-    actor, event, lesson_id, tracking_id, upload_id, asset_id, playback_id,
+    actor, event, lesson_id, tracking_id, creator_id, upload_id, asset_id, playback_id,
     from_status, to_status, lesson_from_status, lesson_to_status, reason, message, observation
   ) values (
-    mux_private.actor(), $1, $2.lesson_id, $2.id, left($2.upload_id, 255), left($2.mux_asset_id, 255),
-    left($2.mux_playback_id, 255), $3, $2.status, $4, $5, $6, $7, $8
+    mux_private.actor(), $1, $2.lesson_id, $2.id,
+    (select l.creator_id from public.lessons l where l.id = $2.lesson_id),
+    left($2.upload_id, 255), left($2.mux_asset_id, 255), left($2.mux_playback_id, 255), $3, $2.status, $4, $5, $6, $7, $8
   );
 end;
 comment on function mux_private.record_event is 'Writes one audit row about a tracking row as it is now.';

@@ -30,10 +30,13 @@ language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
+-- Where the owner's rights may be at work, pg_temp is named last: unnamed it comes first, and there
+-- whoever has a connection may make a type text of her own.
+--
 -- Each value that equals the old one was left behind by the old upload; one that differs was
 -- brought by the statement that brought the new id.
 create or replace function mux_private.start_upload_anew() returns trigger
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if new.upload_id is distinct from old.upload_id then
     if new.status = old.status then new.status := 'processing'; end if;
@@ -64,7 +67,7 @@ comment on function mux_private.start_upload_anew() is 'Trigger: clears what an 
 
 -- Security definer: whoever tracks an upload may neither read nor write the list of first trackers.
 create or replace function mux_private.note_upload() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   kind text := case when new.upload_id = 'migrated' then 'asset' else 'upload' end;
   mux_id text := case when new.upload_id = 'migrated' then new.mux_asset_id else new.upload_id end;

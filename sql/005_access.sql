@@ -13,8 +13,8 @@ set local client_min_messages = warning;
 drop policy if exists "Instructors can manage their own asset tracking records" on public.mux_asset_tracking;
 create policy "Instructors can manage their own asset tracking records" on public.mux_asset_tracking
   for all to authenticated
-  using ((select l.creator_id from public.lessons l where l.id = lesson_id) = (select auth.uid()))
-  with check ((select l.creator_id from public.lessons l where l.id = lesson_id) = (select auth.uid()));
+  using ((select l.creator_id from public.lessons l where l.id = mux_asset_tracking.lesson_id) = (select auth.uid()))
+  with check ((select l.creator_id from public.lessons l where l.id = mux_asset_tracking.lesson_id) = (select auth.uid()));
 
 drop policy if exists "Service role has full access" on public.mux_asset_tracking;
 create policy "Service role has full access" on public.mux_asset_tracking
@@ -23,7 +23,8 @@ create policy "Service role has full access" on public.mux_asset_tracking
 drop policy if exists "Instructors can read the events of their own lessons" on public.mux_asset_events;
 create policy "Instructors can read the events of their own lessons" on public.mux_asset_events
   for select to authenticated
-  using (exists (select 1 from public.lessons l where l.id = lesson_id and l.creator_id = (select auth.uid())));
+  using (creator_id = (select auth.uid())
+         and (select l.creator_id from public.lessons l where l.id = mux_asset_events.lesson_id) = (select auth.uid()));
 
 drop policy if exists "Service role can read all events" on public.mux_asset_events;
 create policy "Service role can read all events" on public.mux_asset_events
@@ -33,7 +34,7 @@ create policy "Service role can read all events" on public.mux_asset_events
 -- before the trigger that starts an upload anew, so it sees what was written and not what that
 -- makes of it.
 create or replace function mux_private.guard_tracking() returns trigger
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if pg_has_role(current_user, (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage') then
     return new;

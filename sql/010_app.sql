@@ -84,7 +84,7 @@ comment on function public.track_upload(uuid, text, text) is
 create or replace function mux_private.app_asset(
   lesson public.lessons, tracking public.mux_asset_tracking
 ) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case
     when mux_private.is_mux_id(tracking.mux_asset_id) is not true then lesson.mux_asset_id
@@ -101,7 +101,7 @@ comment on function mux_private.app_asset is 'The asset with which a lesson woul
 create or replace function mux_private.app_is_of_another(
   asset_id text, lesson public.lessons
 ) returns boolean
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
   owner_id uuid;
 begin
@@ -126,7 +126,7 @@ comment on function mux_private.app_is_of_another is 'Whether an asset is the vi
 create or replace function mux_private.app_require_video(
   asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
 ) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if coalesce(asset_id, '') = '' then
     raise sqlstate 'PT400' using message = 'the lesson has no video yet', hint = 'Upload one and track its upload.';
@@ -154,7 +154,7 @@ comment on function mux_private.app_require_video is
 -- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
 -- the audit. Whose lesson it is, it checks itself.
 create or replace function mux_private.app_publish(lesson_id uuid) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   lesson public.lessons;
@@ -212,7 +212,7 @@ comment on function mux_private.app_publish is 'Does what publish_lesson promise
 create or replace function mux_private.app_look_soon(
   lesson_id uuid, tracking public.mux_asset_tracking, asset_id text, playback_id text
 ) returns public.mux_asset_tracking
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 begin
   if tracking.id is null then

@@ -5,6 +5,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
+from tests.sql.crime import Crime
 from tests.sql.instructor import Browser, Instructor
 from tests.sql.service import Service
 from worker.local.stack import LocalSupabase
@@ -28,6 +29,16 @@ def instructor(supabase: LocalSupabase, course: Course) -> Iterator[Instructor]:
 def browser(supabase: LocalSupabase, course: Course) -> Browser:
     """Give Anna's browser, in which she is signed in."""
     return Browser(supabase, supabase.user_token(course.anna))
+
+
+@pytest.fixture
+def crime(
+    supabase: LocalSupabase, db: psycopg.Connection, course: Course, service: Service
+) -> Iterator[Crime]:
+    """Give a crime scene; at the end, what is the victim's must be as it was."""
+    scene = Crime(supabase, db, course, service)
+    yield scene
+    scene.end()
 
 
 class Connections:
