@@ -1,0 +1,80 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sql.installing import apply_all, run
+from tests.sql.supabase_cli import MISSING, address, supabase_cli
+from worker.local.stack import LocalSupabase
+
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+
+
+@pytest.fixture(params=[False, True], ids=["closed", "open"])
+def installed(supabase: LocalSupabase, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give the dsn of a database with sql/, whose new tables are closed or open by default."""
+    dsn = supabase.create_database("advised", default_grants=request.param)
+    apply_all(dsn)
+    yield dsn
+    supabase.drop_database("advised")
+
+
+def advice(dsn: str, home: Path, level: str) -> tuple[int, list[tuple[str, str]]]:
+    """Have Supabase's advisors look; give the exit status and what they found."""
+    options = ("--level", level, "--fail-on", "warn", "--output", "json")
+    result = supabase_cli("db", "advisors", "--db-url", address(dsn), *options, home=home)
+    try:
+        found = json.loads(result.stdout or "[]")
+    except json.JSONDecodeError:
+        pytest.fail(f"{result.stdout}\n{result.stderr}")
+    return result.returncode, sorted((lint["name"], lint["detail"]) for lint in found)
+
+
+def test_supabases_advisors_find_nothing(installed: str, tmp_path: Path) -> None:
+    """No warning and no error, whatever new tables are granted by default."""
+    assert advice(installed, tmp_path, "warn") == (0, [])
+
+
+def test_what_they_remark_is_on_purpose(installed: str, tmp_path: Path) -> None:
+    """Tables that are nobody's have no policy; an index of a new database was never used."""
+    _, remarks = advice(installed, tmp_path, "info")
+    assert [remark for remark in remarks if remark[0] != "unused_index"] == [
+        ("rls_enabled_no_policy", f"Table `{table}` has RLS enabled, but no policies exist")
+        for table in ("mux_private.applied_files", "mux_private.first_trackers")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        ("alter table mux_asset_tracking disable row level security", "rls_disabled_in_public"),
+        (
+            "create table added (id int primary key); grant select on added to anon",
+            "rls_disabled_in_public",
+        ),
+        (
+            "create view seen as select * from mux_asset_events; grant select on seen to anon",
+            "security_definer_view",
+        ),
+        ("alter function worker_summary() reset search_path", "function_search_path_mutable"),
+        (
+            "create policy more on mux_asset_tracking for select to authenticated using (true)",
+            "multiple_permissive_policies",
+        ),
+        (
+            """alter policy "Service role has full access" on mux_asset_tracking
+            using (auth.uid() is null)""",
+            "auth_rls_initplan",
+        ),
+    ],
+)
+def test_they_would_find_what_is_wrong(
+    database: str, tmp_path: Path, harm: str, found: str
+) -> None:
+    """A table without row level security, a careless view, function or policy fails the look."""
+    apply_all(database)
+    run(database, harm)
+    status, warnings = advice(database, tmp_path, "warn")
+    assert status == 1
+    assert found in {name for name, _ in warnings}
