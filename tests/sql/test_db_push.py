@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.sql.dba_page import run_block
+from tests.sql.installing import SQL, apply_all, catalog, run
+from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment
+from tests.sql.test_dba_page import COPY, COPY_UNDO
+from worker.local.databases import find_sql_files
+from worker.local.stack import LocalSupabase
+
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+
+HISTORY = b"select name from supabase_migrations.schema_migrations order by version"
+STEMS = [file.stem for file in find_sql_files()]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """Give the app's repository: a place for migrations, and the CLI among its modules."""
+    (tmp_path / "supabase" / "migrations").mkdir(parents=True)
+    (tmp_path / "node_modules").symlink_to(PROGRAM.parents[1])
+    return tmp_path
+
+
+def push(app: Path, dsn: str, block: str = COPY) -> tuple[int, str]:
+    """Run a block of the page in the app's repository; give exit status and output."""
+    variables = {**environment(app), "MUX_WORKER": str(SQL.parent)}
+    result = run_block(block, where=app, dsn=address(dsn), variables=variables)
+    return result.returncode, result.stdout + result.stderr
+
+
+def history(dsn: str) -> list[str]:
+    """List the migrations that the CLI noted."""
+    with psycopg.connect(dsn) as connection:
+        return [name for (name,) in connection.execute(HISTORY)]
+
+
+def ours(dsn: str) -> dict[str, list[tuple[object, ...]]]:
+    """Read the catalog, the CLI's own schema left out."""
+    run(dsn, "drop schema if exists supabase_migrations cascade")
+    return catalog(dsn)
+
+
+def test_pushed_it_is_as_applied_with_psql(
+    supabase: LocalSupabase, database: str, app: Path
+) -> None:
+    """The page's loop and `supabase db push` leave what psql leaves, each file noted once."""
+    status, output = push(app, database)
+    assert (status, history(database)) == (0, STEMS), output
+    other = supabase.create_database("fresh")
+    try:
+        apply_all(other)
+        assert ours(database) == catalog(other)
+    finally:
+        supabase.drop_database("fresh")
+
+
+def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
+    """The loop takes no file twice, so the CLI has nothing to push."""
+    push(app, database)
+    migrations = sorted((app / "supabase" / "migrations").iterdir())
+    status, output = push(app, database)
+    assert status == 0
+    assert "Remote database is up to date" in output
+    assert sorted((app / "supabase" / "migrations").iterdir()) == migrations
+
+
+def test_a_later_file_is_pushed_alone(database: str, app: Path) -> None:
+    """With the earlier ones taken before, the loop adds what is new."""
+    push(app, database)
+    (newest,) = (app / "supabase" / "migrations").glob(f"*_{STEMS[-1]}.sql")
+    run(database, f"delete from supabase_migrations.schema_migrations where name = '{STEMS[-1]}'")
+    newest.unlink()
+    status, output = push(app, database)
+    assert (status, history(database)) == (0, STEMS)
+    assert [line for line in output.splitlines() if line.startswith("Applying")] == [
+        f"Applying migration {path.name}..."
+        for path in (app / "supabase" / "migrations").glob(f"*_{STEMS[-1]}.sql")
+    ]
+
+
+def test_a_file_that_fails_is_rolled_back_and_not_noted(database: str, app: Path) -> None:
+    """Those before it stay; once the cause is mended the next push goes on from there."""
+    run(database, "create type mux_asset_status as enum ('good', 'bad')")
+    status, output = push(app, database)
+    assert status == 1
+    assert "type mux_asset_status has the values" in output
+    assert history(database) == STEMS[:1]
+    with psycopg.connect(database) as connection:
+        found = connection.execute("select to_regclass('mux_asset_tracking')").fetchone()
+    assert found == (None,)
+    run(database, "drop type mux_asset_status")
+    status, output = push(app, database)
+    assert (status, history(database)) == (0, STEMS), output
+
+
+def test_it_is_undone_by_migrations_too(database: str, app: Path) -> None:
+    """The files of sql/down/, pushed as the page says, leave the app's own objects."""
+    before = catalog(database)
+    push(app, database)
+    status, output = push(app, database, COPY_UNDO)
+    undone = [f"undo_{stem}" for stem in reversed(STEMS)]
+    assert (status, history(database)) == (0, [*STEMS, *undone]), output
+    assert {**ours(database), "column grants": []} == {**before, "column grants": []}
