@@ -2,9 +2,8 @@
 --   lesson, with the worker's own columns. A table that the app made before is completed and
 --   keeps every value.
 -- Needs: 001.
--- Locks: a new table, nothing. An older one: access exclusive while columns and indexes are
---   added, for as long as one pass over its rows takes. lessons: share row exclusive for a
---   moment (foreign key).
+-- Locks: an older table, access exclusive while it is written anew with its indexes (some ten
+--   seconds for a million rows). A new one: lessons, share row exclusive for a moment (foreign key).
 -- Undo: down/002_asset_tracking.sql (drops the table with its rows)
 
 begin;
