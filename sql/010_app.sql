@@ -238,5 +238,3 @@ grant execute on function mux_private.app_publish to authenticated;
 insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;
 
 commit;
-
-notify pgrst, 'reload schema';
