@@ -127,9 +127,10 @@ class Mux:
         )
 
     async def _ask(self, call: Callable[..., Any], *args: str, **query: Any) -> Answer:
-        return await self._patience.repeat(
-            lambda: self._ask_once(lambda **how: call(*args, **query, **how))
-        )
+        async def once() -> Answer:
+            return await self._ask_once(lambda **how: call(*args, **query, **how))
+
+        return await self._patience.repeat(once)
 
     async def _ask_once(self, call: Callable[..., Any]) -> Answer:
         await self._pace.turn()

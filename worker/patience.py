@@ -1,8 +1,8 @@
 """Repeat a request to Mux, with exponential backoff, for as long as that is worth it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
@@ -26,7 +26,7 @@ class Patience:
         self._stopping = stopping
         self._said = Sparingly(60)
 
-    async def repeat(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Give the first result; raises the last MuxUnavailable when patience ends."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(MuxUnavailable),
@@ -36,7 +36,8 @@ class Patience:
             before_sleep=self._say,
             reraise=True,
         )
-        return await retrying(request)
+        result: T = await retrying(request)
+        return result
 
     def _is_over(self, state: RetryCallState) -> bool:
         return (
