@@ -35,7 +35,7 @@ begin
   return told;
 end
 $$;
-comment on function public.check_asset_status is
+comment on function public.check_asset_status(uuid) is
   'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
 
 create or replace function public.track_upload(
@@ -70,26 +70,58 @@ begin
       status = excluded.status, updated_at = excluded.updated_at;
   return public.check_asset_status(track_upload.lesson_id);
 exception
-  when foreign_key_violation then  -- it was deleted just now
-    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+  when foreign_key_violation or insufficient_privilege then
+    if exists (select 1 from public.lessons l where l.id = track_upload.lesson_id) then raise; end if;
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';  -- it was deleted just now
 end
 $$;
-comment on function public.track_upload is
+comment on function public.track_upload(uuid, text, text) is
   'For the app: begins to wait for the video of a lesson of one''s own, or begins anew with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
 -- The tracking row comes first, since what stands there came from Mux; but not with an asset that
--- is not ready, if the lesson can play another one meanwhile.
+-- is not ready, if the lesson can play another one meanwhile. (A body of SQL would keep the app
+-- from changing these columns.)
 create or replace function mux_private.app_asset(
   lesson public.lessons, tracking public.mux_asset_tracking
 ) returns text
-language sql immutable set search_path = ''
-return case
-  when mux_private.is_mux_id(($2).mux_asset_id) is not true then ($1).mux_asset_id
-  when mux_private.is_mux_id(($2).mux_playback_id) then ($2).mux_asset_id
-  when mux_private.is_mux_id(($1).mux_asset_id) and mux_private.is_mux_id(($1).mux_playback_id) then ($1).mux_asset_id
-  else ($2).mux_asset_id
-end;
+language plpgsql immutable set search_path = '' as $$
+begin
+  return case
+    when mux_private.is_mux_id(tracking.mux_asset_id) is not true then lesson.mux_asset_id
+    when mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_asset_id
+    when mux_private.is_mux_id(lesson.mux_asset_id) and mux_private.is_mux_id(lesson.mux_playback_id) then lesson.mux_asset_id
+    else tracking.mux_asset_id
+  end;
+end
+$$;
 comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not.';
+
+-- An asset belongs to who tracked it first, as an upload's or by itself. Where nobody did, only what
+-- other lessons say of themselves is left to go by.
+create or replace function mux_private.app_is_of_another(
+  asset_id text, lesson public.lessons
+) returns boolean
+language plpgsql stable set search_path = '' as $$
+declare
+  owner_id uuid;
+begin
+  select f.creator_id into owner_id
+  from mux_private.first_trackers f
+  where (f.mux_id, f.kind) in (
+    select asset_id, 'asset'
+    union all select t.upload_id, 'upload' from public.mux_asset_tracking t where t.mux_asset_id = asset_id
+  )
+  order by f.tracked_at limit 1;
+  if found then
+    return owner_id is distinct from lesson.creator_id;
+  end if;
+  return exists (
+    select 1 from public.lessons l
+    where l.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id
+  );
+end
+$$;
+comment on function mux_private.app_is_of_another is 'Whether an asset is the video of another instructor''s lesson.';
 
 create or replace function mux_private.app_require_video(
   asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
@@ -110,16 +142,7 @@ begin
       message = format('the video cannot be played: %s', coalesce(tracking.error_message, tracking.error_type)),
       hint = 'Upload the video again.';
   end if;
-  -- What the lesson alone says was written by the instructor.
-  if tracking.mux_asset_id is distinct from asset_id and (
-    mux_private.is_of_another(lesson.creator_id, null, asset_id, null)
-    or exists (
-      select 1 from public.lessons l
-      where l.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id)
-    or exists (
-      select 1 from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
-      where t.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id)
-  ) then
+  if mux_private.app_is_of_another(asset_id, lesson) then
     raise sqlstate 'PT409' using
       message = 'the video belongs to a lesson of another instructor', hint = 'Upload a video of your own.';
   end if;
@@ -156,8 +179,10 @@ begin
 
   asset_id := mux_private.app_asset(lesson, tracking);
   perform mux_private.app_require_video(asset_id, lesson, tracking);
-  playback_id := case when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id)
-    then tracking.mux_playback_id else lesson.mux_playback_id end;
+  playback_id := case
+    when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_playback_id
+    when lesson.mux_asset_id = asset_id or mux_private.is_mux_id(lesson.mux_playback_id) is not true then lesson.mux_playback_id
+  end;  -- never a real one that came with another asset
 
   if (lesson.status::text, lesson.mux_asset_id, lesson.mux_playback_id)
      is distinct from ('published', asset_id, playback_id) then
@@ -182,8 +207,8 @@ end
 $$;
 comment on function mux_private.app_publish is 'Does what publish_lesson promises, with the owner''s rights.';
 
--- What waits is due at once. What failed is looked at again; if it was about another asset, only
--- where this one lacks its playback id. A newer upload is never given up for an older asset.
+-- What waits is due at once: a newer upload is never given up for an older asset. What is settled is
+-- looked at again where the lesson lacks its playback id, or its own asset failed before.
 create or replace function mux_private.app_look_soon(
   lesson_id uuid, tracking public.mux_asset_tracking, asset_id text, playback_id text
 ) returns public.mux_asset_tracking
@@ -196,11 +221,11 @@ begin
     on conflict (lesson_id) do nothing;
   elsif tracking.status = 'processing' then
     update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
-  elsif tracking.status = 'error' and tracking.mux_asset_id = asset_id then
-    update public.mux_asset_tracking t set status = 'processing', updated_at = now() where t.id = tracking.id;
-  elsif tracking.status = 'error' and mux_private.is_mux_id(playback_id) is not true then
+  elsif mux_private.is_mux_id(playback_id) is not true
+        or (tracking.status = 'error' and tracking.mux_asset_id = asset_id) then
     update public.mux_asset_tracking t
-    set upload_id = 'migrated', mux_asset_id = asset_id, status = 'processing', updated_at = now()
+    set upload_id = case when t.mux_asset_id = asset_id then t.upload_id else 'migrated' end,
+        mux_asset_id = asset_id, status = 'processing', tracked_at = now(), updated_at = now()
     where t.id = tracking.id;
   end if;
   select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = app_look_soon.lesson_id;
@@ -213,27 +238,18 @@ comment on function mux_private.app_look_soon is 'Has the worker look at a lesso
 create or replace function public.publish_lesson(lesson_id uuid default null) returns jsonb
 language sql set search_path = ''
 return mux_private.app_publish($1);
-comment on function public.publish_lesson is
+comment on function public.publish_lesson(uuid) is
   'For the app: publishes a lesson of one''s own by hand, with the real asset id that is known of it, and has the worker fill in or repair its playback id. Answers {playable}: whether the lesson has a real playback id already. 400 without a video, 404 for a lesson of somebody else, 409 if Mux has said that the video is broken.';
 
-do $$
-declare
-  part regprocedure;
-begin
-  for part in
-    select p.oid::regprocedure from pg_proc p
-    where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
-      and p.proname in ('check_asset_status', 'track_upload', 'publish_lesson',
-                        'app_asset', 'app_require_video', 'app_look_soon', 'app_publish')
-  loop
-    execute format('revoke execute on function %s from public, anon, authenticated, service_role', part);
-  end loop;
-end
-$$;
-grant execute on function public.check_asset_status to authenticated;
-grant execute on function public.track_upload to authenticated;
-grant execute on function public.publish_lesson to authenticated;
-grant execute on function mux_private.app_publish to authenticated;
+revoke execute on function
+  public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
+  mux_private.app_asset, mux_private.app_is_of_another, mux_private.app_require_video,
+  mux_private.app_look_soon, mux_private.app_publish
+  from public, anon, authenticated, service_role;
+grant execute on function
+  public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
+  mux_private.app_publish
+  to authenticated;
 
 insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;
 

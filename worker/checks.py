@@ -26,6 +26,9 @@ NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
     for what in ("claim", "doctor", "release", "schema_version", "settle", "summary")
 )
+OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})
+"""What signed-in users may call: the app's three functions, and the private one behind the last."""
+
 MUX_READS_PER_SECOND = 5
 """What Mux allows an environment: https://www.mux.com/docs/core/make-api-requests."""
 
@@ -123,7 +126,7 @@ def check_row_security(facts: Facts) -> Check:
 
 def check_functions(facts: Facts) -> Check:
     """Judge whether each function is there, for the service role and nobody else."""
-    functions: Sequence[Mapping[str, Any]] = facts["functions"]
+    functions = [f for f in facts["functions"] if not f["is_for_app"]]
     faults = {
         "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
         "closed to service_role": _named(
@@ -131,14 +134,46 @@ def check_functions(facts: Facts) -> Check:
         ),
         "open to browsers": _named(functions, lambda f: f["anon"] or f["authenticated"]),
     }
+    good = f"all {len(functions)} are for service_role alone"
+    return _check_grants("functions", functions, faults, good)
+
+
+def check_app_functions(facts: Facts) -> Check:
+    """Judge whether signed-in users, and nobody else, may call what the app calls for them."""
+    functions = [f for f in facts["functions"] if f["is_for_app"]]
+    if not functions:
+        seen = "the database has none of track_upload, check_asset_status, publish_lesson"
+        return Check("app functions", "warning", seen, f"{REAPPLY} An app may do without them.")
+    faults = {
+        "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
+        "closed to authenticated": _named(
+            functions, lambda f: f["name"] in OPEN_TO_APP and not f["authenticated"]
+        ),
+        "open to anon": _named(functions, lambda f: f["anon"]),
+        "not closed": _named(
+            functions,
+            lambda f: f["name"] not in OPEN_TO_APP and (f["authenticated"] or f["service_role"]),
+        ),
+    }
+    good = "the app's three are for signed-in users"
+    return _check_grants("app functions", functions, faults, good)
+
+
+def _check_grants(
+    name: str,
+    functions: Sequence[Mapping[str, Any]],
+    faults: Mapping[str, Sequence[str]],
+    good: str,
+) -> Check:
+    """Fail over any fault; warn of a role of the DBA's own, which somebody may have meant."""
     seen = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
     if seen:
-        return Check("functions", "failed", seen, REAPPLY)
+        return Check(name, "failed", seen, REAPPLY)
     if also := _named(functions, lambda f: f["others"]):
         roles = ", ".join(sorted({role for f in functions for role in f["others"]}))
         advice = "revoke execute on them, unless it is meant."
-        return Check("functions", "warning", f"open to {roles} too: {', '.join(also)}", advice)
-    return Check("functions", "ok", f"all {len(functions)} are for service_role alone")
+        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", advice)
+    return Check(name, "ok", good)
 
 
 def _named(

@@ -15,11 +15,22 @@ from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
 
-NEWEST_FILE = "009_doctor"
-CONNECT_WITHIN_SECONDS = 10.0
-APPLY = f"Apply sql/{NEWEST_FILE}.sql, after those before it that are missing."
+NEEDED_FILE = "009_doctor"
+"""The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
 
-OF_DATABASE = ("key", "schema", "lessons", "row security", "functions", "anon", "clock")
+CONNECT_WITHIN_SECONDS = 10.0
+APPLY = f"Apply sql/{NEEDED_FILE}.sql, after those before it that are missing."
+
+OF_DATABASE = (
+    "key",
+    "schema",
+    "lessons",
+    "row security",
+    "functions",
+    "app functions",
+    "anon",
+    "clock",
+)
 OF_MUX = ("Mux environment", "Mux rate limit")
 """The checks that are skipped together where the database, or Mux, does not answer."""
 
@@ -96,10 +107,11 @@ async def _ask_database(
         facts = await store.doctor_facts()
         judged = [
             checks.check_role(facts),
-            checks.check_schema(facts, NEWEST_FILE),
+            checks.check_schema(facts, NEEDED_FILE),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
             checks.check_functions(facts),
+            checks.check_app_functions(facts),
             checks.check_anon(facts),
             checks.check_clock(facts, time.time()),
         ]

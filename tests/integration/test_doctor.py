@@ -24,12 +24,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.course import Course
+from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
-from worker.checks import Check
+from worker.checks import REAPPLY, Check
 from worker.doctor import examine
+from worker.local.databases import find_sql_files
 from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
+from worker.local.postgres import apply_sql
 from worker.local.stack import LocalSupabase
 from worker.mux import Mux
 from worker.settings import Settings
@@ -49,6 +52,7 @@ GOOD = {
     "lessons": "ok",
     "row security": "ok",
     "functions": "ok",
+    "app functions": "ok",
     "anon": "ok",
     "clock": "ok",
     "road to Mux": "warning",
@@ -56,7 +60,7 @@ GOOD = {
     "Mux environment": "ok",
     "Mux rate limit": "skipped",  # and its limits are off
 }
-OF_DATABASE = list(GOOD)[3:10]
+OF_DATABASE = list(GOOD)[3:11]
 WITHOUT_DATABASE = {
     **GOOD,
     "database": "failed",
@@ -124,7 +128,7 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     assert {frozenset(check) for check in checks} == {
         frozenset({"name", "health", "seen", "advice"})
     }
-    assert checks[12]["seen"].endswith("there is no upload yet to look for")
+    assert checks[13]["seen"].endswith("there is no upload yet to look for")
 
 
 def test_a_failed_check_exits_with_1_and_repeats_no_secret(
@@ -268,6 +272,34 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             id="a function missing",
         ),
         pytest.param(
+            "grant execute on function track_upload to anon",
+            "revoke execute on function track_upload from anon",
+            ["app functions", "anon"],
+            "open to anon: track_upload",
+            id="a function of the app granted to anon",
+        ),
+        pytest.param(
+            "revoke execute on function mux_private.app_publish from authenticated",
+            "grant execute on function mux_private.app_publish to authenticated",
+            ["app functions"],
+            "closed to authenticated: app_publish",
+            id="a function of the app not granted",
+        ),
+        pytest.param(
+            "grant execute on function mux_private.app_look_soon to authenticated",
+            "revoke execute on function mux_private.app_look_soon from authenticated",
+            ["app functions"],
+            "not closed: app_look_soon",
+            id="a private function of the app granted",
+        ),
+        pytest.param(
+            "alter function check_asset_status rename to check_status",
+            "alter function check_status rename to check_asset_status",
+            ["app functions"],
+            "missing: check_asset_status",
+            id="a function of the app missing",
+        ),
+        pytest.param(
             "alter table lessons disable row level security",
             "alter table lessons enable row level security",
             ["row security"],
@@ -317,8 +349,8 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             id="lessons not granted",
         ),
         pytest.param(
-            "update mux_private.applied_files set name = '005x' where name >= '009'",
-            "update mux_private.applied_files set name = '009_doctor' where name = '005x'",
+            "delete from mux_private.applied_files where name >= '009'",
+            "insert into mux_private.applied_files (name) values ('009_doctor'), ('010_app')",
             ["schema"],
             "sql/ is applied only up to 008_reports.sql",
             id="an older schema",
@@ -337,6 +369,37 @@ def test_what_is_wrong_in_the_database_fails_alone(
     assert health(checks) == {**GOOD, **dict.fromkeys(names, "failed")}
     assert checks[names[0]].seen == seen
     assert checks[names[0]].advice
+
+
+def test_an_app_without_the_apps_functions_is_only_warned(
+    doctor: Doctor, supabase: LocalSupabase
+) -> None:
+    """The worker does not need them: it is told, with what to do, and the schema is well."""
+    file = "010_app.sql"
+    apply_sql(supabase.dsn(), [DOWN / file])
+    try:
+        checks = doctor()
+    finally:
+        apply_sql(supabase.dsn(), [path for path in find_sql_files() if path.name == file])
+        supabase.reload_schema()
+    assert health(checks) == {**GOOD, "app functions": "warning"}
+    seen = "the database has none of track_upload, check_asset_status, publish_lesson"
+    assert (checks["app functions"].seen, checks["schema"].seen) == (
+        seen,
+        "sql/ is applied up to 009_doctor.sql",
+    )
+    assert checks["app functions"].advice == f"{REAPPLY} An app may do without them."
+
+
+def test_functions_of_the_same_names_are_not_mistaken_for_ours(
+    doctor: Doctor, db: psycopg.Connection
+) -> None:
+    """An app may have a publish_lesson of its own, with other arguments and grants."""
+    db.execute("create function publish_lesson(slug text) returns void return null")
+    try:
+        assert health(doctor()) == GOOD
+    finally:
+        db.execute("drop function publish_lesson(text)")
 
 
 def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: LocalSupabase) -> None:
@@ -546,4 +609,4 @@ def test_for_people_it_is_a_line_a_check(environment: dict[str, str]) -> None:
     assert max(map(len, plain.splitlines())) <= 80
     named: list[Any] = re.findall(r"^(?:ok|warn|skip|FAIL) +(\S+(?: \S+)*)  ", plain, re.MULTILINE)
     assert named == list(GOOD)
-    assert plain.endswith("10 ok, 3 warning, 1 skipped.\n")
+    assert plain.endswith("11 ok, 3 warning, 1 skipped.\n")

@@ -4,6 +4,8 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
+from tests.course import Course
+from tests.sql.instructor import Browser, Instructor
 from tests.sql.service import Service
 from worker.local.stack import LocalSupabase
 
@@ -13,6 +15,19 @@ def service(supabase: LocalSupabase) -> Iterator[Service]:
     """Give the worker's functions, autocommitting."""
     with supabase.connect("service_role") as connection:
         yield Service(connection)
+
+
+@pytest.fixture
+def instructor(supabase: LocalSupabase, course: Course) -> Iterator[Instructor]:
+    """Give the app's functions as Anna calls them, autocommitting."""
+    with supabase.connect("authenticated") as connection:
+        yield Instructor(connection, course.anna)
+
+
+@pytest.fixture
+def browser(supabase: LocalSupabase, course: Course) -> Browser:
+    """Give Anna's browser, in which she is signed in."""
+    return Browser(supabase, supabase.user_token(course.anna))
 
 
 class Connections:

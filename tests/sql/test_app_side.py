@@ -99,6 +99,8 @@ def test_an_instructor_reads_and_deletes_her_own_rows_alone(
         "select worker_settle('[]')",
         "select worker_release('[]')",
         "select worker_summary()",
+        "select worker_doctor()",
+        "select mux_private.app_publish(null)",
     ],
 )
 def test_what_is_the_workers_is_out_of_an_instructors_reach(

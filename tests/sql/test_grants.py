@@ -42,10 +42,33 @@ EXPECTED = [
 ]
 
 FUNCTIONS = b"""
-    select distinct role
+    select role, p.pronamespace::regnamespace::text, array_agg(p.proname::text order by p.proname)
     from pg_proc p, unnest(array['anon', 'authenticated', 'service_role']) role
     where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
-      and has_function_privilege(role, p.oid, 'execute')"""
+      and has_function_privilege(role, p.oid, 'execute')
+    group by 1, 2 order by 1, 2"""
+
+CALLABLE = [
+    ("authenticated", "mux_private", ["app_publish"]),
+    ("authenticated", "public", ["check_asset_status", "publish_lesson", "track_upload"]),
+    (
+        "service_role",
+        "mux_private",
+        [
+            *("actor", "fail", "is_mux_id", "is_of_another", "may_write", "newest_file"),
+            *("outcome", "pause_of", "postpone", "publish", "record_event", "refuse"),
+            *("rows_about", "settle_item", "settle_row", "tracks", "wait"),
+        ],
+    ),
+    (
+        "service_role",
+        "public",
+        [
+            *("worker_claim", "worker_doctor", "worker_release"),
+            *("worker_schema_version", "worker_settle", "worker_summary"),
+        ],
+    ),
+]
 
 
 @pytest.mark.parametrize("default_grants", [False, True], ids=["closed", "open"])
@@ -58,7 +81,7 @@ def test_each_role_has_what_it_needs_whatever_was_granted_by_default(
         apply_all(dsn)
         with psycopg.connect(dsn) as connection:
             assert connection.execute(PRIVILEGES).fetchall() == EXPECTED
-            assert connection.execute(FUNCTIONS).fetchall() == [("service_role",)]
+            assert connection.execute(FUNCTIONS).fetchall() == CALLABLE
     finally:
         supabase.drop_database("grants")
 

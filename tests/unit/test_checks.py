@@ -6,7 +6,7 @@ import pytest
 
 from worker import checks
 from worker.checks import Check
-from worker.doctor import NEWEST_FILE
+from worker.doctor import NEEDED_FILE
 from worker.model import Environment
 from worker.printing import as_lines
 
@@ -17,9 +17,22 @@ HERE = Environment("env1", "Production", "production")
 def function(name: str, **more: Any) -> dict[str, Any]:
     """Describe a function that is granted as it should be."""
     granted = {"anon": False, "authenticated": False, "service_role": True}
-    return {"name": name, "is_trigger": False, "others": [], **granted, **more}
+    facts = {"name": name, "is_for_app": False, "is_trigger": False, "others": []}
+    return {**facts, **granted, **more}
 
 
+def app_function(name: str, **more: Any) -> dict[str, Any]:
+    """Describe a function of the app that is granted as it should be."""
+    granted = {"service_role": False, "authenticated": name in checks.OPEN_TO_APP}
+    return function(name, is_for_app=True, **{**granted, **more})
+
+
+def without(name: str, functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give all functions but the one of that name."""
+    return [f for f in functions if f["name"] != name]
+
+
+APP_FUNCTIONS = [app_function(name) for name in (*sorted(checks.OPEN_TO_APP), "app_asset")]
 ALL_FUNCTIONS = [function(name) for name in sorted(checks.NEEDED_FUNCTIONS)]
 COLUMNS = {
     "id": "uuid",
@@ -48,9 +61,11 @@ def verdict(check: Check) -> tuple[str, str]:
     return check.health, check.seen
 
 
-def test_the_newest_file_is_the_one_that_the_doctor_wants() -> None:
-    """A file added to sql/ is not forgotten by the check of the schema."""
-    assert max(path.stem for path in SQL.glob("*.sql")) == NEWEST_FILE
+def test_the_doctor_wants_the_newest_file_that_makes_something_for_the_worker() -> None:
+    """One added to sql/ is not forgotten by the check of the schema; the app's own do not count."""
+    of_worker = "create or replace function public.worker_"
+    files = [path.stem for path in SQL.glob("*.sql") if of_worker in path.read_text()]
+    assert max(files) == NEEDED_FILE
 
 
 def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
@@ -58,6 +73,13 @@ def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
     text = "\n".join(path.read_text() for path in SQL.glob("*.sql"))
     made = set(re.findall(r"create or replace function public\.(worker_\w+)", text))
     assert made == checks.NEEDED_FUNCTIONS
+
+
+def test_the_apps_functions_that_are_looked_for_are_those_that_sql_opens() -> None:
+    """Each that is granted to signed-in users, and no other."""
+    text = "\n".join(path.read_text() for path in SQL.glob("*.sql"))
+    (granted,) = re.findall(r"grant execute on function([^;]*?)\s+to authenticated;", text)
+    assert set(re.findall(r"\.(\w+)", granted)) == checks.OPEN_TO_APP
 
 
 @pytest.mark.parametrize(
@@ -172,6 +194,7 @@ def test_every_table_must_be_there_and_protected(
     ("functions", "expected"),
     [
         (ALL_FUNCTIONS, ("ok", "all 6 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 6 are for service_role alone")),
         (
             [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
             ("ok", "all 7 are for service_role alone"),
@@ -195,6 +218,51 @@ def test_functions_must_be_there_and_for_the_service_role(
 ) -> None:
     """Triggers need no grant; a grant to a role of the DBA's own is only worth a warning."""
     assert verdict(checks.check_functions({"functions": functions})) == expected
+
+
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "the app's three are for signed-in users")),
+        (
+            ALL_FUNCTIONS,
+            (
+                "warning",
+                "the database has none of track_upload, check_asset_status, publish_lesson",
+            ),
+        ),
+        (
+            [
+                *without("app_publish", without("track_upload", APP_FUNCTIONS)),
+                app_function("app_publish", authenticated=False),
+            ],
+            ("failed", "missing: track_upload; closed to authenticated: app_publish"),
+        ),
+        (
+            [*without("track_upload", APP_FUNCTIONS), app_function("track_upload", anon=True)],
+            ("failed", "open to anon: track_upload"),
+        ),
+        (
+            [
+                *APP_FUNCTIONS,
+                app_function("app_x", authenticated=True),
+                app_function("app_y", service_role=True),
+            ],
+            ("failed", "not closed: app_x, app_y"),
+        ),
+        (
+            [*APP_FUNCTIONS, app_function("app_x", others=["reporter"])],
+            ("warning", "open to reporter too: app_x"),
+        ),
+    ],
+)
+def test_the_apps_functions_must_be_for_signed_in_users(
+    functions: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """What is behind them is closed to all; where there are none, the app may not need them."""
+    check = checks.check_app_functions({"functions": functions})
+    assert verdict(check) == expected
+    assert (check.health == "ok") == (not check.advice)
 
 
 def test_what_anon_may_do_is_listed_whole() -> None:
