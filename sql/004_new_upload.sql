@@ -29,7 +29,7 @@ revoke all on mux_private.first_trackers from public, anon, authenticated, servi
 
 create or replace function mux_private.is_mux_id(id text) returns boolean
 language sql immutable set search_path = ''
-return id ~ '^[A-Za-z0-9_-]{1,255}$' and id !~ '^temp_' and id <> 'migrated';
+return id ~ '^[A-Za-z0-9_-]+$' and length(id) <= 255 and left(id, 5) <> 'temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
 -- Each value that equals the old one was left behind by the old upload; one that differs was

@@ -38,9 +38,10 @@ return coalesce((
 ), false) or exists (
   select 1
   from jsonb_array_elements_text(coalesce($4, '[]')) c
-  join public.lessons l
-    on l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end
-  where l.creator_id is distinct from $1
+  where (
+    select l.creator_id is distinct from $1
+    from public.lessons l
+    where l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end)
 );
 comment on function mux_private.is_of_another is
   'Whether a video belongs to another instructor: she tracked it first, or it carries the id of a lesson of hers.';
@@ -312,45 +313,44 @@ comment on function mux_private.refuse is 'Makes a row wait that the database re
 -- settled or knows it already, and such a row is not even locked, since a lock is a write.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
-language plpgsql stable set search_path = '' set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+language plpgsql stable set search_path = '' as $$
 #variable_conflict use_column
 begin
   return query
-  with facts as materialized (
-    select f.ordinality as place, f.value as item, f.value ->> 'verdict' as verdict,
-      f.value ->> 'upload_id' as upload_id, f.value ->> 'asset_id' as asset_id,
-      case when jsonb_typeof(f.value -> 'claimed') = 'array' then f.value -> 'claimed' else '[]' end as claimed
-    from jsonb_array_elements(verdicts) with ordinality f
-  ), found as (
-    select f.place, t.id
-    from facts f join public.mux_asset_tracking t on t.upload_id = f.upload_id and t.upload_id <> 'migrated'
-    union
-    select f.place, t.id
-    from facts f join public.mux_asset_tracking t
-      on t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
-    union
-    select f.place, t.id
-    from facts f, jsonb_array_elements(f.claimed) c
-    join public.mux_asset_tracking t
-      on t.id = case when c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (c ->> 'id')::uuid end
-    where f.upload_id is null and f.asset_id is null
-  ), claimed as materialized (
-    select f.place, c.value ->> 'id' as id, c.value as claim
-    from facts f, jsonb_array_elements(f.claimed) c
-  )
-  select f.item, t.id, t.lesson_id, c.claim,
+  select f.item, t.id, t.lesson_id, t.claim,
     case
       when t.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', f.upload_id, 'asset_id', f.asset_id)
-      when c.claim is not null then null
+      when t.claim is not null then null
       when t.status = 'ready' or (t.status = 'error' and f.verdict <> 'publish')
-        then mux_private.outcome('unchanged', t, f.item ->> 'reason')
+        then mux_private.outcome('unchanged', t.tracking, f.reason)
       when t.status = 'processing' and f.verdict = 'wait' and t.mux_asset_id is not distinct from coalesce(f.asset_id, t.mux_asset_id)
-        then mux_private.outcome('waiting', t, f.item ->> 'reason')
+        then mux_private.outcome('waiting', t.tracking, f.reason)
     end
-  from facts f
-  left join found on found.place = f.place
-  left join public.mux_asset_tracking t on t.id = found.id
-  left join claimed c on c.place = f.place and c.id = t.id::text
+  from (
+    select i.ordinality as place, i.value as item, i.value ->> 'verdict' as verdict, i.value ->> 'reason' as reason,
+      i.value ->> 'upload_id' as upload_id, i.value ->> 'asset_id' as asset_id,
+      case when jsonb_typeof(i.value -> 'claimed') = 'array' then i.value -> 'claimed' else '[]' end as claimed
+    from jsonb_array_elements(verdicts) with ordinality i
+  ) f
+  left join lateral (
+    select r.id, r.lesson_id, r.status, r.mux_asset_id, r.tracking,
+      (select c from jsonb_array_elements(f.claimed) c where c ->> 'id' = r.id::text limit 1) as claim
+    from (
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t as tracking
+      from public.mux_asset_tracking t
+      where t.upload_id = f.upload_id and t.upload_id <> 'migrated'
+      union all
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
+      from public.mux_asset_tracking t
+      where t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
+      union all
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
+      from public.mux_asset_tracking t
+      where f.upload_id is null and f.asset_id is null and t.id in (
+        select (c ->> 'id')::uuid from jsonb_array_elements(f.claimed) c
+        where c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
+    ) r
+  ) t on true
   order by f.place, t.lesson_id;
 end
 $$;
