@@ -109,6 +109,7 @@ class Mux:
 
     async def check(self) -> Environment:
         """Ask Mux who we are, the one question that any good token may put."""
+        await in_daemon_thread(lambda: self._api)  # its import must not make a turn come late
         answer = await self._ask(self._whoami)
         if answer.status != 200:
             raise MuxUnavailable(f"http_{answer.status}", "Mux does not say who we are.")

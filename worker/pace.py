@@ -9,6 +9,12 @@ from typing import NamedTuple, Protocol
 MOST_AT_ONCE = 200
 """Turns taken from the budget at once, at most."""
 
+LATE_SECONDS = 0.02
+MARGIN = 1.02
+"""So much later than its moment a turn is still good, and so much rarer than allowed are ours: what
+reaches Mux a little sooner or later than it was sent must not add up to more than is allowed.
+"""
+
 
 class Turns(NamedTuple):
     """Moments at which Mux may be asked: the first in so many seconds, the others a gap apart."""
@@ -50,9 +56,9 @@ class OwnBudget:
 class Pace:
     """Gives turns in the order they are asked for, at most `per_second` of the whole budget.
 
-    Turns are taken from the budget in twos, fours, eights as long as there is no pause, up to a
-    second's worth: asking the database costs as much as asking Mux. A turn whose moment has passed
-    is lost, so that a burst after a quiet time stays within what Mux allows.
+    As long as whoever asks has to wait, turns are taken from the budget in twos, fours, eights, up
+    to a second's worth: asking the database costs as much as asking Mux. A turn whose moment has
+    passed is lost, so that a burst after a quiet time stays within what Mux allows.
     """
 
     def __init__(self, per_second: float, budget: Budget, *, bulk: bool = False) -> None:
@@ -61,10 +67,9 @@ class Pace:
         self._bulk = bulk
         self._turns: deque[float] = deque()
         self._taken_at_once = 0
-        self._gap = 0.0
         self._asking = asyncio.Lock()
         # However late the event loop was for some of them, this many never fall into less.
-        self._window_seconds = max(1, math.floor(per_second)) / per_second
+        self._window_seconds = MARGIN * max(1, math.floor(per_second)) / per_second
         self._last: deque[float] = deque(maxlen=max(1, math.floor(per_second)))
 
     async def turn(self) -> None:
@@ -90,13 +95,13 @@ class Pace:
         now = time.monotonic()
         while self._turns:
             at = self._turns.popleft()
-            if at > now - self._gap:
+            if at > now - LATE_SECONDS:
                 return at
             self._taken_at_once = 0
         most = 1 if self._bulk else min(MOST_AT_ONCE, max(1, math.ceil(self.per_second)))
         count = min(max(1, 2 * self._taken_at_once), most)
         taken = await self._budget.take_turns(count, self.per_second, bulk=self._bulk)
-        self._taken_at_once, self._gap = count, taken.gap_seconds
+        self._taken_at_once = count if taken.first_in_seconds > 0 else 0
         first = time.monotonic() + taken.first_in_seconds
         self._turns.extend(first + n * taken.gap_seconds for n in range(1, count))
         return first
