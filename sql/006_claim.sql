@@ -13,10 +13,15 @@ create table if not exists mux_private.worker_state (
   environment_id text,
   environment_seen_at timestamptz
 );
+alter table mux_private.worker_state
+  add column if not exists sweeper text,
+  add column if not exists sweeps_until timestamptz;
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
+comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
+comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
 alter table mux_private.worker_state enable row level security;
 drop policy if exists "Service role has full access" on mux_private.worker_state;
 create policy "Service role has full access" on mux_private.worker_state
@@ -25,19 +30,57 @@ revoke all on mux_private.worker_state from public, anon, authenticated, service
 grant select, update on mux_private.worker_state to service_role;
 insert into mux_private.worker_state default values on conflict do nothing;
 
+-- One worker at a time walks Mux's lists, and what it finds there it settles for all. Who asks
+-- again, or first after the time is up, is the one.
+create or replace function mux_private.may_sweep(sweeper text, seconds double precision) returns boolean
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+begin
+  perform 1 from mux_private.worker_state s
+  where s.sweeper = may_sweep.sweeper or s.sweeps_until is null or s.sweeps_until <= now()
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  update mux_private.worker_state s
+  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds);
+  return true;
+end
+$$;
+comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';
+
 create or replace function public.worker_claim(
   batch_size integer default null,
-  lease_seconds double precision default null
+  lease_seconds double precision default null,
+  sweeper text default null,
+  sweep_above integer default 0,
+  sweep_seconds double precision default 15
 ) returns jsonb
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
+  sweep text := 'none';
 begin
   if batch_size is null or batch_size not between 1 and 1000
-     or lease_seconds is null or lease_seconds not between 1 and 3600 then
+     or lease_seconds is null or lease_seconds not between 1 and 3600
+     or sweep_above is null or sweep_seconds is null then
     raise sqlstate 'PT400' using
       message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
+  end if;
+
+  if sweeper is not null and (
+    select count(*) > sweep_above
+    from (
+      select from public.mux_asset_tracking t
+      where t.status = 'processing' and t.next_check_at <= now()
+      limit sweep_above + 1
+    ) due
+  ) then
+    if not mux_private.may_sweep(sweeper, sweep_seconds) then
+      return jsonb_build_object('rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others');
+    end if;
+    sweep := 'ours';
   end if;
 
   with due as (
@@ -71,12 +114,13 @@ begin
 
   return jsonb_build_object(
     'rows', claimed,
-    'environment_id', (select environment_id from mux_private.worker_state)
+    'environment_id', (select environment_id from mux_private.worker_state),
+    'sweep', sweep
   );
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds.';
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others).';
 
 create or replace function public.worker_release(claimed jsonb default null) returns integer
 language plpgsql set search_path = '' as $$
@@ -102,6 +146,8 @@ $$;
 comment on function public.worker_release is
   'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back.';
 
+revoke execute on function mux_private.may_sweep from public, anon, authenticated;
+grant execute on function mux_private.may_sweep to service_role;
 revoke execute on function public.worker_claim from public, anon, authenticated;
 revoke execute on function public.worker_release from public, anon, authenticated;
 grant execute on function public.worker_claim to service_role;

@@ -20,27 +20,6 @@ return case
 end;
 comment on function mux_private.tracks is 'Whether a fact about this upload and asset is about this tracking row.';
 
-create or replace function mux_private.rows_about(upload_id text, asset_id text, claimed jsonb)
-returns table (tracking_id uuid, lesson_id uuid, claim jsonb)
-language sql stable set search_path = ''
-begin atomic
-  select found.id, found.lesson_id,
-    (select c from jsonb_array_elements($3) c where c ->> 'id' = found.id::text limit 1)
-  from (
-    select t.id, t.lesson_id from public.mux_asset_tracking t
-    where t.upload_id = $1 and t.upload_id <> 'migrated'
-    union
-    select t.id, t.lesson_id from public.mux_asset_tracking t
-    where t.mux_asset_id = $2 and t.mux_asset_id !~ '^temp_' and ($1 is null or t.upload_id = 'migrated')
-    union
-    select t.id, t.lesson_id from public.mux_asset_tracking t
-    where $1 is null and $2 is null
-      and t.id in (select (c ->> 'id')::uuid from jsonb_array_elements($3) c)
-  ) found
-  order by found.lesson_id;
-end;
-comment on function mux_private.rows_about is 'The rows that a fact is about, unlocked, in the order of lesson id.';
-
 -- Security definer: compares owners, which only the database knows, whatever the app's policies
 -- on lessons.
 create or replace function mux_private.is_of_another(
@@ -49,16 +28,20 @@ create or replace function mux_private.is_of_another(
 language sql stable security definer set search_path = ''
 return coalesce((
   select f.creator_id is distinct from $1
-  from mux_private.first_trackers f
-  where (f.mux_id = $2 and f.kind = 'upload') or (f.mux_id = $3 and f.kind = 'asset')
+  from (
+    select * from mux_private.first_trackers u where u.mux_id = $2 and u.kind = 'upload'
+    union all
+    select * from mux_private.first_trackers a where a.mux_id = $3 and a.kind = 'asset'
+  ) f
   order by f.tracked_at, f.kind desc
   limit 1
 ), false) or exists (
   select 1
   from jsonb_array_elements_text(coalesce($4, '[]')) c
-  join public.lessons l
-    on l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end
-  where l.creator_id is distinct from $1
+  where (
+    select l.creator_id is distinct from $1
+    from public.lessons l
+    where l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end)
 );
 comment on function mux_private.is_of_another is
   'Whether a video belongs to another instructor: she tracked it first, or it carries the id of a lesson of hers.';
@@ -338,51 +321,63 @@ end
 $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
--- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
-create or replace function mux_private.settle_item(item jsonb) returns jsonb
-language plpgsql set search_path = '' as $$
-declare
-  found record;
-  outcomes jsonb := '[]';
-  problem text;
-  code text;
+-- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
+-- settled or knows it already, and such a row is not even locked, since a lock is a write.
+create or replace function mux_private.rows_about(verdicts jsonb)
+returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
+language plpgsql stable set search_path = '' as $$
+#variable_conflict use_column
 begin
-  for found in
-    select * from mux_private.rows_about(
-      item ->> 'upload_id', item ->> 'asset_id', coalesce(item -> 'claimed', '[]'))
-  loop
-    begin
-      outcomes := outcomes || mux_private.settle_row(item, found.tracking_id, found.lesson_id, found.claim);
-    exception
-      when serialization_failure or deadlock_detected or lock_not_available then raise;
-      when assert_failure or others then
-        get stacked diagnostics code = returned_sqlstate, problem = message_text;
-        outcomes := outcomes || jsonb_build_object(
-          'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
-          'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
-          'sqlstate', code, 'message', left(problem, 500));
-        perform mux_private.refuse(
-          found.tracking_id, coalesce(mux_private.pause_of(found.claim), 60),
-          left(format('%s: %s', code, problem), 500));
-    end;
-  end loop;
-  if outcomes = '[]' then
-    outcomes := jsonb_build_array(jsonb_build_object(
-      'outcome', 'unmatched', 'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id'));
-  end if;
-  return outcomes;
+  return query
+  select f.item, t.id, t.lesson_id, t.claim,
+    case
+      when t.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', f.upload_id, 'asset_id', f.asset_id)
+      when t.claim is not null then null
+      when t.status = 'ready' or (t.status = 'error' and f.verdict <> 'publish')
+        then mux_private.outcome('unchanged', t.tracking, f.reason)
+      when t.status = 'processing' and f.verdict = 'wait' and t.mux_asset_id is not distinct from coalesce(f.asset_id, t.mux_asset_id)
+        then mux_private.outcome('waiting', t.tracking, f.reason)
+    end
+  from (
+    select i.ordinality as place, i.value as item, i.value ->> 'verdict' as verdict, i.value ->> 'reason' as reason,
+      i.value ->> 'upload_id' as upload_id, i.value ->> 'asset_id' as asset_id,
+      case when jsonb_typeof(i.value -> 'claimed') = 'array' then i.value -> 'claimed' else '[]' end as claimed
+    from jsonb_array_elements(verdicts) with ordinality i
+  ) f
+  left join lateral (
+    select r.id, r.lesson_id, r.status, r.mux_asset_id, r.tracking,
+      (select c from jsonb_array_elements(f.claimed) c where c ->> 'id' = r.id::text limit 1) as claim
+    from (
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t as tracking
+      from public.mux_asset_tracking t
+      where t.upload_id = f.upload_id and t.upload_id <> 'migrated'
+      union all
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
+      from public.mux_asset_tracking t
+      where t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
+      union all
+      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
+      from public.mux_asset_tracking t
+      where f.upload_id is null and f.asset_id is null and t.id in (
+        select (c ->> 'id')::uuid from jsonb_array_elements(f.claimed) c
+        where c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
+    ) r
+  ) t on true
+  order by f.place, t.lesson_id;
 end
 $$;
-comment on function mux_private.settle_item is 'Settles one verdict against every row it is about; a row that the database refuses does not touch the others.';
+comment on function mux_private.rows_about is
+  'For each fact the rows that it is about, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed.';
 
+-- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
 create or replace function public.worker_settle(
-  verdicts jsonb default null, environment_id text default null
+  verdicts jsonb default null, environment_id text default null, sweeper text default null
 ) returns jsonb
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
-  item jsonb;
-  outcomes jsonb := '[]';
+  found record;
+  outcomes jsonb[] := '{}';
   problem text;
   code text;
 begin
@@ -391,31 +386,48 @@ begin
   end if;
   -- What the app put off until commit would fail there for all; now it fails for its own row.
   set constraints all immediate;
-  for item in select value from jsonb_array_elements(verdicts)
+  for found in select * from mux_private.rows_about(verdicts)
   loop
+    if found.nothing_to_do is not null then
+      outcomes := outcomes || found.nothing_to_do;
+      continue;
+    end if;
     begin
-      outcomes := outcomes || mux_private.settle_item(item);
+      outcomes := outcomes || mux_private.settle_row(found.item, found.tracking_id, found.lesson_id, found.claim);
     exception
       when serialization_failure or deadlock_detected or lock_not_available then raise;
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
         outcomes := outcomes || jsonb_build_object(
-          'outcome', 'refused', 'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
+          'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
+          'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id',
           'sqlstate', code, 'message', left(problem, 500));
+        perform mux_private.refuse(
+          found.tracking_id, coalesce(mux_private.pause_of(found.claim), 60),
+          left(format('%s: %s', code, problem), 500));
     end;
   end loop;
   -- Whoever is at it says the same, or the next to come does.
   update mux_private.worker_state s
-  set environment_id = worker_settle.environment_id, environment_seen_at = now()
-  from (select w.only_row from mux_private.worker_state w
-        where w.environment_id is distinct from worker_settle.environment_id
-        for no key update skip locked) free
-  where s.only_row = free.only_row and worker_settle.environment_id is not null;
-  return outcomes;
+  set environment_id = coalesce(worker_settle.environment_id, s.environment_id),
+      environment_seen_at = case
+        when worker_settle.environment_id is not null and worker_settle.environment_id is distinct from s.environment_id
+        then now() else s.environment_seen_at end,
+      sweeps_until = case
+        when s.sweeper = worker_settle.sweeper then greatest(s.sweeps_until, now() + interval '15 s')
+        else s.sweeps_until end
+  from (
+    select w.only_row from mux_private.worker_state w
+    where (worker_settle.environment_id is not null and w.environment_id is distinct from worker_settle.environment_id)
+       or (w.sweeper = worker_settle.sweeper and w.sweeps_until < now() + interval '10 s')
+    for no key update skip locked
+  ) free
+  where s.only_row = free.only_row;
+  return to_jsonb(outcomes);
 end
 $$;
 comment on function public.worker_settle is
-  'For the worker: settles at most 100 verdicts, each against every row that tracks its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found.';
+  'For the worker: settles at most 100 verdicts, each against every row that tracks its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
 
 do $$
 declare
@@ -425,7 +437,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
-                        'postpone', 'refuse', 'settle_row', 'settle_item')
+                        'postpone', 'refuse', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

@@ -254,5 +254,3 @@ grant execute on function
 insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;
 
 commit;
-
-notify pgrst, 'reload schema';

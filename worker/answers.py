@@ -1,6 +1,6 @@
 """Read what Mux says into observations, leniently: unknown fields and values do no harm. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.model import Environment, Observation, PlaybackId, Source, is_mux_id
@@ -50,6 +50,24 @@ def read_asset(data: Any, source: Source) -> Observation:
         else None,
         claims=tuple(claim for claim in claims if claim),
     )
+
+
+def read_list(
+    items: Any, reader: Callable[[Any, Source], Observation], source: Source
+) -> tuple[Observation, ...]:
+    """Read a list; an item that cannot be read is left out, and costs the others nothing.
+
+    Raises UnreadableAnswer when it is no list.
+    """
+    if not isinstance(items, list):
+        raise UnreadableAnswer("no list")
+    read = []
+    for item in items:
+        try:
+            read.append(reader(item, source))
+        except UnreadableAnswer:
+            continue
+    return tuple(read)
 
 
 def read_error(body: Any) -> tuple[str | None, str | None] | None:

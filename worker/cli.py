@@ -116,6 +116,7 @@ async def _work(settings: "Settings", began: float) -> None:
     log.info("worker.started", version=__version__)
 
     from worker.daemon import Daemon
+    from worker.retention import Retention
 
     async with _parts(settings, stopping) as (mux, store, reconciler):
         daemon = Daemon(
@@ -126,7 +127,7 @@ async def _work(settings: "Settings", began: float) -> None:
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        await daemon.run()
+        await daemon.run(Retention(store, settings.event_retention_days))
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
 
 
@@ -154,6 +155,7 @@ async def _scan_everything(settings: "Settings") -> int:
     Signals(stopping, settings.shutdown_seconds).listen()
     outcomes: Counter[str] = Counter()
     claimed = released = 0
+    left_to_others = False
     async with _parts(settings, stopping) as (_, store, reconciler):
         await store.check_schema()
         while not stopping.is_set():
@@ -161,14 +163,17 @@ async def _scan_everything(settings: "Settings") -> int:
             outcomes += report.outcomes
             claimed += report.claimed
             released += report.released
+            left_to_others = report.left_to_others
             if not report.is_full:
                 break
         summary = await store.summary()
     done = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())) or "nothing due"
     print(f"Looked at {claimed} rows: {done}.")
+    if left_to_others:
+        print("Another worker is working off what is due.")
     print(
         f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
-        f"{summary['ready']} ready, {summary['error']} failed."
+        f"{summary['error']} failed."
     )
     return FAILED if released or outcomes["refused"] else DONE
 
@@ -189,7 +194,7 @@ async def _examine(settings: "Settings", *, as_json: bool) -> int:
     from worker.printing import as_lines, summed_up
 
     checks = []
-    async with _parts(settings, asyncio.Event()) as (mux, store, _):
+    async with _parts(settings, asyncio.Event(), alone=True) as (mux, store, _):
         async for check in examine(settings, mux, store):
             checks.append(check)
             if not as_json:
@@ -202,16 +207,19 @@ async def _examine(settings: "Settings", *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _parts(
-    settings: "Settings", stopping: asyncio.Event
+    settings: "Settings", stopping: asyncio.Event, *, alone: bool = False
 ) -> AsyncIterator["tuple[Mux, Store, Reconciler]"]:
-    """Put the worker's parts together."""
+    """Put the worker's parts together; alone, it asks Mux without agreeing with other workers."""
     from worker.decide import Rules
     from worker.mux import Mux
+    from worker.pace import OwnBudget, Pace
     from worker.reconcile import Batching, Reconciler
     from worker.store import Store
 
-    mux = Mux(settings, stopping)
     store = await Store.connect(settings, stopping)
+    mux = Mux(
+        settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget() if alone else store)
+    )
     reconciler = Reconciler(
         mux,
         store,

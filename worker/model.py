@@ -94,6 +94,22 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """An observation, and the claimed rows that it is about."""
+
+    observation: Observation
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of one of Mux's lists; `next` is what to ask for the one after it, if there is one."""
+
+    observations: tuple[Observation, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What follows from an observation.
 

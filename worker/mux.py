@@ -7,26 +7,21 @@ from functools import cached_property
 from typing import Any
 
 import urllib3
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker import answers
 from worker.answer import Answer, check, read_about, read_data
 from worker.errors import MuxUnavailable
-from worker.logs import Sparingly, get_logger
-from worker.model import Environment, Observation
+from worker.model import Environment, Observation, Page, Source
 from worker.pace import Pace
+from worker.patience import Patience
 from worker.settings import Settings
 from worker.threads import in_daemon_thread
 
-ATTEMPTS = 4
-RETRY_WITHIN_SECONDS = 20.0
-LONGEST_PATIENCE_SECONDS = 10.0
-"""A `Retry-After` beyond this ends the pass; rows are not held for it."""
+PAGE_SIZE = 100
+"""The most that Mux gives a page."""
 
 CONNECT_WITHIN_SECONDS = 5.0
 PIECE_BYTES = 65536
-
-log = get_logger()
 
 
 class _Api:
@@ -58,12 +53,11 @@ class Mux:
     alive.
     """
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, stopping: asyncio.Event, pace: Pace) -> None:
         self._settings = settings
         self._timeout = settings.mux_timeout_seconds
-        self._pace = Pace(settings.mux_requests_per_second)
-        self._stopping = stopping
-        self._retries_said = Sparingly(60)
+        self._pace = pace
+        self._patience = Patience(stopping)
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
@@ -85,12 +79,37 @@ class Mux:
         answer = await self._ask(self._api.assets.get_asset, asset_id)
         return read_about(answer, "asset", asset_id, lambda data: answers.read_asset(data, "probe"))
 
+    async def asset_of(self, upload_id: str) -> Observation | None:
+        """Ask for the asset that an upload became; None if Mux lists none."""
+        answer = await self._ask(self._api.assets.list_assets, upload_id=upload_id, limit=1)
+        listed = _listed(answer, answers.read_asset, "probe")
+        return next((seen for seen in listed if seen.upload_id == upload_id), None)
+
+    async def assets(self, at: str | None) -> Page:
+        """Ask for a page of assets, newest first; `at` is None or what a page named as its next."""
+        which = {} if at is None else {"cursor": at}
+        answer = await self._ask(self._api.assets.list_assets, limit=PAGE_SIZE, **which)
+        listed = _listed(answer, answers.read_asset, "sweep")
+        cursor = answer.body.get("next_cursor")
+        return Page(listed, cursor if isinstance(cursor, str) else None)
+
+    async def uploads(self, at: str | None) -> Page:
+        """Ask for a page of uploads, newest first; their pages are numbered from 1."""
+        number = int(at or 1)
+        answer = await self._ask(
+            self._api.uploads.list_direct_uploads, limit=PAGE_SIZE, page=number
+        )
+        listed = _listed(answer, answers.read_upload, "sweep")
+        is_full = answer.status == 200 and len(answer.body["data"]) == PAGE_SIZE
+        return Page(listed, str(number + 1) if is_full else None)
+
     async def environment(self) -> str:
         """Give the id of the token's environment, asked for once: a token never changes it."""
         return self._environment or (await self.check()).id
 
     async def check(self) -> Environment:
         """Ask Mux who we are, the one question that any good token may put."""
+        await in_daemon_thread(lambda: self._api)  # its import must not make a turn come late
         answer = await self._ask(self._whoami)
         if answer.status != 200:
             raise MuxUnavailable(f"http_{answer.status}", "Mux does not say who we are.")
@@ -108,74 +127,44 @@ class Mux:
             **options,
         )
 
-    async def _ask(self, call: Callable[..., Any], *args: str) -> Answer:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(MuxUnavailable),
-            stop=self._is_out_of_patience,
-            wait=_wait,
-            sleep=self._sleep,
-            before_sleep=self._say_retry,
-            reraise=True,
-        )
-        answer: Answer = await retrying(self._ask_once, call, *args)
-        return answer
+    async def _ask(self, call: Callable[..., Any], *args: str, **query: Any) -> Answer:
+        async def once() -> Answer:
+            return await self._ask_once(lambda **how: call(*args, **query, **how))
 
-    async def _ask_once(self, call: Callable[..., Any], *args: str) -> Answer:
+        return await self._patience.repeat(once)
+
+    async def _ask_once(self, call: Callable[..., Any]) -> Answer:
         await self._pace.turn()
         self.requests += 1
         try:
             async with asyncio.timeout(self._timeout + CONNECT_WITHIN_SECONDS):
-                answer = await in_daemon_thread(lambda: _fetch(call, args, self._timeout))
+                answer = await in_daemon_thread(lambda: _fetch(call, self._timeout))
         except TimeoutError as error:
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
         self.rate_limit = answer.rate_limit
-        if self.rate_limit[1] == "0":
-            self._pace.hold(1)
+        if answer.status == 429 or self._others_use_it_up():
+            await self._pace.slow_down()
         return check(answer)
 
-    def _is_out_of_patience(self, state: RetryCallState) -> bool:
-        return (
-            self._stopping.is_set()
-            or state.attempt_number >= ATTEMPTS
-            or (state.seconds_since_start or 0) >= RETRY_WITHIN_SECONDS
-            or _retry_after(state) > LONGEST_PATIENCE_SECONDS
-        )
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep between attempts, but not through a shutdown."""
+    def _others_use_it_up(self) -> bool:
+        """Tell whether nothing is left of the limit although we alone keep below it."""
+        limit, remaining = self.rate_limit
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
-
-    def _say_retry(self, state: RetryCallState) -> None:
-        fault = _fault(state)
-        if fault is not None and self._retries_said.may_say(fault.reason):
-            log.info(
-                "mux.retry",
-                reason=fault.reason,
-                message=fault.message,
-                attempt=state.attempt_number,
-                pause_seconds=round(state.upcoming_sleep, 2),
-            )
+            return remaining == "0" and float(limit or 0) > self._pace.per_second
+        except ValueError:
+            return False
 
 
-def _fault(state: RetryCallState) -> MuxUnavailable | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, MuxUnavailable) else None
+def _listed(
+    answer: Answer, reader: Callable[[Any, Source], Observation], source: Source
+) -> tuple[Observation, ...]:
+    """Read a list; one that Mux refuses lists nothing, and what it would have told is asked for."""
+    if answer.status != 200:
+        return ()
+    return read_data(answer, lambda data: answers.read_list(data, reader, source))
 
 
-def _retry_after(state: RetryCallState) -> float:
-    fault = _fault(state)
-    return (fault.retry_after_seconds or 0.0) if fault else 0.0
-
-
-def _wait(state: RetryCallState) -> float:
-    backoff = wait_exponential_jitter(multiplier=0.5, max=8, jitter=0.5)(state)
-    return max(backoff, _retry_after(state))
-
-
-def _fetch(call: Callable[..., Any], args: tuple[str, ...], timeout: float) -> Answer:
+def _fetch(call: Callable[..., Any], timeout: float) -> Answer:
     """Make one call and read its answer, in a thread.
 
     mux-python would deserialize strictly and lose the answer over one unknown value, so the body
@@ -187,7 +176,7 @@ def _fetch(call: Callable[..., Any], args: tuple[str, ...], timeout: float) -> A
     deadline = time.monotonic() + timeout
     limits = (min(timeout, CONNECT_WITHIN_SECONDS), timeout)
     try:
-        response = call(*args, _preload_content=False, _request_timeout=limits)
+        response = call(_preload_content=False, _request_timeout=limits)
         pieces = []
         while piece := response.read1(PIECE_BYTES):
             pieces.append(piece)

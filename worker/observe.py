@@ -1,11 +1,12 @@
-"""From due rows to observations: each different question is put to Mux once."""
+"""From due rows to observations: sweep what is cheap by the page, probe the rest."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, is_mux_id
+from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting, is_mux_id
+from worker.sweep import FEW, Credit, sweep
 
 PROBES_AT_ONCE = 4
 """Questions under way at the same time: enough to fill Mux's rate limit at 800 ms an answer."""
@@ -26,23 +27,68 @@ class AsksMux(Protocol):
         """Ask for an asset."""
         ...
 
+    async def asset_of(self, upload_id: str) -> Observation | None:
+        """Ask for the asset that an upload became; None if there is none."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """An observation, and the claimed rows that prompted it."""
+    async def assets(self, at: str | None) -> Page:
+        """Ask for a page of assets, the first or one that a page named as its next."""
+        ...
 
-    observation: Observation
-    claims: tuple[Claim, ...]
+    async def uploads(self, at: str | None) -> Page:
+        """Ask for a page of uploads."""
+        ...
 
 
 async def observe(
-    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event
+    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event, credit: Credit | None = None
 ) -> AsyncIterator[list[Sighting]]:
     """Observe every claimed row and give what was seen by the page, in whatever order it comes.
 
-    Ends early, leaving rows unobserved, when `stopping` is set. A fault of Mux ends it too: what
-    was observed until then is given first, then the fault is raised.
+    With credit, Mux's lists are walked first, as far as it lasts, and what they say about other
+    rows is given too. Ends early, leaving rows unobserved, when `stopping` is set. A fault of Mux
+    ends it too: what was observed until then is given first, then the fault is raised.
     """
+    left = {claim.id: claim for claim in claims}
+    if credit is not None:
+        async for page in sweep(left.values(), mux.assets, credit, stopping):
+            _strike_off(left, page)
+            yield page
+        async for page in _sweep_uploads(left, mux, stopping):
+            yield page
+    if not stopping.is_set():
+        async for page in _probe(list(left.values()), mux, stopping):
+            yield page
+
+
+def _strike_off(left: dict[str, Claim], page: Iterable[Sighting]) -> None:
+    for sighting in page:
+        for claim in sighting.claims:
+            del left[claim.id]
+
+
+async def _sweep_uploads(
+    left: dict[str, Claim], mux: AsksMux, stopping: asyncio.Event
+) -> AsyncIterator[list[Sighting]]:
+    """Walk the uploads for rows without an asset; one that has an asset by now is left to probe."""
+    without = [c for c in left.values() if c.asset_id is None and c.upload_id != UPLOAD_UNKNOWN]
+    if len(without) <= FEW or stopping.is_set():
+        return
+    async for page in sweep(without, mux.uploads, Credit(len(without)), stopping):
+        seen = [s for s in page if s.observation.status != "asset_created"]
+        _strike_off(left, seen)
+        for sighting in page:
+            if sighting.observation.status == "asset_created":
+                for claim in sighting.claims:
+                    left[claim.id] = replace(claim, asset_id=sighting.observation.asset_id)
+                seen.append(replace(sighting, claims=()))
+        yield seen
+
+
+async def _probe(
+    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event
+) -> AsyncIterator[list[Sighting]]:
+    """Put each different question to Mux once."""
     questions = iter(_questions(claims))
     inbox: asyncio.Queue[Sighting | Exception | None] = asyncio.Queue()
 
@@ -106,19 +152,27 @@ def _questions(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
 
 async def _ask(claim: Claim, mux: AsksMux) -> Observation:
     """Put the cheapest question that tells where this row's upload stands."""
+    has_asset = claim.asset_id is not None and is_mux_id(claim.asset_id)
     if claim.upload_id == UPLOAD_UNKNOWN:
-        if claim.asset_id is not None and is_mux_id(claim.asset_id):
-            return await mux.asset(claim.asset_id)
+        if has_asset:
+            return await mux.asset(claim.asset_id or "")
         return _unaskable("The upload is not known and neither is a real asset.")
     if not is_mux_id(claim.upload_id):
         return _unaskable(f"{_shown(claim.upload_id)} cannot be the id of an upload.")
     asset = None
-    if claim.asset_id is not None and is_mux_id(claim.asset_id):
-        asset = await mux.asset(claim.asset_id)
-        if asset.found and asset.upload_id in (None, claim.upload_id):
-            return asset
-        # The asset is gone, or came from another upload: the row's own upload tells the right one.
-    upload = await mux.upload(claim.upload_id)
+    if has_asset:
+        asset = await mux.asset(claim.asset_id or "")
+    elif claim.check_count == 0:  # most apps track an upload when its file has arrived
+        asset = await mux.asset_of(claim.upload_id)
+    if asset is not None and asset.found and asset.upload_id in (None, claim.upload_id):
+        return asset
+    # There is none, or it is gone, or came from another upload: the row's own upload tells.
+    return await _ask_for_upload(claim.upload_id, asset, mux)
+
+
+async def _ask_for_upload(upload_id: str, asset: Observation | None, mux: AsksMux) -> Observation:
+    """Ask for an upload and, if there is one, for its asset, unless that is known already."""
+    upload = await mux.upload(upload_id)
     if upload.status != "asset_created" or upload.asset_id is None:
         return upload
     if asset is None or asset.asset_id != upload.asset_id:

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import SupabaseUnavailable, Unavailable
-from worker.model import Claim, Outcome, Settlement
-from worker.observe import AsksMux, Sighting, observe
+from worker.model import Claim, Outcome, Settlement, Sighting
+from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
+from worker.sweep import FEW, Credit
 
 REQUESTS_A_ROW = 3
 """The most that Mux is asked about one row: its asset, its upload, the upload's asset."""
@@ -30,8 +31,8 @@ class KnowsMux(AsksMux, Protocol):
 class KeepsRows(Protocol):
     """What a scan needs of the database."""
 
-    async def claim(self, batch_size: int, lease_seconds: float) -> Any:
-        """Lease due rows."""
+    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Any:
+        """Lease due rows, more than a few only to the one worker that sweeps."""
         ...
 
     async def settle(
@@ -86,25 +87,29 @@ class Reconciler:
         """
         report = ScanReport()
         began, requests = time.monotonic(), self._mux.requests
-        claimed = await self._store.claim(self._batching.size, self._batching.lease_seconds)
+        claimed = await self._store.claim(self._batching.size, self._batching.lease_seconds, FEW)
         report.claimed = len(claimed.claims)
         report.is_full = report.claimed == self._batching.size
+        report.left_to_others = claimed.sweep == "others"
         if claimed.claims:
-            await self._work_off(claimed.claims, claimed.environment_id, report)
+            credit = Credit(report.claimed, report.is_full) if claimed.sweep == "ours" else None
+            await self._work_off(claimed, credit, report)
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - began
         return report
 
-    async def _work_off(
-        self, claims: Sequence[Claim], home: str | None, report: ScanReport
-    ) -> None:
-        open_claims = {claim.id: claim for claim in claims}
+    async def _work_off(self, claimed: Any, credit: Credit | None, report: ScanReport) -> None:
+        open_claims = {claim.id: claim for claim in claimed.claims}
+        home = claimed.environment_id
         try:
             environment = await self._mux.environment()
-            async for page in observe(claims, self._mux, self._stopping):
-                if any(sighting.observation.found for sighting in page):
+            async for page in observe(claimed.claims, self._mux, self._stopping, credit):
+                # What a list says about ids that nobody asked for proves nothing of ours.
+                if any(sighting.observation.found for sighting in page if sighting.claims):
                     home = environment
-                await self._settle(page, environment, home, report)
+                outcomes = await self._settle(page, environment, home, report)
+                if credit is not None:
+                    credit.earn(_unasked(page, outcomes))
                 for sighting in page:
                     for claim in sighting.claims:
                         del open_claims[claim.id]
@@ -117,7 +122,7 @@ class Reconciler:
 
     async def _settle(
         self, page: Sequence[Sighting], environment: str, home: str | None, report: ScanReport
-    ) -> None:
+    ) -> list[Outcome]:
         rules = replace(self._rules, at_home=environment == home)
         settlements = [
             settlement(s.observation, tuple((c, random.random()) for c in s.claims), rules)  # noqa: S311  # jitter
@@ -128,6 +133,7 @@ class Reconciler:
         self._reporter.tell(settlements, outcomes)
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
+        return outcomes
 
     async def _release(self, claims: Sequence[Claim]) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease."""
@@ -135,3 +141,10 @@ class Reconciler:
             return await self._store.release(claims)
         except Unavailable:
             return 0
+
+
+def _unasked(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> int:
+    """Count the rows that a page settled without anybody having claimed them."""
+    claimed = {claim.id for sighting in page for claim in sighting.claims}
+    settled = {o.tracking_id for o in outcomes if o.name in ("published", "attached", "failed")}
+    return len(settled - claimed)

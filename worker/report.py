@@ -30,6 +30,9 @@ class ScanReport:
     is_full: bool = False
     """Whether as many rows were due as could be claimed, so that more may be."""
 
+    left_to_others: bool = False
+    """Whether what is due was left to the worker that sweeps."""
+
 
 class Reporter:
     """Writes the log lines about lessons, and says no lasting thing twice within its time."""
@@ -77,6 +80,8 @@ class Reporter:
                 )
 
     def _tell_unknown(self, settlement: Settlement) -> None:
+        if settlement.observation.source == "sweep" and not settlement.claims:
+            return  # somebody else's, as far as we know
         for kind, value in unknown_values(settlement.observation):
             if self._unknown.may_say((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)

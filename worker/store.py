@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Never, TypeVar
+from typing import Any, Literal, Never, TypeVar
+from uuid import uuid4
 
 import httpx
 from postgrest.exceptions import APIError
@@ -12,15 +13,18 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Outcome, Settlement
+from worker.pace import Turns
 from worker.settings import Settings
 from worker.wire import sendable, settlement_json
 
-REQUIRED_FILE = "008_reports"
+REQUIRED_FILE = "012_retention"
 """The last file of sql/ that this worker needs applied."""
 
 SETTLE_AT_ONCE = 100
 ATTEMPTS = 4
 KEEP_ALIVE_SECONDS = 30.0
+SWEEP_SECONDS = 15.0
+"""How long sweeping is left to the worker that did it last, at the least."""
 
 _PASSING = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock timeout: the same call, repeated, will pass."""
@@ -41,6 +45,8 @@ class Claimed:
 
     claims: tuple[Claim, ...]
     environment_id: str | None
+    sweep: Literal["none", "ours", "others"] = "none"
+    """Whether more rows are due than a few, and then whose they are."""
 
 
 class Store:
@@ -55,6 +61,8 @@ class Store:
         self._http = http
         self._timeout = timeout
         self._stopping = asyncio.Event()
+        self._name = str(uuid4())
+        self._sweep_seconds = SWEEP_SECONDS
         self.calls = 0
 
     @classmethod
@@ -72,6 +80,7 @@ class Store:
         client = await create_async_client(settings.supabase_url, key, options)
         store = cls(client, http, settings.supabase_timeout_seconds)
         store._stopping = stopping
+        store._sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
         return store
 
     async def close(self) -> None:
@@ -91,17 +100,24 @@ class Store:
                 f"{REQUIRED_FILE}.sql: apply the files after {applied}.sql, in order.",
             )
 
-    async def claim(self, batch_size: int, lease_seconds: float) -> Claimed:
-        """Lease at most `batch_size` due rows for some seconds."""
-        answer = _expect(
-            await self._rpc(
-                "worker_claim", {"batch_size": batch_size, "lease_seconds": lease_seconds}
-            ),
-            dict,
-        )
+    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
+        """Lease at most `batch_size` due rows for some seconds.
+
+        More than a few are leased only to the one worker that sweeps; that may become this one.
+        """
+        params = {
+            "batch_size": batch_size,
+            "lease_seconds": lease_seconds,
+            "sweeper": self._name,
+            "sweep_above": few,
+            "sweep_seconds": self._sweep_seconds,
+        }
+        answer = _expect(await self._rpc("worker_claim", params), dict)
         return _read(
             lambda: Claimed(
-                tuple(Claim.from_json(row) for row in answer["rows"]), answer["environment_id"]
+                tuple(Claim.from_json(row) for row in answer["rows"]),
+                answer["environment_id"],
+                answer["sweep"],
             )
         )
 
@@ -124,7 +140,8 @@ class Store:
         """Settle one call's worth, or its halves where the database cuts the whole off."""
         try:
             answer = await self._rpc(
-                "worker_settle", {"verdicts": items, "environment_id": environment_id}
+                "worker_settle",
+                {"verdicts": items, "environment_id": environment_id, "sweeper": self._name},
             )
         except StatementTimeout:
             if len(items) > 1:
@@ -141,9 +158,26 @@ class Store:
         claimed = [{"id": c.id, "leased_until": c.leased_until} for c in claims]
         return _expect(await self._rpc("worker_release", {"claimed": claimed}), int)
 
+    async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
+        """Take the next moments at which Mux may be asked, in agreement with all other workers."""
+        answer = await self._rpc(
+            "worker_take_turns", {"turns": count, "per_second": per_second, "bulk": bulk}
+        )
+        told = _expect(answer, dict)
+        return _read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))
+
+    async def slow_down(self) -> None:
+        """Have all workers ask Mux less often for a while."""
+        await self._rpc("worker_slow_down", {})
+
     async def summary(self) -> dict[str, Any]:
-        """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
+        """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""
         return _expect(await self._rpc("worker_summary", {}), dict)
+
+    async def prune_events(self, older_than_days: int, at_most: int) -> int:
+        """Remove the oldest audit rows that are older than so many days; returns how many."""
+        params = {"older_than_days": older_than_days, "at_most": at_most}
+        return _expect(await self._rpc("worker_prune_events", params), int)
 
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""

@@ -4,6 +4,7 @@ set local lock_timeout = '5s';
 set local client_min_messages = warning;
 drop function if exists public.worker_release;
 drop function if exists public.worker_claim;
+drop function if exists mux_private.may_sweep;
 drop table if exists mux_private.worker_state;
 delete from mux_private.applied_files where name = '006_claim';
 commit;

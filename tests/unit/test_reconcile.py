@@ -1,16 +1,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.unit.test_decide import CLAIM
 from worker.decide import Rules
 from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
-from worker.model import Claim, Observation, Outcome, Settlement
+from worker.model import Claim, Observation, Outcome, Page, PlaybackId, Settlement
 from worker.reconcile import Batching, Reconciler
 from worker.store import Claimed
+
+NO_PAGE = Page((), None)
 
 
 @dataclass
@@ -21,6 +24,7 @@ class FakeMux:
     fault_at: str | None = None
     hang_at: str | None = None
     requests: int = 0
+    page: Page = NO_PAGE
 
     async def upload(self, upload_id: str) -> Observation:
         """Answer about an upload."""
@@ -36,6 +40,20 @@ class FakeMux:
         """Answer about an asset."""
         raise AssertionError("no row here has an asset")
 
+    async def asset_of(self, upload_id: str) -> Observation | None:
+        """Answer that there is none."""
+        raise AssertionError("no row here is looked at for the first time")
+
+    async def assets(self, at: str | None) -> Page:
+        """Give the list's only page."""
+        self.requests += 1
+        return self.page
+
+    async def uploads(self, at: str | None) -> Page:
+        """Give an empty list."""
+        self.requests += 1
+        return NO_PAGE
+
     async def environment(self) -> str:
         """Give the token's environment."""
         return "env1"
@@ -48,15 +66,18 @@ class FakeStore:
     due: list[Claim]
     home: str | None = "env1"
     fault: Unavailable | None = None
+    sweep: Literal["none", "ours", "others"] = "none"
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, batch_size: int, lease_seconds: float) -> Claimed:
+    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
         """Lease rows."""
+        if self.sweep == "others":
+            return Claimed((), None, "others")
         taken, self.due = self.due[:batch_size], self.due[batch_size:]
-        return Claimed(tuple(taken), self.home)
+        return Claimed(tuple(taken), self.home, self.sweep)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -77,7 +98,7 @@ class FakeStore:
 
 def rows(count: int) -> list[Claim]:
     """Make due rows t0, t1 … with the uploads up0, up1 …, in this order."""
-    return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}") for n in range(count)]
+    return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}", check_count=1) for n in range(count)]
 
 
 def reconciler(mux: FakeMux, store: FakeStore, size: int = 10) -> Reconciler:
@@ -181,3 +202,44 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     """Fields that this version does not know are ignored."""
     row: dict[str, Any] = {"outcome": "published", "lesson_id": "l1", "mood": "good"}
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
+
+
+def listed(upload: str, policy: str = "public") -> Observation:
+    """Observe a ready asset in Mux's list."""
+    playback_ids = (PlaybackId(f"play-{upload}", policy),)
+    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
+
+
+async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
+    """Also what it says of uploads that nobody here claimed: some row may wait for them."""
+    store = FakeStore(rows(3), sweep="ours")
+    mux = FakeMux(page=Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None))
+    report = await reconciler(mux, store).scan()
+    assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
+    assert [len(s.claims) for s in store.settled] == [0, 1, 1, 1]
+    assert (report.claimed, report.released, report.requests) == (3, 0, 1)
+
+
+async def test_what_is_left_to_others_is_told() -> None:
+    """While another worker sweeps, this one asks nothing, and its report says why."""
+    mux = FakeMux()
+    report = await reconciler(mux, FakeStore(rows(3), sweep="others")).scan()
+    assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
+
+
+async def test_a_list_of_strangers_is_no_home() -> None:
+    """Assets that nobody asked for prove nothing: in another environment a 404 still counts not."""
+    store = FakeStore(rows(3), home="env2", sweep="ours")
+    mux = FakeMux(page=Page((listed("up8"), listed("up9")), None))
+    await reconciler(mux, store).scan()
+    assert set(reasons(store).values()) == {"wrong_environment"}
+    assert set(store.environments) == {None}
+
+
+async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
+    """A policy nobody has heard of is told where a row of ours has it; else it is no news."""
+    told = mocker.patch("worker.report.log.warning")
+    store = FakeStore(rows(3), sweep="ours")
+    page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
+    await reconciler(FakeMux(page=page), store).scan()
+    told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")

@@ -1,0 +1,80 @@
+"""Repeat a request to Mux, with exponential backoff, for as long as that is worth it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+
+from worker.errors import MuxUnavailable
+from worker.logs import Sparingly, get_logger
+
+ATTEMPTS = 4
+RETRY_WITHIN_SECONDS = 20.0
+LONGEST_PATIENCE_SECONDS = 10.0
+"""A `Retry-After` beyond this ends the pass; rows are not held for it."""
+
+T = TypeVar("T")
+
+log = get_logger()
+
+
+class Patience:
+    """Repeats what raises MuxUnavailable, a few times; not through a shutdown."""
+
+    def __init__(self, stopping: asyncio.Event) -> None:
+        self._stopping = stopping
+        self._said = Sparingly(60)
+
+    async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Give the first result; raises the last MuxUnavailable when patience ends."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(MuxUnavailable),
+            stop=self._is_over,
+            wait=_pause,
+            sleep=self._sleep,
+            before_sleep=self._say,
+            reraise=True,
+        )
+        result: T = await retrying(request)
+        return result
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        return (
+            self._stopping.is_set()
+            or state.attempt_number >= ATTEMPTS
+            or (state.seconds_since_start or 0) >= RETRY_WITHIN_SECONDS
+            or _wish_of_mux(state) > LONGEST_PATIENCE_SECONDS
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _say(self, state: RetryCallState) -> None:
+        fault = _fault(state)
+        if fault is not None and self._said.may_say(fault.reason):
+            log.info(
+                "mux.retry",
+                reason=fault.reason,
+                message=fault.message,
+                attempt=state.attempt_number,
+                pause_seconds=round(state.upcoming_sleep, 2),
+            )
+
+
+def _fault(state: RetryCallState) -> MuxUnavailable | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, MuxUnavailable) else None
+
+
+def _wish_of_mux(state: RetryCallState) -> float:
+    fault = _fault(state)
+    return (fault.retry_after_seconds or 0.0) if fault else 0.0
+
+
+def _pause(state: RetryCallState) -> float:
+    backoff = wait_exponential_jitter(multiplier=0.5, max=8, jitter=0.5)(state)
+    return max(backoff, _wish_of_mux(state))
