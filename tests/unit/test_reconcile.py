@@ -89,7 +89,10 @@ class FakeStore:
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Keep what is settled; each claimed row waits, and some that nobody claimed come along."""
+        """Keep what is settled; each claimed row waits, and some that nobody claimed come along.
+
+        What is left is about nobody, or is known of somebody.
+        """
         if self.fault is not None:
             raise self.fault
         self.settled += settlements
@@ -98,8 +101,14 @@ class FakeStore:
         claimed = [
             Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims
         ]
-        unasked = (Outcome("published", tracking_id=f"o{n}") for n in range(self.come_along))
-        return [*claimed, *unasked]
+        strangers = [s.observation for s in settlements if not s.claims]
+        come_along = self.come_along if settlements else 0
+        return [
+            *claimed,
+            *(Outcome("published", tracking_id=f"o{n}") for n in range(come_along)),
+            *(Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in strangers),
+            *(Outcome("unchanged", tracking_id="o9", upload_id=s.upload_id) for s in strangers),
+        ]
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Take rows back."""
@@ -249,8 +258,27 @@ async def test_only_the_sweeper_walks_the_lists(sweep: Literal["none", "ours"], 
 async def test_what_comes_along_keeps_the_sweep_going() -> None:
     """Rows that nobody claimed are worth a page too; at the end of the list it ends."""
     store = FakeStore(rows(3), sweep="ours", come_along=1)
-    report = await reconciler(FakeMux(pages=strangers(12)), store).scan()
+    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(12))
+    report = await reconciler(mux, store).scan()
     assert report.requests == 12 + 1 + 3
+    # Each of the twelve pages, and the page of what was asked for one by one.
+    assert (report.claimed, report.unasked) == (3, 13)
+    assert report.outcomes == {"waiting": 3, "published": 13}
+
+
+async def test_a_claimed_row_that_is_gone_is_told() -> None:
+    """Its fact is about nobody any more; the same said of strangers is no news."""
+
+    class Emptied(FakeStore):
+        async def settle(
+            self, settlements: Sequence[Settlement], environment_id: str | None
+        ) -> list[Outcome]:
+            seen = [s.observation for s in settlements]
+            return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
+
+    page = Page((listed("x0"), listed("up0"), listed("x1")), None)
+    report = await reconciler(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
+    assert report.outcomes == {"unmatched": 3}
 
 
 async def test_a_claimed_row_is_counted_once() -> None:
