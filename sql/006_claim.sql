@@ -122,7 +122,9 @@ $$;
 comment on function public.worker_claim is
   'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others).';
 
-create or replace function public.worker_release(claimed jsonb default null) returns integer
+create or replace function public.worker_release(
+  claimed jsonb default null, sweeper text default null
+) returns integer
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -140,11 +142,13 @@ begin
   )
   update public.mux_asset_tracking t set next_check_at = now() from mine where t.id = mine.id;
   get diagnostics released = row_count;
+  update mux_private.worker_state s set sweeps_until = now()
+  where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
   return released;
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
 
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;

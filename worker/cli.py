@@ -161,7 +161,7 @@ async def _scan_everything(settings: "Settings") -> int:
         while not stopping.is_set():
             report = await reconciler.scan()
             outcomes += report.outcomes
-            claimed += report.claimed
+            claimed += report.claimed + report.unasked
             released += report.released
             left_to_others = report.left_to_others
             if not report.is_full:

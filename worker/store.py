@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Never, TypeVar
 from uuid import uuid4
@@ -25,6 +26,8 @@ ATTEMPTS = 4
 KEEP_ALIVE_SECONDS = 30.0
 SWEEP_SECONDS = 15.0
 """How long sweeping is left to the worker that did it last, at the least."""
+
+LAST_CALL_SECONDS = 1.0
 
 _PASSING = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock timeout: the same call, repeated, will pass."""
@@ -63,6 +66,7 @@ class Store:
         self._stopping = asyncio.Event()
         self._name = str(uuid4())
         self._sweep_seconds = SWEEP_SECONDS
+        self._sweeps = False
         self.calls = 0
 
     @classmethod
@@ -84,7 +88,11 @@ class Store:
         return store
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Leave sweeping to others, if it was ours, and close the connections."""
+        if self._sweeps:
+            with suppress(SupabaseUnavailable, TimeoutError):  # then its time just runs out
+                async with asyncio.timeout(LAST_CALL_SECONDS):
+                    await self._rpc("worker_release", {"claimed": [], "sweeper": self._name})
         await self._http.aclose()
 
     async def check_schema(self) -> None:
@@ -113,13 +121,15 @@ class Store:
             "sweep_seconds": self._sweep_seconds,
         }
         answer = _expect(await self._rpc("worker_claim", params), dict)
-        return _read(
+        claimed = _read(
             lambda: Claimed(
                 tuple(Claim.from_json(row) for row in answer["rows"]),
                 answer["environment_id"],
                 answer["sweep"],
             )
         )
+        self._sweeps = claimed.sweep == "ours" or (self._sweeps and claimed.sweep == "none")
+        return claimed
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None

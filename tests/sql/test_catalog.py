@@ -30,7 +30,7 @@ MAY_CALL = {
         "worker_claim(integer,double precision,text,integer,double precision)",
         "worker_doctor()",
         "worker_prune_events(integer,integer)",
-        "worker_release(jsonb)",
+        "worker_release(jsonb,text)",
         "worker_schema_version()",
         "worker_settle(jsonb,text,text)",
         "worker_slow_down()",

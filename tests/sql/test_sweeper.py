@@ -10,11 +10,6 @@ from tests.sql.service import PUBLISH, WAIT, Service, fact, looked_at
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture(autouse=True)
-def _nobody_sweeps(db: psycopg.Connection) -> None:
-    db.execute("update mux_private.worker_state set sweeper = null, sweeps_until = null")
-
-
 def claim(service: Service, name: str | None, few: int = 2, seconds: float = 15) -> tuple[str, int]:
     """Claim as a worker of some name; give who sweeps, and how many rows came."""
     row = service.connection.execute(
@@ -95,6 +90,18 @@ def test_a_page_that_is_settled_prolongs_the_sweep(
     )
     service.connection.execute("select worker_settle('[]', null, %s)", [name])
     assert lease(db) == ("one", pytest.approx(kept, abs=1))
+
+
+@pytest.mark.parametrize(("name", "then"), [("one", ("ours", 3)), ("stranger", ("others", 0))])
+def test_who_stops_leaves_sweeping_to_the_next(
+    course: Course, service: Service, name: str, then: tuple[str, int]
+) -> None:
+    """At a deploy, say: the new worker waits for no lease. Only the sweeper can give it up."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    service.connection.execute("select worker_release('[]', %s)", [name])
+    assert claim(service, "other") == then
 
 
 def test_without_a_name_rows_are_given_as_ever(course: Course, service: Service) -> None:

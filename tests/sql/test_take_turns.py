@@ -15,13 +15,7 @@ HALVED = """
     set slowed_at = clock_timestamp() - make_interval(secs => %s), slowed_to = 0.5"""
 
 
-@pytest.fixture
-def fresh(db: psycopg.Connection) -> None:
-    """Begin with a pace that nobody has used."""
-    db.execute("delete from mux_private.mux_pace; insert into mux_private.mux_pace default values")
-
-
-pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("fresh")]
+pytestmark = pytest.mark.stack
 
 
 def take(service: Service, turns: Any = 1, rate: Any = 4, bulk: Any = False) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
 from worker.model import Claim, Observation, Outcome, Page, PlaybackId, Settlement
 from worker.reconcile import Batching, Reconciler
 from worker.store import Claimed
+from worker.sweep import FEW, FIRST_CREDIT
 
 NO_PAGE = Page((), None)
 
@@ -24,7 +25,7 @@ class FakeMux:
     fault_at: str | None = None
     hang_at: str | None = None
     requests: int = 0
-    page: Page = NO_PAGE
+    pages: Sequence[Page] = (NO_PAGE,)
 
     async def upload(self, upload_id: str) -> Observation:
         """Answer about an upload."""
@@ -45,9 +46,12 @@ class FakeMux:
         raise AssertionError("no row here is looked at for the first time")
 
     async def assets(self, at: str | None) -> Page:
-        """Give the list's only page."""
+        """Give a page of the list; they are numbered from 0, and the last one is its end."""
         self.requests += 1
-        return self.page
+        number = int(at or 0) + 1
+        return replace(
+            self.pages[number - 1], next=str(number) if number < len(self.pages) else None
+        )
 
     async def uploads(self, at: str | None) -> Page:
         """Give an empty list."""
@@ -67,6 +71,8 @@ class FakeStore:
     home: str | None = "env1"
     fault: Unavailable | None = None
     sweep: Literal["none", "ours", "others"] = "none"
+    few: int | None = None
+    come_along: int = 0
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -74,6 +80,7 @@ class FakeStore:
 
     async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
         """Lease rows."""
+        self.few = few
         if self.sweep == "others":
             return Claimed((), None, "others")
         taken, self.due = self.due[:batch_size], self.due[batch_size:]
@@ -82,13 +89,26 @@ class FakeStore:
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Keep what is settled; each claimed row waits."""
+        """Keep what is settled; each claimed row waits, and some that nobody claimed come along.
+
+        What is left is about nobody, or is known of somebody.
+        """
         if self.fault is not None:
             raise self.fault
         self.settled += settlements
         self.environments.append(environment_id)
         self.has_settled.set()
-        return [Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims]
+        claimed = [
+            Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims
+        ]
+        strangers = [s.observation for s in settlements if not s.claims]
+        come_along = self.come_along if settlements else 0
+        return [
+            *claimed,
+            *(Outcome("published", tracking_id=f"o{n}") for n in range(come_along)),
+            *(Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in strangers),
+            *(Outcome("unchanged", tracking_id="o9", upload_id=s.upload_id) for s in strangers),
+        ]
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Take rows back."""
@@ -213,24 +233,92 @@ def listed(upload: str, policy: str = "public") -> Observation:
 async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
     """Also what it says of uploads that nobody here claimed: some row may wait for them."""
     store = FakeStore(rows(3), sweep="ours")
-    mux = FakeMux(page=Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None))
+    mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
     report = await reconciler(mux, store).scan()
     assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
     assert [len(s.claims) for s in store.settled] == [0, 1, 1, 1]
     assert (report.claimed, report.released, report.requests) == (3, 0, 1)
 
 
+def strangers(count: int) -> list[Page]:
+    """Make pages of assets that nobody here has tracked."""
+    return [Page((listed(f"x{n}"),), None) for n in range(count)]
+
+
+@pytest.mark.parametrize(("sweep", "asked"), [("none", 0), ("ours", FIRST_CREDIT + 1)])
+async def test_only_the_sweeper_walks_the_lists(sweep: Literal["none", "ours"], asked: int) -> None:
+    """And what no list told of is asked for, as it is by any other worker."""
+    store = FakeStore(rows(3), sweep=sweep)
+    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(20))
+    report = await reconciler(mux, store).scan()
+    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
+    assert (report.requests, report.left_to_others) == (asked + 3, False)
+
+
+async def test_what_comes_along_keeps_the_sweep_going() -> None:
+    """Rows that nobody claimed are worth a page too; at the end of the list it ends."""
+    store = FakeStore(rows(3), sweep="ours", come_along=1)
+    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(12))
+    report = await reconciler(mux, store).scan()
+    assert report.requests == 12 + 1 + 3
+    # Each of the twelve pages, and the page of what was asked for one by one.
+    assert (report.claimed, report.unasked) == (3, 13)
+    assert report.outcomes == {"waiting": 3, "published": 13}
+
+
+async def test_a_claimed_row_that_is_gone_is_told() -> None:
+    """Its fact is about nobody any more; the same said of strangers is no news."""
+
+    class Emptied(FakeStore):
+        async def settle(
+            self, settlements: Sequence[Settlement], environment_id: str | None
+        ) -> list[Outcome]:
+            seen = [s.observation for s in settlements]
+            return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
+
+    page = Page((listed("x0"), listed("up0"), listed("x1")), None)
+    report = await reconciler(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
+    assert report.outcomes == {"unmatched": 3}
+
+
+async def test_a_claimed_row_is_counted_once() -> None:
+    """When its page comes in; that it is settled is worth nothing more."""
+    store = FakeStore(rows(8), sweep="ours")
+    page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
+    mux = FakeMux(pages=[page, *strangers(20)])
+    await reconciler(mux, store).scan()
+    swept = [s.observation for s in store.settled if s.observation.source == "sweep"]
+    assert len([seen for seen in swept if seen.upload_id not in {"up0", "up1", "up2", "up3"}]) == (
+        FIRST_CREDIT - 1 + 4
+    )
+
+
+async def test_an_id_of_ours_in_a_list_makes_a_home() -> None:
+    """From that page on, what is missing is missing."""
+    store = FakeStore(rows(4), home="env2", sweep="ours")
+    mux = FakeMux(pages=[*strangers(1), Page((listed("up0"),), None)])
+    await reconciler(mux, store).scan()
+    assert reasons(store) == {
+        "t0": "asset_ready",
+        **{f"t{n}": "upload_not_found" for n in (1, 2, 3)},
+    }
+    # The second page of assets, the page of uploads, the three that were asked for.
+    assert store.environments == [None, "env1", "env1", "env1"]
+
+
 async def test_what_is_left_to_others_is_told() -> None:
     """While another worker sweeps, this one asks nothing, and its report says why."""
     mux = FakeMux()
-    report = await reconciler(mux, FakeStore(rows(3), sweep="others")).scan()
+    store = FakeStore(rows(3), sweep="others")
+    report = await reconciler(mux, store).scan()
     assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
+    assert store.few == FEW
 
 
 async def test_a_list_of_strangers_is_no_home() -> None:
     """Assets that nobody asked for prove nothing: in another environment a 404 still counts not."""
     store = FakeStore(rows(3), home="env2", sweep="ours")
-    mux = FakeMux(page=Page((listed("up8"), listed("up9")), None))
+    mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
     await reconciler(mux, store).scan()
     assert set(reasons(store).values()) == {"wrong_environment"}
     assert set(store.environments) == {None}
@@ -241,5 +329,5 @@ async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
     told = mocker.patch("worker.report.log.warning")
     store = FakeStore(rows(3), sweep="ours")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
-    await reconciler(FakeMux(page=page), store).scan()
+    await reconciler(FakeMux(pages=[page]), store).scan()
     told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
