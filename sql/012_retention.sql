@@ -11,7 +11,7 @@ set local client_min_messages = warning;
 -- is younger than a day. Ids grow with time: reading the first few tells whether there is anything
 -- to do, however large the table is.
 create or replace function mux_private.prune_events(older_than_days integer, at_most integer) returns integer
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
   pruned integer;

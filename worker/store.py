@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Never, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -15,11 +15,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Outcome, Settlement
 from worker.pace import Turns
+from worker.refusal import REQUIRED_FILE, refusal, will_not_pass
 from worker.settings import Settings
 from worker.wire import sendable, settlement_json
-
-REQUIRED_FILE = "012_retention"
-"""The last file of sql/ that this worker needs applied."""
 
 SETTLE_AT_ONCE = 100
 ATTEMPTS = 4
@@ -29,17 +27,7 @@ SWEEP_SECONDS = 15.0
 
 LAST_CALL_SECONDS = 1.0
 
-_PASSING = frozenset({"40001", "40P01", "55P03"})
-"""Serialization failure, deadlock, lock timeout: the same call, repeated, will pass."""
-
-_UNAUTHORIZED = frozenset({"401", "PGRST301", "PGRST302", "PGRST303"})
-_FORBIDDEN = frozenset({"403", "42501"})
-
 T = TypeVar("T")
-
-
-class _Conflict(SupabaseUnavailable):
-    """Others were in the way; the database undid the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +197,8 @@ class Store:
             async with asyncio.timeout(self._timeout * 1.5):
                 return (await self._client.rpc(function, params).execute()).data
         except APIError as error:
-            _classify(error, function)
+            message = (error.message or "no reason given")[:300]
+            raise refusal(str(error.code or ""), message, function) from error
         except (httpx.TimeoutException, TimeoutError) as error:
             raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
         except httpx.HTTPError as error:
@@ -219,51 +208,14 @@ class Store:
             raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
 
     def _is_out_of_patience(self, state: RetryCallState) -> bool:
-        return self._stopping.is_set() or state.attempt_number >= ATTEMPTS or _will_not_pass(state)
+        fault = state.outcome.exception() if state.outcome else None
+        return self._stopping.is_set() or state.attempt_number >= ATTEMPTS or will_not_pass(fault)
 
     async def _sleep(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
-
-
-def _classify(error: APIError, function: str) -> Never:
-    """Turn PostgREST's error into ours, by its code: the status says too little."""
-    code, message = str(error.code or ""), (error.message or "no reason given")[:300]
-    if code in _PASSING:
-        raise _Conflict(code, f"{function} met others at work: {message}") from error
-    if code == "57014":
-        raise StatementTimeout(code, f"{function} exceeds the statement timeout.") from error
-    if code in _UNAUTHORIZED or "API key" in message:
-        raise SupabaseUnavailable(
-            "unauthorized",
-            f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({message}): set the right one and start "
-            "the worker anew.",
-        ) from error
-    if code in _FORBIDDEN:
-        raise SupabaseUnavailable(
-            "forbidden", f"The key may not call {function}, was sql/ applied whole? {message}"
-        ) from error
-    if code == "PGRST202":
-        raise SchemaOutdated(
-            "function_missing",
-            f"The database has no function {function}: apply sql/ up to {REQUIRED_FILE}.sql. "
-            "If that was done just now, PostgREST is about to notice.",
-        ) from error
-    raise SupabaseUnavailable(
-        code or "gateway", f"Supabase failed {function}: {message}"
-    ) from error
-
-
-def _will_not_pass(state: RetryCallState) -> bool:
-    """Tell whether the same call at once would fail again: too large, or somebody has to act."""
-    error = state.outcome.exception() if state.outcome else None
-    return isinstance(error, StatementTimeout) or (
-        isinstance(error, SupabaseUnavailable)
-        and error.needs_somebody
-        and error.reason != "function_missing"
-    )
 
 
 def _timed_out(item: dict[str, Any]) -> Outcome:

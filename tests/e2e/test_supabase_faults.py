@@ -16,7 +16,7 @@ from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
-from worker.store import REQUIRED_FILE
+from worker.refusal import REQUIRED_FILE
 
 pytestmark = pytest.mark.stack
 

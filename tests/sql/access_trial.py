@@ -51,6 +51,7 @@ VALUES: Mapping[str, object] = {
     "timestamp with time zone": "2020-02-02 02:02:02+00",
     "integer": 7,
     "bigint": 7,
+    "boolean": False,
     "double precision": 60,
     "numeric(10,2)": 7,
     "jsonb": [],

@@ -6,7 +6,7 @@ from tests.sql.installing import DOWN, SQL, apply_all, catalog, run, undo_all
 from worker.local.databases import find_sql_files
 from worker.local.postgres import apply_sql
 from worker.local.stack import LocalSupabase
-from worker.store import REQUIRED_FILE
+from worker.refusal import REQUIRED_FILE
 
 FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), *SQL.glob("optional/*.sql")])
 pytestmark = pytest.mark.stack
