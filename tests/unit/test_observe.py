@@ -1,11 +1,12 @@
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 
 from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
-from worker.model import Claim, Observation, Page
+from worker.model import Claim, Observation, Page, Sighting
 from worker.observe import observe
 from worker.sweep import Credit
 
@@ -199,15 +200,19 @@ def uploading(upload: str, status: str = "waiting", asset: str | None = None) ->
     return Observation("upload", status, "sweep", upload_id=upload, asset_id=asset)
 
 
-async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
-    """Observe rows, lists first; give what was seen of each."""
-    pages = observe(claims, mux, asyncio.Event(), Credit(len(claims)))
+def said_of(page: Iterable[Sighting]) -> dict[str, str]:
+    """Give what was seen of each claimed row."""
     return {
         claim.id: f"{s.observation.subject} {s.observation.status}"
-        for page in [page async for page in pages]
         for s in page
         for claim in s.claims
     }
+
+
+async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
+    """Observe rows, lists first; give what was seen of each."""
+    pages = observe(claims, mux, asyncio.Event(), Credit(len(claims)))
+    return said_of([sighting async for page in pages for sighting in page])
 
 
 async def test_a_page_answers_for_all_that_are_on_it_and_the_rest_is_probed() -> None:
@@ -253,3 +258,81 @@ async def test_rows_with_an_asset_are_not_looked_for_among_the_uploads() -> None
     claims = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(3)]
     assert await sweep(mux, *claims) == {f"t{n}": "asset ready" for n in range(3)}
     assert mux.asked == ["assets page 0", "asset as0", "asset as1", "asset as2"]
+
+
+async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
+    """Something was deleted while we walked, and one asset moved to a page we had seen already."""
+    first, second = (listed("as0", "up0"), listed("as1", "up1")), (listed("as3", "up3"),)
+    mux = FakeMux(ready("as2", "up2"), assets=(Page(first, "1"), Page(second, None)))
+    claims = [row(f"up{n}", name=f"t{n}", looks=0) for n in range(5)]
+    assert await sweep(mux, *claims) == {
+        "t0": "asset ready",
+        "t1": "asset ready",
+        "t2": "asset ready",
+        "t3": "asset ready",
+        "t4": "upload missing",
+    }
+    assert mux.asked == [
+        "assets page 0",
+        "assets page 1",
+        "asset of up2",
+        "asset of up4",
+        "upload up4",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("down_after", "seen_before"),
+    [
+        (0, {}),
+        (1, {"t0": "asset preparing"}),
+        (2, {"t0": "asset preparing", "t1": "upload waiting"}),
+    ],
+)
+async def test_a_fault_of_a_list_comes_after_what_was_seen(
+    down_after: int, seen_before: dict[str, str]
+) -> None:
+    """Of the assets, of the uploads, or of a question after them: the rest stays unobserved."""
+    mux = FakeMux(
+        assets=(Page((listed("as0", "up0", "preparing"),), None),),
+        uploads=(Page((uploading("up1"),), None),),
+    )
+    mux.is_down_after = down_after
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(5)]
+    found: dict[str, str] = {}
+
+    async def gather() -> None:
+        async for page in observe(claims, mux, asyncio.Event(), Credit(5)):
+            found.update(said_of(page))
+
+    with pytest.raises(MuxUnavailable):
+        await gather()
+    assert found == seen_before
+
+
+@pytest.mark.parametrize(("pages_before", "asked"), [(1, 1), (2, 2)])
+async def test_a_stop_between_the_lists_asks_for_nothing_more(
+    pages_before: int, asked: int
+) -> None:
+    """Neither the uploads after the assets, nor each row after those."""
+    mux = FakeMux(
+        assets=(Page((listed("as0", "up0"),), None),), uploads=(Page((uploading("up1"),), None),)
+    )
+    stopping = asyncio.Event()
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(5)]
+    number = 0
+    async for _ in observe(claims, mux, stopping, Credit(5)):
+        number += 1
+        if number == pages_before:
+            stopping.set()
+    assert (number, len(mux.asked)) == (pages_before, asked)
+
+
+async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None:
+    """What the list of uploads says of strangers is given too, so that it can be settled."""
+    page = Page((uploading("up9", "asset_created", "as9"), uploading("up1", "cancelled")), None)
+    mux = FakeMux(uploads=(page,))
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    pages = observe(claims, mux, asyncio.Event(), Credit(3))
+    told = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
+    assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]

@@ -1,6 +1,8 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby, zip_longest
+from typing import Protocol
 
 import pytest
 from hypothesis import given
@@ -40,8 +42,16 @@ class FakeList:
         return Page(tuple(asset(upload) for upload in self._pages[number]), following)
 
 
+class Fetches(Protocol):
+    """A list that can be asked for its pages."""
+
+    async def fetch(self, at: str | None) -> Page:
+        """Give a page."""
+        ...
+
+
 async def walk(
-    listed: FakeList, claims: Sequence[Claim], credit: Credit, worth: Sequence[int] = ()
+    listed: Fetches, claims: Sequence[Claim], credit: Credit, worth: Sequence[int] = ()
 ) -> list[list[Sighting]]:
     """Sweep to the end; `worth` is what each page settled beyond the claimed rows."""
     pages: list[list[Sighting]] = []
@@ -156,6 +166,74 @@ async def test_the_next_page_is_on_its_way_while_one_is_settled() -> None:
     await anext(pages)
     await asyncio.sleep(0)
     assert listed.asked == 2
+
+
+async def test_who_stops_listening_leaves_no_request_behind() -> None:
+    """The page that was on its way is given up together with the sweep."""
+    given_up = asyncio.Event()
+
+    async def fetch(at: str | None) -> Page:
+        try:
+            if at is not None:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+        return Page((asset("up0"),), "1")
+
+    pages = aiter(sweep(CLAIMS, fetch, Credit(20), asyncio.Event()))
+    await anext(pages)
+    await asyncio.sleep(0)
+    assert not given_up.is_set()
+    await pages.aclose()  # type: ignore[attr-defined]  # it is a generator
+    assert given_up.is_set()
+
+
+class ShiftingList:
+    """A list by page numbers, like Mux's of uploads, that grows and shrinks while one walks.
+
+    So what lies at a page's end is seen twice, or not at all.
+    """
+
+    def __init__(self, uploads: Sequence[str], shifts: Sequence[int]) -> None:
+        self._uploads = list(uploads)
+        self._shifts = list(shifts)
+        self.asked = 0
+
+    async def fetch(self, at: str | None) -> Page:
+        """Give a page of five, then shift the list."""
+        self.asked += 1
+        start = int(at or 0)
+        page = self._uploads[start : start + 5]
+        by = self._shifts.pop(0) if self._shifts else 0
+        self._uploads = [f"new{n}" for n in range(by)] + self._uploads[max(0, -by) :]
+        return Page(tuple(map(asset, page)), str(start + 5) if len(page) == 5 else None)
+
+
+@given(
+    uploads=st.permutations([f"up{n}" for n in range(20)] + [f"x{n}" for n in range(80)]),
+    shifts=st.lists(st.integers(-5, 5), max_size=20),
+    worth=st.lists(st.integers(0, 3), max_size=20),
+    rows=st.integers(0, 20),
+    more_are_due=st.booleans(),
+)
+async def test_whatever_shifts_nothing_is_given_twice_and_each_page_is_paid_for(
+    uploads: list[str], shifts: list[int], worth: list[int], rows: int, more_are_due: bool
+) -> None:
+    """The first credit, and one page more for each row that the pages found or settled.
+
+    And never more than MOST_CREDIT pages in a row that are worth nothing.
+    """
+    listed = ShiftingList(uploads, shifts)
+    pages = await walk(listed, CLAIMS[:rows], Credit(rows, more_are_due), worth)
+    seen = found(pages)
+    assert len(seen) == len(set(seen))
+    assert set(seen) <= {c.upload_id for c in CLAIMS[:rows]}
+    settled = worth[: len(pages)]
+    assert listed.asked == len(pages) <= FIRST_CREDIT + len(seen) + sum(settled)
+    gains = map(sum, zip_longest((len(found([page])) for page in pages), settled, fillvalue=0))
+    fruitless = [len(list(run)) for gained, run in groupby(gains, bool) if not gained]
+    assert max(fruitless, default=0) <= MOST_CREDIT
 
 
 @given(
