@@ -17,7 +17,7 @@ from worker.pace import Turns
 from worker.settings import Settings
 from worker.wire import sendable, settlement_json
 
-REQUIRED_FILE = "011_pace"
+REQUIRED_FILE = "013_backfill"
 """The last file of sql/ that this worker needs applied."""
 
 SETTLE_AT_ONCE = 100
@@ -177,6 +177,10 @@ class Store:
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""
         return _expect(await self._rpc("worker_doctor", {}), dict)
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Call one of the functions that have no method here."""
+        return await self._rpc(function, params)
 
     async def _rpc(self, function: str, params: dict[str, Any]) -> Any:
         retrying = AsyncRetrying(

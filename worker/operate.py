@@ -1,0 +1,149 @@
+"""The operator's part of the command line: which commands there are, and what ends each."""
+
+import argparse
+import asyncio
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import (
+    MuxUnauthorized,
+    SchemaOutdated,
+    SettingsError,
+    SupabaseUnavailable,
+    Unavailable,
+    WorkerError,
+)
+
+if TYPE_CHECKING:
+    from worker.mux import Mux
+    from worker.reconcile import Reconciler
+    from worker.settings import Settings
+    from worker.store import Store
+
+    Parts = Callable[..., AbstractAsyncContextManager[tuple[Mux, Store, Reconciler]]]
+    Body = Callable[[argparse.Namespace, Settings, Parts], Awaitable[int]]
+
+FAILED, WRONG_USE = 1, 2
+
+
+def add_commands(commands: Any, parts: "Parts") -> None:
+    """Add the commands to the parser; `parts` puts the worker's parts together."""
+    _add_backfill(commands, parts)
+
+
+def _add_backfill(commands: Any, parts: "Parts") -> None:
+    backfill = commands.add_parser(
+        "backfill", help="give the lessons from before the worker their videos"
+    )
+    which = backfill.add_mutually_exclusive_group()
+    which.add_argument(
+        "--plan", action="store_true", help="print what would be done, change nothing (default)"
+    )
+    which.add_argument("--apply", action="store_true", help="do it, after a question")
+    backfill.add_argument("--yes", action="store_true", help="with --apply: do not ask")
+    backfill.add_argument(
+        "--include-drafts",
+        action="store_true",
+        help="also publish drafts with a real playback id; somebody may have unpublished them",
+    )
+    backfill.add_argument(
+        "--trust-passthrough",
+        action="store_true",
+        help="take the one asset whose passthrough or external_id is the lesson's id",
+    )
+    backfill.add_argument(
+        "--from-start", action="store_true", help="do not go on where an interrupted one was"
+    )
+    backfill.add_argument(
+        "--report", type=_report_file, metavar="FILE", help="list the rest in FILE (.csv or .json)"
+    )
+
+    async def body(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
+        from worker.backfill_command import backfill
+
+        return await backfill(arguments, settings, parts)
+
+    backfill.set_defaults(command=lambda arguments: _backfill(arguments, body, parts))
+
+
+def _report_file(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise argparse.ArgumentTypeError("must end in .csv or .json")
+    return path
+
+
+def _backfill(arguments: argparse.Namespace, body: "Body", parts: "Parts") -> int:
+    if arguments.apply and not arguments.yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            print(
+                "backfill --apply asks first, and here is no terminal: add --yes.", file=sys.stderr
+            )
+            return WRONG_USE
+        print("This publishes lessons, and writes their ids and their tracking rows.")
+        if not _agreed():
+            print("Nothing was changed.")
+            return FAILED
+    return run(body, arguments, parts, is_quiet=sys.stdout.isatty())
+
+
+def _agreed() -> bool:
+    try:
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
+
+
+def run(
+    body: "Body", arguments: argparse.Namespace, parts: "Parts", *, is_quiet: bool = True
+) -> int:
+    """Run a command; whatever goes wrong ends it with one sentence.
+
+    A traceback is for LOG_LEVEL=debug alone. Quietly, the log is left to what is grave.
+    """
+    from worker import logs
+    from worker.settings import Settings
+
+    settings = Settings.load()
+    is_debug = settings.log_level == "debug"
+    level = settings.log_level if is_debug or not is_quiet else "error"
+    logs.configure(
+        level=level, form=settings.log_format, secrets=settings.secrets, stream=sys.stderr
+    )
+    try:
+        return asyncio.run(_awaited(body(arguments, settings, parts)))
+    except SettingsError:
+        raise
+    except KeyboardInterrupt:
+        return FAILED
+    except Exception as error:
+        if is_debug:
+            traceback.print_exc()
+        raise WorkerError(explain(error)) from error
+
+
+async def _awaited(work: Awaitable[int]) -> int:
+    return await work
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong in one sentence, and what to do."""
+    said = str(error).rstrip().removesuffix(".") + "."
+    match error:
+        case MuxUnauthorized():
+            return "Mux refuses the access token: set a good MUX_TOKEN_ID and MUX_TOKEN_SECRET."
+        case SchemaOutdated():
+            return said
+        case SupabaseUnavailable() if not error.needs_somebody:
+            return f"{said} Check SUPABASE_URL and status.supabase.com, then try again."
+        case Unavailable() if not error.needs_somebody:
+            return f"{said} See status.mux.com, then try again."
+        case WorkerError():
+            return said
+        case _:
+            return f"{type(error).__name__}: {said} LOG_LEVEL=debug tells where."
