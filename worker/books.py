@@ -7,6 +7,7 @@ from worker.errors import SupabaseUnavailable
 from worker.legacy import Lesson
 
 ADOPT_AT_ONCE = 100
+RETRY_AT_ONCE = 500
 
 T = TypeVar("T")
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -77,6 +78,54 @@ class Books:
         """Give some of the lessons that could not be repaired, by id."""
         params = {"since": since, "after": after, "at_most": 500}
         return _expect(await self._call("worker_backfill_findings", params), list)
+
+    async def find_lessons(self, id_: str) -> list[Lesson]:
+        """Give the lessons that an id may mean: a lesson's, an upload's or an asset's."""
+        told = _expect(await self._call("worker_find_lessons", {"id": id_}), list)
+        return [Lesson.from_json(one) for one in told]
+
+    async def lesson(self, lesson_id: str) -> dict[str, Any]:
+        """Give all that is known of a lesson, with its audit."""
+        return _expect(await self._call("worker_lesson", {"lesson_id": lesson_id}), dict)
+
+    async def publish(
+        self,
+        verdict: dict[str, Any],
+        adoption: dict[str, Any] | None,
+        environment_id: str,
+        by: tuple[str, str | None],
+    ) -> list[dict[str, Any]]:
+        """Adopt and settle at once in an operator's name."""
+        params = {
+            "verdict": verdict,
+            "adoption": adoption,
+            "environment_id": environment_id,
+            "operator": by[0],
+            "why": by[1],
+        }
+        return _expect(await self._call("worker_publish", params), list)
+
+    async def retry(
+        self,
+        lesson_ids: Sequence[str] | None,
+        error_type: str | None,
+        after: str | None,
+        by: tuple[str, str | None],
+    ) -> list[str]:
+        """Make failed rows due again; at most 500 of all."""
+        params = {
+            "lesson_ids": None if lesson_ids is None else list(lesson_ids),
+            "error_type": error_type,
+            "after": after,
+            "at_most": RETRY_AT_ONCE,
+            "operator": by[0],
+            "why": by[1],
+        }
+        return _expect(await self._call("worker_retry", params), list)
+
+    async def status(self) -> dict[str, Any]:
+        """Count rows, and tell how long videos waited and what failed."""
+        return _expect(await self._call("worker_status", {}), dict)
 
 
 def _expect(value: Any, kind: type[T]) -> T:

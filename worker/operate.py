@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     Parts = Callable[..., AbstractAsyncContextManager[tuple[Mux, Store, Reconciler]]]
     Body = Callable[[argparse.Namespace, Settings, Parts], Awaitable[int]]
 
-FAILED, WRONG_USE = 1, 2
+DONE, FAILED, WRONG_USE = 0, 1, 2
+LESSON = "its id, or the id of its upload or asset"
 
 
 def add_commands(commands: Any, parts: "Parts") -> None:
     """Add the commands to the parser; `parts` puts the worker's parts together."""
     _add_backfill(commands, parts)
+    _add_publish(commands, parts)
+    _add_retry(commands, parts)
+    _add_status(commands, parts)
 
 
 def _add_backfill(commands: Any, parts: "Parts") -> None:
@@ -70,6 +74,72 @@ def _add_backfill(commands: Any, parts: "Parts") -> None:
     backfill.set_defaults(command=lambda arguments: _backfill(arguments, body, parts))
 
 
+def _add_publish(commands: Any, parts: "Parts") -> None:
+    publish = commands.add_parser("publish", help="ask Mux about one lesson, and publish it")
+    publish.add_argument("lesson", metavar="LESSON", help=LESSON)
+    publish.add_argument("--reason", metavar="TEXT", help="why, for the audit")
+
+    async def body(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
+        from worker.publish_command import publish
+
+        return await publish(arguments, settings, parts)
+
+    publish.set_defaults(command=lambda arguments: run(body, arguments, parts))
+
+
+def _add_retry(commands: Any, parts: "Parts") -> None:
+    retry = commands.add_parser("retry", help="have failed lessons looked at again")
+    retry.add_argument("lessons", metavar="LESSON", nargs="*", help=LESSON)
+    retry.add_argument("--all-failed", action="store_true", help="all that failed")
+    retry.add_argument("--type", metavar="TYPE", help="only what failed like upload_timed_out")
+    retry.add_argument("--reason", metavar="TEXT", help="why, for the audit")
+
+    async def body(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
+        from worker.publish_command import retry
+
+        return await retry(arguments, settings, parts)
+
+    def command(arguments: argparse.Namespace) -> int:
+        if bool(arguments.lessons) == arguments.all_failed:
+            retry.error("name lessons or say --all-failed, not both")
+        return run(body, arguments, parts)
+
+    retry.set_defaults(command=command)
+
+
+def _add_status(commands: Any, parts: "Parts") -> None:
+    status = commands.add_parser("status", help="how all lessons stand, or one with its history")
+    status.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="print the table anew every 2 seconds, or so many",
+    )
+
+    async def body(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
+        from worker.status_command import status
+
+        return await status(arguments, settings, parts)
+
+    def command(arguments: argparse.Namespace) -> int:
+        if arguments.lesson is not None and arguments.watch is not None:
+            status.error("--watch is for the table of all lessons")
+        return run(body, arguments, parts, interrupted=DONE)  # that is how watching ends
+
+    status.set_defaults(command=command)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
+    return seconds
+
+
 def _report_file(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() not in (".csv", ".json"):
@@ -100,7 +170,12 @@ def _agreed() -> bool:
 
 
 def run(
-    body: "Body", arguments: argparse.Namespace, parts: "Parts", *, is_quiet: bool = True
+    body: "Body",
+    arguments: argparse.Namespace,
+    parts: "Parts",
+    *,
+    is_quiet: bool = True,
+    interrupted: int = FAILED,
 ) -> int:
     """Run a command; whatever goes wrong ends it with one sentence.
 
@@ -120,7 +195,7 @@ def run(
     except SettingsError:
         raise
     except KeyboardInterrupt:
-        return FAILED
+        return interrupted
     except Exception as error:
         if is_debug:
             traceback.print_exc()

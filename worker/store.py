@@ -17,7 +17,7 @@ from worker.pace import Turns
 from worker.settings import Settings
 from worker.wire import sendable, settlement_json
 
-REQUIRED_FILE = "013_backfill"
+REQUIRED_FILE = "014_operate"
 """The last file of sql/ that this worker needs applied."""
 
 SETTLE_AT_ONCE = 100
