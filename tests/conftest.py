@@ -30,7 +30,7 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             "delete from lessons; delete from mux_asset_events;"
             "delete from mux_private.first_trackers;"
             "update mux_private.worker_state set environment_id = null;"
-            "update mux_private.backfill_runs set begun_at = null, finished_at = null, after = null;"
+            "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
             "update mux_private.adoption_walk set after = null"
         )
     shared_supabase.requests.clear()

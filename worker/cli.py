@@ -116,9 +116,14 @@ async def _work(settings: "Settings", began: float) -> None:
     log = get_logger()
     log.info("worker.started", version=__version__)
 
+    from worker.adoption import Adoption
     from worker.daemon import Daemon
 
-    async with _parts(settings, stopping) as (mux, store, reconciler):
+    async with (
+        _parts(settings, stopping) as (mux, store, reconciler),
+        _parts(settings, stopping, bulk=True) as (bulk_mux, _, _),
+        Adoption(bulk_mux, store, settings, stopping).beside(),
+    ):
         daemon = Daemon(
             mux,
             store,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from worker.decide import Rules, decide
 from worker.find import Found
 from worker.legacy import Lesson, is_temporary
-from worker.model import Observation
+from worker.model import UPLOAD_UNKNOWN, Observation
 
 Ending = Literal["updated", "skipped", "failed"]
 Act = Literal["adopt", "settle", "nothing"]
@@ -104,7 +104,9 @@ class Step:
 
     def adoption(self) -> dict[str, Any]:
         """Give the step as an item of `worker_adopt`."""
-        lesson, row, seen = self.lesson, self.lesson.row, self.observation
+        lesson, row = self.lesson, self.lesson.row
+        about = self.observation or row
+        upload_id = about.upload_id if about else None
         return {
             "lesson_id": lesson.id,
             "lesson_status": lesson.status,
@@ -115,10 +117,20 @@ class Step:
             "row_tracked_at": row.tracked_at if row else None,
             "row_status": row.status if row else None,
             "temp_asset_id": lesson.asset_id if is_temporary(lesson.asset_id) else None,
-            "upload_id": seen.upload_id if seen else None,
-            "asset_id": seen.asset_id if seen else None,
+            "upload_id": None if upload_id == UPLOAD_UNKNOWN else upload_id,
+            "asset_id": about.asset_id if about else None,
             "anew": self.anew,
         }
+
+
+def finding(one: Step) -> dict[str, Any]:
+    """Give a lesson that could not be repaired as the database keeps it."""
+    return {
+        "lesson_id": one.lesson.id,
+        "kind": one.kind,
+        "message": one.message,
+        "known": one.known(),
+    }
 
 
 def step(
