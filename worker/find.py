@@ -121,7 +121,7 @@ class Search:
         touched: dict[str, _Case] = {}
         for sighting in page:
             seen = sighting.observation
-            for text in seen.claims:
+            for text in set(seen.claims):
                 case = self._open.get(text.lower())
                 if case is not None and len(case.claimed_by) < 2:
                     case.claimed_by.append(seen)

@@ -15,6 +15,7 @@ import pytest
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.worker_process import WorkerProcess
+from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
 
@@ -288,3 +289,30 @@ def test_trouble_is_one_sentence(
     assert "Traceback" not in done.stderr
     said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(said) == 1, done.stderr
+
+
+def test_ten_thousand_lessons_cost_about_a_hundred_requests(
+    environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """At Mux's own limit of 5 requests a second, with not one refused, all are published."""
+    mux.limits = RateLimits.per_second(get=5, post=1)
+    seeded = mux.state.seed(10_000)
+    rows = [(course.anna, f"temp_{one.upload_id}") for one in seeded]
+    with (
+        db.cursor() as cursor,
+        cursor.copy("copy lessons (creator_id, title, mux_asset_id) from stdin") as copy,
+    ):
+        for creator, asset in rows:
+            copy.write_row((creator, "x", asset))
+    done = command(
+        environment,
+        "backfill",
+        "--apply",
+        "--yes",
+        MUX_REQUESTS_PER_SECOND="5",
+        SUPABASE_TIMEOUT_SECONDS="20",
+    )
+    assert (done.returncode, counts(done.stdout)) == (0, {"published": 10_000})
+    assert "backfill.progress" in done.stderr
+    assert len(mux.requests.all()) <= 110
+    assert {seen.status for seen in mux.requests.all()} == {200}
