@@ -4,15 +4,12 @@
 --   gives back what the app overwrote (worker_adopt), and how far a backfill is
 --   (worker_backfill_begin, worker_backfill_note, worker_backfill_findings).
 -- Needs: 007.
--- Locks: mux_asset_tracking, access exclusive for a moment (a column without default).
+-- Locks: none.
 -- Undo: down/013_backfill.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-
-alter table public.mux_asset_tracking add column if not exists status_given_back_for text;
-comment on column public.mux_asset_tracking.status_given_back_for is 'The upload (or asset) for which the lesson was published a second time, after the app had saved it as a draft with temporary ids again. Once: who unpublishes it after that means it.';
 
 create table if not exists mux_private.backfill_runs (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),

@@ -19,12 +19,9 @@ from worker.errors import (
 )
 
 if TYPE_CHECKING:
-    from worker.mux import Mux
-    from worker.reconcile import Reconciler
     from worker.settings import Settings
-    from worker.store import Store
 
-    Parts = Callable[..., AbstractAsyncContextManager[tuple[Mux, Store, Reconciler]]]
+    Parts = Callable[..., AbstractAsyncContextManager[Any]]
     Body = Callable[[argparse.Namespace, Settings, Parts], Awaitable[int]]
 
 DONE, FAILED, WRONG_USE = 0, 1, 2

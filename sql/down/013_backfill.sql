@@ -16,7 +16,6 @@ drop function if exists mux_private.is_temporary;
 drop table if exists mux_private.adoption_walk;
 drop table if exists mux_private.backfill_findings;
 drop table if exists mux_private.backfill_runs;
-alter table if exists public.mux_asset_tracking drop column if exists status_given_back_for;
 delete from mux_private.applied_files where name = '013_backfill';
 commit;
 notify pgrst, 'reload schema';
