@@ -36,10 +36,15 @@ create or replace function mux_private.may_sweep(sweeper text, seconds double pr
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 begin
+  perform 1 from mux_private.worker_state s
+  where s.sweeper = may_sweep.sweeper or s.sweeps_until is null or s.sweeps_until <= now()
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
   update mux_private.worker_state s
-  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds)
-  where s.sweeper = may_sweep.sweeper or s.sweeps_until is null or s.sweeps_until <= now();
-  return found;
+  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds);
+  return true;
 end
 $$;
 comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';

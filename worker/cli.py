@@ -118,6 +118,7 @@ async def _work(settings: "Settings", began: float) -> None:
 
     from worker.adoption import Adoption
     from worker.daemon import Daemon
+    from worker.retention import Retention
 
     async with (
         _parts(settings, stopping) as (mux, store, reconciler),
@@ -132,7 +133,7 @@ async def _work(settings: "Settings", began: float) -> None:
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        await daemon.run()
+        await daemon.run(Retention(store, settings.event_retention_days))
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
 
 
@@ -178,7 +179,7 @@ async def _scan_everything(settings: "Settings") -> int:
         print("Another worker is working off what is due.")
     print(
         f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
-        f"{summary['ready']} ready, {summary['error']} failed."
+        f"{summary['error']} failed."
     )
     return FAILED if released or outcomes["refused"] else DONE
 

@@ -171,8 +171,13 @@ class Store:
         await self._rpc("worker_slow_down", {})
 
     async def summary(self) -> dict[str, Any]:
-        """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
+        """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""
         return _expect(await self._rpc("worker_summary", {}), dict)
+
+    async def prune_events(self, older_than_days: int, at_most: int) -> int:
+        """Remove the oldest audit rows that are older than so many days; returns how many."""
+        params = {"older_than_days": older_than_days, "at_most": at_most}
+        return _expect(await self._rpc("worker_prune_events", params), int)
 
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""

@@ -226,7 +226,7 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     logged, words = _split(ran.stderr)
     assert ran.stdout == (
         "Looked at 3 rows: 1 failed, 1 published, 1 waiting.\n"
-        "Now 1 processing (0 due, 0 stuck), 1 ready, 1 failed.\n"
+        "Now 1 processing (0 due, 0 stuck), 1 failed.\n"
     )
     assert ran.returncode == 0
     assert words == []
@@ -238,7 +238,7 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     again = _scan(environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == (
-        "Looked at 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 ready, 1 failed.\n"
+        "Looked at 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 failed.\n"
     )
 
 

@@ -27,26 +27,48 @@ MAY_CALL = {
         "mux_private.app_publish(uuid)",
     },
     "service_role": {
-        "worker_claim(integer,double precision)",
+        "worker_claim(integer,double precision,text,integer,double precision)",
         "worker_doctor()",
+        "worker_prune_events(integer,integer)",
         "worker_release(jsonb)",
         "worker_schema_version()",
-        "worker_settle(jsonb,text)",
+        "worker_settle(jsonb,text,text)",
+        "worker_slow_down()",
         "worker_summary()",
+        "worker_take_turns(integer,double precision,boolean)",
+        "worker_adopt(jsonb,double precision)",
+        "worker_backfill_begin(jsonb,boolean)",
+        "worker_backfill_findings(timestamp with time zone,uuid,integer)",
+        "worker_backfill_note(uuid,jsonb,jsonb,boolean)",
+        "worker_find_lessons(text,integer)",
+        "worker_legacy_lessons(uuid,integer,timestamp with time zone)",
+        "worker_lesson(uuid,integer)",
+        "worker_publish(jsonb,jsonb,text,text,text)",
+        "worker_retry(uuid[],text,uuid,integer,text,text)",
+        "worker_rivals(text[])",
+        "worker_status()",
+        "worker_untracked(integer,integer)",
+        "mux_private.adopt(jsonb,double precision)",
+        "mux_private.give_back(text,mux_asset_tracking)",
+        "mux_private.is_temporary(text)",
+        "mux_private.legacy_json(lessons,mux_asset_tracking)",
+        "mux_private.name_operator(text,text)",
         "mux_private.actor()",
         "mux_private.fail(mux_asset_tracking,text,text,jsonb)",
         "mux_private.is_mux_id(text)",
         "mux_private.is_of_another(uuid,text,text,jsonb)",
+        "mux_private.may_sweep(text,double precision)",
         "mux_private.may_write(mux_asset_tracking)",
         "mux_private.newest_file()",
         "mux_private.outcome(text,mux_asset_tracking,text,text)",
+        "mux_private.pace_share(mux_private.mux_pace,timestamp with time zone)",
         "mux_private.pause_of(jsonb)",
         "mux_private.postpone(uuid,double precision,text)",
+        "mux_private.prune_events(integer,integer)",
         "mux_private.publish(mux_asset_tracking,text,jsonb)",
         "mux_private.record_event(text,mux_asset_tracking,mux_asset_status,text,text,text,text,jsonb)",
         "mux_private.refuse(uuid,double precision,text)",
-        "mux_private.rows_about(text,text,jsonb)",
-        "mux_private.settle_item(jsonb)",
+        "mux_private.rows_about(jsonb)",
         "mux_private.settle_row(jsonb,uuid,uuid,jsonb)",
         "mux_private.tracks(mux_asset_tracking,text,text,jsonb)",
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
@@ -134,7 +156,6 @@ def test_an_empty_table_has_no_oldest(service: Service) -> None:
     """With no rows all counts are zero and there is no age."""
     assert service.summary() == {
         "processing": 0,
-        "ready": 0,
         "error": 0,
         "due": 0,
         "stuck": 0,
@@ -146,7 +167,7 @@ def test_an_empty_table_has_no_oldest(service: Service) -> None:
 def test_the_summary_counts(
     service: Service, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """Rows by status, due, stuck, and the age of the oldest, in seconds."""
+    """Processing, failed, due, stuck, and the age of the oldest, in seconds."""
     db.execute(
         "with l as (insert into lessons (creator_id, title) select gen_random_uuid(), n::text "
         "from generate_series(1, 10) n returning id, title::int as n) "
@@ -161,7 +182,6 @@ def test_the_summary_counts(
     assert 3000 <= oldest < 3010
     assert summary == {
         "processing": 6,
-        "ready": 3,
         "error": 1,
         "due": 2,
         "stuck": 5,

@@ -5,14 +5,23 @@ import pytest
 
 from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
-from worker.model import Claim, Observation
+from worker.model import Claim, Observation, Page
 from worker.observe import observe
+from worker.sweep import Credit
+
+EMPTY = Page((), None)
 
 
 class FakeMux:
     """Knows some uploads and assets, and remembers what it was asked."""
 
-    def __init__(self, *known: Observation) -> None:
+    def __init__(
+        self,
+        *known: Observation,
+        assets: tuple[Page, ...] = (),
+        uploads: tuple[Page, ...] = (),
+    ) -> None:
+        self._lists = {"assets": assets or (EMPTY,), "uploads": uploads or (EMPTY,)}
         self._uploads = {seen.upload_id: seen for seen in known if seen.subject == "upload"}
         self._assets = {seen.asset_id: seen for seen in known if seen.subject == "asset"}
         self.asked: list[str] = []
@@ -30,15 +39,35 @@ class FakeMux:
         gone = Observation("asset", "missing", "probe", asset_id=asset_id)
         return self._assets.get(asset_id, gone)
 
+    async def asset_of(self, upload_id: str) -> Observation | None:
+        """Answer about the asset of an upload."""
+        self._note(f"asset of {upload_id}")
+        found = [seen for seen in self._assets.values() if seen.upload_id == upload_id]
+        return found[0] if found else None
+
+    async def assets(self, at: str | None) -> Page:
+        """Give a page of the list of assets."""
+        return self._page("assets", at)
+
+    async def uploads(self, at: str | None) -> Page:
+        """Give a page of the list of uploads."""
+        return self._page("uploads", at)
+
+    def _page(self, which: str, at: str | None) -> Page:
+        self._note(f"{which} page {at or 0}")
+        pages, number = self._lists[which], int(at or 0)
+        following = str(number + 1) if number + 1 < len(pages) else None
+        return replace(pages[number], next=following)
+
     def _note(self, question: str) -> None:
         if len(self.asked) >= self.is_down_after:
             raise MuxUnavailable("connection", "down")
         self.asked.append(question)
 
 
-def row(upload: str, asset: str | None = None, name: str = "t1") -> Claim:
+def row(upload: str, asset: str | None = None, name: str = "t1", looks: int = 1) -> Claim:
     """Claim a row."""
-    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset)
+    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset, check_count=looks)
 
 
 def created(upload: str, asset: str) -> Observation:
@@ -67,6 +96,14 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
         pytest.param(
             row("up1"), [created("up1", "as1"), ready("as1")], ["upload up1", "asset as1"],
             ready("as1", "up1"), id="an upload that became an asset, in the same pass",
+        ),
+        pytest.param(
+            row("up1", looks=0), [ready("as1", "up1")], ["asset of up1"],
+            ready("as1", "up1"), id="the first look at an upload that has an asset",
+        ),
+        pytest.param(
+            row("up1", looks=0), [], ["asset of up1", "upload up1"],
+            Observation("upload", "missing", "probe", upload_id="up1"), id="a first look",
         ),
         pytest.param(
             row("up1", "as1"), [ready("as1", "up1")], ["asset as1"],
@@ -150,3 +187,69 @@ async def test_pages_hold_a_hundred() -> None:
     claims = [row(f"up{n}", name=f"t{n}") for n in range(250)]
     pages = [len(page) async for page in observe(claims, FakeMux(), asyncio.Event())]
     assert pages == [100, 100, 50]
+
+
+def listed(asset: str, upload: str | None = None, status: str = "ready") -> Observation:
+    """Observe an asset in Mux's list."""
+    return Observation("asset", status, "sweep", asset_id=asset, upload_id=upload)
+
+
+def uploading(upload: str, status: str = "waiting", asset: str | None = None) -> Observation:
+    """Observe an upload in Mux's list."""
+    return Observation("upload", status, "sweep", upload_id=upload, asset_id=asset)
+
+
+async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
+    """Observe rows, lists first; give what was seen of each."""
+    pages = observe(claims, mux, asyncio.Event(), Credit(len(claims)))
+    return {
+        claim.id: f"{s.observation.subject} {s.observation.status}"
+        for page in [page async for page in pages]
+        for s in page
+        for claim in s.claims
+    }
+
+
+async def test_a_page_answers_for_all_that_are_on_it_and_the_rest_is_probed() -> None:
+    """Four rows, three of them on the first page: one page and one question."""
+    page = Page(tuple(listed(f"as{n}", f"up{n}") for n in (9, 2, 1, 0)), None)
+    mux = FakeMux(uploading("up3"), assets=(page,))
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(4)]
+    assert await sweep(mux, *claims) == {
+        "t0": "asset ready",
+        "t1": "asset ready",
+        "t2": "asset ready",
+        "t3": "upload waiting",
+    }
+    assert mux.asked == ["assets page 0", "upload up3"]
+
+
+async def test_rows_without_an_asset_are_looked_for_among_the_uploads() -> None:
+    """Three abandoned uploads are told by one page of uploads, and none is asked for alone."""
+    mux = FakeMux(uploads=(Page(tuple(uploading(f"up{n}", "timed_out") for n in range(3)), None),))
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *claims) == {f"t{n}": "upload timed_out" for n in range(3)}
+    assert mux.asked == ["assets page 0", "uploads page 0"]
+
+
+async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_pass() -> None:
+    """It was made after the assets were listed: the asset is asked for, once."""
+    page = Page(
+        (uploading("up0"), uploading("up1"), uploading("up2", "asset_created", "as2")), None
+    )
+    mux = FakeMux(ready("as2", "up2"), uploads=(page,))
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *claims) == {
+        "t0": "upload waiting",
+        "t1": "upload waiting",
+        "t2": "asset ready",
+    }
+    assert mux.asked == ["assets page 0", "uploads page 0", "asset as2"]
+
+
+async def test_rows_with_an_asset_are_not_looked_for_among_the_uploads() -> None:
+    """Their assets are old, and each is asked for by its id."""
+    mux = FakeMux(*(ready(f"as{n}", f"up{n}") for n in range(3)))
+    claims = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *claims) == {f"t{n}": "asset ready" for n in range(3)}
+    assert mux.asked == ["assets page 0", "asset as0", "asset as1", "asset as2"]
