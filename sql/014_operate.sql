@@ -140,6 +140,7 @@ comment on function public.worker_retry is
 create or replace function public.worker_status() returns jsonb
 language sql stable set search_path = ''
 return public.worker_summary() || jsonb_build_object(
+  'ready', (select count(*) from public.mux_asset_tracking t where t.status = 'ready'),
   'ready_to_published', (
     select jsonb_build_object(
       'count', count(*),
