@@ -34,7 +34,7 @@ create index if not exists idx_mux_asset_events_happened_at on public.mux_asset_
 comment on table public.mux_asset_events is 'The audit: what happened to each tracking row, written in the transaction that did it. Outlives row and lesson.';
 comment on column public.mux_asset_events.id is 'Grows with time.';
 comment on column public.mux_asset_events.happened_at is 'When the transaction began.';
-comment on column public.mux_asset_events.actor is 'Who: a user''s id, else the role of the token, else the database user.';
+comment on column public.mux_asset_events.actor is 'Who: a user''s id, the operator of a command, else the role of the token, else the database user.';
 comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, failed, waiting, refused.';
 comment on column public.mux_asset_events.lesson_id is 'The lesson; no foreign key, so that the audit outlives it.';
 comment on column public.mux_asset_events.tracking_id is 'The row of mux_asset_tracking.';
@@ -47,17 +47,19 @@ comment on column public.mux_asset_events.to_status is 'The row''s status after.
 comment on column public.mux_asset_events.lesson_from_status is 'The lesson''s status before, where it was looked at.';
 comment on column public.mux_asset_events.lesson_to_status is 'The lesson''s status after, where it was looked at.';
 comment on column public.mux_asset_events.reason is 'Why, in one word.';
-comment on column public.mux_asset_events.message is 'Why, in words; Mux''s own where it gave some.';
+comment on column public.mux_asset_events.message is 'Why, in words; Mux''s own or the operator''s where there are some.';
 comment on column public.mux_asset_events.observation is 'What Mux had said, with its source.';
 
 create or replace function mux_private.actor() returns text
 language sql stable set search_path = ''
 return coalesce(
   nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
+  case when nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role' = 'service_role'
+    then 'operator ' || nullif(current_setting('mux_worker.operator', true), '') end,
   nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role',
   session_user
 );
-comment on function mux_private.actor() is 'Who asks: the user''s id, else the role of the token, else the database user.';
+comment on function mux_private.actor() is 'Who asks: the user''s id, else the operator that the worker names, else the role of the token, else the database user.';
 
 -- Security definer: nobody may insert into the audit but through this function.
 create or replace function mux_private.record_event(
@@ -78,7 +80,8 @@ begin atomic
   ) values (
     mux_private.actor(), $1, $2.lesson_id, $2.id,
     (select l.creator_id from public.lessons l where l.id = $2.lesson_id),
-    left($2.upload_id, 255), left($2.mux_asset_id, 255), left($2.mux_playback_id, 255), $3, $2.status, $4, $5, $6, $7, $8
+    left($2.upload_id, 255), left($2.mux_asset_id, 255), left($2.mux_playback_id, 255), $3, $2.status, $4, $5, $6,
+    coalesce($7, nullif(current_setting('mux_worker.why', true), '')), $8
   );
 end;
 comment on function mux_private.record_event is 'Writes one audit row about a tracking row as it is now.';

@@ -71,7 +71,7 @@ language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
   was public.mux_asset_tracking := tracking;
-  is_draft boolean := lesson_status = 'draft';
+  is_draft boolean := lesson_status = 'draft' and (item ->> 'keep_status') is distinct from 'true';
   done text := case when is_draft then 'published' else 'attached' end;
   wanted_status text := case when is_draft then 'published' else lesson_status end;
   found_status text;
@@ -105,7 +105,8 @@ begin
 
   perform mux_private.record_event(
     done, tracking, was.status, lesson_status, wanted_status,
-    item ->> 'reason', null, item -> 'observation'
+    item ->> 'reason', null,
+    nullif(item -> 'observation', 'null') || jsonb_build_object('looked_before', coalesce(was.last_checked_at, was.tracked_at))
   );
   return mux_private.outcome(done, tracking, item ->> 'reason');
 end

@@ -32,7 +32,9 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             "update mux_private.worker_state"
             " set environment_id = null, sweeper = null, sweeps_until = null;"
             "delete from mux_private.mux_pace;"
-            "insert into mux_private.mux_pace default values"
+            "insert into mux_private.mux_pace default values;"
+            "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
+            "update mux_private.adoption_walk set after = null"
         )
     shared_supabase.requests.clear()
     yield shared_supabase

@@ -27,6 +27,8 @@ NEEDED_FUNCTIONS = frozenset(
     for what in (
         *("claim", "doctor", "prune_events", "release", "schema_version", "settle", "slow_down"),
         *("summary", "take_turns"),
+        *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
+        *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
     )
 )
 OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})

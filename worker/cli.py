@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
-from worker import __version__
+from worker import __version__, operate
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--speed", type=_speed, default=1.0, metavar="N", help="play N times as fast (0.5 to 5)"
     )
     demo.set_defaults(command=_demo)
+    operate.add_commands(commands, _parts)
     return parser
 
 
@@ -115,10 +116,15 @@ async def _work(settings: "Settings", began: float) -> None:
     log = get_logger()
     log.info("worker.started", version=__version__)
 
+    from worker.adoption import Adoption
     from worker.daemon import Daemon
     from worker.retention import Retention
 
-    async with _parts(settings, stopping) as (mux, store, reconciler):
+    async with (
+        _parts(settings, stopping) as (mux, store, reconciler),
+        _parts(settings, stopping, bulk=True) as (bulk_mux, _, _),
+        Adoption(bulk_mux, store, settings, stopping).beside(),
+    ):
         daemon = Daemon(
             mux,
             store,
@@ -207,9 +213,12 @@ async def _examine(settings: "Settings", *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _parts(
-    settings: "Settings", stopping: asyncio.Event, *, alone: bool = False
+    settings: "Settings", stopping: asyncio.Event, *, alone: bool = False, bulk: bool = False
 ) -> AsyncIterator["tuple[Mux, Store, Reconciler]"]:
-    """Put the worker's parts together; alone, it asks Mux without agreeing with other workers."""
+    """Put the worker's parts together; in bulk, most of Mux is left to live work.
+
+    Alone, it asks Mux without agreeing with other workers.
+    """
     from worker.decide import Rules
     from worker.mux import Mux
     from worker.pace import OwnBudget, Pace
@@ -217,9 +226,8 @@ async def _parts(
     from worker.store import Store
 
     store = await Store.connect(settings, stopping)
-    mux = Mux(
-        settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget() if alone else store)
-    )
+    budget = OwnBudget() if alone else store
+    mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, budget, bulk=bulk))
     reconciler = Reconciler(
         mux,
         store,

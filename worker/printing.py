@@ -22,7 +22,7 @@ def as_lines(check: Check) -> str:
     """Write one check as one line, longer ones folded, with the advice beneath."""
     mark, colour = MARKS[check.health]
     folded = textwrap.wrap(check.seen, WIDTH - len(INDENT)) or [""]
-    lines = [f"{_coloured(f'{mark:<4}', colour)}  {check.name:<16}  {folded[0]}"]
+    lines = [f"{coloured(f'{mark:<4}', colour)}  {check.name:<16}  {folded[0]}"]
     lines += [INDENT + rest for rest in folded[1:]]
     if check.advice and check.health != "ok":
         advice = textwrap.wrap(check.advice, WIDTH - len(INDENT) - 3)
@@ -37,7 +37,8 @@ def summed_up(checks: Sequence[Check]) -> str:
     return f"\n{told}."
 
 
-def _coloured(text: str, colour: str) -> str:
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+def coloured(text: str, colour: str) -> str:
+    """Colour a text where somebody looks and did not say no."""
+    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"

@@ -181,6 +181,10 @@ class Store:
         """Tell how the database stands: columns, protection, grants, version, clock."""
         return _expect(await self._rpc("worker_doctor", {}), dict)
 
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Call one of the functions that have no method here."""
+        return await self._rpc(function, params)
+
     async def _rpc(self, function: str, params: dict[str, Any]) -> Any:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(SupabaseUnavailable),

@@ -57,12 +57,12 @@ def test_the_line_that_applies_the_sql_applies_it(supabase: LocalSupabase) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [line.split()[1] for line in commands() if line.startswith("mux-worker ")]
+    "command", [line.split()[1:] for line in commands() if line.startswith("mux-worker ")]
 )
-def test_the_commands_of_the_readme_are_there(worker: WorkerProcess, command: str) -> None:
+def test_the_commands_of_the_readme_are_there(worker: WorkerProcess, command: list[str]) -> None:
     """Each command that the README names works on a good stack and ends with 0."""
-    worker.start(command)
-    if command == "run":
+    worker.start(*command)
+    if command == ["run"]:
         worker.wait_for("scan.finished")
         assert worker.stop() == 0
     else:

@@ -1,0 +1,21 @@
+-- Undoes ../013_backfill.sql. Stop the workers first.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+drop function if exists public.worker_untracked;
+drop function if exists public.worker_backfill_findings;
+drop function if exists public.worker_backfill_note;
+drop function if exists public.worker_backfill_begin;
+drop function if exists public.worker_adopt;
+drop function if exists mux_private.adopt;
+drop function if exists mux_private.give_back;
+drop function if exists public.worker_rivals;
+drop function if exists public.worker_legacy_lessons;
+drop function if exists mux_private.legacy_json;
+drop function if exists mux_private.is_temporary;
+drop table if exists mux_private.adoption_walk;
+drop table if exists mux_private.backfill_findings;
+drop table if exists mux_private.backfill_runs;
+delete from mux_private.applied_files where name = '013_backfill';
+commit;
+notify pgrst, 'reload schema';

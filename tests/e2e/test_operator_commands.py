@@ -1,0 +1,290 @@
+"""publish, retry and status as the one on call types them."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.e2e.evidence import picked, tables
+from tests.e2e.test_backfill import SLOW, VIDEO, command, untracked, video
+from worker.local.mux_server import MuxSimulator
+from worker.local.mux_timeline import Timeline
+
+pytestmark = pytest.mark.stack
+
+BROKEN = Timeline(file_after_seconds=0, prepare_seconds=0, ending="asset_errored")
+
+
+@pytest.fixture
+def on_terminal(environment: dict[str, str]) -> "Terminal":
+    """Give a way to run a command on a terminal of 80 columns."""
+    return Terminal(environment)
+
+
+class Terminal:
+    """Runs commands on a pseudo-terminal, and reads what they draw."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = {**environment, "TERM": "xterm-256color", "COLUMNS": "80"}
+
+    def run(
+        self, *arguments: str, typed: str = "", stop_at: str | None = None, **settings: str
+    ) -> tuple[int, str]:
+        """Run to the end, or up to a text and then Ctrl-C; give the status and the output."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", *arguments],
+            env={**self._environment, **settings},
+            cwd="/",
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        drawn = b""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if not select.select([ours], [], [], 0.5)[0]:
+                continue
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            drawn += piece
+            if not piece:
+                break
+            if stop_at is not None and stop_at in drawn.decode(errors="replace"):
+                process.send_signal(signal.SIGINT)
+                stop_at = None
+        os.close(ours)
+        return process.wait(30), drawn.decode().replace("\r\n", "\n")
+
+
+def plain(drawn: str) -> str:
+    """Take out what only steers a terminal."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+
+
+def test_publish_asks_mux_and_publishes_with_the_real_ids(
+    environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """By lesson, upload or asset id; the audit keeps who did it and why."""
+    uploads = [mux.state.create_upload() for _ in range(3)]
+    lessons = [course.tracked_lesson(uploads[0], status="error"), untracked(course, uploads[1])]
+    lessons.append(course.lesson(mux_asset_id=video(mux, uploads[2])[0]))
+    names = [str(lessons[0]), uploads[1], video(mux, uploads[2])[0]]
+    for lesson, upload, name in zip(lessons, uploads, names, strict=True):
+        done = command(
+            environment, "publish", name, "--reason", "She asked by phone.", OPERATOR="ines"
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"{lesson} is published.\n")
+        assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
+        told = picked(course.events(lesson)[-1], "event", "actor", "message")
+        assert told == ("published", "operator ines", "She asked by phone.")
+        again = command(environment, "publish", name)
+        assert (again.returncode, again.stdout.split(",")[0]) == (
+            0,
+            f"{lesson} is published already",
+        )
+
+
+def test_publish_takes_what_somebody_unpublished(
+    environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """A draft with its real ids and a ready row is published when an operator says so."""
+    upload = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    command(environment, "publish", str(lesson))
+    db.execute("update lessons set status = 'draft'")
+    assert command(environment, "publish", str(lesson)).returncode == 0
+    assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
+
+
+def test_publish_refuses_what_cannot_be_played(
+    environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """Preparing, broken, signed, unknown, empty, somebody else's: one sentence, nothing written."""
+    theirs = mux.state.create_upload()
+    untracked(course, theirs, course.bert, created_at="2020-01-01")
+    lessons = {
+        "preparing": untracked(course, mux.state.create_upload(SLOW)),
+        "asset_errored": untracked(course, mux.state.create_upload(BROKEN)),
+        "no_playback_id": untracked(course, mux.state.create_upload(policies=("signed",))),
+        "upload_not_found": untracked(course, "Gone"),
+        "nothing here tells of a video": course.lesson(),
+        "another instructor": untracked(course, theirs),
+    }
+    before = tables(db)
+    for word, lesson in lessons.items():
+        done = command(environment, "publish", str(lesson))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert word in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert tables(db) == before
+
+
+def test_an_id_that_is_wrong_or_of_several_is_one_sentence(
+    environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """It says what to do, and names the lessons to choose from."""
+    upload = mux.state.create_upload()
+    two = [course.tracked_lesson(upload) for _ in range(2)]
+    for name in ("publish", "status", "retry"):
+        done = command(environment, name, upload)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert all(str(lesson) in done.stderr for lesson in two)
+        unknown = command(environment, name, "\x1b[2J../nobody")
+        assert unknown.returncode == 1
+        assert unknown.stderr.startswith("No lesson, upload or asset here has the id '\\x1b[2J")
+        assert len(unknown.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["publish", "status", "retry"])
+@pytest.mark.parametrize("what", ["mux", "supabase", "key"])
+def test_an_outage_is_one_sentence(
+    name: str, what: str, environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """Status 1, what to do, and no traceback unless the log level asks for one."""
+    lesson = course.tracked_lesson(mux.state.create_upload(), status="error")
+    settings = {
+        "mux": {"MUX_BASE_URL": "http://127.0.0.1:9"},
+        "supabase": {"SUPABASE_URL": "http://127.0.0.1:9"},
+        "key": {"SUPABASE_SERVICE_ROLE_KEY": "sb_secret_wrong"},
+    }[what]
+    done = command(environment, name, str(lesson), **settings)
+    if (name, what) == ("retry", "mux"):
+        assert done.returncode == 0  # it asks Mux nothing
+        return
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    if (name, what) == ("status", "mux"):
+        assert "status.mux.com, then try again." in done.stdout
+        return
+    assert len(done.stderr.strip().splitlines()) == 1
+    debug = command(environment, name, str(lesson), **settings, LOG_LEVEL="debug")
+    assert "Traceback" in debug.stderr
+
+
+def test_retry_starts_failed_lessons_anew(
+    environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """By name, or all of one type: due, with new clocks; others stay as they are."""
+    uploads = [mux.state.create_upload() for _ in range(4)]
+    types = ("upload_timed_out", "upload_timed_out", "gave_up", "gave_up")
+    lessons = [
+        course.tracked_lesson(up, status="error", error_type=kind, check_count=9)
+        for up, kind in zip(uploads, types, strict=True)
+    ]
+    for lesson in lessons:
+        course.backdate(lesson, 9000)
+    done = command(environment, "retry", str(lessons[0]), "--reason", "Mux mended it", USER="olaf")
+    assert (done.returncode, done.stdout) == (0, f"{lessons[0]} is due again.\n")
+    row = course.row(lessons[0])
+    assert picked(row, "status", "error_type", "check_count") == ("processing", None, 0)
+    assert row["next_check_at"] == row["tracked_at"] > row["created_at"]
+    assert picked(course.events(lessons[0])[-1], "event", "actor", "message") == (
+        "tracked",
+        "operator olaf",
+        "Mux mended it",
+    )
+    again = command(environment, "retry", str(lessons[0]))
+    assert (again.returncode, again.stdout) == (
+        1,
+        f"{lessons[0]} is processing: there is nothing to retry.\n",
+    )
+    done = command(environment, "retry", "--all-failed", "--type", "gave_up")
+    assert (done.returncode, done.stdout) == (0, "2 failed lessons due again.\n")
+    assert [course.row(x)["status"] for x in lessons[1:]] == ["error", "processing", "processing"]
+    assert command(environment, "retry", "--all-failed").stdout == "1 failed lesson due again.\n"
+    assert command(environment, "retry").returncode == 2
+
+
+def test_status_counts_and_tells_what_failed(
+    environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """The table fits in 80 columns and has no colour through a pipe; JSON has the same numbers."""
+    for _ in range(3):
+        course.tracked_lesson(mux.state.create_upload())
+    command(environment, "scan")
+    waiting = course.tracked_lesson(mux.state.create_upload(SLOW))
+    course.backdate(waiting, 9000)
+    failed = course.tracked_lesson(
+        "up", status="error", error_type="asset_errored", error_message="no video " * 40
+    )
+    done = command(environment, "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^processing +1$", done.stdout, re.MULTILINE)
+    assert re.search(r"^  stuck +1  oldest tracked 2 h ago$", done.stdout, re.MULTILINE)
+    assert re.search(r"at most p50 \S+ s  p95 \S+ s  p99 \S+ s  of 3$", done.stdout, re.MULTILINE)
+    assert str(failed) in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "\x1b" not in done.stdout
+    told = json.loads(command(environment, "status", "--json").stdout)
+    assert picked(told, "processing", "ready", "error", "stuck") == (1, 3, 1, 1)
+    assert told["ready_to_published"]["count"] == 3
+    assert [one["error_type"] for one in told["failures"]] == ["asset_errored"]
+
+
+def test_status_of_a_lesson_is_its_story(
+    environment: dict[str, str], course: Course, mux: MuxSimulator
+) -> None:
+    """Itself, its row, what Mux says now, and each step with the time since the one before."""
+    upload = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    command(environment, "scan")
+    asset, playback = video(mux, upload)
+    for name in (str(lesson), upload, asset):
+        done = command(environment, "status", name)
+        assert done.returncode == 0
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        for text in (str(lesson), upload, asset, f"{playback} (public)"):
+            assert text in done.stdout
+        assert re.search(r"\+\d+\.\d s  published  asset_ready by service_role", done.stdout)
+    told = json.loads(command(environment, "status", upload, "--json").stdout)
+    assert told["mux"]["status"] == "ready"
+    assert [event["event"] for event in told["events"]] == ["tracked", "published"]
+
+
+def test_on_a_terminal_there_is_colour_unless_it_is_unwanted(
+    on_terminal: Terminal, course: Course, mux: MuxSimulator
+) -> None:
+    """NO_COLOR is respected; watching draws anew, and Ctrl-C ends it well."""
+    course.tracked_lesson("up", status="error", error_type="gave_up")
+    code, drawn = on_terminal.run("status")
+    assert (code, "\x1b[31m" in drawn) == (0, True)
+    code, drawn = on_terminal.run("status", NO_COLOR="1")
+    assert (code, "\x1b" in drawn) == (0, False)
+    code, drawn = on_terminal.run("status", "--watch", "0.1", stop_at="gave_up")
+    assert (code, drawn.count("\x1b[H\x1b[2J") >= 1) == (0, True)
+    assert "Traceback" not in drawn
+
+
+def test_on_a_terminal_the_backfill_plans_and_asks(
+    on_terminal: Terminal, course: Course, mux: MuxSimulator
+) -> None:
+    """Alone it plans; applying asks, and anything but yes changes nothing; a bar shows progress."""
+    upload = mux.state.create_upload()
+    lesson = untracked(course, upload)
+    code, drawn = on_terminal.run("backfill")
+    assert code == 0
+    assert "What would be done; nothing is changed." in drawn
+    code, drawn = on_terminal.run("backfill", "--apply", typed="\n")
+    assert (code, "Nothing was changed." in drawn) == (1, True)
+    assert course.state(lesson)["status"] == "draft"
+    code, drawn = on_terminal.run("backfill", "--apply", typed="y\n")
+    assert (code, course.state(lesson)["status"]) == (0, "published")
+    assert "repairing" in drawn
+    assert "lesson.published" not in drawn
+    assert max(len(line) for line in plain(drawn).replace("\r", "\n").splitlines()) <= 80

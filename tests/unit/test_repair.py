@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+
+from worker.decide import Rules
+from worker.find import Found
+from worker.legacy import Lesson, Row, Target
+from worker.model import Observation, PlaybackId
+from worker.repair import WORDS, Options, ending, is_listed, step
+
+READY = Observation("asset", "ready", "sweep", "up", "as", (PlaybackId("play", "public"),))
+PREPARING = replace(READY, status="preparing", playback_ids=())
+BROKEN = replace(READY, status="errored", error_message="no video")
+GONE = Observation("upload", "missing", "probe", upload_id="up")
+ROW = Row("r", "up", None, None, None, "processing", "2024-01-01")
+DRAFT = Lesson("l", "anna", "2024-01-01", "draft", "temp_up", None, None)
+UP = Target("either", "up", "")
+
+
+def done(
+    lesson: Lesson,
+    seen: Observation | None,
+    options: Options | None = None,
+    claimed_by: tuple[Observation, ...] = (),
+    *,
+    is_whole: bool = True,
+) -> tuple[str, str]:
+    """Give the kind of a step and what carries it out."""
+    found = Found(lesson, seen, UP if seen else None, claimed_by, is_whole)
+    one = step(found, Rules(), options or Options(), {})
+    return one.kind, one.act
+
+
+@pytest.mark.parametrize(
+    ("status", "seen", "expected"),
+    [
+        (None, READY, ("published", "adopt")),
+        ("processing", READY, ("published", "settle")),
+        ("error", READY, ("published", "settle")),
+        ("ready", READY, ("given_back", "adopt")),
+        (None, PREPARING, ("followed", "adopt")),
+        ("processing", PREPARING, ("followed", "settle")),
+        ("error", PREPARING, ("followed", "adopt")),
+        (None, BROKEN, ("asset_errored", "adopt")),
+        ("processing", BROKEN, ("asset_errored", "settle")),
+        ("error", BROKEN, ("asset_errored", "nothing")),
+        ("ready", BROKEN, ("asset_errored", "nothing")),
+        (None, replace(READY, playback_ids=()), ("no_playback_id", "nothing")),
+        (None, GONE, ("upload_not_found", "nothing")),
+        (None, replace(GONE, status="rejected"), ("mux_rejected", "nothing")),
+        (None, None, ("unreadable_id", "nothing")),
+    ],
+)
+def test_what_follows_by_row_and_fact(
+    status: str | None, seen: Observation | None, expected: tuple[str, str]
+) -> None:
+    """A row is begun, begun anew, left as it is or given back; what is hopeless gets none."""
+    row = replace(ROW, status=status) if status else None
+    assert done(replace(DRAFT, row=row), seen) == expected
+
+
+def test_a_row_of_another_upload_is_taken_over() -> None:
+    """Whatever its status, since the placeholder is newer."""
+    for status in ("processing", "error", "ready"):
+        row = replace(ROW, upload_id="other", status=status)
+        assert done(replace(DRAFT, row=row), READY) == ("published", "adopt")
+
+
+def test_who_is_no_draft_keeps_the_status() -> None:
+    """It is attached; and a draft that could be played is published only as a whole, anew."""
+    assert done(replace(DRAFT, status="archived"), READY) == ("attached", "adopt")
+    unpublished = replace(
+        DRAFT, asset_id="as", playback_id="play", row=replace(ROW, status="ready")
+    )
+    assert done(unpublished, READY, Options(include_drafts=True)) == ("published", "adopt")
+
+
+def test_a_claim_is_taken_only_if_trusted_alone_and_all_was_read() -> None:
+    """One asset that names the lesson is evidence; two are none."""
+    empty, trust = replace(DRAFT, asset_id=None), Options(trust_passthrough=True)
+    assert done(empty, None) == ("no_video", "nothing")
+    assert done(empty, None, claimed_by=(READY,)) == ("claimed", "nothing")
+    assert done(empty, None, trust, (READY,), is_whole=False) == ("claimed", "nothing")
+    assert done(empty, None, trust, (READY,)) == ("published", "adopt")
+    assert done(DRAFT, GONE, trust, (READY,)) == ("published", "adopt")
+    assert done(empty, None, trust, (READY, BROKEN)) == ("claimed_twice", "nothing")
+    assert done(DRAFT, PREPARING, trust, (READY,)) == ("followed", "adopt")
+
+
+def test_an_older_lesson_of_another_instructor_has_it() -> None:
+    """One of the same instructor may share it."""
+    found = Found(DRAFT, READY, UP)
+    for creator, kind in (("bert", "lesson_mismatch"), ("anna", "published")):
+        rivals = {"up": {"lesson_id": "other", "creator_id": creator}}
+        assert step(found, Rules(), Options(), rivals).kind == kind
+
+
+def test_every_kind_has_its_words_and_its_end() -> None:
+    """What failed is listed; so is what an option would take."""
+    assert {kind for kind in WORDS if ending(kind) == "failed"} <= set(filter(is_listed, WORDS))
+    assert is_listed("has_video")
+    assert not is_listed("followed")
+    assert ending("something new") == "failed"

@@ -1,0 +1,134 @@
+"""The SQL functions behind backfill, adoption and the operator's commands: one method for each."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from worker.errors import SupabaseUnavailable
+from worker.legacy import Lesson
+
+ADOPT_AT_ONCE = 100
+RETRY_AT_ONCE = 500
+
+T = TypeVar("T")
+Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class Books:
+    """Calls the functions through the store, and so with its retries and its errors."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def home(self) -> str | None:
+        """Give the Mux environment in which our ids were last found."""
+        found = _expect(await self._call("worker_doctor", {}), dict)["environment_id"]
+        return found if isinstance(found, str) else None
+
+    async def legacy_lessons(
+        self, after: str | None, walk: int, since: str | None
+    ) -> tuple[list[Lesson], int, str | None]:
+        """Give the lessons that wait among the next `walk`, how many these were, and the next."""
+        params = {"after": after, "walk": walk, "since": since}
+        told = _expect(await self._call("worker_legacy_lessons", params), dict)
+        return [Lesson.from_json(one) for one in told["lessons"]], told["walked"], told["next"]
+
+    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """Give the oldest lesson, with its instructor, of each id that several lessons hold."""
+        return _expect(await self._call("worker_rivals", {"ids": list(ids)}), dict)
+
+    async def untracked(self) -> list[Lesson]:
+        """Give some lessons that hold temporary ids and are not tracked with them."""
+        told = _expect(await self._call("worker_untracked", {}), list)
+        return [Lesson.from_json(one) for one in told]
+
+    async def adopt(self, items: Sequence[dict[str, Any]], lease: float) -> list[dict[str, Any]]:
+        """Begin to track videos, any number, at most a hundred a call."""
+        told: list[dict[str, Any]] = []
+        for start in range(0, len(items), ADOPT_AT_ONCE):
+            part = list(items[start : start + ADOPT_AT_ONCE])
+            params = {"adoptions": part, "lease_seconds": lease}
+            told += _expect(await self._call("worker_adopt", params), list)
+        return told
+
+    async def begin(self, options: Mapping[str, bool], *, anew: bool) -> dict[str, Any]:
+        """Begin a backfill, or go on with the one that was interrupted."""
+        params = {"options": dict(options), "anew": anew}
+        return _expect(await self._call("worker_backfill_begin", params), dict)
+
+    async def note(
+        self,
+        counts: Mapping[str, int] | None,
+        findings: Sequence[dict[str, Any]] = (),
+        after: str | None = None,
+        *,
+        finished: bool = False,
+    ) -> None:
+        """Keep how far a backfill is, and what it could not repair."""
+        await self._call(
+            "worker_backfill_note",
+            {
+                "after": after,
+                "counts": None if counts is None else dict(counts),
+                "findings": list(findings),
+                "finished": finished,
+            },
+        )
+
+    async def findings(self, since: str, after: str | None) -> list[dict[str, Any]]:
+        """Give some of the lessons that could not be repaired, by id."""
+        params = {"since": since, "after": after, "at_most": 500}
+        return _expect(await self._call("worker_backfill_findings", params), list)
+
+    async def find_lessons(self, id_: str) -> list[Lesson]:
+        """Give the lessons that an id may mean: a lesson's, an upload's or an asset's."""
+        told = _expect(await self._call("worker_find_lessons", {"id": id_}), list)
+        return [Lesson.from_json(one) for one in told]
+
+    async def lesson(self, lesson_id: str) -> dict[str, Any]:
+        """Give all that is known of a lesson, with its audit."""
+        return _expect(await self._call("worker_lesson", {"lesson_id": lesson_id}), dict)
+
+    async def publish(
+        self,
+        verdict: dict[str, Any],
+        adoption: dict[str, Any] | None,
+        environment_id: str,
+        by: tuple[str, str | None],
+    ) -> list[dict[str, Any]]:
+        """Adopt and settle at once in an operator's name."""
+        params = {
+            "verdict": verdict,
+            "adoption": adoption,
+            "environment_id": environment_id,
+            "operator": by[0],
+            "why": by[1],
+        }
+        return _expect(await self._call("worker_publish", params), list)
+
+    async def retry(
+        self,
+        lesson_ids: Sequence[str] | None,
+        error_type: str | None,
+        after: str | None,
+        by: tuple[str, str | None],
+    ) -> list[str]:
+        """Make failed rows due again; at most 500 of all."""
+        params = {
+            "lesson_ids": None if lesson_ids is None else list(lesson_ids),
+            "error_type": error_type,
+            "after": after,
+            "at_most": RETRY_AT_ONCE,
+            "operator": by[0],
+            "why": by[1],
+        }
+        return _expect(await self._call("worker_retry", params), list)
+
+    async def status(self) -> dict[str, Any]:
+        """Count rows, and tell how long videos waited and what failed."""
+        return _expect(await self._call("worker_status", {}), dict)
+
+
+def _expect(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise SupabaseUnavailable("unreadable", "Supabase's answer is not what it should be.")
+    return value
