@@ -145,6 +145,22 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A fact that settles nothing by itself, but after which Mux should be looked at.
+
+    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted.
+    """
+
+    kind: Literal["look", "deleted"]
+    observation: Observation
+
+    @property
+    def reason(self) -> str:
+        """Say in one word what happened."""
+        return f"{self.observation.subject}_{self.observation.status}"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What settling did to one row, in the database's own words."""
 

@@ -71,13 +71,14 @@ class Reconciler:
         batching: Batching,
         rules: Rules,
         stopping: asyncio.Event,
+        reporter: Reporter | None = None,
     ) -> None:
         self._mux = mux
         self._store = store
         self._batching = batching
         self._rules = rules
         self._stopping = stopping
-        self._reporter = Reporter()
+        self._reporter = reporter or Reporter()
 
     async def scan(self) -> ScanReport:
         """Do one scan.
@@ -91,6 +92,7 @@ class Reconciler:
         report.claimed = len(claimed.claims)
         report.is_full = report.claimed == self._batching.size
         report.left_to_others = claimed.sweep == "others"
+        self._rules = replace(self._rules, events_arrive=claimed.events_arrive)
         if claimed.claims:
             credit = Credit(report.claimed, report.is_full) if claimed.sweep == "ours" else None
             await self._work_off(claimed, credit, report)

@@ -1,6 +1,7 @@
 """The only module that talks to Supabase: one method for each of the worker's SQL functions."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Never, TypeVar
@@ -12,12 +13,13 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
-from worker.model import Claim, Outcome, Settlement
+from worker.model import Claim, Note, Outcome, Settlement
 from worker.pace import Turns
 from worker.settings import Settings
-from worker.wire import sendable, settlement_json
+from worker.watch import Watch
+from worker.wire import note_json, sendable, settlement_json
 
-REQUIRED_FILE = "011_pace"
+REQUIRED_FILE = "015_webhooks"
 """The last file of sql/ that this worker needs applied."""
 
 SETTLE_AT_ONCE = 100
@@ -48,6 +50,9 @@ class Claimed:
     sweep: Literal["none", "ours", "others"] = "none"
     """Whether more rows are due than a few, and then whose they are."""
 
+    events_arrive: bool = False
+    """Whether webhooks tell of new uploads, so that they need not be asked for."""
+
 
 class Store:
     """Calls the worker's functions in the database.
@@ -63,10 +68,13 @@ class Store:
         self._stopping = asyncio.Event()
         self._name = str(uuid4())
         self._sweep_seconds = SWEEP_SECONDS
+        self._watch = Watch()
         self.calls = 0
 
     @classmethod
-    async def connect(cls, settings: Settings, stopping: asyncio.Event) -> "Store":
+    async def connect(
+        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
+    ) -> "Store":
         """Prepare the client; nothing is sent yet."""
         http = httpx.AsyncClient(
             timeout=httpx.Timeout(settings.supabase_timeout_seconds),
@@ -80,6 +88,7 @@ class Store:
         client = await create_async_client(settings.supabase_url, key, options)
         store = cls(client, http, settings.supabase_timeout_seconds)
         store._stopping = stopping
+        store._watch = watch or store._watch
         store._sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
         return store
 
@@ -118,6 +127,7 @@ class Store:
                 tuple(Claim.from_json(row) for row in answer["rows"]),
                 answer["environment_id"],
                 answer["sweep"],
+                answer["events_arrive"],
             )
         )
 
@@ -170,6 +180,19 @@ class Store:
         """Have all workers ask Mux less often for a while."""
         await self._rpc("worker_slow_down", {})
 
+    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+        """Take note of facts that settle nothing: rows that wait for them are due at once."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(notes), SETTLE_AT_ONCE):
+            facts = [note_json(note) for note in notes[start : start + SETTLE_AT_ONCE]]
+            answer = _expect(await self._rpc("worker_take_note", {"facts": facts}), list)
+            outcomes += _read(lambda answer=answer: [Outcome.from_json(row) for row in answer])  # type: ignore[misc]  # a lambda's default
+        return outcomes
+
+    async def note_events(self) -> None:
+        """Tell all workers that webhooks arrive."""
+        await self._rpc("worker_note_events", {})
+
     async def summary(self) -> dict[str, Any]:
         """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
         return _expect(await self._rpc("worker_summary", {}), dict)
@@ -186,7 +209,19 @@ class Store:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(self._rpc_once, function, sendable(params))
+        return await retrying(self._rpc_watched, function, sendable(params))
+
+    async def _rpc_watched(self, function: str, params: dict[str, Any]) -> Any:
+        began, reason = time.monotonic(), "cancelled"
+        try:
+            answer = await self._rpc_once(function, params)
+            reason = ""
+            return answer
+        except SupabaseUnavailable as fault:
+            reason = fault.reason
+            raise
+        finally:
+            self._watch.rpc_ended(function, time.monotonic() - began, reason)
 
     async def _rpc_once(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1

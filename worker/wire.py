@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from worker.model import ClaimVerdict, Settlement
+from worker.model import ClaimVerdict, Note, Settlement
 
 LONGEST_TEXT_BYTES = 2048
 
@@ -23,6 +23,18 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
         "claims": list(seen.claims),
         "observation": seen.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
+    }
+
+
+def note_json(note: Note) -> dict[str, Any]:
+    """Give a note as an item of `worker_take_note`."""
+    return {
+        "note": note.kind,
+        "verdict": "wait",
+        "reason": note.reason,
+        "upload_id": note.observation.upload_id,
+        "asset_id": note.observation.asset_id,
+        "observation": note.observation.as_json(),
     }
 
 
