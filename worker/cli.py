@@ -17,9 +17,12 @@ from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
     from worker.mux import Mux
+    from worker.pulse import Pulse
     from worker.reconcile import Reconciler
+    from worker.report import ScanReport
     from worker.settings import Settings
     from worker.store import Store
+    from worker.watch import Watch
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -57,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.set_defaults(command=_doctor)
+    health = commands.add_parser("health", help="ask the worker of this machine whether it is well")
+    health.set_defaults(command=_health)
     demo = commands.add_parser(
         "demo", help="watch the worker publish lessons on a Supabase and a Mux of this machine"
     )
@@ -97,6 +102,9 @@ async def _work_until_the_end(settings: "Settings", began: float) -> NoReturn:
     code = DONE
     try:
         await _work(settings, began)
+    except WorkerError as error:
+        logs.get_logger().error("worker.crashed", message=str(error))
+        code = FAILED
     except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
         # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
         logs.get_logger().exception("worker.crashed")
@@ -115,18 +123,37 @@ async def _work(settings: "Settings", began: float) -> None:
     log = get_logger()
     log.info("worker.started", version=__version__)
 
+    from worker import pulse
     from worker.daemon import Daemon
+    from worker.watch import Watch
 
-    async with _parts(settings, stopping) as (mux, store, reconciler):
+    file = pulse.file_of(settings)
+    sign = pulse.Pulse(settings.scan_interval_seconds, pulse.longest_pass_seconds(settings), file)
+    watch = Watch()
+    if settings.port is not None:
+        from worker.metrics import Metrics
+
+        watch = Metrics()
+    async with _parts(settings, stopping, watch) as (mux, store, reconciler):
+        reconciler.on_progress = sign.progressed
+
+        async def scan() -> "ScanReport":
+            report = await reconciler.scan()
+            watch.scanned(report.seconds)
+            return report
+
         daemon = Daemon(
             mux,
             store,
-            reconciler.scan,
+            scan,
             interval_seconds=settings.scan_interval_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        await daemon.run()
+        daemon.on_pass_ended = sign.ended
+        async with _served(settings, sign, watch, mux, store):
+            await daemon.run()
+    pulse.remove(file)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
 
 
@@ -188,6 +215,29 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return asyncio.run(_examine(settings, as_json=arguments.json))
 
 
+@asynccontextmanager
+async def _served(
+    settings: "Settings", pulse: "Pulse", watch: "Watch", mux: "Mux", store: "Store"
+) -> AsyncIterator[None]:
+    """Keep the HTTP server open, where PORT is set; else not even its modules are imported."""
+    if settings.port is None:
+        yield
+        return
+    from worker.web.server import served
+
+    async with served(settings, pulse, watch, mux, store):
+        yield
+
+
+def _health(_arguments: argparse.Namespace) -> int:
+    from worker.checkup import fault_of
+    from worker.settings import Settings
+
+    fault = fault_of(Settings.load())
+    print(fault or "ok")
+    return DONE if fault is None else FAILED
+
+
 async def _examine(settings: "Settings", *, as_json: bool) -> int:
     from worker.doctor import examine
     from worker.printing import as_lines, summed_up
@@ -206,19 +256,23 @@ async def _examine(settings: "Settings", *, as_json: bool) -> int:
 
 @asynccontextmanager
 async def _parts(
-    settings: "Settings", stopping: asyncio.Event, *, alone: bool = False
+    settings: "Settings",
+    stopping: asyncio.Event,
+    watch: "Watch | None" = None,
+    *,
+    alone: bool = False,
 ) -> AsyncIterator["tuple[Mux, Store, Reconciler]"]:
     """Put the worker's parts together; alone, it asks Mux without agreeing with other workers."""
     from worker.decide import Rules
     from worker.mux import Mux
     from worker.pace import OwnBudget, Pace
     from worker.reconcile import Batching, Reconciler
+    from worker.report import Reporter
     from worker.store import Store
 
-    store = await Store.connect(settings, stopping)
-    mux = Mux(
-        settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget() if alone else store)
-    )
+    store = await Store.connect(settings, stopping, watch)
+    pace = Pace(settings.mux_requests_per_second, OwnBudget() if alone else store)
+    mux = Mux(settings, stopping, pace, watch)
     reconciler = Reconciler(
         mux,
         store,
@@ -227,6 +281,7 @@ async def _parts(
         ),
         rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
         stopping=stopping,
+        reporter=Reporter(watch),
     )
     try:
         yield mux, store, reconciler

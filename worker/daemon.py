@@ -57,6 +57,8 @@ class Daemon:
         self._interval = interval_seconds
         self._shutdown_seconds = shutdown_seconds
         self._stopping = stopping
+        self.on_pass_ended: Callable[[float], None] = lambda _rest_seconds: None
+        """Called when a pass has ended, with the seconds until the next one."""
         self._tick = asyncio.Event()
         self._mux_outage = Outage("mux", interval_seconds)
         self._supabase_outage = Outage("supabase", interval_seconds)
@@ -78,6 +80,7 @@ class Daemon:
             while not self._stopping.is_set():
                 self._tick.clear()
                 pause = await self._pass_unless_stopped()
+                self.on_pass_ended(pause)
                 await self._rest(pause)
         finally:
             scheduler.remove_all_jobs()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -79,6 +79,8 @@ class Reconciler:
         self._rules = rules
         self._stopping = stopping
         self._reporter = reporter or Reporter()
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called whenever a page is settled."""
 
     async def scan(self) -> ScanReport:
         """Do one scan.
@@ -133,6 +135,7 @@ class Reconciler:
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         report.outcomes.update(outcome.name for outcome in outcomes)
         self._reporter.tell(settlements, outcomes)
+        self.on_progress()
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
         return outcomes

@@ -25,3 +25,6 @@ class Watch:
 
     def webhook_answered(self, result: str) -> None:
         """Hear how a webhook was answered."""
+
+    def published_after_ready(self, seconds: float) -> None:
+        """Hear how long a lesson whose video was ready was not published."""
