@@ -32,7 +32,7 @@ class Metrics(Watch):
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each, which nobody asked for
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asked for
         self.registry = CollectorRegistry()
         build = self._gauge(
             "build_info", "Always 1; the labels tell what runs.", "version", "python"
