@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from worker.decide import Rules
-from worker.model import Claim, Observation, Outcome, Page, PlaybackId, Settlement, Source
+from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement, Source
 from worker.reconcile import Batching, Reconciler
-from worker.store import Claimed
 
 A_PAGE = 100
 SECONDS_A_REQUEST = 1.03 / 4

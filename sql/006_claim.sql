@@ -15,13 +15,15 @@ create table if not exists mux_private.worker_state (
 );
 alter table mux_private.worker_state
   add column if not exists sweeper text,
-  add column if not exists sweeps_until timestamptz;
+  add column if not exists sweeps_until timestamptz,
+  add column if not exists events_at timestamptz;
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
 comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
 comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
+comment on column mux_private.worker_state.events_at is 'When a webhook of Mux last told of an upload or asset, within some seconds.';
 alter table mux_private.worker_state enable row level security;
 drop policy if exists "Service role has full access" on mux_private.worker_state;
 create policy "Service role has full access" on mux_private.worker_state
@@ -49,6 +51,19 @@ end
 $$;
 comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';
 
+-- While Mux's webhooks arrive, an upload that has just begun is left to them: nobody looks at it in
+-- its first minute, unless something has made it due since. When they stop, that ends by itself.
+create or replace function mux_private.events_arrive() returns boolean
+language sql stable set search_path = ''
+return coalesce((select s.events_at > now() - interval '10 minutes' from mux_private.worker_state s), false);
+comment on function mux_private.events_arrive() is 'Whether Mux''s webhooks have told of an upload or asset in the last ten minutes.';
+
+create or replace function mux_private.is_left_to_events(tracking public.mux_asset_tracking) returns boolean
+language sql stable set search_path = ''
+return ($1).check_count = 0 and ($1).next_check_at <= ($1).tracked_at
+  and ($1).tracked_at > now() - interval '1 minute';
+comment on function mux_private.is_left_to_events is 'Whether a due row is so new that a webhook is likely to settle it before anybody has to ask Mux.';
+
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
@@ -61,6 +76,7 @@ language plpgsql set search_path = '' as $$
 declare
   claimed jsonb;
   sweep text := 'none';
+  events_arrive boolean := mux_private.events_arrive();
 begin
   if batch_size is null or batch_size not between 1 and 1000
      or lease_seconds is null or lease_seconds not between 1 and 3600
@@ -74,11 +90,13 @@ begin
     from (
       select from public.mux_asset_tracking t
       where t.status = 'processing' and t.next_check_at <= now()
+        and not (events_arrive and mux_private.is_left_to_events(t))
       limit sweep_above + 1
     ) due
   ) then
     if not mux_private.may_sweep(sweeper, sweep_seconds) then
-      return jsonb_build_object('rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others');
+      return jsonb_build_object(
+        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', events_arrive);
     end if;
     sweep := 'ours';
   end if;
@@ -87,6 +105,7 @@ begin
     select t.id, t.next_check_at as due_at
     from public.mux_asset_tracking t
     where t.status = 'processing' and t.next_check_at <= now()
+      and not (events_arrive and mux_private.is_left_to_events(t))
     order by t.next_check_at
     limit batch_size
     for update skip locked
@@ -115,12 +134,13 @@ begin
   return jsonb_build_object(
     'rows', claimed,
     'environment_id', (select environment_id from mux_private.worker_state),
-    'sweep', sweep
+    'sweep', sweep,
+    'events_arrive', events_arrive
   );
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others).';
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute.';
 
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
@@ -152,6 +172,10 @@ comment on function public.worker_release is
 
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;
+revoke execute on function mux_private.events_arrive() from public, anon, authenticated;
+revoke execute on function mux_private.is_left_to_events from public, anon, authenticated;
+grant execute on function mux_private.events_arrive() to service_role;
+grant execute on function mux_private.is_left_to_events to service_role;
 revoke execute on function public.worker_claim from public, anon, authenticated;
 revoke execute on function public.worker_release from public, anon, authenticated;
 grant execute on function public.worker_claim to service_role;

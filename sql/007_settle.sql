@@ -46,6 +46,15 @@ return coalesce((
 comment on function mux_private.is_of_another is
   'Whether a video belongs to another instructor: she tracked it first, or it carries the id of a lesson of hers.';
 
+-- A webhook that was late may say of a deleted asset that it is ready.
+create or replace function mux_private.was_deleted(lesson_id uuid, asset_id text) returns boolean
+language sql stable set search_path = ''
+return exists (
+  select 1 from public.mux_asset_events e
+  where e.lesson_id = $1 and e.event = 'asset_deleted' and e.asset_id = $2
+);
+comment on function mux_private.was_deleted is 'Whether Mux has told that this asset of a lesson was deleted.';
+
 create or replace function mux_private.outcome(
   name text, tracking public.mux_asset_tracking, reason text default null, message text default null
 ) returns jsonb
@@ -292,6 +301,13 @@ begin
     end if;
   end if;
 
+  if verdict = 'publish' and tracking.status <> 'ready' and mux_private.was_deleted(lesson_id, item ->> 'asset_id') then
+    verdict := 'wait';
+    reason := 'asset_deleted';
+    item := item || '{"reason": "asset_deleted"}';
+    claim := claim || '{"reason": "asset_deleted"}';
+  end if;
+
   if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
     return mux_private.outcome('unchanged', tracking, reason);
   end if;
@@ -440,7 +456,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
+      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'was_deleted', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
                         'postpone', 'refuse', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

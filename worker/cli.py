@@ -1,14 +1,12 @@
-"""The command line: reads the settings, puts the parts together, runs one command."""
+"""The command line: reads the settings and runs one command."""
 
 import argparse
 import asyncio
 import io
 import json
-import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +14,8 @@ from worker import __version__, operate
 from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from worker.mux import Mux
     from worker.reconcile import Reconciler
     from worker.settings import Settings
@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.set_defaults(command=_doctor)
+    health = commands.add_parser("health", help="ask the worker of this machine whether it is well")
+    health.set_defaults(command=_health)
     demo = commands.add_parser(
         "demo", help="watch the worker publish lessons on a Supabase and a Mux of this machine"
     )
@@ -69,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parts(
+    settings: "Settings", stopping: asyncio.Event, **how: bool
+) -> "AbstractAsyncContextManager[tuple[Mux, Store, Reconciler]]":
+    from worker.parts import parts
+
+    return parts(settings, stopping, None, **how)
+
+
 def _speed(text: str) -> float:
     speed = float(text)
     if not 0.5 <= speed <= 5:
@@ -78,63 +88,13 @@ def _speed(text: str) -> float:
 
 def _run(_arguments: argparse.Namespace) -> NoReturn:
     from worker import logs
+    from worker.run import work_until_the_end
     from worker.settings import Settings
 
     began = time.monotonic()
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
-    asyncio.run(_work_until_the_end(settings, began))
-
-
-async def _work_until_the_end(settings: "Settings", began: float) -> NoReturn:
-    """Work until a signal or a fault of our own ends it, then end the process.
-
-    From inside the loop, without leaving it: asyncio and Python would wait for threads that hang
-    in a name lookup, a second signal would meet its default handler, and a broken standard output
-    would change the exit status.
-    """
-    from worker import logs
-
-    code = DONE
-    try:
-        await _work(settings, began)
-    except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
-        # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
-        logs.get_logger().exception("worker.crashed")
-        code = FAILED
-    logs.flush()
-    os._exit(code)
-
-
-async def _work(settings: "Settings", began: float) -> None:
-    from worker.logs import get_logger
-    from worker.signals import Signals
-
-    stopping = asyncio.Event()
-    signals = Signals(stopping, settings.shutdown_seconds)
-    signals.listen()  # before the large imports, in the middle of which a signal may come
-    log = get_logger()
-    log.info("worker.started", version=__version__)
-
-    from worker.adoption import Adoption
-    from worker.daemon import Daemon
-    from worker.retention import Retention
-
-    async with (
-        _parts(settings, stopping) as (mux, store, reconciler),
-        _parts(settings, stopping, bulk=True) as (bulk_mux, _, _),
-        Adoption(bulk_mux, store, settings, stopping).beside(),
-    ):
-        daemon = Daemon(
-            mux,
-            store,
-            reconciler.scan,
-            interval_seconds=settings.scan_interval_seconds,
-            shutdown_seconds=settings.shutdown_seconds,
-            stopping=stopping,
-        )
-        await daemon.run(Retention(store, settings.event_retention_days))
-    log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
+    asyncio.run(work_until_the_end(settings, began))
 
 
 def _scan(_arguments: argparse.Namespace) -> int:
@@ -195,6 +155,15 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return asyncio.run(_examine(settings, as_json=arguments.json))
 
 
+def _health(_arguments: argparse.Namespace) -> int:
+    from worker.checkup import fault_of
+    from worker.settings import Settings
+
+    fault = fault_of(Settings.load())
+    print(fault or "ok")
+    return DONE if fault is None else FAILED
+
+
 async def _examine(settings: "Settings", *, as_json: bool) -> int:
     from worker.doctor import examine
     from worker.printing import as_lines, summed_up
@@ -209,38 +178,6 @@ async def _examine(settings: "Settings", *, as_json: bool) -> int:
         json.dumps([asdict(check) for check in checks], indent=2) if as_json else summed_up(checks)
     )
     return FAILED if any(check.health == "failed" for check in checks) else DONE
-
-
-@asynccontextmanager
-async def _parts(
-    settings: "Settings", stopping: asyncio.Event, *, alone: bool = False, bulk: bool = False
-) -> AsyncIterator["tuple[Mux, Store, Reconciler]"]:
-    """Put the worker's parts together; in bulk, most of Mux is left to live work.
-
-    Alone, it asks Mux without agreeing with other workers.
-    """
-    from worker.decide import Rules
-    from worker.mux import Mux
-    from worker.pace import OwnBudget, Pace
-    from worker.reconcile import Batching, Reconciler
-    from worker.store import Store
-
-    store = await Store.connect(settings, stopping)
-    budget = OwnBudget() if alone else store
-    mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, budget, bulk=bulk))
-    reconciler = Reconciler(
-        mux,
-        store,
-        batching=Batching.within(
-            settings.scan_batch_size, settings.lease_seconds, settings.mux_requests_per_second
-        ),
-        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
-        stopping=stopping,
-    )
-    try:
-        yield mux, store, reconciler
-    finally:
-        await store.close()
 
 
 def _demo(arguments: argparse.Namespace) -> int:

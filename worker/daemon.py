@@ -61,6 +61,8 @@ class Daemon:
         self._interval = interval_seconds
         self._shutdown_seconds = shutdown_seconds
         self._stopping = stopping
+        self.on_pass_ended: Callable[[float], None] = lambda _rest_seconds: None
+        """Called when a pass has ended, with the seconds until the next one."""
         self._tick = asyncio.Event()
         self._mux_outage = Outage("mux", interval_seconds)
         self._supabase_outage = Outage("supabase", interval_seconds)
@@ -84,6 +86,7 @@ class Daemon:
             while not self._stopping.is_set():
                 self._tick.clear()
                 pause = await self._unless_stopped(self._pass(), grace)
+                self.on_pass_ended(pause or 0.0)
                 await self._rest(pause or 0.0, retention)
         finally:
             scheduler.remove_all_jobs()

@@ -11,6 +11,7 @@ FIRST_PAUSE_SECONDS = 5.0
 PAUSE_GROWTH = 1.5
 PAUSE_CAP_SECONDS = 30.0
 LATE_PAUSE_CAP_SECONDS = 300.0
+FIRST_PAUSE_BESIDE_EVENTS_SECONDS = 60.0
 JITTER = 0.1
 KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
 
@@ -20,12 +21,14 @@ class Rules:
     """What the operator, and the moment, say about deciding.
 
     `at_home` is true while the token's Mux environment is the one in which our ids were last
-    found. In another environment every id is a 404, which then means nothing.
+    found. In another environment every id is a 404, which then means nothing. `events_arrive` is
+    true while Mux's webhooks do, so that asking is only for what they miss.
     """
 
     playback_policies: tuple[str, ...] = ("public",)
     give_up_after_seconds: float = 604_800.0
     at_home: bool = True
+    events_arrive: bool = False
 
 
 def settlement(
@@ -36,7 +39,11 @@ def settlement(
         observation,
         decide(observation, None, rules),
         tuple(
-            ClaimVerdict(claim, decide(observation, claim, rules), pause_seconds(claim, jitter))
+            ClaimVerdict(
+                claim,
+                decide(observation, claim, rules),
+                pause_seconds(claim, jitter, events_arrive=rules.events_arrive),
+            )
             for claim, jitter in claims
         ),
     )
@@ -114,14 +121,17 @@ def _last_words(seen: Observation, verdict: Verdict) -> str:
     return f"Gave up waiting. The last thing Mux said: {said}"
 
 
-def pause_seconds(claim: Claim, jitter: float) -> float:
+def pause_seconds(claim: Claim, jitter: float, *, events_arrive: bool = False) -> float:
     """Give the seconds until the next look at a row that waits.
 
     5 s, times 1.5 at each look, to 30 s; from its first half hour on a sixtieth of its age, to
-    5 minutes. `jitter` in [0, 1) spreads the result by a tenth either way.
+    5 minutes. While webhooks arrive 60 s, times 1.5 at each look, to 5 minutes. `jitter` in [0, 1)
+    spreads the result by a tenth either way.
     """
-    if claim.age_seconds < STUCK_SECONDS:
-        growth = PAUSE_GROWTH ** min(claim.check_count, 10)
+    growth = PAUSE_GROWTH ** min(claim.check_count, 10)
+    if events_arrive:
+        pause = min(FIRST_PAUSE_BESIDE_EVENTS_SECONDS * growth, LATE_PAUSE_CAP_SECONDS)
+    elif claim.age_seconds < STUCK_SECONDS:
         pause = min(FIRST_PAUSE_SECONDS * growth, PAUSE_CAP_SECONDS)
     else:
         pause = min(claim.age_seconds / 60, LATE_PAUSE_CAP_SECONDS)

@@ -94,6 +94,19 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """Rows leased to this worker, and the Mux environment in which our ids were last found."""
+
+    claims: tuple[Claim, ...]
+    environment_id: str | None
+    sweep: Literal["none", "ours", "others"] = "none"
+    """Whether more rows are due than a few, and then whose they are."""
+
+    events_arrive: bool = False
+    """Whether webhooks tell of new uploads, so that they need not be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """An observation, and the claimed rows that it is about."""
 
@@ -142,6 +155,22 @@ class Settlement:
     observation: Observation
     verdict: Verdict
     claims: tuple[ClaimVerdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A fact that settles nothing by itself, but after which Mux should be looked at.
+
+    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted.
+    """
+
+    kind: Literal["look", "deleted"]
+    observation: Observation
+
+    @property
+    def reason(self) -> str:
+        """Say in one word what happened."""
+        return f"{self.observation.subject}_{self.observation.status}"
 
 
 @dataclass(frozen=True, slots=True)

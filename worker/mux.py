@@ -16,6 +16,7 @@ from worker.pace import Pace
 from worker.patience import Patience
 from worker.settings import Settings
 from worker.threads import in_daemon_thread
+from worker.watch import Watch
 
 PAGE_SIZE = 100
 """The most that Mux gives a page."""
@@ -53,15 +54,25 @@ class Mux:
     alive.
     """
 
-    def __init__(self, settings: Settings, stopping: asyncio.Event, pace: Pace) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        stopping: asyncio.Event,
+        pace: Pace,
+        watch: Watch | None = None,
+    ) -> None:
         self._settings = settings
         self._timeout = settings.mux_timeout_seconds
         self._pace = pace
-        self._patience = Patience(stopping)
+        self._watch = watch or Watch()
+        self._patience = Patience(stopping, self._watch)
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The limit and what is left of it, as Mux said last."""
+
+        self.is_refused = False
+        """Whether Mux refused the credentials when they were used last."""
 
     @cached_property
     def _api(self) -> _Api:
@@ -129,18 +140,26 @@ class Mux:
 
     async def _ask(self, call: Callable[..., Any], *args: str, **query: Any) -> Answer:
         async def once() -> Answer:
-            return await self._ask_once(lambda **how: call(*args, **query, **how))
+            return await self._ask_once(
+                call.__name__.strip("_"), lambda **how: call(*args, **query, **how)
+            )
 
         return await self._patience.repeat(once)
 
-    async def _ask_once(self, call: Callable[..., Any]) -> Answer:
+    async def _ask_once(self, route: str, call: Callable[..., Any]) -> Answer:
         await self._pace.turn()
         self.requests += 1
         try:
             async with asyncio.timeout(self._timeout + CONNECT_WITHIN_SECONDS):
                 answer = await in_daemon_thread(lambda: _fetch(call, self._timeout))
         except TimeoutError as error:
+            self._watch.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
+        except MuxUnavailable as fault:
+            self._watch.mux_answered(route, fault.reason)
+            raise
+        self._watch.mux_answered(route, str(answer.status))
+        self.is_refused = answer.status in (401, 403)
         self.rate_limit = answer.rate_limit
         if answer.status == 429 or self._others_use_it_up():
             await self._pace.slow_down()

@@ -8,6 +8,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from worker.errors import MuxUnavailable
 from worker.logs import Sparingly, get_logger
+from worker.watch import Watch
 
 ATTEMPTS = 4
 RETRY_WITHIN_SECONDS = 20.0
@@ -22,8 +23,9 @@ log = get_logger()
 class Patience:
     """Repeats what raises MuxUnavailable, a few times; not through a shutdown."""
 
-    def __init__(self, stopping: asyncio.Event) -> None:
+    def __init__(self, stopping: asyncio.Event, watch: Watch | None = None) -> None:
         self._stopping = stopping
+        self._watch = watch or Watch()
         self._said = Sparingly(60)
 
     async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -55,6 +57,8 @@ class Patience:
 
     def _say(self, state: RetryCallState) -> None:
         fault = _fault(state)
+        if fault is not None:
+            self._watch.mux_retried(fault.reason)
         if fault is not None and self._said.may_say(fault.reason):
             log.info(
                 "mux.retry",

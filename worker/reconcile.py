@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -71,13 +71,16 @@ class Reconciler:
         batching: Batching,
         rules: Rules,
         stopping: asyncio.Event,
+        reporter: Reporter | None = None,
     ) -> None:
         self._mux = mux
         self._store = store
         self._batching = batching
         self._rules = rules
         self._stopping = stopping
-        self._reporter = Reporter()
+        self._reporter = reporter or Reporter()
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called whenever a page is settled."""
 
     async def scan(self) -> ScanReport:
         """Do one scan.
@@ -91,6 +94,7 @@ class Reconciler:
         report.claimed = len(claimed.claims)
         report.is_full = report.claimed == self._batching.size
         report.left_to_others = claimed.sweep == "others"
+        self._rules = replace(self._rules, events_arrive=claimed.events_arrive)
         if claimed.claims:
             credit = Credit(report.claimed, report.is_full) if claimed.sweep == "ours" else None
             await self._work_off(claimed, credit, report)
@@ -133,6 +137,7 @@ class Reconciler:
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         report.outcomes.update(outcome.name for outcome in _news(page, outcomes))
         self._reporter.tell(settlements, outcomes)
+        self.on_progress()
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
         return _unasked(page, outcomes)

@@ -9,6 +9,7 @@ from typing import Any
 from worker.decide import is_stuck, unknown_values
 from worker.logs import Sparingly, get_logger
 from worker.model import Claim, ClaimVerdict, Outcome, Settlement
+from worker.watch import Watch
 
 HOUR_SECONDS = 3600.0
 IDLE_SECONDS = 60.0
@@ -40,14 +41,17 @@ class ScanReport:
 class Reporter:
     """Writes the log lines about lessons, and says no lasting thing twice within its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch or Watch()
         self._stuck = Sparingly(HOUR_SECONDS)
         self._refused = Sparingly(HOUR_SECONDS)
         self._elsewhere = Sparingly(HOUR_SECONDS)
         self._unknown = Sparingly(math.inf)
 
     def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
-        """Tell what came of the settlements of one page."""
+        """Tell what came of the settlements of one page, which has one source."""
+        if settlements:
+            self._watch.settled(settlements[0].observation.source, outcomes)
         for outcome in outcomes:
             self._tell_outcome(outcome)
         waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
@@ -56,6 +60,12 @@ class Reporter:
             for claimed in settlement.claims:
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
                     self._tell_stuck(settlement, claimed)
+
+    def tell_notes(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell what came of facts that settle nothing, which only webhooks bring."""
+        self._watch.settled("webhook", outcomes)
+        for outcome in outcomes:
+            self._tell_outcome(outcome)
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         match outcome.name:
@@ -74,6 +84,13 @@ class Reporter:
                     message=outcome.message,
                     waited_seconds=_rounded(outcome.age_seconds),
                 )
+            case "asset_deleted":
+                log.warning(
+                    "asset.deleted",
+                    **_ids(outcome),
+                    playback_id=outcome.playback_id,
+                    message="The video of this lesson was deleted in Mux and plays no more.",
+                )
             case "refused" if self._refused.may_say(outcome.sqlstate):
                 log.error(
                     "lesson.refused",
@@ -83,7 +100,7 @@ class Reporter:
                 )
 
     def _tell_unknown(self, settlement: Settlement) -> None:
-        if settlement.observation.source == "sweep" and not settlement.claims:
+        if settlement.observation.source != "probe" and not settlement.claims:
             return  # somebody else's, as far as we know
         for kind, value in unknown_values(settlement.observation):
             if self._unknown.may_say((kind, value)):

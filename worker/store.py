@@ -1,10 +1,10 @@
 """The only module that talks to Supabase: one method for each of the worker's SQL functions."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -13,11 +13,12 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
-from worker.model import Claim, Outcome, Settlement
+from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.pace import Turns
 from worker.refusal import REQUIRED_FILE, refusal, will_not_pass
 from worker.settings import Settings
-from worker.wire import sendable, settlement_json
+from worker.watch import Watch
+from worker.wire import expect, note_json, read, sendable, settlement_json, timed_out
 
 SETTLE_AT_ONCE = 100
 ATTEMPTS = 4
@@ -28,16 +29,6 @@ SWEEP_SECONDS = 15.0
 LAST_CALL_SECONDS = 1.0
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """Rows leased to this worker, and the Mux environment in which our ids were last found."""
-
-    claims: tuple[Claim, ...]
-    environment_id: str | None
-    sweep: Literal["none", "ours", "others"] = "none"
-    """Whether more rows are due than a few, and then whose they are."""
 
 
 class Store:
@@ -55,10 +46,13 @@ class Store:
         self._name = str(uuid4())
         self._sweep_seconds = SWEEP_SECONDS
         self._sweeps = False
+        self._watch = Watch()
         self.calls = 0
 
     @classmethod
-    async def connect(cls, settings: Settings, stopping: asyncio.Event) -> "Store":
+    async def connect(
+        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
+    ) -> "Store":
         """Prepare the client; nothing is sent yet."""
         http = httpx.AsyncClient(
             timeout=httpx.Timeout(settings.supabase_timeout_seconds),
@@ -72,6 +66,7 @@ class Store:
         client = await create_async_client(settings.supabase_url, key, options)
         store = cls(client, http, settings.supabase_timeout_seconds)
         store._stopping = stopping
+        store._watch = watch or store._watch
         store._sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
         return store
 
@@ -88,7 +83,7 @@ class Store:
 
         Raises SchemaOutdated, naming what to apply.
         """
-        applied = _expect(await self._rpc("worker_schema_version", {}), str)
+        applied = expect(await self._rpc("worker_schema_version", {}), str)
         if applied < REQUIRED_FILE:
             raise SchemaOutdated(
                 "schema_outdated",
@@ -108,12 +103,13 @@ class Store:
             "sweep_above": few,
             "sweep_seconds": self._sweep_seconds,
         }
-        answer = _expect(await self._rpc("worker_claim", params), dict)
-        claimed = _read(
+        answer = expect(await self._rpc("worker_claim", params), dict)
+        claimed = read(
             lambda: Claimed(
                 tuple(Claim.from_json(row) for row in answer["rows"]),
                 answer["environment_id"],
                 answer["sweep"],
+                answer["events_arrive"],
             )
         )
         self._sweeps = claimed.sweep == "ours" or (self._sweeps and claimed.sweep == "none")
@@ -148,38 +144,51 @@ class Store:
                     *await self._settle(items[:half], environment_id),
                     *await self._settle(items[half:], environment_id),
                 ]
-            return [_timed_out(items[0])]
-        return _read(lambda: [Outcome.from_json(row) for row in _expect(answer, list)])
+            return [timed_out(items[0])]
+        return read(lambda: [Outcome.from_json(row) for row in expect(answer, list)])
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Hand claimed rows back, due at once; returns how many were still ours."""
         claimed = [{"id": c.id, "leased_until": c.leased_until} for c in claims]
-        return _expect(await self._rpc("worker_release", {"claimed": claimed}), int)
+        return expect(await self._rpc("worker_release", {"claimed": claimed}), int)
 
     async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
         """Take the next moments at which Mux may be asked, in agreement with all other workers."""
         answer = await self._rpc(
             "worker_take_turns", {"turns": count, "per_second": per_second, "bulk": bulk}
         )
-        told = _expect(answer, dict)
-        return _read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))
+        told = expect(answer, dict)
+        return read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))
 
     async def slow_down(self) -> None:
         """Have all workers ask Mux less often for a while."""
         await self._rpc("worker_slow_down", {})
 
+    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+        """Take note of facts that settle nothing: rows that wait for them are due at once."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(notes), SETTLE_AT_ONCE):
+            facts = [note_json(note) for note in notes[start : start + SETTLE_AT_ONCE]]
+            answer = expect(await self._rpc("worker_take_note", {"facts": facts}), list)
+            outcomes += read(lambda answer=answer: [Outcome.from_json(row) for row in answer])  # type: ignore[misc]  # a lambda's default
+        return outcomes
+
+    async def note_events(self) -> None:
+        """Tell all workers that webhooks arrive."""
+        await self._rpc("worker_note_events", {})
+
     async def summary(self) -> dict[str, Any]:
         """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""
-        return _expect(await self._rpc("worker_summary", {}), dict)
+        return expect(await self._rpc("worker_summary", {}), dict)
 
     async def prune_events(self, older_than_days: int, at_most: int) -> int:
         """Remove the oldest audit rows that are older than so many days; returns how many."""
         params = {"older_than_days": older_than_days, "at_most": at_most}
-        return _expect(await self._rpc("worker_prune_events", params), int)
+        return expect(await self._rpc("worker_prune_events", params), int)
 
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""
-        return _expect(await self._rpc("worker_doctor", {}), dict)
+        return expect(await self._rpc("worker_doctor", {}), dict)
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Call one of the functions that have no method here."""
@@ -193,7 +202,19 @@ class Store:
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(self._rpc_once, function, sendable(params))
+        return await retrying(self._rpc_watched, function, sendable(params))
+
+    async def _rpc_watched(self, function: str, params: dict[str, Any]) -> Any:
+        began, reason = time.monotonic(), "cancelled"
+        try:
+            answer = await self._rpc_once(function, params)
+            reason = ""
+            return answer
+        except SupabaseUnavailable as fault:
+            reason = fault.reason
+            raise
+        finally:
+            self._watch.rpc_ended(function, time.monotonic() - began, reason)
 
     async def _rpc_once(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1
@@ -220,28 +241,3 @@ class Store:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
-
-
-def _timed_out(item: dict[str, Any]) -> Outcome:
-    return Outcome(
-        "refused",
-        upload_id=item["upload_id"],
-        asset_id=item["asset_id"],
-        sqlstate="57014",
-        message="Settling this one alone exceeds the database's statement timeout.",
-    )
-
-
-def _expect(value: Any, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise SupabaseUnavailable("unreadable", "Supabase's answer is not what it should be.")
-    return value
-
-
-def _read(reader: Callable[[], T]) -> T:
-    try:
-        return reader()
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SupabaseUnavailable(
-            "unreadable", "Supabase's answer is not what it should be."
-        ) from error

@@ -1,9 +1,13 @@
-"""What travels to the database: settlements as `worker_settle` takes them. Pure."""
+"""What travels to the database and back: settlements, notes, and how answers are read. Pure."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from worker.model import ClaimVerdict, Settlement
+from worker.errors import SupabaseUnavailable
+from worker.model import ClaimVerdict, Note, Outcome, Settlement
+
+T = TypeVar("T")
 
 LONGEST_TEXT_BYTES = 2048
 
@@ -23,6 +27,18 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
         "claims": list(seen.claims),
         "observation": seen.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
+    }
+
+
+def note_json(note: Note) -> dict[str, Any]:
+    """Give a note as an item of `worker_take_note`."""
+    return {
+        "note": note.kind,
+        "verdict": "wait",
+        "reason": note.reason,
+        "upload_id": note.observation.upload_id,
+        "asset_id": note.observation.asset_id,
+        "observation": note.observation.as_json(),
     }
 
 
@@ -53,3 +69,31 @@ def sendable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [sendable(item) for item in value]
     return value
+
+
+def timed_out(item: dict[str, Any]) -> Outcome:
+    """Give the outcome of an item for which even a call of its own takes too long."""
+    return Outcome(
+        "refused",
+        upload_id=item["upload_id"],
+        asset_id=item["asset_id"],
+        sqlstate="57014",
+        message="Settling this one alone exceeds the database's statement timeout.",
+    )
+
+
+def expect(value: Any, kind: type[T]) -> T:
+    """Give an answer if it is of this kind; raises SupabaseUnavailable if not."""
+    if not isinstance(value, kind):
+        raise SupabaseUnavailable("unreadable", "Supabase's answer is not what it should be.")
+    return value
+
+
+def read(reader: Callable[[], T]) -> T:
+    """Take an answer apart; raises SupabaseUnavailable if it lacks what it should have."""
+    try:
+        return reader()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SupabaseUnavailable(
+            "unreadable", "Supabase's answer is not what it should be."
+        ) from error

@@ -5,6 +5,8 @@ set local client_min_messages = warning;
 drop function if exists public.worker_release;
 drop function if exists public.worker_claim;
 drop function if exists mux_private.may_sweep;
+drop function if exists mux_private.is_left_to_events;
+drop function if exists mux_private.events_arrive();
 drop table if exists mux_private.worker_state;
 delete from mux_private.applied_files where name = '006_claim';
 commit;

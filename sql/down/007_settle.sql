@@ -13,6 +13,7 @@ drop function if exists mux_private.fail;
 drop function if exists mux_private.publish;
 drop function if exists mux_private.pause_of;
 drop function if exists mux_private.outcome;
+drop function if exists mux_private.was_deleted;
 drop function if exists mux_private.is_of_another;
 drop function if exists mux_private.tracks;
 delete from mux_private.applied_files where name = '007_settle';

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 
 from tests.course import Course
-from worker import cli, logs
+from worker import logs
 from worker.daemon import Daemon
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
+from worker.parts import parts
 from worker.retention import Retention
 from worker.settings import Settings
 
@@ -43,7 +44,7 @@ async def work_until(
     for name, value in environment.items():
         patch.setenv(name, value)
     settings, stopping = Settings.load(), asyncio.Event()
-    async with cli._parts(settings, stopping) as (mux, store, reconciler):
+    async with parts(settings, stopping) as (mux, store, reconciler):
         daemon = Daemon(
             mux,
             store,

@@ -9,9 +9,8 @@ from pytest_mock import MockerFixture
 from tests.unit.test_decide import CLAIM
 from worker.decide import Rules
 from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
-from worker.model import Claim, Observation, Outcome, Page, PlaybackId, Settlement
+from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement
 from worker.reconcile import Batching, Reconciler
-from worker.store import Claimed
 from worker.sweep import FEW, FIRST_CREDIT
 
 NO_PAGE = Page((), None)

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from secrets import token_hex
 from typing import IO, Any, NoReturn
 
 import psycopg
@@ -17,6 +19,7 @@ from worker.local.demo_screen import Board, LessonRow, Lines, Screen, lesson_tab
 from worker.local.demo_story import LONGEST_SECONDS, Cast, Story
 from worker.local.errors import LocalStackError
 from worker.local.mux_server import MuxSimulator
+from worker.local.mux_webhooks import MuxWebhooks
 from worker.local.stack import LocalSupabase
 
 FRAMES_PER_SECOND = 8
@@ -53,12 +56,24 @@ def _terminate(_number: int, _frame: Any) -> NoReturn:
 def _play(supabase: LocalSupabase, mux: MuxSimulator, console: Console, speed: float) -> list[str]:
     """Play the story, show it, and give what came out wrong."""
     screen: Screen = Board(console) if console.is_terminal else Lines(console)
-    story = Story(supabase, mux, speed)
-    settings = worker_environment(supabase, mux, speed)
+    settings = worker_environment(supabase, mux, speed) | _web_settings()
+    address = f"http://{settings['HOST']}:{settings['PORT']}/webhooks/mux"
+    webhooks = MuxWebhooks(mux.state, address, settings["MUX_WEBHOOK_SECRET"])
+    story = Story(supabase, mux, webhooks, speed)
     with closing(story), supabase.connect() as db:
-        with screen, _worker(settings, screen):
-            _until_settled(story, screen, db, LONGEST_SECONDS / speed)
+        try:
+            with screen, _worker(settings, screen):
+                _until_settled(story, screen, db, LONGEST_SECONDS / speed)
+        finally:
+            webhooks.stop()
         return _summary(story, db, console)
+
+
+def _web_settings() -> dict[str, str]:
+    """Give the settings by which the worker takes Mux's webhooks, on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return {"HOST": "127.0.0.1", "PORT": str(port), "MUX_WEBHOOK_SECRET": token_hex(16)}
 
 
 def _until_settled(story: Story, screen: Screen, db: psycopg.Connection, longest: float) -> None:
@@ -98,19 +113,32 @@ def _summary(story: Story, db: psycopg.Connection, console: Console) -> list[str
     for fault in wrong:
         console.print(fault, style="red", highlight=False)
     if not wrong:
+        roads = ", ".join(f"{count} by {source}" for source, count in _roads(db))
+        console.print(f"What was published came {roads}.", highlight=False)
         console.print(f"All {len(story.cast)} lessons came out right.", style="bold green")
     return wrong
+
+
+def _roads(db: psycopg.Connection) -> list[tuple[str, int]]:
+    """Count what was published by the source of the fact that did it."""
+    return db.execute(
+        "select observation ->> 'source', count(*) from mux_asset_events "
+        "where event in ('published', 'attached') group by 1 order by 1"
+    ).fetchall()
 
 
 def _faults(story: Story, cast: Cast, db: psycopg.Connection) -> Iterator[str]:
     """Compare a lesson with how it must have ended."""
     row = db.execute(
         "select l.status, t.status::text, t.error_type, t.mux_asset_id, l.mux_asset_id, "
-        "l.mux_playback_id from lessons l join mux_asset_tracking t on t.lesson_id = l.id "
-        "where l.id = %s",
+        "l.mux_playback_id, (select e.observation ->> 'source' from mux_asset_events e "
+        "where e.lesson_id = l.id order by e.id desc limit 1) "
+        "from lessons l join mux_asset_tracking t on t.lesson_id = l.id where l.id = %s",
         [cast.lesson_id],
     ).fetchone()
-    status, tracking, error_type, tracked_asset, *ids = row or (None,) * 6
+    status, tracking, error_type, tracked_asset, *ids, source = row or (None,) * 7
+    if cast.part.comes_by_webhook != (source == "webhook"):
+        yield f"“{cast.part.title}” came by {source}."
     video = story.expected_ids(cast)
     if video is None:
         expected: tuple[Any, ...] = ("draft", "error", cast.part.error_type)

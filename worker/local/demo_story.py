@@ -11,6 +11,7 @@ import httpx
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
+from worker.local.mux_webhooks import MuxWebhooks
 from worker.local.stack import LocalSupabase
 
 INSTRUCTORS = {
@@ -18,6 +19,9 @@ INSTRUCTORS = {
     "Bert": UUID("be870000-0000-4000-8000-000000000002"),
 }
 OUTAGE = (13.0, 20.0)
+WEBHOOKS_FROM = 28.0
+"""Until then lessons are found by the scan alone; afterwards Mux tells of them by itself."""
+
 LONGEST_SECONDS = 60.0
 
 
@@ -39,6 +43,7 @@ class Part:
     again: Timeline | None = None
     again_after: float = 5
     is_legacy: bool = False
+    comes_by_webhook: bool = False
     error_type: str | None = None
 
 
@@ -55,7 +60,7 @@ PARTS = (
     ),
     Part(
         "Left alone", "Bert", 3.5, Timeline(file_after_seconds=None),
-        "the upload was abandoned: failed, still a draft", timeout=18,
+        "the upload was abandoned: failed, still a draft", timeout=12,
         error_type="upload_timed_out",
     ),
     Part(
@@ -69,9 +74,9 @@ PARTS = (
     Part("Variables", "Anna", 8, _video(4)),
     Part("Loops", "Bert", 10, _video(5), "ready while Mux was down: published afterwards"),
     Part("Functions", "Anna", 12, _video(4), "ready while Mux was down: published afterwards"),
-    Part("Files", "Bert", 21, _video(3)),
-    Part("Testing", "Anna", 23, _video(4)),
-    Part("Goodbye", "Bert", 25, _video(3)),
+    Part("Files", "Bert", 28.5, _video(3), comes_by_webhook=True),
+    Part("Testing", "Anna", 30, _video(4), comes_by_webhook=True),
+    Part("Goodbye", "Bert", 31, _video(3), comes_by_webhook=True),
 )  # fmt: skip
 
 
@@ -96,8 +101,11 @@ class Act:
 class Story:
     """Plays the app and the outage, act by act; `speed` shortens all times alike."""
 
-    def __init__(self, supabase: LocalSupabase, mux: MuxSimulator, speed: float) -> None:
+    def __init__(
+        self, supabase: LocalSupabase, mux: MuxSimulator, webhooks: MuxWebhooks, speed: float
+    ) -> None:
         self._mux = mux
+        self._webhooks = webhooks
         self._speed = speed
         self._apps = {name: _app(supabase, user) for name, user in INSTRUCTORS.items()}
         self.cast: dict[str, Cast] = {}
@@ -140,6 +148,7 @@ class Story:
                 yield Act(part.at + part.again_after, again, f"{told} a second time")
         yield Act(OUTAGE[0], self._break_mux, "Mux goes down: every request is answered with 503")
         yield Act(OUTAGE[1], self._mend_mux, "Mux is back")
+        yield Act(WEBHOOKS_FROM, self._webhooks.start, "Mux's webhooks are pointed at the worker")
 
     def _begin(self, part: Part) -> None:
         """Save the lesson and track its upload, as the app's form does."""

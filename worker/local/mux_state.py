@@ -189,6 +189,11 @@ class MuxState:
                 if asset.exists(now) and upload_id in (None, asset.upload_id)
             ]
 
+    def all_assets(self) -> list[Asset]:
+        """Give every asset, also those that do not exist yet or any more."""
+        with self._lock:
+            return list(self._here.assets.values())
+
     @property
     def _here(self) -> Environment:
         return self._environments.setdefault(self.environment_id, Environment(self._ids))

@@ -1,0 +1,95 @@
+-- What it does: makes what Mux's webhooks need beside worker_settle: worker_take_note, for events
+--   that settle nothing by themselves, and worker_note_events, which tells all workers that
+--   webhooks arrive.
+-- Needs: 007.
+-- Locks: none. (The first function locks the rows that an event is about, for a moment.)
+-- Undo: down/015_webhooks.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- Waits for a row that somebody else is just settling: unlike a verdict, which the next scan would
+-- find again, nobody would ever ask Mux again for a deletion.
+create or replace function mux_private.note_fact(
+  item jsonb, tracking_id uuid, lesson_id uuid
+) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  tracking public.mux_asset_tracking;
+  was_deleted boolean := item ->> 'note' = 'deleted';
+  asset_id text := item ->> 'asset_id';
+  lesson_status text;
+  is_news boolean;
+begin
+  select t.* into tracking from public.mux_asset_tracking t where t.id = tracking_id for no key update;
+  if not found or not mux_private.tracks(tracking, item ->> 'upload_id', asset_id, null)
+     or (was_deleted and tracking.mux_asset_id is distinct from asset_id
+         and (tracking.status = 'ready' or tracking.mux_asset_id is not null)) then
+    return jsonb_build_object('outcome', 'unmatched', 'upload_id', item ->> 'upload_id', 'asset_id', asset_id);
+  end if;
+  is_news := was_deleted and not mux_private.was_deleted(lesson_id, asset_id);
+  if is_news then
+    select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
+    tracking.mux_asset_id := asset_id;
+    perform mux_private.record_event(
+      'asset_deleted', tracking, tracking.status, lesson_status, lesson_status, 'asset_deleted',
+      'Mux says that the asset was deleted.', item -> 'observation');
+  end if;
+  if tracking.status = 'processing' then
+    update public.mux_asset_tracking t set next_check_at = now()
+    where t.id = tracking.id and (t.next_check_at > now() or t.next_check_at <= t.tracked_at);
+    return mux_private.outcome('waiting', tracking, item ->> 'reason');
+  end if;
+  return mux_private.outcome(
+    case when is_news and tracking.status = 'ready' then 'asset_deleted' else 'unchanged' end,
+    tracking, item ->> 'reason');
+end
+$$;
+comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit that its asset was deleted, once.';
+
+create or replace function public.worker_take_note(facts jsonb default null) returns jsonb
+language plpgsql set search_path = '' as $$
+#variable_conflict use_column
+declare
+  found record;
+  outcomes jsonb[] := '{}';
+begin
+  if facts is null or jsonb_typeof(facts) <> 'array' or jsonb_array_length(facts) > 100 then
+    raise sqlstate 'PT400' using message = 'worker_take_note needs facts, an array of at most 100';
+  end if;
+  perform set_config('lock_timeout', '2s', true);
+  for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
+  loop
+    outcomes := outcomes || case
+      when found.tracking_id is null then found.nothing_to_do
+      else mux_private.note_fact(found.item, found.tracking_id, found.lesson_id) end;
+  end loop;
+  return to_jsonb(outcomes);
+end
+$$;
+comment on function public.worker_take_note is
+  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called asset_deleted where the lesson had the video.';
+
+create or replace function public.worker_note_events() returns void
+language sql set search_path = ''
+begin atomic
+  update mux_private.worker_state s set events_at = now()
+  where s.events_at is null or s.events_at < now() - interval '1 s';
+end;
+comment on function public.worker_note_events() is
+  'For the worker: a webhook has just told of an upload or asset. For ten minutes the scan leaves new uploads to the webhooks.';
+
+revoke execute on function mux_private.note_fact from public, anon, authenticated;
+revoke execute on function public.worker_take_note from public, anon, authenticated;
+revoke execute on function public.worker_note_events() from public, anon, authenticated;
+grant execute on function mux_private.note_fact to service_role;
+grant execute on function public.worker_take_note to service_role;
+grant execute on function public.worker_note_events() to service_role;
+
+insert into mux_private.applied_files (name) values ('015_webhooks') on conflict do nothing;
+
+commit;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,53 @@
+"""Put the worker's parts together; nobody else makes them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from worker.decide import Rules
+from worker.mux import Mux
+from worker.pace import OwnBudget, Pace
+from worker.reconcile import Batching, Reconciler
+from worker.report import Reporter
+from worker.settings import Settings
+from worker.store import Store
+from worker.watch import Watch
+
+
+@asynccontextmanager
+async def parts(
+    settings: Settings,
+    stopping: asyncio.Event,
+    watch: Watch | None = None,
+    *,
+    alone: bool = False,
+    bulk: bool = False,
+) -> AsyncIterator[tuple[Mux, Store, Reconciler]]:
+    """Put the worker's parts together; in bulk, most of Mux is left to live work.
+
+    Alone, it asks Mux without agreeing with other workers.
+    """
+    store = await Store.connect(settings, stopping, watch)
+    budget = OwnBudget() if alone else store
+    pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
+    mux = Mux(settings, stopping, pace, watch)
+    reconciler = Reconciler(
+        mux,
+        store,
+        batching=Batching.within(
+            settings.scan_batch_size, settings.lease_seconds, settings.mux_requests_per_second
+        ),
+        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+        stopping=stopping,
+        reporter=Reporter(watch),
+    )
+    try:
+        yield mux, store, reconciler
+    finally:
+        await store.close()
+
+
+def bulk_mux(settings: Settings, stopping: asyncio.Event, store: Store, watch: Watch) -> Mux:
+    """Give a Mux that leaves the larger part of the pace to live work."""
+    pace = Pace(settings.mux_requests_per_second, store, bulk=True)
+    return Mux(settings, stopping, pace, watch)

@@ -1,0 +1,102 @@
+"""The command `run`: the daemon, and what works and answers beside it."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from worker import __version__, logs
+from worker.errors import WorkerError
+from worker.signals import Signals
+
+if TYPE_CHECKING:
+    from worker.mux import Mux
+    from worker.pulse import Pulse
+    from worker.report import ScanReport
+    from worker.settings import Settings
+    from worker.store import Store
+    from worker.watch import Watch
+
+
+async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
+    """Work until a signal or a fault of our own ends it, then end the process.
+
+    From inside the loop, without leaving it: asyncio and Python would wait for threads that hang
+    in a name lookup, a second signal would meet its default handler, and a broken standard output
+    would change the exit status.
+    """
+    code = 0
+    try:
+        await _work(settings, began)
+    except WorkerError as error:
+        logs.get_logger().error("worker.crashed", message=str(error))
+        code = 1
+    except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
+        # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
+        logs.get_logger().exception("worker.crashed")
+        code = 1
+    logs.flush()
+    os._exit(code)
+
+
+async def _work(settings: "Settings", began: float) -> None:
+    stopping = asyncio.Event()
+    signals = Signals(stopping, settings.shutdown_seconds)
+    signals.listen()  # before the large imports, in the middle of which a signal may come
+    log = logs.get_logger()
+    log.info("worker.started", version=__version__)
+
+    from worker import pulse
+    from worker.adoption import Adoption
+    from worker.daemon import Daemon
+    from worker.parts import bulk_mux, parts
+    from worker.retention import Retention
+    from worker.watch import Watch
+
+    file = pulse.file_of(settings)
+    sign = pulse.Pulse(settings.scan_interval_seconds, pulse.longest_pass_seconds(settings), file)
+    watch = Watch()
+    if settings.port is not None:
+        from worker.metrics import Metrics
+
+        watch = Metrics()
+    async with (
+        parts(settings, stopping, watch) as (mux, store, reconciler),
+        Adoption(bulk_mux(settings, stopping, store, watch), store, settings, stopping).beside(),
+    ):
+        reconciler.on_progress = sign.progressed
+
+        async def scan() -> "ScanReport":
+            report = await reconciler.scan()
+            watch.scanned(report.seconds)
+            return report
+
+        daemon = Daemon(
+            mux,
+            store,
+            scan,
+            interval_seconds=settings.scan_interval_seconds,
+            shutdown_seconds=settings.shutdown_seconds,
+            stopping=stopping,
+        )
+        daemon.on_pass_ended = sign.ended
+        async with _served(settings, sign, watch, mux, store):
+            await daemon.run(Retention(store, settings.event_retention_days))
+    pulse.remove(file)
+    log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
+
+
+@asynccontextmanager
+async def _served(
+    settings: "Settings", pulse: "Pulse", watch: "Watch", mux: "Mux", store: "Store"
+) -> AsyncIterator[None]:
+    """Keep the HTTP server open, where PORT is set; else not even its modules are imported."""
+    if settings.port is None:
+        yield
+        return
+    from worker.web.server import served
+
+    async with served(settings, pulse, watch, mux, store):
+        yield

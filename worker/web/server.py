@@ -1,0 +1,70 @@
+"""Put the parts of the HTTP server together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from worker.decide import Rules
+from worker.logs import get_logger
+from worker.metrics import Metrics
+from worker.pulse import Pulse
+from worker.report import Reporter
+from worker.settings import Settings
+from worker.watch import Watch
+from worker.web.app import Answering, make_app, serving
+from worker.web.health import ChecksStore, Health
+from worker.web.hearing import Hearing, KeepsRows
+from worker.web.numbers import CountsRows, Numbers
+from worker.web.webhook import Webhook
+
+log = get_logger()
+
+
+class IsUsed(Protocol):
+    """What the server needs of Mux."""
+
+    is_refused: bool
+    rate_limit: tuple[str | None, str | None]
+
+
+class Keeps(KeepsRows, ChecksStore, CountsRows, Protocol):
+    """What the server needs of the database."""
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings, pulse: Pulse, watch: Watch, mux: IsUsed, store: Keeps
+) -> AsyncIterator[int]:
+    """Keep the server open for as long as the block lasts; gives the port."""
+    assert settings.port is not None  # noqa: S101  # without it there is no server
+    metrics = watch if isinstance(watch, Metrics) else Metrics()
+    metrics.ask_for(lambda: _number(mux.rate_limit[1]), lambda: pulse.last_pass_at)
+    answering = Answering(
+        Health(pulse, store, mux),
+        metrics,
+        Numbers(metrics, store),
+        _webhook(settings, store, metrics),
+        settings.ops_token.get_secret_value() if settings.ops_token else None,
+    )
+    async with serving(make_app(answering), settings.host, settings.port) as port:
+        log.info("web.listening", host=settings.host, port=port)
+        yield port
+
+
+def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | None:
+    secrets = [secret.get_secret_value() for secret in settings.mux_webhook_secret]
+    if not secrets:
+        log.warning(
+            "webhook.off",
+            message="There is no MUX_WEBHOOK_SECRET, so webhooks are not taken: only scans are.",
+        )
+        return None
+    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
+    return Webhook(secrets, Hearing(store, rules, Reporter(watch), watch), watch)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
