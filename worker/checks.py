@@ -26,7 +26,7 @@ NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
     for what in (
         *("claim", "doctor", "prune_events", "release", "schema_version", "settle", "slow_down"),
-        *("summary", "take_turns"),
+        *("note_events", "summary", "take_note", "take_turns"),
         *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
         *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
     )

@@ -16,10 +16,8 @@ from worker.errors import SettingsError, WorkerError
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from worker.mux import Mux
-    from worker.reconcile import Reconciler
+    from worker.parts import Parts
     from worker.settings import Settings
-    from worker.store import Store
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
 
@@ -73,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _parts(
     settings: "Settings", stopping: asyncio.Event, **how: bool
-) -> "AbstractAsyncContextManager[tuple[Mux, Store, Reconciler]]":
+) -> "AbstractAsyncContextManager[Parts]":
     from worker.parts import parts
 
     return parts(settings, stopping, None, **how)

@@ -15,7 +15,7 @@ from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
 
-NEEDED_FILE = "014_operate"
+NEEDED_FILE = "015_webhooks"
 """The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
 
 CONNECT_WITHIN_SECONDS = 10.0

@@ -13,6 +13,8 @@ from worker.settings import Settings
 from worker.store import Store
 from worker.watch import Watch
 
+Parts = tuple[Mux, Store, Reconciler]
+
 
 @asynccontextmanager
 async def parts(
@@ -22,7 +24,7 @@ async def parts(
     *,
     alone: bool = False,
     bulk: bool = False,
-) -> AsyncIterator[tuple[Mux, Store, Reconciler]]:
+) -> AsyncIterator[Parts]:
     """Put the worker's parts together; in bulk, most of Mux is left to live work.
 
     Alone, it asks Mux without agreeing with other workers.

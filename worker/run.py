@@ -3,8 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__, logs
@@ -12,12 +11,8 @@ from worker.errors import WorkerError
 from worker.signals import Signals
 
 if TYPE_CHECKING:
-    from worker.mux import Mux
-    from worker.pulse import Pulse
     from worker.report import ScanReport
     from worker.settings import Settings
-    from worker.store import Store
-    from worker.watch import Watch
 
 
 async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
@@ -82,21 +77,11 @@ async def _work(settings: "Settings", began: float) -> None:
             stopping=stopping,
         )
         daemon.on_pass_ended = sign.ended
-        async with _served(settings, sign, watch, mux, store):
+        async with AsyncExitStack() as beside:
+            if settings.port is not None:
+                from worker.web.server import served
+
+                await beside.enter_async_context(served(settings, sign, watch, mux, store))
             await daemon.run(Retention(store, settings.event_retention_days))
     pulse.remove(file)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
-
-
-@asynccontextmanager
-async def _served(
-    settings: "Settings", pulse: "Pulse", watch: "Watch", mux: "Mux", store: "Store"
-) -> AsyncIterator[None]:
-    """Keep the HTTP server open, where PORT is set; else not even its modules are imported."""
-    if settings.port is None:
-        yield
-        return
-    from worker.web.server import served
-
-    async with served(settings, pulse, watch, mux, store):
-        yield

@@ -353,7 +353,8 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
         pytest.param(
             "delete from mux_private.applied_files where name >= '009'",
             "insert into mux_private.applied_files (name) values ('009_doctor'), ('010_app'), "
-            "('011_pace'), ('012_retention'), ('013_backfill'), ('014_operate')",
+            "('011_pace'), ('012_retention'), ('013_backfill'), ('014_operate'), "
+            "('015_webhooks')",
             ["schema"],
             "sql/ is applied only up to 008_reports.sql",
             id="an older schema",
@@ -389,7 +390,7 @@ def test_an_app_without_the_apps_functions_is_only_warned(
     seen = "the database has none of track_upload, check_asset_status, publish_lesson"
     assert (checks["app functions"].seen, checks["schema"].seen) == (
         seen,
-        "sql/ is applied up to 014_operate.sql",
+        "sql/ is applied up to 015_webhooks.sql",
     )
     assert checks["app functions"].advice == f"{REAPPLY} An app may do without them."
 
@@ -446,7 +447,7 @@ def test_a_database_without_the_doctors_file_is_told(
         db.execute("alter function worker_nurse() rename to worker_doctor")
         supabase.reload_schema()
     assert health(checks) == WITHOUT_DATABASE
-    assert "Apply sql/014_operate.sql" in checks["database"].advice
+    assert "Apply sql/015_webhooks.sql" in checks["database"].advice
     assert "008" not in checks["database"].advice
 
 

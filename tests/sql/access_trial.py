@@ -48,6 +48,8 @@ NEW_ROWS: Mapping[str, dict[str, object]] = {
 VALUES: Mapping[str, object] = {
     "text": "tried",
     "uuid": str(SOMETHING),
+    "uuid[]": [],
+    "text[]": [],
     "timestamp with time zone": "2020-02-02 02:02:02+00",
     "integer": 7,
     "bigint": 7,

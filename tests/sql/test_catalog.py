@@ -28,6 +28,12 @@ MAY_CALL = {
     },
     "service_role": {
         "worker_claim(integer,double precision,text,integer,double precision)",
+        "worker_note_events()",
+        "worker_take_note(jsonb)",
+        "mux_private.events_arrive()",
+        "mux_private.is_left_to_events(mux_asset_tracking)",
+        "mux_private.note_fact(jsonb,uuid,uuid)",
+        "mux_private.was_deleted(uuid,text)",
         "worker_doctor()",
         "worker_prune_events(integer,integer)",
         "worker_release(jsonb,text)",

