@@ -30,7 +30,7 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             "delete from lessons; delete from mux_asset_events;"
             "delete from mux_private.first_trackers;"
             "update mux_private.worker_state"
-            " set environment_id = null, sweeper = null, sweeps_until = null;"
+            " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null;"
             "delete from mux_private.mux_pace;"
             "insert into mux_private.mux_pace default values;"
             "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"

@@ -1,0 +1,331 @@
+"""The road of webhooks: the real worker, the real stack, and a Mux that tells by itself."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.e2e.evidence import picked, published_line
+from tests.worker_process import WorkerProcess
+from worker.local.faults import Fault
+from worker.local.mux_answers import asset_json
+from worker.local.mux_server import MuxSimulator
+from worker.local.mux_timeline import Timeline
+from worker.local.mux_webhooks import MuxWebhooks, event_json, post, signature
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+SECRET = "the-webhook-secret"
+PATH = "/webhooks/mux"
+
+
+@dataclass
+class Hooked:
+    """A worker that takes webhooks, and its port."""
+
+    worker: WorkerProcess
+    mux: MuxSimulator
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address that Mux's webhooks are pointed at."""
+        return f"http://127.0.0.1:{self.port}{PATH}"
+
+    def send(self, kind: str, asset_id: str, secret: str = SECRET) -> int | None:
+        """Send the event of an asset as Mux would; give the status of the answer."""
+        asset = self.mux.state.asset(asset_id)
+        now = self.mux.state.clock.now()
+        told = event_json(kind, now, asset_json(asset, now), self.mux.state)
+        body = json.dumps(told).encode()
+        return post(f"127.0.0.1:{self.port}", PATH, body, signature(secret, time.time(), body))
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the worker something."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def asset_of(self, upload_id: str) -> str:
+        """Give the asset that an upload became."""
+        return self.mux.state.upload(upload_id).asset_id or ""
+
+    @contextmanager
+    def telling(self, **how: Any) -> Iterator[MuxWebhooks]:
+        """Let Mux tell of all that happens meanwhile."""
+        with MuxWebhooks(self.mux.state, self.url, SECRET, **how) as webhooks:
+            yield webhooks
+
+
+def free_port() -> int:
+    """Find a port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def hooked(worker: WorkerProcess, mux: MuxSimulator) -> Hooked:
+    """Give a worker that takes webhooks and has scanned once."""
+    port = free_port()
+    worker.start(PORT=str(port), HOST="127.0.0.1", MUX_WEBHOOK_SECRET=f"old,{SECRET}")
+    worker.wait_for("scan.finished")
+    return Hooked(worker, mux, port)
+
+
+@pytest.fixture
+def arriving(db: psycopg.Connection) -> None:
+    """Let webhooks have arrived just now, so that the scan leaves new uploads to them."""
+    db.execute("update mux_private.worker_state set events_at = now()")
+
+
+def settled(course: Course, lesson: UUID) -> tuple[Any, ...]:
+    """Give where lesson and row stand."""
+    row = course.row(lesson)
+    return course.state(lesson)["status"], row["status"], row["error_type"]
+
+
+def source(course: Course, lesson: UUID) -> str:
+    """Give the source of the fact that settled a lesson last."""
+    told: str = course.events(lesson)[-1]["observation"]["source"]
+    return told
+
+
+def test_a_lesson_is_published_when_its_event_is_answered(
+    hooked: Hooked, course: Course, arriving: None
+) -> None:
+    """With the right video, the same log line as a scan's, and no request to Mux at all."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    hooked.mux.requests.clear()
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+    assert settled(course, lesson) == ("published", "ready", None)
+    told = published_line(hooked.mux, lesson, upload)
+    names = ("asset_id", "playback_id")
+    state = course.state(lesson)
+    assert (state["mux_asset_id"], state["mux_playback_id"]) == picked(told, *names)
+    line = hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert {name: line[name] for name in told} == told
+    assert source(course, lesson) == "webhook"
+    assert sum(hooked.mux.requests.by_route().values()) == 0
+
+
+@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"backwards": True}])
+def test_mux_tells_of_every_ending(
+    hooked: Hooked, course: Course, arriving: None, how: dict[str, Any]
+) -> None:
+    """Once, thrice, or in the wrong order: each lesson ends as its upload did."""
+    quick = {"file_after_seconds": 0.3, "prepare_seconds": 0.3}
+    with hooked.telling(**how):
+        lessons = {}
+        for ending in ("ready", "asset_errored", "upload_errored", "cancelled"):
+            timeline = Timeline(ending=ending, **quick)  # type: ignore[arg-type]
+            lessons[ending] = course.tracked_lesson(hooked.mux.state.create_upload(timeline))
+        hooked.worker.wait_for("lesson.published")
+        hooked.worker.wait_for("lesson.failed", times=3)
+    assert {ending: settled(course, lesson) for ending, lesson in lessons.items()} == {
+        "ready": ("published", "ready", None),
+        "asset_errored": ("draft", "error", "asset_errored"),
+        "upload_errored": ("draft", "error", "upload_errored"),
+        "cancelled": ("draft", "error", "upload_cancelled"),
+    }
+    reason = course.row(lessons["upload_errored"])["error_message"]
+    assert reason == "invalid_input: The input file is not a video."
+    assert len([e for e in course.events(lessons["ready"]) if e["event"] == "published"]) == 1
+
+
+def test_an_event_before_its_row_is_not_lost(hooked: Hooked, course: Course) -> None:
+    """The app tracks the upload only after Mux has told of it: the scan finds it."""
+    upload = hooked.mux.state.create_upload()
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+    lesson = course.tracked_lesson(upload)
+    course.backdate(lesson, 60)
+    hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert source(course, lesson) in ("probe", "sweep")
+
+
+def test_nobody_but_mux_publishes(hooked: Hooked, course: Course, arriving: None) -> None:
+    """A signature of another secret is refused with 401, and the lesson stays a draft."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload), secret="guessed") == 401
+    assert post(f"127.0.0.1:{hooked.port}", PATH, b"{}", None) == 401
+    assert settled(course, lesson) == ("draft", "processing", None)
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload), secret="old") == 200
+    assert settled(course, lesson) == ("published", "ready", None)
+
+
+def test_an_old_event_does_not_overwrite_what_is_newer(
+    hooked: Hooked, course: Course, arriving: None
+) -> None:
+    """After a new upload the event of the old one, late or repeated, is about no lesson."""
+    first, second = hooked.mux.state.create_upload(), hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(first)
+    assert hooked.send("video.asset.ready", hooked.asset_of(first)) == 200
+    course.track(lesson, second)
+    assert hooked.send("video.asset.ready", hooked.asset_of(second)) == 200
+    after = course.state(lesson)
+    for _ in range(2):
+        assert hooked.send("video.asset.ready", hooked.asset_of(first)) == 200
+        assert hooked.send("video.asset.deleted", hooked.asset_of(first)) == 200
+    assert course.state(lesson) == after
+    assert after["mux_asset_id"] == hooked.asset_of(second)
+    assert hooked.worker.events("asset.deleted") == []
+
+
+def test_the_deletion_of_a_published_video_is_told(
+    hooked: Hooked, course: Course, arriving: None
+) -> None:
+    """As a warning, in the audit, and in the numbers, once."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+    for _ in range(2):
+        assert hooked.send("video.asset.deleted", hooked.asset_of(upload)) == 200
+    line = hooked.worker.wait_for("asset.deleted")
+    assert (line["level"], line["lesson_id"]) == ("warning", str(lesson))
+    assert len(hooked.worker.events("asset.deleted")) == 1
+    assert [e["event"] for e in course.events(lesson)] == ["tracked", "published", "asset_deleted"]
+    counted = 'mux_worker_outcomes_total{outcome="asset_deleted",source="webhook"} 1.0'
+    assert counted in hooked.get("/metrics")[1]
+
+
+def test_a_lesson_that_somebody_holds_is_left_due(
+    hooked: Hooked, course: Course, supabase: LocalSupabase, arriving: None
+) -> None:
+    """The event is answered with 200 all the same, since the scan will see to it."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    with supabase.connect(autocommit=False) as holder:
+        holder.execute("select from lessons where id = %s for update", [lesson])
+        assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+        assert settled(course, lesson)[1] == "processing"
+        holder.rollback()
+    course.make_due(lesson)
+    hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
+
+
+def test_an_event_in_an_outage_of_supabase_comes_again(
+    hooked: Hooked, course: Course, supabase: LocalSupabase, arriving: None
+) -> None:
+    """It is answered with 503 within Mux's 5 s, and when Mux repeats it the lesson is published."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    fault = Fault("hang")
+    supabase.faults.add(fault)
+    began = time.monotonic()
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 503
+    assert time.monotonic() - began < 4.9
+    supabase.faults.clear()
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+    assert settled(course, lesson) == ("published", "ready", None)
+
+
+def test_health_stays_good_in_an_outage(
+    hooked: Hooked, supabase: LocalSupabase, mux: MuxSimulator
+) -> None:
+    """A restart would not help, so /healthz is 200 and /readyz says what is out."""
+    assert (hooked.get("/healthz")[0], hooked.get("/readyz")[0]) == (200, 200)
+    supabase.faults.add(Fault("answer", status=503, body="down"))
+    hooked.worker.wait_for("supabase.unavailable")
+    hooked.worker.wait_until(lambda: hooked.get("/readyz")[0] == 503)
+    assert json.loads(hooked.get("/readyz")[1])["reason"].startswith("Supabase: ")
+    assert hooked.get("/healthz")[0] == 200
+
+
+def test_the_port_is_open_before_the_first_scan(
+    worker: WorkerProcess, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """While the first pass hangs in Supabase, health is told and webhooks are answered."""
+    supabase.faults.add(Fault("hang"))
+    port = free_port()
+    worker.start(PORT=str(port), HOST="127.0.0.1", MUX_WEBHOOK_SECRET=SECRET)
+    worker.wait_for("web.listening")
+    hooked = Hooked(worker, mux, port)
+    assert hooked.get("/healthz")[0] == 200
+    assert worker.events("scan.finished") == []
+
+
+def test_without_a_port_none_is_open(worker: WorkerProcess) -> None:
+    """The worker listens nowhere, and does not even load a server."""
+    worker.start(MUX_WEBHOOK_SECRET=SECRET)
+    worker.wait_for("scan.finished")
+    assert worker.events("web.listening") == []
+    with open(f"/proc/{worker.pid}/maps") as maps:  # noqa: PTH123
+        assert "aiohttp" not in maps.read()
+
+
+def test_a_port_that_is_taken_is_told(worker: WorkerProcess) -> None:
+    """In one line without a traceback, and the process ends with 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        worker.start(PORT=str(taken.getsockname()[1]), HOST="127.0.0.1")
+        assert worker.wait() == 1
+    line = worker.wait_for("worker.crashed")
+    assert "Address already in use" in line["message"]
+    assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("with_port", [True, False])
+def test_the_health_command_says_what_health_is(
+    worker: WorkerProcess, environment: dict[str, str], tmp_path: Any, with_port: bool
+) -> None:
+    """0 while the worker works; 1 with a reason before it has begun and when it is gone."""
+    settings = {"PORT": str(free_port()), "HOST": "127.0.0.1"} if with_port else {}
+    settings |= {"TMPDIR": str(tmp_path)}
+    asking = WorkerProcess(environment)
+
+    def asked() -> tuple[int, str]:
+        asking.start("health", **settings)
+        code = asking.wait()
+        return code, asking.output.splitlines()[-1]
+
+    assert asked()[0] == 1
+    worker.start(**settings)
+    worker.wait_for("scan.finished")
+    worker.wait_until(lambda: with_port or any(tmp_path.iterdir()))
+    assert asked() == (0, "ok")
+    assert worker.stop() == 0
+    assert asked()[0] == 1
+
+
+def test_a_worker_that_stops_answers_what_is_under_way(
+    hooked: Hooked, course: Course, supabase: LocalSupabase, arriving: None
+) -> None:
+    """An event that came before SIGTERM is settled and answered, and the worker ends with 0."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    with supabase.connect(autocommit=False) as holder:
+        holder.execute("lock table mux_private.worker_state")
+        body = json.dumps(
+            event_json(
+                "video.asset.ready",
+                time.time(),
+                asset_json(hooked.mux.state.asset(hooked.asset_of(upload)), time.time()),
+                hooked.mux.state,
+            )
+        ).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", hooked.port, timeout=10)
+        header = {"mux-signature": signature(SECRET, time.time(), body)}
+        connection.request("POST", PATH, body, header)
+        os.kill(hooked.worker.pid, signal.SIGTERM)
+        holder.rollback()
+    with closing(connection):
+        assert connection.getresponse().status == 200
+    assert settled(course, lesson) == ("published", "ready", None)
+    assert hooked.worker.wait() == 0

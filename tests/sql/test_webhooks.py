@@ -1,0 +1,196 @@
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from tests.course import Course
+from tests.sql.service import PUBLISH, Json, Service, fact
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+
+def note(kind: str, upload: str | None, asset: str | None = None) -> Json:
+    """Build an item of `worker_take_note`."""
+    reason = "asset_deleted" if kind == "deleted" else "upload_errored"
+    seen = {"source": "webhook", "upload_id": upload, "asset_id": asset}
+    return {
+        "note": kind, "verdict": "wait", "reason": reason, "upload_id": upload,
+        "asset_id": asset, "observation": seen,
+    }  # fmt: skip
+
+
+def take(service: Service, *notes: Json) -> list[tuple[Any, ...]]:
+    """Take notes; give outcome and reason of each."""
+    row = service.connection.execute("select worker_take_note(%s)", [Jsonb(list(notes))]).fetchone()
+    assert row is not None
+    return [(outcome["outcome"], outcome.get("reason")) for outcome in row[0]]
+
+
+def postpone(db: psycopg.Connection) -> None:
+    """Let every row be due in an hour."""
+    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+
+
+def let_pass(db: psycopg.Connection, seconds: float) -> None:
+    """Let every row have been tracked, and be due, so much earlier."""
+    db.execute(
+        "update mux_asset_tracking set tracked_at = tracked_at - make_interval(secs => %(s)s), "
+        "next_check_at = next_check_at - make_interval(secs => %(s)s)",
+        {"s": seconds},
+    )
+
+
+@pytest.fixture
+def arriving(db: psycopg.Connection, service: Service) -> None:
+    """Let a webhook just have arrived."""
+    service.connection.execute("select worker_note_events()")
+
+
+@pytest.fixture(autouse=True)
+def quiet(supabase: LocalSupabase, db: psycopg.Connection) -> None:
+    """Begin as if no webhook had ever arrived."""
+    db.execute("update mux_private.worker_state set events_at = null")
+
+
+def test_an_upload_that_failed_is_looked_at_at_once(
+    course: Course, db: psycopg.Connection, service: Service
+) -> None:
+    """Its rows that wait are due, all others are as they were, and nothing is failed by it."""
+    lesson, other = course.tracked_lesson("up1"), course.tracked_lesson("up2")
+    postpone(db)
+    assert take(service, note("look", "up1")) == [("waiting", "upload_errored")]
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+    assert {course.row(row)["status"] for row in (lesson, other)} == {"processing"}
+
+
+def test_a_note_about_nothing_of_ours_is_unmatched(service: Service) -> None:
+    """It is known to be of no use."""
+    assert take(service, note("look", "up1"), note("deleted", "up1", "as1")) == [
+        ("unmatched", None), ("unmatched", None),
+    ]  # fmt: skip
+
+
+def test_the_deletion_of_a_published_video_is_kept_and_told_once(
+    course: Course, service: Service
+) -> None:
+    """The audit has it once, however often the event comes; lesson and row are left as they are."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    before = course.state(lesson), course.row(lesson)
+    deleted = note("deleted", "up1", "as1")
+    assert take(service, deleted) == [("asset_deleted", "asset_deleted")]
+    assert take(service, deleted) == [("unchanged", "asset_deleted")]
+    assert take(service, deleted, deleted) == [("unchanged", "asset_deleted")] * 2
+    assert (course.state(lesson), course.row(lesson)) == before
+    kept = [e for e in course.events(lesson) if e["event"] == "asset_deleted"]
+    assert [(e["asset_id"], e["playback_id"], e["lesson_to_status"]) for e in kept] == [
+        ("as1", "play-as1", "published")
+    ]
+
+
+def test_the_deletion_of_an_older_video_is_nothing(course: Course, service: Service) -> None:
+    """A lesson that has a new upload does not care for what became of its old one."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    course.track(lesson, "up2")
+    service.settle(fact(PUBLISH, "up2", "as2"))
+    assert take(service, note("deleted", "up1", "as1")) == [("unmatched", None)]
+    assert take(service, note("deleted", "up2", "as1")) == [("unmatched", None)]
+
+
+def test_a_migrated_row_is_found_by_its_asset(course: Course, service: Service) -> None:
+    """There the upload is not known."""
+    course.tracked_lesson("migrated", mux_asset_id="as1")
+    service.settle(fact(PUBLISH, None, "as1"))
+    assert take(service, note("deleted", "up1", "as1")) == [("asset_deleted", "asset_deleted")]
+
+
+def test_a_late_event_does_not_publish_what_was_deleted(course: Course, service: Service) -> None:
+    """`ready` after `deleted` is old news: the lesson stays a draft and Mux is asked."""
+    lesson = course.tracked_lesson("up1")
+    assert take(service, note("deleted", "up1", "as1")) == [("waiting", "asset_deleted")]
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["waiting"]
+    assert course.state(lesson)["status"] == "draft"
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_another_asset_of_that_upload_is_published_all_the_same(
+    course: Course, service: Service
+) -> None:
+    """Only the asset that was deleted is gone."""
+    lesson = course.tracked_lesson("up1")
+    take(service, note("deleted", "up1", "as1"))
+    assert service.outcomes(fact(PUBLISH, "up1", "as2")) == ["published"]
+    assert course.state(lesson)["mux_asset_id"] == "as2"
+
+
+def test_a_failed_row_is_not_revived_by_a_deleted_asset(course: Course, service: Service) -> None:
+    """A late truth beats an early despair, but not when it is no longer one."""
+    lesson = course.tracked_lesson("up1")
+    course.track(lesson, "up1", mux_asset_id="as1")
+    service.settle(fact({"verdict": "fail", "reason": "gave_up"}, "up1"))
+    assert take(service, note("deleted", "up1", "as1")) == [("unchanged", "asset_deleted")]
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["unchanged"]
+
+
+def test_while_webhooks_arrive_new_uploads_are_left_to_them(
+    course: Course, db: psycopg.Connection, service: Service, arriving: None
+) -> None:
+    """Nobody claims a row in its first minute; after it, anybody does."""
+    lesson = course.tracked_lesson("up1")
+    assert service.claim() == []
+    let_pass(db, 59)
+    assert service.claim() == []
+    let_pass(db, 2)
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_what_something_has_made_due_is_not_left(
+    course: Course, service: Service, arriving: None
+) -> None:
+    """An upload of that minute that a webhook says has failed is looked at at once."""
+    lesson = course.tracked_lesson("up1")
+    take(service, note("look", "up1"))
+    claimed = service.claim()
+    assert [row["lesson_id"] for row in claimed] == [str(lesson)]
+    service.release(claimed)
+    assert len(service.claim()) == 1
+
+
+def test_when_webhooks_stop_the_scan_is_as_before(
+    course: Course, db: psycopg.Connection, service: Service, arriving: None
+) -> None:
+    """Ten minutes after the last one, by itself; and workers are told which of both it is."""
+    course.tracked_lesson("up1")
+
+    def told() -> tuple[int, bool]:
+        row = service.connection.execute("select worker_claim(10, 60)").fetchone()
+        assert row is not None
+        return len(row[0]["rows"]), row[0]["events_arrive"]
+
+    assert told() == (0, True)
+    db.execute("update mux_private.worker_state set events_at = now() - interval '601 s'")
+    assert told() == (1, False)
+
+
+def test_a_row_that_is_being_settled_is_waited_for(
+    course: Course, connections: Any, db: psycopg.Connection, service: Service
+) -> None:
+    """A deletion is not lost because the row is locked: the call fails, to be repeated."""
+    course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    holder = connections.transaction()
+    holder.execute("select from mux_asset_tracking where upload_id = 'up1' for update")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        take(service, note("deleted", "up1", "as1"))
+    holder.rollback()
+    assert take(service, note("deleted", "up1", "as1")) == [("asset_deleted", "asset_deleted")]
+
+
+@pytest.mark.parametrize("value", [None, {}, [1] * 101])
+def test_what_is_no_list_of_notes_is_refused(service: Service, value: Any) -> None:
+    """As a bad request."""
+    with pytest.raises(psycopg.Error, match="worker_take_note needs facts"):
+        service.connection.execute("select worker_take_note(%s)", [Jsonb(value)])
