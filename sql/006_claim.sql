@@ -49,6 +49,8 @@ end
 $$;
 comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';
 
+-- By index whatever the planner thinks of a table's size, now or when this connection began. Without
+-- jit, which before 18 would compile what is switched off, and take longer than all else.
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
@@ -56,7 +58,7 @@ create or replace function public.worker_claim(
   sweep_above integer default 0,
   sweep_seconds double precision default 15
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
@@ -125,7 +127,7 @@ comment on function public.worker_claim is
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   released integer;
