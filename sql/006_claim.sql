@@ -64,14 +64,17 @@ return ($1).check_count = 0 and ($1).next_check_at <= ($1).tracked_at
   and ($1).tracked_at > now() - interval '1 minute';
 comment on function mux_private.is_left_to_events is 'Whether a due row is so new that a webhook is likely to settle it before anybody has to ask Mux.';
 
+-- By index whatever the planner thinks of a table's size, now or when this connection began. Without
+-- jit, which before 18 would compile what is switched off, and take longer than all else.
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
   sweeper text default null,
   sweep_above integer default 0,
-  sweep_seconds double precision default 15
+  sweep_seconds double precision default 15,
+  sweep_size integer default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
@@ -80,7 +83,7 @@ declare
 begin
   if batch_size is null or batch_size not between 1 and 1000
      or lease_seconds is null or lease_seconds not between 1 and 3600
-     or sweep_above is null or sweep_seconds is null then
+     or sweep_above is null or sweep_seconds is null or sweep_size not between 1 and 1000 then
     raise sqlstate 'PT400' using
       message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
   end if;
@@ -107,7 +110,7 @@ begin
     where t.status = 'processing' and t.next_check_at <= now()
       and not (events_arrive and mux_private.is_left_to_events(t))
     order by t.next_check_at
-    limit batch_size
+    limit case when sweep = 'ours' then coalesce(sweep_size, batch_size) else batch_size end
     for update skip locked
   ), leased as (
     update public.mux_asset_tracking t
@@ -140,12 +143,12 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute.';
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute.';
 
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   released integer;

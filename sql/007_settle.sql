@@ -389,11 +389,12 @@ comment on function mux_private.rows_about is
 -- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
 -- A connection keeps its plans: made while the tables were small, they would read through them for
 -- every row when they have grown, until Postgres analyzes them. So all that is called here goes by
--- index.
+-- index. (Before 18, Postgres takes what is switched off for very dear, and compiles it: for a tenth
+-- of a second, to read the one row of worker_state.)
 create or replace function public.worker_settle(
   verdicts jsonb default null, environment_id text default null, sweeper text default null
 ) returns jsonb
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;

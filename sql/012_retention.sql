@@ -9,9 +9,9 @@ set local client_min_messages = warning;
 
 -- Security definer: nobody may delete from the audit but through this function, and so nobody what
 -- is younger than a day. Ids grow with time: reading the first few tells whether there is anything
--- to do, however large the table is.
+-- to do, however large the table is, or was when this connection began.
 create or replace function mux_private.prune_events(older_than_days integer, at_most integer) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   pruned integer;

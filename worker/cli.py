@@ -126,7 +126,7 @@ async def _scan_everything(settings: "Settings") -> int:
             report = await reconciler.scan()
             outcomes += report.outcomes
             claimed += report.claimed + report.unasked
-            released += report.released
+            released = report.released
             left_to_others = report.left_to_others
             if not report.is_full:
                 break

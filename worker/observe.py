@@ -41,13 +41,18 @@ class AsksMux(Protocol):
 
 
 async def observe(
-    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event, credit: Credit | None = None
+    claims: Sequence[Claim],
+    mux: AsksMux,
+    stopping: asyncio.Event,
+    credit: Credit | None = None,
+    most_probes: int | None = None,
 ) -> AsyncIterator[list[Sighting]]:
     """Observe every claimed row and give what was seen by the page, in whatever order it comes.
 
     With credit, Mux's lists are walked first, as far as it lasts, and what they say about other
-    rows is given too. Ends early, leaving rows unobserved, when `stopping` is set. A fault of Mux
-    ends it too: what was observed until then is given first, then the fault is raised.
+    rows is given too; of the rows that are left, the first `most_probes` are asked for, each alone,
+    and the others stay unobserved. Ends early, leaving rows unobserved, when `stopping` is set. A
+    fault of Mux ends it too: what was observed until then is given first, then it is raised.
     """
     left = {claim.id: claim for claim in claims}
     if credit is not None:
@@ -57,7 +62,7 @@ async def observe(
         async for page in _sweep_uploads(left, mux, stopping):
             yield page
     if not stopping.is_set():
-        async for page in _probe(list(left.values()), mux, stopping):
+        async for page in _probe(list(left.values())[:most_probes], mux, stopping):
             yield page
 
 

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from worker.batching import Batching
 from worker.decide import Rules
 from worker.mux import Mux
 from worker.pace import OwnBudget, Pace
-from worker.reconcile import Batching, Reconciler
+from worker.reconcile import Reconciler
 from worker.report import Reporter
 from worker.settings import Settings
 from worker.store import Store

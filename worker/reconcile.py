@@ -4,18 +4,16 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
+from worker.batching import Batching
 from worker.decide import Rules, settlement
 from worker.errors import SupabaseUnavailable, Unavailable
 from worker.model import Claim, Outcome, Settlement, Sighting
 from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
 from worker.sweep import FEW, Credit
-
-REQUESTS_A_ROW = 3
-"""The most that Mux is asked about one row: its asset, its upload, the upload's asset."""
 
 
 class KnowsMux(AsksMux, Protocol):
@@ -31,7 +29,7 @@ class KnowsMux(AsksMux, Protocol):
 class KeepsRows(Protocol):
     """What a scan needs of the database."""
 
-    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Any:
+    async def claim(self, batching: Batching, few: int) -> Any:
         """Lease due rows, more than a few only to the one worker that sweeps."""
         ...
 
@@ -44,20 +42,6 @@ class KeepsRows(Protocol):
     async def release(self, claims: Sequence[Claim]) -> int:
         """Hand rows back."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How many rows a scan may claim, and for how long."""
-
-    size: int
-    lease_seconds: float
-
-    @classmethod
-    def within(cls, size: int, lease_seconds: float, requests_per_second: float) -> "Batching":
-        """Claim no more than can be asked about in half a lease."""
-        askable = int(lease_seconds / 2 * requests_per_second / REQUESTS_A_ROW)
-        return cls(max(1, min(size, askable)), lease_seconds)
 
 
 class Reconciler:
@@ -90,14 +74,16 @@ class Reconciler:
         """
         report = ScanReport()
         began, requests = time.monotonic(), self._mux.requests
-        claimed = await self._store.claim(self._batching.size, self._batching.lease_seconds, FEW)
+        claimed = await self._store.claim(self._batching, FEW)
         report.claimed = len(claimed.claims)
-        report.is_full = report.claimed == self._batching.size
+        report.is_full = report.claimed == self._batching.most(claimed.sweep)
         report.left_to_others = claimed.sweep == "others"
         self._rules = replace(self._rules, events_arrive=claimed.events_arrive)
         if claimed.claims:
             credit = Credit(report.claimed, report.is_full) if claimed.sweep == "ours" else None
             await self._work_off(claimed, credit, report)
+            # What the lists did not tell and the probes had no time for is due again at once.
+            report.is_full |= report.released > 0 and not self._stopping.is_set()
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - began
         return report
@@ -107,7 +93,9 @@ class Reconciler:
         home = claimed.environment_id
         try:
             environment = await self._mux.environment()
-            async for page in observe(claimed.claims, self._mux, self._stopping, credit):
+            async for page in observe(
+                claimed.claims, self._mux, self._stopping, credit, self._batching.probes
+            ):
                 # What a list says about ids that nobody asked for proves nothing of ours.
                 if any(sighting.observation.found for sighting in page if sighting.claims):
                     home = environment

@@ -12,6 +12,7 @@ from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
+from worker.batching import Batching
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.pace import Turns
@@ -91,14 +92,15 @@ class Store:
                 f"{REQUIRED_FILE}.sql: apply the files after {applied}.sql, in order.",
             )
 
-    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
-        """Lease at most `batch_size` due rows for some seconds.
+    async def claim(self, batching: Batching, few: int) -> Claimed:
+        """Lease due rows.
 
         More than a few are leased only to the one worker that sweeps; that may become this one.
         """
         params = {
-            "batch_size": batch_size,
-            "lease_seconds": lease_seconds,
+            "batch_size": batching.probes,
+            "lease_seconds": batching.lease_seconds,
+            "sweep_size": batching.size,
             "sweeper": self._name,
             "sweep_above": few,
             "sweep_seconds": self._sweep_seconds,

@@ -227,6 +227,7 @@ async def test_an_upload_that_failed_is_noted(here: Site) -> None:
         "nonsense",
         signature("wrong", time.time() + 100, json.dumps(READY).encode()),
     ],
+    ids=["none", "another", "nonsense", "of another secret"],
 )
 async def test_what_mux_did_not_sign_is_refused(here: Site, header: str | None) -> None:
     """401, whatever is wrong with the signature, and nothing comes of it."""

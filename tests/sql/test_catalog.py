@@ -27,7 +27,7 @@ MAY_CALL = {
         "mux_private.app_publish(uuid)",
     },
     "service_role": {
-        "worker_claim(integer,double precision,text,integer,double precision)",
+        "worker_claim(integer,double precision,text,integer,double precision,integer)",
         "worker_note_events()",
         "worker_take_note(jsonb)",
         "mux_private.events_arrive()",
@@ -96,6 +96,13 @@ def test_no_function_is_without_a_search_path(db: psycopg.Connection) -> None:
     assert names(db, query) == []
 
 
+def test_what_scans_by_index_alone_is_not_compiled(db: psycopg.Connection) -> None:
+    """Before Postgres 18 a scan that is switched off is so dear that jit sets in, at each call."""
+    query = f"""select name from {FUNCTIONS}
+        where array_to_string(proconfig, ',') ~ 'enable_' and not 'jit=off' = any(proconfig)"""
+    assert names(db, query) == []
+
+
 def test_no_security_definer_is_in_public(db: psycopg.Connection) -> None:
     """What runs with its owner's rights is out of the API's reach."""
     query = f"select name from {FUNCTIONS} where schema = 'public' and prosecdef"
@@ -130,25 +137,6 @@ def test_everything_has_a_comment(db: psycopg.Connection) -> None:
         where a.attnum > 0 and not a.attisdropped and col_description(t.oid, a.attnum) is null"""
     functions = f"select name from {FUNCTIONS} where obj_description(oid) is null"
     assert [names(db, query) for query in (tables, columns, functions)] == [[], [], []]
-
-
-def test_claiming_reads_the_due_index(service: Service, db: psycopg.Connection) -> None:
-    """With many settled rows, the due ones are found through the partial index."""
-    db.execute(
-        "with l as (insert into lessons (creator_id, title) select gen_random_uuid(), 'x' "
-        "from generate_series(1, 3000) returning id) "
-        "insert into mux_asset_tracking (lesson_id, upload_id, status) "
-        "select id, 'up' || id, 'ready' from l"
-    )
-    db.execute("analyze mux_asset_tracking")
-    plan = "\n".join(
-        names(
-            db,
-            "explain select id from mux_asset_tracking where status = 'processing' "
-            "and next_check_at <= now() order by next_check_at limit 100",
-        )
-    )
-    assert "idx_mux_asset_tracking_due" in plan
 
 
 def test_stuck_is_longer_than_half_an_hour(course: Course, service: Service) -> None:

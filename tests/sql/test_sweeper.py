@@ -169,3 +169,14 @@ def test_the_word_migrated_is_no_upload(service: Service, db: psycopg.Connection
     )
     assert service.outcomes(fact(PUBLISH, "migrated", "as2")) == ["unmatched"]
     assert db.execute("select count(*) from lessons where status = 'draft'").fetchone() == (1000,)
+
+
+def test_the_sweeper_may_claim_more_than_can_be_probed(course: Course, service: Service) -> None:
+    """Lists answer for hundreds of rows; who asks one by one is given what there is time for."""
+    due(course, 5)
+    query = "select worker_claim(2, 60, 'one', %s, 15, 4)"
+    for few, rows in ((4, 4), (5, 2)):
+        course.make_due()
+        row = service.connection.execute(query.encode(), [few]).fetchone()
+        assert row is not None
+        assert len(row[0]["rows"]) == rows

@@ -7,10 +7,11 @@ import pytest
 from pytest_mock import MockerFixture
 
 from tests.unit.test_decide import CLAIM
+from worker.batching import Batching
 from worker.decide import Rules
 from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
 from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement
-from worker.reconcile import Batching, Reconciler
+from worker.reconcile import Reconciler
 from worker.sweep import FEW, FIRST_CREDIT
 
 NO_PAGE = Page((), None)
@@ -77,12 +78,13 @@ class FakeStore:
     released: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
+    async def claim(self, batching: Batching, few: int) -> Claimed:
         """Lease rows."""
         self.few = few
         if self.sweep == "others":
             return Claimed((), None, "others")
-        taken, self.due = self.due[:batch_size], self.due[batch_size:]
+        most = batching.most(self.sweep)
+        taken, self.due = self.due[:most], self.due[most:]
         return Claimed(tuple(taken), self.home, self.sweep)
 
     async def settle(
@@ -123,7 +125,7 @@ def rows(count: int) -> list[Claim]:
 def reconciler(mux: FakeMux, store: FakeStore, size: int = 10) -> Reconciler:
     """Put a reconciler on the fakes."""
     return Reconciler(
-        mux, store, batching=Batching(size, 60), rules=Rules(), stopping=asyncio.Event()
+        mux, store, batching=Batching(size, 60, size), rules=Rules(), stopping=asyncio.Event()
     )
 
 
@@ -210,11 +212,11 @@ async def test_a_404_counts_only_at_home(
     ("size", "lease", "rate", "claimed"),
     [(200, 60, 4, 40), (10, 60, 4, 10), (200, 60, 1000, 200), (200, 1, 0.1, 1)],
 )
-def test_no_more_is_claimed_than_half_a_lease_can_ask_for(
+def test_no_more_is_asked_for_alone_than_half_a_lease_has_time_for(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
     """Three requests a row at the most, and always at least one row."""
-    assert Batching.within(size, lease, rate) == Batching(claimed, lease)
+    assert Batching.within(size, lease, rate) == Batching(size, lease, claimed)
 
 
 def test_outcomes_of_a_newer_database_are_read() -> None:
@@ -330,3 +332,16 @@ async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
     await reconciler(FakeMux(pages=[page]), store).scan()
     told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
+
+
+async def test_what_the_lists_do_not_tell_is_probed_as_far_as_the_lease_goes() -> None:
+    """Of nine rows that no page is about, three are asked for; the rest is due again at once."""
+    store = FakeStore(rows(9), sweep="ours")
+    mux = FakeMux({f"up{n}" for n in range(9)})
+    scan = Reconciler(
+        mux, store, batching=Batching(20, 60, 3), rules=Rules(), stopping=asyncio.Event()
+    )
+    report = await scan.scan()
+    assert sorted(reasons(store)) == ["t0", "t1", "t2"]
+    assert store.released == [f"t{n}" for n in range(3, 9)]
+    assert (report.claimed, report.released, report.is_full) == (9, 6, True)
