@@ -109,9 +109,9 @@ class Lesson:
         """List the ids to look for, the one that counts first.
 
         A placeholder is written last of all, when the form is saved, so what it names is newer
-        than what is tracked, and nothing older takes its place. After `temp_playback_` may stand
-        an asset's id. The upload of the row comes before the lesson's own asset, which an older
-        upload may have left.
+        than what is tracked, and nothing older takes its place; a real asset beside it was saved
+        with it. After `temp_playback_` may stand an asset's id. The upload of the row comes before
+        the lesson's own asset, which an older upload may have left.
         """
         found = [
             Target("either", named, "temporary id")
@@ -120,8 +120,8 @@ class Lesson:
         ]
         if not found:
             found = [*_of_row(self.row)]
-            if asset := real(self.asset_id):
-                found.append(Target("asset", asset, "lesson"))
+        if asset := real(self.asset_id):
+            found.append(Target("asset", asset, "lesson"))
         first: dict[str, Target] = {}
         for target in found:
             first.setdefault(target.id, target)

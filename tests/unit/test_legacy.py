@@ -88,3 +88,11 @@ def test_which_facts_settle_a_row() -> None:
     assert replace(ROW, upload_id="migrated", asset_id=ASSET).is_about(fact)
     assert not replace(ROW, upload_id="migrated").is_about(fact)
     assert replace(ROW, asset_id=ASSET).is_about(replace(fact, upload_id=None))
+
+
+def test_a_real_asset_beside_a_placeholder_is_looked_for_after_it() -> None:
+    """Both were saved with the form; where Mux knows nothing of the placeholder's id, it counts."""
+    both = replace(LESSON, asset_id=ASSET, playback_id="temp_playback_Other")
+    assert [(t.kind, t.id) for t in both.targets()] == [("either", "Other"), ("asset", ASSET)]
+    same = replace(LESSON, asset_id=ASSET, playback_id=f"temp_playback_{ASSET}")
+    assert [(t.kind, t.id) for t in same.targets()] == [("either", ASSET)]
