@@ -24,7 +24,10 @@ NEEDED_STATUSES = frozenset({"draft", "published"})
 NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
-    for what in ("claim", "doctor", "release", "schema_version", "settle", "summary")
+    for what in (
+        *("claim", "doctor", "note_events", "release", "schema_version", "settle"),
+        *("slow_down", "summary", "take_note", "take_turns"),
+    )
 )
 OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})
 """What signed-in users may call: the app's three functions, and the private one behind the last."""

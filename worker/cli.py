@@ -17,9 +17,7 @@ from worker.errors import SettingsError, WorkerError
 
 if TYPE_CHECKING:
     from worker.mux import Mux
-    from worker.pulse import Pulse
     from worker.reconcile import Reconciler
-    from worker.report import ScanReport
     from worker.settings import Settings
     from worker.store import Store
     from worker.watch import Watch
@@ -123,37 +121,21 @@ async def _work(settings: "Settings", began: float) -> None:
     log = get_logger()
     log.info("worker.started", version=__version__)
 
-    from worker import pulse
     from worker.daemon import Daemon
-    from worker.watch import Watch
+    from worker.watching import watch_for, watched
 
-    file = pulse.file_of(settings)
-    sign = pulse.Pulse(settings.scan_interval_seconds, pulse.longest_pass_seconds(settings), file)
-    watch = Watch()
-    if settings.port is not None:
-        from worker.metrics import Metrics
-
-        watch = Metrics()
+    watch = watch_for(settings)
     async with _parts(settings, stopping, watch) as (mux, store, reconciler):
-        reconciler.on_progress = sign.progressed
-
-        async def scan() -> "ScanReport":
-            report = await reconciler.scan()
-            watch.scanned(report.seconds)
-            return report
-
         daemon = Daemon(
             mux,
             store,
-            scan,
+            reconciler.scan,
             interval_seconds=settings.scan_interval_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        daemon.on_pass_ended = sign.ended
-        async with _served(settings, sign, watch, mux, store):
+        async with watched(settings, watch, daemon, reconciler, (mux, store)):
             await daemon.run()
-    pulse.remove(file)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
 
 
@@ -213,20 +195,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what Mux calls its environment may be any text
     return asyncio.run(_examine(settings, as_json=arguments.json))
-
-
-@asynccontextmanager
-async def _served(
-    settings: "Settings", pulse: "Pulse", watch: "Watch", mux: "Mux", store: "Store"
-) -> AsyncIterator[None]:
-    """Keep the HTTP server open, where PORT is set; else not even its modules are imported."""
-    if settings.port is None:
-        yield
-        return
-    from worker.web.server import served
-
-    async with served(settings, pulse, watch, mux, store):
-        yield
 
 
 def _health(_arguments: argparse.Namespace) -> int:

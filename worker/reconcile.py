@@ -100,6 +100,7 @@ class Reconciler:
             await self._work_off(claimed, credit, report)
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - began
+        self._reporter.watch.scanned(report.seconds)
         return report
 
     async def _work_off(self, claimed: Any, credit: Credit | None, report: ScanReport) -> None:
