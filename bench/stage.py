@@ -4,43 +4,85 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psutil
 import psycopg
 
+from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
+from worker.local.mux_state import Seeded
 from worker.local.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]
 INSTRUCTOR = UUID("aaaaaaaa-0000-4000-8000-000000000001")
+WORKER = "worker"
+PROBING_WORKER = "bench.probing"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A lesson, and what Mux has for it."""
+
+    id: UUID
+    video: Seeded
 
 
 class Stage:
     """A Supabase and a Mux for one measurement."""
 
-    def __init__(self, supabase: LocalSupabase, mux: MuxSimulator) -> None:
+    def __init__(
+        self, supabase: LocalSupabase, mux: MuxSimulator, threads: Mapping[str, int] | None = None
+    ) -> None:
         self.supabase = supabase
         self.mux = mux
+        self.threads = dict(threads or {})
+        """The threads of this process that play a server, by name."""
         self.db: psycopg.Connection = supabase.connect()
 
-    def add_lessons(self, count: int) -> None:
+    def add_lessons(self, count: int, *, with_asset_id: bool = False) -> list[Lesson]:
         """Track uploads whose assets are ready, one for each of so many new drafts."""
-        uploads = [seeded.upload_id for seeded in self.mux.state.seed(count)]
-        lessons = [uuid4() for _ in uploads]
+        lessons = [Lesson(uuid4(), video) for video in self.mux.state.seed(count)]
         with self.db.cursor() as cursor:
             cursor.executemany(
                 "insert into lessons (id, creator_id, title) values (%s, %s, 'A lesson')",
-                [(lesson, INSTRUCTOR) for lesson in lessons],
+                [(lesson.id, INSTRUCTOR) for lesson in lessons],
             )
             cursor.executemany(
-                "insert into mux_asset_tracking (lesson_id, upload_id, temp_asset_id) "
-                "values (%s, %s, %s)",
-                [(le, up, f"temp_{up}") for le, up in zip(lessons, uploads, strict=True)],
+                "insert into mux_asset_tracking (lesson_id, upload_id, temp_asset_id, mux_asset_id)"
+                " values (%s, %s, %s, %s)",
+                [
+                    (
+                        lesson.id,
+                        lesson.video.upload_id,
+                        f"temp_{lesson.video.upload_id}",
+                        lesson.video.asset_id if with_asset_id else None,
+                    )
+                    for lesson in lessons
+                ],
+            )
+        self.db.execute("analyze lessons, mux_asset_tracking")
+        return lessons
+
+    def add_lessons_for_the_script(self, count: int) -> None:
+        """Make drafts as the report's script wants them: a real asset id, a temporary playback id.
+
+        They are not tracked, since the script makes the tracking rows.
+        """
+        with self.db.cursor() as cursor:
+            cursor.executemany(
+                "insert into lessons (id, creator_id, title, mux_asset_id, mux_playback_id) "
+                "values (%s, %s, 'A lesson', %s, %s)",
+                [
+                    (uuid4(), INSTRUCTOR, video.asset_id, f"temp_playback_{video.upload_id}")
+                    for video in self.mux.state.seed(count)
+                ],
             )
 
     def count(self, status: str) -> int:
@@ -72,10 +114,10 @@ class Stage:
         }
 
     @contextmanager
-    def worker(self, **settings: str) -> Iterator[psutil.Process]:
+    def worker(self, module: str = WORKER, **settings: str) -> Iterator[psutil.Process]:
         """Run `python -m worker run` for as long as the block lasts."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
+            [sys.executable, "-m", module, "run"],
             env=self.environment(**settings),
             stdout=subprocess.DEVNULL,
         )
@@ -85,12 +127,12 @@ class Stage:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
 
-    def seconds_to_first_scan(self) -> float:
+    def seconds_to_first_scan(self, **settings: str) -> float:
         """Measure from the start of a process to the first scan it tells of."""
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
-            env=self.environment(),
+            [sys.executable, "-m", WORKER, "run"],
+            env=self.environment(**settings),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -106,10 +148,18 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Bring up a stage; Mux sets no limit, so that the worker's own shows."""
+def stage(get_per_second: float | None = None) -> Iterator[Stage]:
+    """Bring up a stage; without a number, Mux sets no limit, so that the worker's own shows."""
+    limits = RateLimits.per_second(get_per_second, None if get_per_second is None else 1)
     with LocalSupabase() as supabase:
-        mux = MuxSimulator()
-        mux.limits = type(mux.limits).per_second(None, None)
-        with mux:
-            yield Stage(supabase, mux)
+        gateway = _newest_thread()
+        with MuxSimulator(limits=limits) as mux:
+            here = Stage(supabase, mux, {"gateway": gateway, "simulated Mux": _newest_thread()})
+            with here.db:
+                yield here
+
+
+def _newest_thread() -> int:
+    """Give the system's id of the server thread that was started last."""
+    servers = [t for t in threading.enumerate() if t.name == "local-server"]
+    return max(t.native_id or 0 for t in servers)

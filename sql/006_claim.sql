@@ -38,10 +38,15 @@ create or replace function mux_private.may_sweep(sweeper text, seconds double pr
 language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 begin
+  perform 1 from mux_private.worker_state s
+  where s.sweeper = may_sweep.sweeper or s.sweeps_until is null or s.sweeps_until <= now()
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
   update mux_private.worker_state s
-  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds)
-  where s.sweeper = may_sweep.sweeper or s.sweeps_until is null or s.sweeps_until <= now();
-  return found;
+  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds);
+  return true;
 end
 $$;
 comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';
@@ -59,6 +64,8 @@ return ($1).check_count = 0 and ($1).next_check_at <= ($1).tracked_at
   and ($1).tracked_at > now() - interval '1 minute';
 comment on function mux_private.is_left_to_events is 'Whether a due row is so new that a webhook is likely to settle it before anybody has to ask Mux.';
 
+-- By index whatever the planner thinks of a table's size, now or when this connection began. Without
+-- jit, which before 18 would compile what is switched off, and take longer than all else.
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
@@ -66,7 +73,7 @@ create or replace function public.worker_claim(
   sweep_above integer default 0,
   sweep_seconds double precision default 15
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
@@ -137,8 +144,10 @@ $$;
 comment on function public.worker_claim is
   'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute.';
 
-create or replace function public.worker_release(claimed jsonb default null) returns integer
-language plpgsql set search_path = '' as $$
+create or replace function public.worker_release(
+  claimed jsonb default null, sweeper text default null
+) returns integer
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   released integer;
@@ -155,11 +164,13 @@ begin
   )
   update public.mux_asset_tracking t set next_check_at = now() from mine where t.id = mine.id;
   get diagnostics released = row_count;
+  update mux_private.worker_state s set sweeps_until = now()
+  where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
   return released;
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
 
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;

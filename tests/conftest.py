@@ -29,7 +29,10 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             # Truncating takes five times as long as deleting the few rows that a test leaves.
             "delete from lessons; delete from mux_asset_events;"
             "delete from mux_private.first_trackers;"
-            "update mux_private.worker_state set environment_id = null, events_at = null"
+            "update mux_private.worker_state set environment_id = null, sweeper = null,"
+            " sweeps_until = null, events_at = null;"
+            "delete from mux_private.mux_pace;"
+            "insert into mux_private.mux_pace default values"
         )
     shared_supabase.requests.clear()
     yield shared_supabase

@@ -25,8 +25,8 @@ NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
     for what in (
-        *("claim", "doctor", "note_events", "release", "schema_version", "settle"),
-        *("slow_down", "summary", "take_note", "take_turns"),
+        *("claim", "doctor", "note_events", "prune_events", "release", "schema_version"),
+        *("settle", "slow_down", "summary", "take_note", "take_turns"),
     )
 )
 OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})

@@ -122,6 +122,7 @@ async def _work(settings: "Settings", began: float) -> None:
     log.info("worker.started", version=__version__)
 
     from worker.daemon import Daemon
+    from worker.retention import Retention
     from worker.watching import watch_for, watched
 
     watch = watch_for(settings)
@@ -135,7 +136,7 @@ async def _work(settings: "Settings", began: float) -> None:
             stopping=stopping,
         )
         async with watched(settings, watch, daemon, reconciler, (mux, store)):
-            await daemon.run()
+            await daemon.run(Retention(store, settings.event_retention_days))
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))
 
 
@@ -169,7 +170,7 @@ async def _scan_everything(settings: "Settings") -> int:
         while not stopping.is_set():
             report = await reconciler.scan()
             outcomes += report.outcomes
-            claimed += report.claimed
+            claimed += report.claimed + report.unasked
             released += report.released
             left_to_others = report.left_to_others
             if not report.is_full:
@@ -181,7 +182,7 @@ async def _scan_everything(settings: "Settings") -> int:
         print("Another worker is working off what is due.")
     print(
         f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
-        f"{summary['ready']} ready, {summary['error']} failed."
+        f"{summary['error']} failed."
     )
     return FAILED if released or outcomes["refused"] else DONE
 

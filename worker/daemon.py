@@ -1,17 +1,21 @@
 """The long-running worker: one pass after another, until a signal asks it to stop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
 from worker.outage import Outage
 from worker.report import Heartbeat, ScanReport
+from worker.retention import PAUSE_SECONDS, Retention
 
 SHARE_FOR_THE_PASS = 0.5
 """Part of the shutdown's time in which the pass under way may end by itself."""
+
+T = TypeVar("T")
 
 
 class ChecksMux(Protocol):
@@ -65,7 +69,7 @@ class Daemon:
         self._heartbeat = Heartbeat()
         self._schema_is_checked = False
 
-    async def run(self) -> None:
+    async def run(self, retention: Retention) -> None:
         """Work until `stopping` is set, then end within the shutdown's time."""
         scheduler = AsyncIOScheduler()
         scheduler.add_job(
@@ -75,13 +79,15 @@ class Daemon:
             coalesce=True,
             misfire_grace_time=None,
         )
+        retention.schedule(scheduler)
         scheduler.start()
+        grace = self._shutdown_seconds * SHARE_FOR_THE_PASS
         try:
             while not self._stopping.is_set():
                 self._tick.clear()
-                pause = await self._pass_unless_stopped()
+                pause = await self._unless_stopped(self._pass(), grace) or 0.0
                 self.on_pass_ended(pause)
-                await self._rest(pause)
+                await self._rest(pause, retention)
         finally:
             scheduler.remove_all_jobs()
             await asyncio.sleep(0)  # a tick that was just begun ends, and is not cut off
@@ -91,18 +97,18 @@ class Daemon:
         """Wake the loop; a coroutine, since APScheduler runs plain functions in a thread."""
         self._tick.set()
 
-    async def _pass_unless_stopped(self) -> float:
-        """Do one pass; once a stop is asked for, it has half the shutdown's time to end."""
-        work = asyncio.create_task(self._pass())
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace: float) -> T | None:
+        """Do some work; once a stop is asked for, it has so many seconds to end by itself."""
+        task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if not work.done():
-            await asyncio.wait({work}, timeout=self._shutdown_seconds * SHARE_FOR_THE_PASS)
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
-        return 0.0 if work.cancelled() else work.result()
+        if not task.done():
+            await asyncio.wait({task}, timeout=grace)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
 
     async def _pass(self) -> float:
         """Do one pass and give the seconds to rest after it."""
@@ -127,18 +133,30 @@ class Daemon:
         return 0.0 if report.is_full else self._interval
 
     async def _rows_waiting(self, report: ScanReport) -> int:
-        """Count the rows that an outage left due: those just claimed, and those still there."""
+        """Count the rows that an outage left due: those just looked at, and those still there."""
         summary = await self._store.summary()
-        return report.claimed + int(summary["due"])
+        return report.claimed + report.unasked + int(summary["due"])
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait for the next tick, or for some seconds in an outage; wake for a stop."""
-        if seconds == 0 or self._stopping.is_set():
-            return
+    async def _rest(self, seconds: float, retention: Retention) -> None:
+        """Wait for the next tick, or for some seconds in an outage, pruning the audit meanwhile."""
+        until = time.monotonic() + seconds
+        while not self._stopping.is_set():
+            is_pruning = not self._supabase_outage.is_on and await self._unless_stopped(
+                retention.prune_some(), 0.0
+            )
+            left = until - time.monotonic()
+            if is_pruning:
+                left = min(left, PAUSE_SECONDS)
+            if left <= 0 or await self._wakes_within(left):
+                return
+
+    async def _wakes_within(self, seconds: float) -> bool:
+        """Wait some seconds, in an outage for nothing but a stop; tell whether one woke us."""
         in_outage = self._mux_outage.is_on or self._supabase_outage.is_on
         waits = [asyncio.create_task(self._stopping.wait())]
         if not in_outage:
             waits.append(asyncio.create_task(self._tick.wait()))
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        woken, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        return bool(woken)

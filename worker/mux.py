@@ -102,7 +102,7 @@ class Mux:
         answer = await self._ask(self._api.assets.list_assets, limit=PAGE_SIZE, **which)
         listed = _listed(answer, answers.read_asset, "sweep")
         cursor = answer.body.get("next_cursor")
-        return Page(listed, cursor if isinstance(cursor, str) else None)
+        return Page(listed, cursor if isinstance(cursor, str) and cursor else None)
 
     async def uploads(self, at: str | None) -> Page:
         """Ask for a page of uploads, newest first; their pages are numbered from 1."""

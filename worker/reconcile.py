@@ -112,9 +112,10 @@ class Reconciler:
                 # What a list says about ids that nobody asked for proves nothing of ours.
                 if any(sighting.observation.found for sighting in page if sighting.claims):
                     home = environment
-                outcomes = await self._settle(page, environment, home, report)
+                unasked = await self._settle(page, environment, home, report)
+                report.unasked += unasked
                 if credit is not None:
-                    credit.earn(_unasked(page, outcomes))
+                    credit.earn(unasked)
                 for sighting in page:
                     for claim in sighting.claims:
                         del open_claims[claim.id]
@@ -127,19 +128,20 @@ class Reconciler:
 
     async def _settle(
         self, page: Sequence[Sighting], environment: str, home: str | None, report: ScanReport
-    ) -> list[Outcome]:
+    ) -> int:
+        """Settle a page, tell what came of it, and count the rows that nobody had asked about."""
         rules = replace(self._rules, at_home=environment == home)
         settlements = [
             settlement(s.observation, tuple((c, random.random()) for c in s.claims), rules)  # noqa: S311  # jitter
             for s in page
         ]
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
-        report.outcomes.update(outcome.name for outcome in outcomes)
+        report.outcomes.update(outcome.name for outcome in _news(page, outcomes))
         self._reporter.tell(settlements, outcomes)
         self.on_progress()
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
-        return outcomes
+        return _unasked(page, outcomes)
 
     async def _release(self, claims: Sequence[Claim]) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease."""
@@ -147,6 +149,19 @@ class Reconciler:
             return await self._store.release(claims)
         except Unavailable:
             return 0
+
+
+def _news(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Leave out that what a list says of others was known, or is about nobody."""
+    claimed = {claim.id for sighting in page for claim in sighting.claims}
+    asked = {(s.observation.upload_id, s.observation.asset_id) for s in page if s.claims}
+    return [
+        outcome
+        for outcome in outcomes
+        if outcome.name not in ("unmatched", "unchanged", "waiting")
+        or outcome.tracking_id in claimed
+        or (outcome.tracking_id is None and (outcome.upload_id, outcome.asset_id) in asked)
+    ]
 
 
 def _unasked(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> int:

@@ -34,6 +34,9 @@ class ScanReport:
     left_to_others: bool = False
     """Whether what is due was left to the worker that sweeps."""
 
+    unasked: int = 0
+    """Rows that Mux's lists settled though nobody had claimed them."""
+
 
 class Reporter:
     """Writes the log lines about lessons, and says no lasting thing twice within its time."""

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
         20.0, description="Longest time from a signal to the end of the process"
     )
     event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
-        90, description="Days that audit rows are to be kept; checked, not used yet"
+        90, description="Days that audit rows are kept"
     )
 
     @property

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Never, TypeVar
 from uuid import uuid4
@@ -13,6 +14,7 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
+from worker.faults import fault_of
 from worker.model import Claim, Note, Outcome, Settlement
 from worker.pace import Turns
 from worker.settings import Settings
@@ -28,17 +30,9 @@ KEEP_ALIVE_SECONDS = 30.0
 SWEEP_SECONDS = 15.0
 """How long sweeping is left to the worker that did it last, at the least."""
 
-_PASSING = frozenset({"40001", "40P01", "55P03"})
-"""Serialization failure, deadlock, lock timeout: the same call, repeated, will pass."""
-
-_UNAUTHORIZED = frozenset({"401", "PGRST301", "PGRST302", "PGRST303"})
-_FORBIDDEN = frozenset({"403", "42501"})
+LAST_CALL_SECONDS = 1.0
 
 T = TypeVar("T")
-
-
-class _Conflict(SupabaseUnavailable):
-    """Others were in the way; the database undid the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +63,7 @@ class Store:
         self._name = str(uuid4())
         self._sweep_seconds = SWEEP_SECONDS
         self._watch = Watch()
+        self._sweeps = False
         self.calls = 0
 
     @classmethod
@@ -93,7 +88,11 @@ class Store:
         return store
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Leave sweeping to others, if it was ours, and close the connections."""
+        if self._sweeps:
+            with suppress(SupabaseUnavailable, TimeoutError):  # then its time just runs out
+                async with asyncio.timeout(LAST_CALL_SECONDS):
+                    await self._rpc("worker_release", {"claimed": [], "sweeper": self._name})
         await self._http.aclose()
 
     async def check_schema(self) -> None:
@@ -122,7 +121,7 @@ class Store:
             "sweep_seconds": self._sweep_seconds,
         }
         answer = _expect(await self._rpc("worker_claim", params), dict)
-        return _read(
+        claimed = _read(
             lambda: Claimed(
                 tuple(Claim.from_json(row) for row in answer["rows"]),
                 answer["environment_id"],
@@ -130,6 +129,8 @@ class Store:
                 answer["events_arrive"],
             )
         )
+        self._sweeps = claimed.sweep == "ours" or (self._sweeps and claimed.sweep == "none")
+        return claimed
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -194,8 +195,13 @@ class Store:
         await self._rpc("worker_note_events", {})
 
     async def summary(self) -> dict[str, Any]:
-        """Count rows by status, what is due and stuck, and the age of the oldest in seconds."""
+        """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""
         return _expect(await self._rpc("worker_summary", {}), dict)
+
+    async def prune_events(self, older_than_days: int, at_most: int) -> int:
+        """Remove the oldest audit rows that are older than so many days; returns how many."""
+        params = {"older_than_days": older_than_days, "at_most": at_most}
+        return _expect(await self._rpc("worker_prune_events", params), int)
 
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""
@@ -250,30 +256,8 @@ class Store:
 
 def _classify(error: APIError, function: str) -> Never:
     """Turn PostgREST's error into ours, by its code: the status says too little."""
-    code, message = str(error.code or ""), (error.message or "no reason given")[:300]
-    if code in _PASSING:
-        raise _Conflict(code, f"{function} met others at work: {message}") from error
-    if code == "57014":
-        raise StatementTimeout(code, f"{function} exceeds the statement timeout.") from error
-    if code in _UNAUTHORIZED or "API key" in message:
-        raise SupabaseUnavailable(
-            "unauthorized",
-            f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({message}): set the right one and start "
-            "the worker anew.",
-        ) from error
-    if code in _FORBIDDEN:
-        raise SupabaseUnavailable(
-            "forbidden", f"The key may not call {function}, was sql/ applied whole? {message}"
-        ) from error
-    if code == "PGRST202":
-        raise SchemaOutdated(
-            "function_missing",
-            f"The database has no function {function}: apply sql/ up to {REQUIRED_FILE}.sql. "
-            "If that was done just now, PostgREST is about to notice.",
-        ) from error
-    raise SupabaseUnavailable(
-        code or "gateway", f"Supabase failed {function}: {message}"
-    ) from error
+    message = (error.message or "no reason given")[:300]
+    raise fault_of(str(error.code or ""), message, function, REQUIRED_FILE) from error
 
 
 def _will_not_pass(state: RetryCallState) -> bool:

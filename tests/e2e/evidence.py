@@ -1,5 +1,6 @@
 """What tests of the running worker look at: tables and log lines, without what every run varies."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from psycopg.rows import dict_row
 
 from tests.course import Course
 from tests.worker_process import Line, WorkerProcess
+from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 
 Tables = dict[str, list[dict[str, Any]]]
@@ -26,6 +28,14 @@ def tables(db: psycopg.Connection) -> Tables:
     for row in found["tracking"]:
         del row["next_check_at"]
     return found
+
+
+def refuse_lists(mux: MuxSimulator) -> None:
+    """Have Mux refuse its lists, for good: each row is asked about alone, as where only few are."""
+    said = {"type": "invalid_parameters", "messages": ["No lists here."]}
+    refused = Fault("answer", status=400, body=json.dumps({"error": said}))
+    for kind in ("assets", "uploads"):
+        mux.faults.add(refused, method="GET", path=f"/video/v1/{kind}")
 
 
 def picked(row: dict[str, Any], *names: str) -> tuple[Any, ...]:

@@ -146,7 +146,7 @@ def test_kept_it_prints_settings_that_work(tmp_path: Path) -> None:
         check=False,
     )
     assert (scan.returncode, scan.stderr) == (0, "")
-    assert "10 ready, 2 failed" in scan.stdout
+    assert "Now 0 processing (0 due, 0 stuck), 2 failed." in scan.stdout
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=30)
     assert demo.returncode == 0

@@ -10,7 +10,14 @@ import pytest
 
 from tests.course import Course
 from tests.e2e.conftest import secrets_in
-from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
+from tests.e2e.evidence import (
+    assert_published,
+    assert_works_on,
+    lines,
+    picked,
+    refuse_lists,
+    tables,
+)
 from tests.worker_process import WorkerProcess, worker_environment
 from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
@@ -110,6 +117,7 @@ def test_a_fault_that_passes_is_made_up_for_in_the_same_scan(
     worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
     """One bad answer for each of several lessons costs a second, and no outage is told."""
+    refuse_lists(mux)
     uploads = [mux.state.create_upload() for _ in range(4)]
     lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
     faults = [*(faults[0] for faults in NO_ANSWERS.values()), NO_ANSWERS["refusing"][2]]
@@ -141,6 +149,7 @@ def test_words_that_nobody_has_heard_of_make_rows_wait_and_are_told_once(
     worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
     """New statuses and policies of Mux fail no lesson; new fields and odd values do no harm."""
+    refuse_lists(mux)
     uploads = [mux.state.create_upload() for _ in range(5)]
     lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
     for upload_id in uploads[:2]:
@@ -195,6 +204,7 @@ def test_what_postgres_takes_in_no_text_is_replaced_and_harms_no_other_row(
     form: str, worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
     """NUL, lone surrogates and a book of a message in what Mux says: all of the page is settled."""
+    refuse_lists(mux)
     uploads = [mux.state.create_upload() for _ in range(5)]
     errored, named, broken, odd, plain = (course.tracked_lesson(u) for u in uploads)
     error = {"type": "bad\0", "message": "no \ud800 film\0"}

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
-from tests.e2e.evidence import assert_published, assert_works_on, lines
+from tests.e2e.evidence import assert_published, assert_works_on, lines, refuse_lists
 from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
@@ -119,9 +119,10 @@ def test_work_in_flight_is_finished_and_the_rest_handed_back(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection
 ) -> None:
     """Requests under way are settled, rows not yet asked about are due at once, nothing is lost."""
+    refuse_lists(mux)
     lessons = [course.tracked_lesson(mux.state.create_upload(PREPARING)) for _ in range(30)]
-    worker.start(MUX_REQUESTS_PER_SECOND="5", LEASE_SECONDS="600")
-    mux.requests.wait_for(6)
+    worker.start(MUX_REQUESTS_PER_SECOND="10", LEASE_SECONDS="600")
+    mux.requests.wait_for(9)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert stopped_lines(worker) == stopped_by("SIGTERM")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ANNA, BERT
 from tests.course import Course
-from tests.e2e.evidence import assert_works_on, picked
+from tests.e2e.evidence import assert_works_on, picked, refuse_lists
 from tests.worker_process import WorkerProcess
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
@@ -64,14 +64,23 @@ def wait_for_published(supabase: LocalSupabase, worker: WorkerProcess, number: i
         worker.wait_until(done)
 
 
-def test_two_workers_share_the_work(
+def sweeper(supabase: LocalSupabase) -> str | None:
+    """Give the worker to which sweeping is left, if there is one now."""
+    with supabase.connect() as db:
+        row = db.execute(
+            "select sweeper from mux_private.worker_state where sweeps_until > now()"
+        ).fetchone()
+        return row[0] if row else None
+
+
+def test_two_workers_do_not_do_the_same_work(
     worker: WorkerProcess,
     other: WorkerProcess,
     course: Course,
     mux: MuxSimulator,
     supabase: LocalSupabase,
 ) -> None:
-    """Sixty lessons, two workers: both publish, each lesson is published once, all is quiet."""
+    """Sixty lessons, two workers, one page of Mux's list: each is published once, all is quiet."""
     both = [worker, other]
     for one in both:
         one.start(SCAN_BATCH_SIZE="5", MUX_REQUESTS_PER_SECOND="40")
@@ -80,7 +89,8 @@ def test_two_workers_share_the_work(
     uploads = due_at_once(supabase, mux, 60)
     wait_for_published(supabase, worker, 60)
     assert [one.stop() for one in both] == [0, 0]
-    assert all(one.events("lesson.published") for one in both)
+    asked = mux.requests.by_route()
+    assert asked == {"GET /system/v1/whoami": 1, "GET /video/v1/assets": 1}
     assert_nobody_complained(*both)
     assert_each_told_once(uploads, *both)
     assert_each_published_once(course, mux, uploads)
@@ -94,13 +104,17 @@ def test_a_new_worker_takes_over_from_one_that_stops(
     supabase: LocalSupabase,
 ) -> None:
     """As at every deploy: the new one publishes what is handed back, and waits for no lease."""
+    refuse_lists(mux)
     uploads = due_at_once(supabase, mux, 30)
     worker.start(LEASE_SECONDS="600", MUX_REQUESTS_PER_SECOND="10")
     mux.requests.wait_for(8)
     other.start(LEASE_SECONDS="600")
     other.wait_for("worker.started")
+    before = sweeper(supabase)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
+    assert before is not None
+    assert sweeper(supabase) != before
     released = worker.events("scan.finished")[-1]["released"]
     assert 0 < released < 30
     wait_for_published(supabase, other, 30)
@@ -119,11 +133,14 @@ def test_one_of_two_may_be_killed(
     supabase: LocalSupabase,
 ) -> None:
     """Killed in the middle of its batch, it leaves the rest to the other, one lease later."""
+    refuse_lists(mux)
     uploads = due_at_once(supabase, mux, 30)
     other.start(LEASE_SECONDS="2", MUX_REQUESTS_PER_SECOND="10")
     other.wait_for("worker.started")
-    mux.requests.wait_for(2)
+    mux.requests.wait_for(8)
     other.kill()
+    with supabase.connect() as db:  # the other was the one to sweep: fifteen seconds pass
+        db.execute("update mux_private.worker_state set sweeps_until = now()")
     worker.start()
     wait_for_published(supabase, worker, 30)
     assert_each_published_once(course, mux, uploads)

@@ -35,6 +35,7 @@ from worker.local.mux_server import MuxSimulator
 from worker.local.postgres import apply_sql
 from worker.local.stack import LocalSupabase
 from worker.mux import Mux
+from worker.pace import OwnBudget, Pace
 from worker.settings import Settings
 from worker.store import Store
 
@@ -59,6 +60,7 @@ GOOD = {
     "Mux token": "ok",
     "Mux environment": "ok",
     "Mux rate limit": "skipped",  # and its limits are off
+    "webhook": "skipped",  # nor does a worker run
 }
 OF_DATABASE = list(GOOD)[3:11]
 WITHOUT_DATABASE = {
@@ -79,7 +81,8 @@ async def examined(settings: Settings) -> Checks:
     stopping = asyncio.Event()
     store = await Store.connect(settings, stopping)
     try:
-        found = [check async for check in examine(settings, Mux(settings, stopping), store)]
+        mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget()))
+        found = [check async for check in examine(settings, mux, store)]
     finally:
         await store.close()
     assert [check.name for check in found] == list(GOOD)

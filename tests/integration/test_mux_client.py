@@ -1,6 +1,9 @@
 import asyncio
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 import pytest
 
@@ -9,8 +12,9 @@ from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
-from worker.model import Observation, PlaybackId
+from worker.model import Observation, Page, PlaybackId
 from worker.mux import Mux
+from worker.pace import Budget, OwnBudget, Pace
 from worker.settings import Settings
 
 
@@ -24,7 +28,7 @@ def stopping() -> asyncio.Event:
 def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., Mux]:
     """Give a way to make clients of the simulated Mux."""
 
-    def make(**settings: object) -> Mux:
+    def make(budget: Budget | None = None, **settings: object) -> Mux:
         values = {
             "supabase_url": "https://abc.supabase.co",
             "supabase_service_role_key": "sb_secret_not_used_here",
@@ -35,7 +39,9 @@ def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., Mux]:
             "mux_timeout_seconds": 0.5,
             **settings,
         }
-        return Mux(Settings.model_validate(values), stopping)
+        chosen = Settings.model_validate(values)
+        pace = Pace(chosen.mux_requests_per_second, budget or OwnBudget())
+        return Mux(chosen, stopping, pace)
 
     return make
 
@@ -190,15 +196,114 @@ async def test_requests_keep_their_distance(client: Callable[..., Mux], mux: Mux
     assert max(times) - min(times) >= 0.45
 
 
-async def test_nothing_left_of_the_limit_is_respected(
+@dataclass
+class Watched(OwnBudget):
+    """A budget that counts how often it was asked to slow down."""
+
+    slowed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    async def slow_down(self) -> None:
+        """Count it, and wait for nothing."""
+        self.slowed += 1
+
+
+@pytest.mark.parametrize(
+    ("status", "limit", "remaining", "slowed"),
+    [
+        pytest.param(200, "5", "0", 1, id="others use up what is left"),
+        pytest.param(404, "5", "0", 1, id="whatever the answer is"),
+        pytest.param(200, "5", "1", 0, id="something is left"),
+        pytest.param(200, "4", "0", 0, id="it is we who use it up"),
+        pytest.param(200, None, "0", 0, id="no limit is told"),
+        pytest.param(200, "5", None, 0, id="what is left is not told"),
+        pytest.param(200, "a few", "0", 0, id="the limit is no number"),
+        pytest.param(429, "5", "1", 1, id="too many"),
+        pytest.param(429, None, None, 1, id="too many, without a word why"),
+    ],
+)
+async def test_everybody_slows_down_when_mux_has_no_patience_left(
+    mux: MuxSimulator,
+    client: Callable[..., Mux],
+    stopping: asyncio.Event,
+    status: int,
+    limit: str | None,
+    remaining: str | None,
+    slowed: int,
+) -> None:
+    """A 429 says so, and a limit above our own rate of which nothing is left."""
+    told = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining}
+    headers = {name: value for name, value in told.items() if value is not None}
+    body = '{"data": []}' if status == 200 else '{"error": {"type": "x", "messages": []}}'
+    mux.faults.add(Fault("answer", status=status, body=body, headers=headers))
+    budget = Watched()
+    stopping.set()  # so that one try is enough
+    with suppress(MuxUnavailable):
+        await client(budget, mux_requests_per_second=4).assets(None)
+    assert budget.slowed == slowed
+
+
+async def test_the_limit_is_kept_as_mux_told_it_last(
     client: Callable[..., Mux], mux: MuxSimulator
 ) -> None:
-    """When Mux says that nothing remains, the next request waits a second."""
-    mux.limits = RateLimits.per_second(1, 1)
+    """The doctor shows it."""
+    mux.limits = RateLimits.per_second(5, 1)
     asking = client()
     await asking.upload("up1")
-    assert asking.rate_limit == ("1", "0")
-    began = time.monotonic()
-    await asking.upload("up1")
-    assert time.monotonic() - began >= 0.9
-    assert {seen.status for seen in mux.requests.all()} == {404}
+    assert asking.rate_limit == ("5", "4")
+
+
+async def test_a_list_is_walked_to_its_end(client: Callable[..., Mux], mux: MuxSimulator) -> None:
+    """Assets by cursor, uploads by number, newest first, a hundred a page, each seen once."""
+    seeded = [one for n in range(3) for one in mux.state.seed(100)]
+    asking = client()
+    for ask, made in (
+        (asking.assets, [one.asset_id for one in seeded]),
+        (asking.uploads, [one.upload_id for one in seeded]),
+    ):
+        pages = [await ask(None)]
+        while (at := pages[-1].next) is not None:
+            pages.append(await ask(at))
+        told = [s for page in pages for s in page.observations]
+        ids = [s.asset_id if s.subject == "asset" else s.upload_id for s in told]
+        assert ids == made[::-1]
+        assert {s.source for s in told} == {"sweep"}
+    # Only a page that is not full tells that it is the last one.
+    assert mux.requests.by_route() == {"GET /video/v1/assets": 3, "GET /video/v1/uploads": 4}
+
+
+@pytest.mark.parametrize(
+    ("cursor", "next_at"), [(None, None), ("", None), (7, None), ("abc", "abc")]
+)
+async def test_only_a_cursor_leads_on(
+    client: Callable[..., Mux], mux: MuxSimulator, cursor: object, next_at: str | None
+) -> None:
+    """Whatever else stands there would begin the list anew."""
+    body = json.dumps({"data": [], "next_cursor": cursor})
+    mux.faults.add(Fault("answer", status=200, body=body))
+    assert await client().assets(None) == Page((), next_at)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_list_that_is_refused_is_empty(
+    client: Callable[..., Mux], mux: MuxSimulator, status: int
+) -> None:
+    """What it would have told is asked for one by one; the refusal is no fault."""
+    body = '{"error": {"type": "invalid_parameters", "messages": ["no such cursor"]}}'
+    mux.faults.add(Fault("answer", status=status, body=body))
+    assert await client().assets("x") == Page((), None)
+    assert await client().uploads("2") == Page((), None)
+
+
+@pytest.mark.parametrize("route", ["assets", "uploads"])
+async def test_a_list_that_is_no_list_is_a_fault(
+    client: Callable[..., Mux], mux: MuxSimulator, stopping: asyncio.Event, route: str
+) -> None:
+    """A 200 with something else says nothing about anybody."""
+    mux.faults.add(Fault("answer", status=200, body='{"data": {"id": "x"}}'))
+    stopping.set()  # so that one try is enough
+    with pytest.raises(MuxUnavailable) as raised:
+        await getattr(client(), route)(None)
+    assert raised.value.reason == "unreadable"

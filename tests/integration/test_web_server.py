@@ -77,7 +77,7 @@ class FakeStore:
     async def summary(self) -> dict[str, Any]:
         """Count rows."""
         await self._go_on()
-        return {"processing": 3, "ready": 2, "error": 1, "due": 1, "stuck": 0,
+        return {"processing": 3, "error": 1, "due": 1, "stuck": 0,
                 "oldest_due_seconds": 7.5}  # fmt: skip
 
     async def _go_on(self) -> None:
@@ -362,7 +362,7 @@ async def test_numbers_are_given_also_without_the_database(here: Site) -> None:
     here.store.fault = SupabaseUnavailable("connection", "down")
     answer = await here.ask("GET", "/metrics")
     assert answer.status == 200
-    assert 'mux_worker_lessons{status="ready"} NaN\n' in answer.body
+    assert 'mux_worker_lessons{status="processing"} NaN\n' in answer.body
 
 
 async def test_numbers_are_for_operators_where_they_have_a_token() -> None:

@@ -37,6 +37,8 @@ EXPECTED = [
     ("service_role", "mux_asset_tracking", "insert"),
     ("service_role", "mux_asset_tracking", "select"),
     ("service_role", "mux_asset_tracking", "update"),
+    ("service_role", "mux_private.mux_pace", "select"),
+    ("service_role", "mux_private.mux_pace", "update"),
     ("service_role", "mux_private.worker_state", "select"),
     ("service_role", "mux_private.worker_state", "update"),
 ]
@@ -55,17 +57,29 @@ CALLABLE = [
         "service_role",
         "mux_private",
         [
-            *("actor", "fail", "is_mux_id", "is_of_another", "may_write", "newest_file"),
-            *("outcome", "pause_of", "postpone", "publish", "record_event", "refuse"),
-            *("rows_about", "settle_item", "settle_row", "tracks", "wait"),
+            *("actor", "events_arrive", "fail", "is_left_to_events", "is_mux_id"),
+            *("is_of_another", "may_sweep", "may_write", "newest_file", "note_fact"),
+            *("outcome", "pace_share", "pause_of", "postpone", "prune_events"),
+            *(
+                "publish",
+                "record_event",
+                "refuse",
+                "rows_about",
+                "settle_row",
+                "tracks",
+                "wait",
+                "was_deleted",
+            ),
         ],
     ),
     (
         "service_role",
         "public",
         [
-            *("worker_claim", "worker_doctor", "worker_release"),
-            *("worker_schema_version", "worker_settle", "worker_summary"),
+            *("worker_claim", "worker_doctor", "worker_note_events", "worker_prune_events"),
+            "worker_release",
+            *("worker_schema_version", "worker_settle", "worker_slow_down", "worker_summary"),
+            *("worker_take_note", "worker_take_turns"),
         ],
     ),
 ]

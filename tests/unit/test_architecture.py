@@ -85,11 +85,11 @@ def test_only_the_command_line_puts_the_parts_together() -> None:
 
 @pytest.mark.parametrize("module", [*MODULES, *WEB, *LOCAL], ids=lambda path: path.name)
 def test_every_module_says_what_it_is_and_stays_small(module: Path) -> None:
-    """A sentence at the top, at most 250 lines, functions below 60, and a name that says it."""
+    """A sentence at the top, at most 300 lines, functions below 60, and a name that says it."""
     tree = ast.parse(module.read_text())
     first = (ast.get_docstring(tree) or "").splitlines()[0]
     assert first.endswith(".")
-    assert module.read_text().count("\n") <= 250
+    assert module.read_text().count("\n") <= 300
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name

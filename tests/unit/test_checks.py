@@ -193,15 +193,15 @@ def test_every_table_must_be_there_and_protected(
 @pytest.mark.parametrize(
     ("functions", "expected"),
     [
-        (ALL_FUNCTIONS, ("ok", "all 6 are for service_role alone")),
-        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 6 are for service_role alone")),
+        (ALL_FUNCTIONS, ("ok", "all 11 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 11 are for service_role alone")),
         (
             [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
-            ("ok", "all 7 are for service_role alone"),
+            ("ok", "all 12 are for service_role alone"),
         ),
         (
             [function("worker_claim", service_role=False), *ALL_FUNCTIONS[1:-1]],
-            ("failed", "missing: worker_summary; closed to service_role: worker_claim"),
+            ("failed", "missing: worker_take_turns; closed to service_role: worker_claim"),
         ),
         (
             [*ALL_FUNCTIONS, function("tracks", authenticated=True)],

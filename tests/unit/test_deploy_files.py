@@ -122,7 +122,9 @@ def test_the_image_copies_what_is_there() -> None:
     assert all((CHECKOUT / name).exists() for name in copied)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+)
 def test_requirements_are_pinned_and_hashed(name: str) -> None:
     """Each requirement has one exact version and at least one hash, and no address."""
     blocks = re.split(r"\n(?=[a-z0-9])", re.sub(r"^ *#.*\n", "", text(name), flags=re.MULTILINE))

@@ -9,7 +9,7 @@ from worker.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
-EVENT = re.compile(r"(worker|scan|lesson|mux|supabase|asset|web|webhook)\.[a-z_]+")
+EVENT = re.compile(r"(worker|scan|lesson|mux|supabase|asset|web|webhook|events)\.[a-z_]+")
 
 
 def section(name: str) -> list[list[str]]:

@@ -1,16 +1,20 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.unit.test_decide import CLAIM
 from worker.decide import Rules
 from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
-from worker.model import Claim, Observation, Outcome, Settlement
+from worker.model import Claim, Observation, Outcome, Page, PlaybackId, Settlement
 from worker.reconcile import Batching, Reconciler
 from worker.store import Claimed
+from worker.sweep import FEW, FIRST_CREDIT
+
+NO_PAGE = Page((), None)
 
 
 @dataclass
@@ -21,6 +25,7 @@ class FakeMux:
     fault_at: str | None = None
     hang_at: str | None = None
     requests: int = 0
+    pages: Sequence[Page] = (NO_PAGE,)
 
     async def upload(self, upload_id: str) -> Observation:
         """Answer about an upload."""
@@ -36,6 +41,23 @@ class FakeMux:
         """Answer about an asset."""
         raise AssertionError("no row here has an asset")
 
+    async def asset_of(self, upload_id: str) -> Observation | None:
+        """Answer that there is none."""
+        raise AssertionError("no row here is looked at for the first time")
+
+    async def assets(self, at: str | None) -> Page:
+        """Give a page of the list; they are numbered from 0, and the last one is its end."""
+        self.requests += 1
+        number = int(at or 0) + 1
+        return replace(
+            self.pages[number - 1], next=str(number) if number < len(self.pages) else None
+        )
+
+    async def uploads(self, at: str | None) -> Page:
+        """Give an empty list."""
+        self.requests += 1
+        return NO_PAGE
+
     async def environment(self) -> str:
         """Give the token's environment."""
         return "env1"
@@ -48,26 +70,45 @@ class FakeStore:
     due: list[Claim]
     home: str | None = "env1"
     fault: Unavailable | None = None
+    sweep: Literal["none", "ours", "others"] = "none"
+    few: int | None = None
+    come_along: int = 0
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, batch_size: int, lease_seconds: float) -> Claimed:
+    async def claim(self, batch_size: int, lease_seconds: float, few: int) -> Claimed:
         """Lease rows."""
+        self.few = few
+        if self.sweep == "others":
+            return Claimed((), None, "others")
         taken, self.due = self.due[:batch_size], self.due[batch_size:]
-        return Claimed(tuple(taken), self.home)
+        return Claimed(tuple(taken), self.home, self.sweep)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Keep what is settled; each claimed row waits."""
+        """Keep what is settled; each claimed row waits, and some that nobody claimed come along.
+
+        What is left is about nobody, or is known of somebody.
+        """
         if self.fault is not None:
             raise self.fault
         self.settled += settlements
         self.environments.append(environment_id)
         self.has_settled.set()
-        return [Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims]
+        claimed = [
+            Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims
+        ]
+        strangers = [s.observation for s in settlements if not s.claims]
+        come_along = self.come_along if settlements else 0
+        return [
+            *claimed,
+            *(Outcome("published", tracking_id=f"o{n}") for n in range(come_along)),
+            *(Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in strangers),
+            *(Outcome("unchanged", tracking_id="o9", upload_id=s.upload_id) for s in strangers),
+        ]
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Take rows back."""
@@ -77,7 +118,7 @@ class FakeStore:
 
 def rows(count: int) -> list[Claim]:
     """Make due rows t0, t1 … with the uploads up0, up1 …, in this order."""
-    return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}") for n in range(count)]
+    return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}", check_count=1) for n in range(count)]
 
 
 def reconciler(mux: FakeMux, store: FakeStore, size: int = 10) -> Reconciler:
@@ -181,3 +222,112 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     """Fields that this version does not know are ignored."""
     row: dict[str, Any] = {"outcome": "published", "lesson_id": "l1", "mood": "good"}
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
+
+
+def listed(upload: str, policy: str = "public") -> Observation:
+    """Observe a ready asset in Mux's list."""
+    playback_ids = (PlaybackId(f"play-{upload}", policy),)
+    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
+
+
+async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
+    """Also what it says of uploads that nobody here claimed: some row may wait for them."""
+    store = FakeStore(rows(3), sweep="ours")
+    mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
+    report = await reconciler(mux, store).scan()
+    assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
+    assert [len(s.claims) for s in store.settled] == [0, 1, 1, 1]
+    assert (report.claimed, report.released, report.requests) == (3, 0, 1)
+
+
+def strangers(count: int) -> list[Page]:
+    """Make pages of assets that nobody here has tracked."""
+    return [Page((listed(f"x{n}"),), None) for n in range(count)]
+
+
+@pytest.mark.parametrize(("sweep", "asked"), [("none", 0), ("ours", FIRST_CREDIT + 1)])
+async def test_only_the_sweeper_walks_the_lists(sweep: Literal["none", "ours"], asked: int) -> None:
+    """And what no list told of is asked for, as it is by any other worker."""
+    store = FakeStore(rows(3), sweep=sweep)
+    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(20))
+    report = await reconciler(mux, store).scan()
+    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
+    assert (report.requests, report.left_to_others) == (asked + 3, False)
+
+
+async def test_what_comes_along_keeps_the_sweep_going() -> None:
+    """Rows that nobody claimed are worth a page too; at the end of the list it ends."""
+    store = FakeStore(rows(3), sweep="ours", come_along=1)
+    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(12))
+    report = await reconciler(mux, store).scan()
+    assert report.requests == 12 + 1 + 3
+    # Each of the twelve pages, and the page of what was asked for one by one.
+    assert (report.claimed, report.unasked) == (3, 13)
+    assert report.outcomes == {"waiting": 3, "published": 13}
+
+
+async def test_a_claimed_row_that_is_gone_is_told() -> None:
+    """Its fact is about nobody any more; the same said of strangers is no news."""
+
+    class Emptied(FakeStore):
+        async def settle(
+            self, settlements: Sequence[Settlement], environment_id: str | None
+        ) -> list[Outcome]:
+            seen = [s.observation for s in settlements]
+            return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
+
+    page = Page((listed("x0"), listed("up0"), listed("x1")), None)
+    report = await reconciler(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
+    assert report.outcomes == {"unmatched": 3}
+
+
+async def test_a_claimed_row_is_counted_once() -> None:
+    """When its page comes in; that it is settled is worth nothing more."""
+    store = FakeStore(rows(8), sweep="ours")
+    page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
+    mux = FakeMux(pages=[page, *strangers(20)])
+    await reconciler(mux, store).scan()
+    swept = [s.observation for s in store.settled if s.observation.source == "sweep"]
+    assert len([seen for seen in swept if seen.upload_id not in {"up0", "up1", "up2", "up3"}]) == (
+        FIRST_CREDIT - 1 + 4
+    )
+
+
+async def test_an_id_of_ours_in_a_list_makes_a_home() -> None:
+    """From that page on, what is missing is missing."""
+    store = FakeStore(rows(4), home="env2", sweep="ours")
+    mux = FakeMux(pages=[*strangers(1), Page((listed("up0"),), None)])
+    await reconciler(mux, store).scan()
+    assert reasons(store) == {
+        "t0": "asset_ready",
+        **{f"t{n}": "upload_not_found" for n in (1, 2, 3)},
+    }
+    # The second page of assets, the page of uploads, the three that were asked for.
+    assert store.environments == [None, "env1", "env1", "env1"]
+
+
+async def test_what_is_left_to_others_is_told() -> None:
+    """While another worker sweeps, this one asks nothing, and its report says why."""
+    mux = FakeMux()
+    store = FakeStore(rows(3), sweep="others")
+    report = await reconciler(mux, store).scan()
+    assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
+    assert store.few == FEW
+
+
+async def test_a_list_of_strangers_is_no_home() -> None:
+    """Assets that nobody asked for prove nothing: in another environment a 404 still counts not."""
+    store = FakeStore(rows(3), home="env2", sweep="ours")
+    mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
+    await reconciler(mux, store).scan()
+    assert set(reasons(store).values()) == {"wrong_environment"}
+    assert set(store.environments) == {None}
+
+
+async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
+    """A policy nobody has heard of is told where a row of ours has it; else it is no news."""
+    told = mocker.patch("worker.report.log.warning")
+    store = FakeStore(rows(3), sweep="ours")
+    page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
+    await reconciler(FakeMux(pages=[page]), store).scan()
+    told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")

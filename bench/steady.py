@@ -1,0 +1,204 @@
+"""Measure how soon a ready video is published while uploads keep coming, and what that costs."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from bench.answers import Answer, Bar, Bars, Detail, Line, Lines, Row, quantile
+from bench.browsers import Browsers, Tab
+from bench.sizes import Sizes
+from bench.stage import INSTRUCTOR, PROBING_WORKER, WORKER, Stage, stage
+from worker.local.mux_timeline import Timeline
+
+PER_SECOND = 5
+SCAN_SECONDS = 5.0
+LOOK_EVERY_SECONDS = 0.2
+LOOKS = ", at one look every 5 s"
+
+HOW = """\
+{in_flight} uploads are in flight at any time, each ready after a random {low:g} to {high:g} s and
+replaced by a new one once its lesson is published; Mux has {older:,} older assets besides. Mux's
+limits hold (5 GET a second); the worker's
+settings are the defaults. After {warm_up:g} s to settle, {seconds:g} s are measured. The three run
+at the same time, each with a Postgres, a PostgREST and a Mux of its own: the worker; the worker
+with its sweep switched off, which asks for every upload by itself; and browsers that poll as the
+report's `useAssetStatusPolling` does, one GET of the asset a poll, every page open until the end.
+The limit in theory is one look at everything every 5 s, a hundred uploads a request, so that a
+ready one waits 2.5 s on average; who looks more often pays for it in requests."""
+
+
+@dataclass(slots=True)
+class Way:
+    """One way to get lessons published, and what was seen of it."""
+
+    name: str
+    here: Stage
+    chance: random.Random
+    opened: Callable[[UUID, str], None] = lambda _lesson, _asset_id: None
+    ready_at: dict[str, float] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
+    asked: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+
+    def upload(self, sizes: Sizes) -> None:
+        """Have an instructor upload one more video."""
+        prepare = self.chance.uniform(*sizes.ready_after_seconds)
+        timeline = Timeline(file_after_seconds=0, prepare_seconds=prepare)
+        upload = self.here.mux.state.create_upload(timeline)
+        asset_id = self.here.mux.state.upload(upload).asset_id or ""
+        self.ready_at[upload] = time.time() + prepare
+        lesson = uuid4()
+        self.here.db.execute(
+            "with lesson as (insert into lessons (id, creator_id, title) "
+            "values (%s, %s, 'A lesson')) "
+            "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, %s)",
+            [lesson, INSTRUCTOR, lesson, upload],
+        )
+        self.opened(lesson, asset_id)
+
+    def look(self, sizes: Sizes) -> None:
+        """Note what was published, and replace it."""
+        rows = self.here.db.execute(
+            "select upload_id, extract(epoch from coalesce(settled_at, updated_at)) "
+            "from mux_asset_tracking where status = 'ready' and upload_id = any(%s)",
+            [list(self.ready_at)],
+        ).fetchall()
+        for upload, at in rows:
+            self.waits.append(max(0.0, float(at) - self.ready_at.pop(upload)))
+            self.upload(sizes)
+
+    def begin(self) -> None:
+        """Forget what was seen while it settled."""
+        self.waits.clear()
+        self.here.mux.requests.clear()
+
+    def end(self, seconds: float) -> None:
+        """Count what Mux was asked in so many seconds."""
+        seen = self.here.mux.requests.all()
+        self.asked, self.refused = len(seen), sum(request.status == 429 for request in seen)
+        self.seconds = seconds
+
+
+def steady(sizes: Sizes) -> Answer:
+    """Measure three ways at the same time."""
+    with ExitStack() as running:
+        ways = [
+            Way(name, running.enter_context(stage(PER_SECOND)), random.Random(1))
+            for name in ("worker", "one GET a lesson", "browsers")
+        ]
+        running.enter_context(ways[0].here.worker(WORKER))
+        running.enter_context(ways[1].here.worker(PROBING_WORKER))
+        browsers = running.enter_context(Browsers(ways[2].here))
+        ways[2].opened = lambda lesson, asset_id: browsers.open(Tab(lesson, asset_id))
+        for way in ways:
+            way.here.mux.state.seed(sizes.older_assets)
+            for _ in range(sizes.in_flight):
+                way.upload(sizes)
+        _go_on(ways, sizes, sizes.warm_up_seconds)
+        for way in ways:
+            way.begin()
+        began = time.monotonic()
+        _go_on(ways, sizes, sizes.steady_seconds)
+        for way in ways:
+            way.end(time.monotonic() - began)
+    assert all(way.waits for way in ways)
+    return _answer(sizes, ways)
+
+
+def _go_on(ways: list[Way], sizes: Sizes, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for way in ways:
+            way.look(sizes)
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+def _answer(sizes: Sizes, ways: list[Way]) -> Answer:
+    ours, others = ways[0], ways[1:]
+    low, high = sizes.ready_after_seconds
+    how = HOW.format(
+        in_flight=sizes.in_flight,
+        low=low,
+        high=high,
+        older=sizes.older_assets,
+        warm_up=sizes.warm_up_seconds,
+        seconds=sizes.steady_seconds,
+    )
+    mix = f"{sizes.in_flight} uploads in flight"
+    best = sizes.in_flight / 100 / SCAN_SECONDS
+    rates = {way.name: way.asked / way.seconds for way in ways}
+    shares = (0.5, 0.95, 0.99)
+
+    def waits(way: Way) -> str:
+        return " / ".join(f"{quantile(way.waits, share):.1f}" for share in shares)
+
+    half = quantile(ours.waits, 0.5)
+    rows = (
+        Row(
+            f"{mix}: ready to published, p50 / p95 / p99 in seconds",
+            waits(ours),
+            "; ".join(f"{way.name}: {waits(way)}" for way in others),
+            "p50: " + "; ".join(f"{quantile(way.waits, 0.5) / half:.1f}" for way in others),
+            " / ".join(f"{share * SCAN_SECONDS:.1f}" for share in shares) + LOOKS,
+        ),
+        Row(
+            f"{mix}: Mux requests a second",
+            f"{rates['worker']:.2f}",
+            "; ".join(f"{way.name}: {rates[way.name]:.2f}" for way in others),
+            "; ".join(f"{rates[way.name] / rates['worker']:.1f}" for way in others),
+            f"{best:g}{LOOKS}",
+        ),
+        Row(
+            f"{mix}: requests that Mux refused",
+            f"{ours.refused / ours.asked:.0%}",
+            "; ".join(f"{way.name}: {way.refused / way.asked:.0%}" for way in others),
+            limit="0%",
+        ),
+    )
+    return Answer(
+        "How soon is a ready video published while uploads keep coming?",
+        how,
+        rows,
+        (_detail(ways),),
+        {"steady": _waits_chart(ways, mix), "requests": _requests_chart(ways, rates, mix)},
+    )
+
+
+def _detail(ways: list[Way]) -> Detail:
+    return Detail(
+        ("Way", "Published", "p50", "p95", "p99", "Most", "Mux requests", "429"),
+        tuple(
+            (
+                way.name,
+                str(len(way.waits)),
+                *(f"{quantile(way.waits, share):.1f} s" for share in (0.5, 0.95, 0.99)),
+                f"{max(way.waits):.1f} s",
+                str(way.asked),
+                str(way.refused),
+            )
+            for way in ways
+        ),
+    )
+
+
+def _waits_chart(ways: list[Way], mix: str) -> Lines:
+    lines = [
+        Line(
+            way.name,
+            tuple((quantile(way.waits, n / 100), float(n)) for n in range(100)),
+            is_ours=way is ways[0],
+        )
+        for way in ways
+    ]
+    best = Line("one look every 5 s", ((0, 0), (SCAN_SECONDS, 100)), is_limit=True)
+    return Lines(f"{mix}: ready to published", "seconds", "published, %", (*lines, best))
+
+
+def _requests_chart(ways: list[Way], rates: dict[str, float], mix: str) -> Bars:
+    bars = tuple(Bar(way.name, rates[way.name], way is ways[0]) for way in ways)
+    name = f"Mux allows {PER_SECOND}"
+    return Bars(f"{mix}: requests to Mux", "requests a second", bars, PER_SECOND, name)

@@ -1,0 +1,170 @@
+"""What do the thresholds of the sweep cost? `python -m bench.sweep` writes it to docs/sweep.md."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from unittest.mock import patch
+
+import worker.observe
+import worker.reconcile
+import worker.sweep
+from bench.answers import Answer, Detail, Groups, quantile
+from bench.probing import NEVER
+from bench.sizes import Sizes
+from bench.stage import CHECKOUT
+from bench.sweep_cases import CASES, Case, in_flight
+from bench.sweep_world import BATCHING
+from bench.writing import replace_block, table
+from worker import logs
+from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
+
+DOC = CHECKOUT / "docs" / "sweep.md"
+WARM_UP_SECONDS = 300.0
+STEADY_SECONDS = 900.0
+
+HOW = """\
+The worker's own `Reconciler` works off eight mixes of due rows in a Mux and a database of plain
+lists, and the requests to Mux are counted until every due row has been looked at. Beside it what
+one question a row costs, and the fewest requests with which it could be done by somebody who knows
+where everything is. The thresholds that were tried are in [sweep.md](sweep.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """A choice of worker/sweep.py's three numbers."""
+
+    few: int = FEW
+    first: int = FIRST_CREDIT
+    most: int = MOST_CREDIT
+    claims: int = BATCHING.size
+    """How many rows a scan claims at most."""
+
+    @property
+    def name(self) -> str:
+        """What is different from the worker's own choice."""
+        own = Thresholds()
+        if self.few == NEVER:
+            return "probes only"
+        changed = [
+            f"`{constant}` {value}"
+            for constant, value, usual in (
+                ("FEW", self.few, own.few),
+                ("FIRST_CREDIT", self.first, own.first),
+                ("MOST_CREDIT", self.most, own.most),
+                ("claims", self.claims, own.claims),
+            )
+            if value != usual
+        ]
+        return ", ".join(changed) or "**as chosen**"
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """Have the worker go by them inside the block."""
+        credit = partial(Credit, left=self.first)
+        with ExitStack() as changes:
+            for module in (worker.sweep, worker.observe, worker.reconcile):
+                changes.enter_context(patch.object(module, "FEW", self.few))
+            for module in (worker.observe, worker.reconcile):
+                changes.enter_context(patch.object(module, "Credit", credit))
+            changes.enter_context(patch.object(worker.sweep, "MOST_CREDIT", self.most))
+            yield
+
+
+CHOSEN = Thresholds()
+PROBES_ONLY = Thresholds(few=NEVER)
+TRIED = (
+    CHOSEN,
+    *(replace(CHOSEN, few=few) for few in (0, 5, 10)),
+    *(replace(CHOSEN, first=first) for first in (1, 2, 5)),
+    *(replace(CHOSEN, most=most) for most in (3, 5, 20)),
+    *(replace(CHOSEN, claims=claims) for claims in (40, 200) if claims != CHOSEN.claims),
+    PROBES_ONLY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """What 200 uploads in flight cost, and how long a ready one waits."""
+
+    requests_per_second: float
+    half_within: float
+    most_within: float
+
+    @property
+    def text(self) -> str:
+        """Requests a second; within how many seconds half, and 95 %, of the ready ones are seen."""
+        rate = f"{self.requests_per_second:.1f} a second"
+        return f"{rate}; {self.half_within:.1f} s, {self.most_within:.1f} s"
+
+
+def steady(thresholds: Thresholds) -> Steady:
+    """Let some virtual minutes pass with 200 uploads in flight."""
+    waits: list[float] = []
+    world = in_flight(waits.append)
+    with thresholds.chosen():
+        asyncio.run(world.work(WARM_UP_SECONDS, claims=thresholds.claims))
+        waits.clear()
+        began, requests = world.now, world.requests
+        asyncio.run(world.work(WARM_UP_SECONDS + STEADY_SECONDS, claims=thresholds.claims))
+    rate = (world.requests - requests) / (world.now - began)
+    return Steady(rate, quantile(waits, 0.5), quantile(waits, 0.95))
+
+
+def requests(case: Case, thresholds: Thresholds) -> int:
+    """Count the requests until every due row of a mix has been looked at."""
+    world = case.build()
+    with thresholds.chosen():
+        asyncio.run(world.work(claims=thresholds.claims))
+    return world.requests
+
+
+def sweep(_sizes: Sizes) -> Answer:
+    """Count the requests that the worker makes as it is, without the sweep, and at best."""
+    _be_quiet()
+    bars = {
+        name: tuple(float(requests(case, thresholds)) for case in CASES)
+        for name, thresholds in (("worker", CHOSEN), ("one question a row", PROBES_ONLY))
+    }
+    names = tuple(case.name for case in CASES)
+    ideals = tuple(float(case.ideal) for case in CASES)
+    detail = Detail(
+        ("Mix", "What is due, and what is at Mux", *bars, "at best"),
+        tuple(
+            (case.name, case.story, *(f"{number:,.0f}" for number in numbers))
+            for case, *numbers in zip(CASES, *bars.values(), ideals, strict=True)
+        ),
+    )
+    chart = Groups(
+        "Requests to Mux until every due row has been looked at",
+        "requests (logarithmic)",
+        names,
+        bars,
+        ideals,
+        "at best",
+    )
+    question = "What does the sweep spare, and what does it cost where it is of no use?"
+    return Answer(question, HOW, (), (detail,), {"sweep": chart})
+
+
+def write_choices() -> None:
+    """Try every choice of thresholds and write the table into the document."""
+    _be_quiet()
+    heads = ("Thresholds", *(case.name for case in CASES), "200 in flight")
+    rows = []
+    for thresholds in TRIED:
+        print(thresholds.name, "...", file=sys.stderr, flush=True)
+        counts = (f"{requests(case, thresholds):,}" for case in CASES)
+        rows.append((thresholds.name, *counts, steady(thresholds).text))
+    rows.append(("*at best*", *(f"{case.ideal:,}" for case in CASES), "0.4 a second; 2.5 s, 4.8 s"))
+    replace_block(DOC, "sweep", table(heads, rows))
+
+
+def _be_quiet() -> None:
+    logs.configure(level="error", form="json", secrets=(), stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    write_choices()

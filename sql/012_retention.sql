@@ -1,0 +1,52 @@
+-- What it does: makes worker_prune_events, which removes audit rows that are old enough.
+-- Needs: 003.
+-- Locks: none. (The function locks the rows that it deletes, which nobody else writes.)
+-- Undo: down/012_retention.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- Security definer: nobody may delete from the audit but through this function, and so nobody what
+-- is younger than a day. Ids grow with time: reading the first few tells whether there is anything
+-- to do, however large the table is, or was when this connection began.
+create or replace function mux_private.prune_events(older_than_days integer, at_most integer) returns integer
+language plpgsql security definer set search_path = '' set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+  pruned integer;
+begin
+  if (older_than_days between 1 and 36500 and at_most between 1 and 1000) is not true then
+    raise sqlstate 'PT400' using
+      message = 'worker_prune_events needs older_than_days (1 to 36500) and at_most (1 to 1000)';
+  end if;
+  delete from public.mux_asset_events e
+  where e.id = any (array(
+    select oldest.id
+    from (select o.id, o.happened_at from public.mux_asset_events o order by o.id limit at_most) oldest
+    where oldest.happened_at < now() - make_interval(days => older_than_days)
+  ));
+  get diagnostics pruned = row_count;
+  return pruned;
+end
+$$;
+comment on function mux_private.prune_events is 'Does what worker_prune_events promises, with the owner''s rights.';
+
+create or replace function public.worker_prune_events(
+  older_than_days integer default null, at_most integer default null
+) returns integer
+language sql set search_path = ''
+return mux_private.prune_events($1, $2);
+comment on function public.worker_prune_events is
+  'For the worker: removes audit rows that are older than so many days (at least 1), the oldest first, at most so many (1 to 1000). Returns how many it removed; called until that is 0, it removes all.';
+
+revoke execute on function mux_private.prune_events from public, anon, authenticated;
+revoke execute on function public.worker_prune_events from public, anon, authenticated;
+grant execute on function mux_private.prune_events to service_role;
+grant execute on function public.worker_prune_events to service_role;
+
+insert into mux_private.applied_files (name) values ('012_retention') on conflict do nothing;
+
+commit;
+
+notify pgrst, 'reload schema';

@@ -1,0 +1,155 @@
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from tests.sql.installing import apply_all
+from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+ROWS, WAITING = 8_000, 450
+INSTRUCTOR = "aaaaaaaa-0000-4000-8000-000000000001"
+LARGE = ["lessons", "mux_asset_tracking", "mux_asset_events", "first_trackers"]
+
+FILL = f"""
+    set session_replication_role = replica;
+    create temp table filling as
+    select n, md5('lesson' || n)::uuid as lesson, 'up' || n as upload, 'as' || n as asset,
+           now() - make_interval(hours => {ROWS} - n) as moment, n > {ROWS - WAITING} as waits
+    from generate_series(1, {ROWS}) n;
+    insert into lessons (id, creator_id, title, status)
+    select lesson, '{INSTRUCTOR}', 'x', case when waits then 'draft' else 'published' end
+    from filling;
+    insert into mux_asset_tracking (lesson_id, upload_id, mux_asset_id, status, tracked_at)
+    select lesson, upload, case when not waits then asset end,
+           (case when waits then 'processing' when mod(n, 100) = 0 then 'error' else 'ready'
+            end)::mux_asset_status, moment
+    from filling;
+    insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
+    select 'upload', upload, '{INSTRUCTOR}', lesson from filling;
+    insert into mux_asset_events (happened_at, actor, event, lesson_id, tracking_id)
+    select moment, 'test', 'published', lesson, lesson from filling;
+    drop table filling;
+    reset session_replication_role"""
+"""Rows of a year, nearly all of them settled; the newest wait and are due."""
+
+
+def settle_claimed(service: Service, verdict: Json) -> None:
+    """Claim rows and settle them."""
+    items = [
+        fact(verdict, row["upload_id"], f"as-{row['upload_id']}", claimed=[looked_at(row, verdict)])
+        for row in service.claim(100)
+    ]
+    service.settle(*items)
+
+
+def settle_page(service: Service) -> None:
+    """Settle facts of which most are about rows that have settled, or about nobody's."""
+    service.settle(*(fact(PUBLISH, f"up{n * 79}", f"as{n * 79}") for n in range(1, 101)))
+    service.settle(*(fact(PUBLISH, None, f"as{n * 79}") for n in range(1, 101)))
+    service.settle(*(fact(FAIL, "migrated", f"other{n}") for n in range(100)))
+
+
+CALLS: dict[str, Callable[[Service], object]] = {
+    "claim": lambda service: service.claim(100),
+    "claim to sweep": lambda service: service.connection.execute(
+        "select worker_claim(200, 60, 'me', 20)"
+    ),
+    "settle: wait": lambda service: settle_claimed(service, WAIT),
+    "settle: publish": lambda service: settle_claimed(service, PUBLISH),
+    "settle: fail": lambda service: settle_claimed(service, FAIL),
+    "settle a page of a list": settle_page,
+    "release": lambda service: service.release(service.claim(100)),
+    "summary": lambda service: service.summary(),
+    "prune": lambda service: service.connection.execute("select worker_prune_events(300, 1000)"),
+    "prune nothing": lambda service: service.connection.execute(
+        "select worker_prune_events(36500, 1000)"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
+    """Give a Supabase with a database `plans` that holds many rows, analyzed."""
+    apply_all(shared_supabase.create_database("plans"))
+    with shared_supabase.connect("supabase_admin", "plans") as admin:
+        admin.execute(FILL.encode())
+        admin.execute("analyze")
+    yield shared_supabase
+    shared_supabase.drop_database("plans")
+
+
+@pytest.fixture
+def empty(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
+    """Give a Supabase with a database `young` whose tables Postgres knows to be empty."""
+    apply_all(shared_supabase.create_database("young"))
+    with shared_supabase.connect("supabase_admin", "young") as admin:
+        admin.execute("vacuum (analyze)")
+    yield shared_supabase
+    shared_supabase.drop_database("young")
+
+
+def read_through(connection: psycopg.Connection, run: Callable[[], object]) -> dict[str, int]:
+    """Run something, and tell which of the large tables were read from end to end, how often."""
+    query = b"select relname, seq_scan from pg_stat_xact_user_tables where relname = any(%s)"
+
+    def counted() -> dict[str, int]:
+        return dict(connection.execute(query, [LARGE]).fetchall())
+
+    before = counted()
+    run()
+    return {name: n - before[name] for name, n in counted().items() if n > before[name]}
+
+
+def in_transaction(supabase: LocalSupabase, database: str) -> "closing[psycopg.Connection]":
+    """Open a connection of the worker's whose transaction is undone at the end."""
+    return closing(supabase.connect("service_role", database, autocommit=False))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_the_worker_calls_reads_no_large_table_through(
+    plans: LocalSupabase, call: str
+) -> None:
+    """However many rows are settled: each call finds its own by an index, also when repeated."""
+    with in_transaction(plans, "plans") as connection:
+        service = Service(connection)
+        for _ in range(8):
+            with connection.transaction(force_rollback=True):
+                assert read_through(connection, lambda: CALLS[call](service)) == {}
+
+
+def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: LocalSupabase) -> None:
+    """However often it polls."""
+    with closing(plans.connect("authenticated", "plans", autocommit=False)) as connection:
+        connection.execute(
+            "select set_config('request.jwt.claims', json_build_object('sub', %s::text)::text, "
+            "false)",
+            [INSTRUCTOR],
+        )
+        (lesson,) = connection.execute("select md5('lesson1')::uuid").fetchone() or (None,)
+        for _ in range(8):
+            told = read_through(
+                connection, lambda: connection.execute("select check_asset_status(%s)", [lesson])
+            )
+            assert told == {}
+
+
+@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not yet analyzed"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_connection_from_before_the_tables_grew_reads_none_through(
+    empty: LocalSupabase, call: str, analyzed: bool
+) -> None:
+    """Plans that were made while the tables were empty do no harm, nor until autovacuum comes."""
+    with in_transaction(empty, "young") as connection:
+        service = Service(connection)
+        for _ in range(8):
+            CALLS[call](service)
+        connection.commit()
+        with empty.connect("supabase_admin", "young") as admin:
+            admin.execute(FILL.encode())
+            if analyzed:
+                admin.execute("analyze")
+        assert read_through(connection, lambda: CALLS[call](service)) == {}

@@ -1,0 +1,171 @@
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.sql.conftest import Connections
+from tests.sql.service import PUBLISH, WAIT, Service, fact, looked_at
+
+pytestmark = pytest.mark.stack
+
+
+def claim(service: Service, name: str | None, few: int = 2, seconds: float = 15) -> tuple[str, int]:
+    """Claim as a worker of some name; give who sweeps, and how many rows came."""
+    row = service.connection.execute(
+        "select worker_claim(100, 60, %s, %s, %s)", [name, few, seconds]
+    ).fetchone()
+    assert row is not None
+    return row[0]["sweep"], len(row[0]["rows"])
+
+
+def lease(db: psycopg.Connection) -> tuple[Any, Any]:
+    """Read who sweeps, and for how many seconds more."""
+    row = db.execute(
+        "select sweeper, extract(epoch from sweeps_until - now())::float "
+        "from mux_private.worker_state"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def due(course: Course, count: int) -> None:
+    """Track some uploads."""
+    for n in range(count):
+        course.tracked_lesson(f"up{n}")
+
+
+def test_a_few_rows_are_for_whoever_asks(course: Course, service: Service) -> None:
+    """They are probed, and nobody has to sweep for them."""
+    due(course, 2)
+    assert claim(service, "one") == ("none", 2)
+    assert claim(service, "other") == ("none", 0)
+
+
+def test_more_than_a_few_are_for_one_worker(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """The first to ask sweeps, and gets them all; the other is given none of what is left."""
+    due(course, 3)
+    assert claim(service, "one") == ("ours", 3)
+    course.make_due()
+    assert claim(service, "other") == ("others", 0)
+    assert claim(service, "one") == ("ours", 3)
+    assert lease(db) == ("one", pytest.approx(15, abs=2))
+
+
+def test_beside_a_sweep_a_few_rows_are_probed(course: Course, service: Service) -> None:
+    """Rows that fall due meanwhile do not wait for its end."""
+    due(course, 3)
+    claim(service, "one")
+    course.tracked_lesson("new")
+    assert claim(service, "other") == ("none", 1)
+
+
+def test_a_sweeper_that_is_gone_is_followed_by_another(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """When its time is up."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    db.execute("update mux_private.worker_state set sweeps_until = now() - interval '1 ms'")
+    assert claim(service, "other") == ("ours", 3)
+    course.make_due()
+    assert claim(service, "one") == ("others", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "kept"), [("one", 3, 15), ("one", 12, 12), ("other", 3, 3)]
+)
+def test_a_page_that_is_settled_prolongs_the_sweep(
+    course: Course, service: Service, db: psycopg.Connection, name: str, left: int, kept: int
+) -> None:
+    """The sweeper's own, where it is about to end: no long walk is taken over in the middle."""
+    due(course, 3)
+    claim(service, "one")
+    db.execute(
+        "update mux_private.worker_state set sweeps_until = now() + make_interval(secs => %s)",
+        [left],
+    )
+    service.connection.execute("select worker_settle('[]', null, %s)", [name])
+    assert lease(db) == ("one", pytest.approx(kept, abs=1))
+
+
+@pytest.mark.parametrize(("name", "then"), [("one", ("ours", 3)), ("stranger", ("others", 0))])
+def test_who_stops_leaves_sweeping_to_the_next(
+    course: Course, service: Service, name: str, then: tuple[str, int]
+) -> None:
+    """At a deploy, say: the new worker waits for no lease. Only the sweeper can give it up."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    service.connection.execute("select worker_release('[]', %s)", [name])
+    assert claim(service, "other") == then
+
+
+def test_without_a_name_rows_are_given_as_ever(course: Course, service: Service) -> None:
+    """A claim that does not sweep gets what is due, whoever sweeps."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    assert claim(service, None) == ("none", 3)
+
+
+def test_two_that_ask_at_once_agree(
+    course: Course, connections: Connections, db: psycopg.Connection
+) -> None:
+    """The second does not wait for the first one's answer: somebody is about to sweep."""
+    due(course, 3)
+    one, other = connections.service(), connections.service()
+    assert claim(one, "one") == ("ours", 3)
+    other.connection.execute("set local lock_timeout = '50ms'")
+    assert claim(other, "other") == ("others", 0)
+
+
+def told(db: psycopg.Connection) -> list[Any]:
+    """Read where each row's version lies and who locked it."""
+    return db.execute("select id, ctid, xmin, xmax from mux_asset_tracking order by id").fetchall()
+
+
+def test_rows_that_are_neither_claimed_nor_changed_are_not_written(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """A page about a row that waits or has settled leaves it as it lies, not even locked."""
+    for status in ("processing", "ready", "error"):
+        lesson = course.tracked_lesson(f"up-{status}")
+        db.execute(
+            "update mux_asset_tracking set status = %s, mux_asset_id = %s where lesson_id = %s",
+            [status, f"as-{status}", lesson],
+        )
+    before = told(db)
+    facts = [fact(WAIT, f"up-{s}", f"as-{s}") for s in ("processing", "ready", "error")]
+    assert service.outcomes(*facts) == ["waiting", "unchanged", "unchanged"]
+    assert told(db) == before
+
+
+def test_a_page_of_a_hundred_is_told_apart(course: Course, service: Service) -> None:
+    """Claimed, waited for by somebody else, and not ours at all, in one call and in order."""
+    due(course, 2)
+    (first, second) = service.claim()
+    assert first["upload_id"] == "up0"
+    items = [fact(WAIT, f"stranger{n}", f"as{n}") for n in range(98)]
+    items.insert(50, fact(WAIT, "up0", "as-up0", claimed=[looked_at(first, WAIT)]))
+    items.insert(10, fact(WAIT, "up1", "as-up1"))
+    told = service.settle(*items)
+    assert [o["outcome"] for o in told] == [
+        "waiting" if n in (10, 51) else "unmatched" for n in range(100)
+    ]
+    assert told[10]["tracking_id"] == second["id"]
+
+
+def test_the_word_migrated_is_no_upload(service: Service, db: psycopg.Connection) -> None:
+    """A thousand rows whose upload is not known, and a fact that carries that word: none."""
+    db.execute(
+        "with l as (insert into lessons (creator_id, title) "
+        "select gen_random_uuid(), 'x' from generate_series(1, 1000) returning id) "
+        "insert into mux_asset_tracking (lesson_id, upload_id, mux_asset_id) "
+        "select id, 'migrated', 'as' || id from l"
+    )
+    assert service.outcomes(fact(PUBLISH, "migrated", "as2")) == ["unmatched"]
+    assert db.execute("select count(*) from lessons where status = 'draft'").fetchone() == (1000,)
