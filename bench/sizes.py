@@ -17,6 +17,7 @@ class Sizes:
     steady_seconds: float = 420
     idle_seconds: float = 300
     starts: int = 7
+    webhook_events: int = 3_000
 
 
 FULL = Sizes()
@@ -30,4 +31,5 @@ QUICK = Sizes(
     steady_seconds=20,
     idle_seconds=20,
     starts=2,
+    webhook_events=400,
 )
