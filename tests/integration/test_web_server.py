@@ -194,7 +194,8 @@ async def test_a_burst_costs_a_few_calls(here: Site) -> None:
 
 def under_way() -> int:
     """Count the requests that the server is at work on."""
-    return sum("RequestHandler._handle_request" in repr(task) for task in asyncio.all_tasks())
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return names.count("RequestHandler._handle_request")
 
 
 async def until(condition: Any) -> None:
