@@ -65,7 +65,7 @@ def drain(sizes: Sizes) -> Answer:
     """Measure the three ways by turns."""
     ways: dict[str, Callable[[], Run]] = {
         "worker": lambda: _worker(sizes.drain_lessons),
-        "script": lambda: _script(sizes.slow_lessons),
+        "report's script": lambda: _script(sizes.slow_lessons),
         "one GET a lesson": lambda: _probes(sizes.slow_lessons),
     }
     runs: dict[str, list[Run]] = {name: [] for name in ways}

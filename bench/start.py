@@ -17,8 +17,9 @@ HOW = """\
 From the start of the process to the first scan that it tells of; nothing is due. Cold means that no
 module is compiled yet (an empty `PYTHONPYCACHEPREFIX`, which goes for Python's own library too) and
 that the files of Python's library, the packages and the worker are put out of the page cache, as
-far as the system does that for the asking. The three ways take turns. The limit in theory is Python
-itself: `python -c pass`, warm."""
+far as the system does that for the asking. The three ways take turns. The packages are those of
+the tests, with rich among them, which structlog imports where it is there. The limit in theory is
+Python itself: `python -c pass`, warm."""
 
 
 def start(sizes: Sizes) -> Answer:

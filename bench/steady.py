@@ -21,11 +21,11 @@ LOOKS = ", at one look every 5 s"
 HOW = """\
 {in_flight} uploads are in flight at any time, each ready after a random {low:g} to {high:g} s and
 replaced by a new one once its lesson is published; Mux has {older:,} older assets besides. Mux's
-limits hold (5 GET a second); the worker's
-settings are the defaults. After {warm_up:g} s to settle, {seconds:g} s are measured. The three run
-at the same time, each with a Postgres, a PostgREST and a Mux of its own: the worker; the worker
-with its sweep switched off, which asks for every upload by itself; and browsers that poll as the
-report's `useAssetStatusPolling` does, one GET of the asset a poll, every page open until the end.
+limits hold (5 GET a second), and the worker's settings are the defaults. The uploads begin one
+after the other; after {warm_up:g} s more, {seconds:g} s are measured. The three run at the same
+time, each with a Postgres, a PostgREST and a Mux of its own: the worker; the worker with its sweep
+switched off, which asks for every upload by itself; and browsers that poll as the report's
+`useAssetStatusPolling` does, one GET of the asset a poll, every page open until the end.
 The limit in theory is one look at everything every 5 s, a hundred uploads a request, so that a
 ready one waits 2.5 s on average; who looks more often pays for it in requests."""
 
@@ -88,7 +88,7 @@ def steady(sizes: Sizes) -> Answer:
     with ExitStack() as running:
         ways = [
             Way(name, running.enter_context(stage(PER_SECOND)), random.Random(1))
-            for name in ("worker", "one GET a lesson", "browsers")
+            for name in ("worker", "one GET a lesson", "report's browsers")
         ]
         running.enter_context(ways[0].here.worker(WORKER))
         running.enter_context(ways[1].here.worker(PROBING_WORKER))
@@ -96,8 +96,7 @@ def steady(sizes: Sizes) -> Answer:
         ways[2].opened = lambda lesson, asset_id: browsers.open(Tab(lesson, asset_id))
         for way in ways:
             way.here.mux.state.seed(sizes.older_assets)
-            for _ in range(sizes.in_flight):
-                way.upload(sizes)
+        _fill_up(ways, sizes)
         _go_on(ways, sizes, sizes.warm_up_seconds)
         for way in ways:
             way.begin()
@@ -109,12 +108,21 @@ def steady(sizes: Sizes) -> Answer:
     return _answer(sizes, ways)
 
 
+def _fill_up(ways: list[Way], sizes: Sizes) -> None:
+    """Begin the uploads one after the other; begun together, they would be asked about together."""
+    longest = sizes.ready_after_seconds[1]
+    for _ in range(sizes.in_flight):
+        for way in ways:
+            way.upload(sizes)
+        _go_on(ways, sizes, longest / sizes.in_flight)
+
+
 def _go_on(ways: list[Way], sizes: Sizes, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for way in ways:
             way.look(sizes)
-        time.sleep(LOOK_EVERY_SECONDS)
+        time.sleep(min(LOOK_EVERY_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
 def _answer(sizes: Sizes, ways: list[Way]) -> Answer:

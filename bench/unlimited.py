@@ -19,8 +19,8 @@ MIB = 1024 * 1024
 
 HOW = """\
 Mux sets no limit, and neither does the worker (`MUX_REQUESTS_PER_SECOND=10000`,
-`SCAN_BATCH_SIZE=1000`); every lesson's video is ready from the start, and the first second, in
-which the worker starts, counts. CPU is what each used in that time, in shares of one core, on a
+`SCAN_BATCH_SIZE=1000`); every lesson's video is ready from the start. The time in which the worker
+starts is counted. CPU is what each used in that time, in shares of one core, on a
 machine with {cores}; the gateway and the simulated Mux stand for what is elsewhere in real life.
 The limit in theory is Postgres alone: the same verdicts given to `worker_settle`, a hundred a call,
 over one connection of its own, with no worker, PostgREST or Mux. It is measured by turns."""

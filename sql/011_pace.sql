@@ -31,11 +31,12 @@ revoke all on mux_private.mux_pace from public, anon, authenticated, service_rol
 grant select, update on mux_private.mux_pace to service_role;
 insert into mux_private.mux_pace default values on conflict do nothing;
 
--- A tenth of the rate comes back every five seconds.
+-- A tenth of the rate comes back every five seconds. What lies in the future comes of a clock that
+-- was set back.
 create or replace function mux_private.pace_share(pace mux_private.mux_pace, at timestamptz) returns double precision
 language sql immutable set search_path = ''
 return case
-  when isfinite(($1).slowed_at) then least(1, ($1).slowed_to + greatest(0, extract(epoch from $2 - ($1).slowed_at)) / 50)
+  when ($1).slowed_at <= $2 + interval '1 minute' and isfinite(($1).slowed_at) then least(1, ($1).slowed_to + greatest(0, extract(epoch from $2 - ($1).slowed_at)) / 50)
   else 1
 end;
 comment on function mux_private.pace_share is 'The share of the allowed rate at which workers go at a moment, 1 unless Mux asked for less.';
@@ -72,7 +73,7 @@ begin
   set next_turn_at = first_at + turns * gap,
       next_bulk_turn_at = case
         when not bulk then pace.next_bulk_turn_at
-        when pace.live_at > moment - interval '10 s' then first_at + turns * gap * 4
+        when pace.live_at between moment - interval '10 s' and first_at then first_at + turns * gap * 4
         else first_at + turns * gap end,
       live_at = case when bulk then pace.live_at else first_at end;
   return jsonb_build_object(
@@ -89,7 +90,7 @@ begin atomic
   set slowed_to = greatest(0.1, mux_private.pace_share(p, clock_timestamp()) / 2),
       slowed_at = clock_timestamp(),
       next_turn_at = greatest(p.next_turn_at, clock_timestamp() + interval '1 s')
-  where p.slowed_at < clock_timestamp() - interval '1 s';
+  where p.slowed_at not between clock_timestamp() - interval '1 s' and clock_timestamp() + interval '1 minute';
 end;
 comment on function public.worker_slow_down() is
   'For the worker: Mux asked for fewer requests. Halves the pace of all workers, once a second at most; it comes back by itself.';

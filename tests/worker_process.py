@@ -118,6 +118,11 @@ class WorkerProcess:
                 and all(line.get(name) == value for name, value in fields.items())
             ]
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None

@@ -136,6 +136,20 @@ def test_a_clock_that_was_set_back_does_not_silence_anybody(
     assert take(service)[0] == 0
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_slow(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """A refusal an hour from now counts no more; one that comes now does. Nor do its live turns."""
+    ahead = "now() + interval '1 hour'"
+    db.execute(f"update mux_private.mux_pace set slowed_at = {ahead}, slowed_to = 0.1".encode())
+    db.execute(f"update mux_private.mux_pace set live_at = {ahead}".encode())
+    firsts = [take(service, bulk=True)[0] for _ in range(3)]
+    assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in range(3)]
+    assert take(service)[1] == pytest.approx(GAP)
+    service.connection.execute("select worker_slow_down()")
+    assert take(service)[1] == pytest.approx(2 * GAP, rel=0.02)
+
+
 def test_a_slow_pace_is_no_clock_that_was_set_back(service: Service) -> None:
     """At one request in a hundred seconds, the next turn is far away and meant."""
     take(service, rate=0.01)
