@@ -22,4 +22,7 @@ USER worker
 # Finishes what is in flight and hands the rest back, within SHUTDOWN_SECONDS (20):
 # give it `docker stop --time 30`.
 STOPSIGNAL SIGTERM
+# With PORT it asks /healthz, without it reads the file that the worker keeps in /tmp.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+  CMD ["python", "-m", "worker", "health"]
 CMD ["python", "-m", "worker", "run"]

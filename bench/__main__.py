@@ -15,11 +15,13 @@ from bench.start import start
 from bench.steady import steady
 from bench.sweep import sweep, write_choices
 from bench.unlimited import unlimited
+from bench.webhooks import webhooks
 from bench.writing import replace_block
 
 MEASURES: dict[str, Callable[[Sizes], Answer]] = {
     "drain": drain,
     "steady": steady,
+    "webhooks": webhooks,
     "unlimited": unlimited,
     "idle": idle,
     "start": start,

@@ -18,6 +18,7 @@ class Sizes:
     idle_seconds: float = 300
     hurried_seconds: float = 180
     starts: int = 7
+    webhook_events: int = 3_000
 
 
 FULL = Sizes()
@@ -32,4 +33,5 @@ QUICK = Sizes(
     idle_seconds=20,
     hurried_seconds=10,
     starts=2,
+    webhook_events=400,
 )

@@ -50,7 +50,7 @@ $$;
 comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit that its asset was deleted, once.';
 
 create or replace function public.worker_take_note(facts jsonb default null) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;

@@ -85,9 +85,9 @@ class Daemon:
         try:
             while not self._stopping.is_set():
                 self._tick.clear()
-                pause = await self._unless_stopped(self._pass(), grace)
-                self.on_pass_ended(pause or 0.0)
-                await self._rest(pause or 0.0, retention)
+                pause = await self._unless_stopped(self._pass(), grace) or 0.0
+                self.on_pass_ended(pause)
+                await self._rest(pause, retention)
         finally:
             scheduler.remove_all_jobs()
             await asyncio.sleep(0)  # a tick that was just begun ends, and is not cut off

@@ -13,6 +13,7 @@ from worker import checks
 from worker.checks import Check
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
+from worker.self_test import check_webhook
 from worker.settings import Settings
 
 NEEDED_FILE = "015_webhooks"
@@ -76,6 +77,7 @@ async def examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncI
     """Give one check after the other, as it is done: always the same ones, in the same order."""
     async for check in _examine(settings, mux, store):
         yield check.without(settings.secrets)
+    yield (await check_webhook(settings)).without(settings.secrets)
 
 
 async def _examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncIterator[Check]:

@@ -42,7 +42,11 @@ class Metrics(Watch):
         self._outcomes = self._counter(
             "outcomes", "What settling did to tracking rows.", "outcome", "source"
         )
-        self._lessons = self._gauge("lessons", "Tracking rows by status.", "status")
+        self._lessons = self._gauge(
+            "lessons",
+            "Tracking rows by status; to count those that are ready would read them all.",
+            "status",
+        )
         self._due = self._gauge("lessons_due", "Tracking rows that are due.")
         self._stuck = self._gauge("lessons_stuck", "Rows processing for over half an hour.")
         self._oldest = self._gauge("oldest_due_seconds", "How long the oldest row has been due.")
@@ -98,7 +102,7 @@ class Metrics(Watch):
     def counted(self, summary: Mapping[str, Any] | None) -> None:
         """Take in what the tables hold; None where they could not be counted."""
         told = summary or {}
-        for status in ("processing", "ready", "error"):
+        for status in ("processing", "error"):
             self._lessons.labels(status).set(told.get(status, NOT_KNOWN))
         self._due.set(told.get("due", NOT_KNOWN))
         self._stuck.set(told.get("stuck", NOT_KNOWN))

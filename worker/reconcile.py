@@ -86,6 +86,7 @@ class Reconciler:
             report.is_full |= report.released > 0 and not self._stopping.is_set()
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - began
+        self._reporter.watch.scanned(report.seconds)
         return report
 
     async def _work_off(self, claimed: Any, credit: Credit | None, report: ScanReport) -> None:

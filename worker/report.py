@@ -42,7 +42,7 @@ class Reporter:
     """Writes the log lines about lessons, and says no lasting thing twice within its time."""
 
     def __init__(self, watch: Watch | None = None) -> None:
-        self._watch = watch or Watch()
+        self.watch = watch or Watch()
         self._stuck = Sparingly(HOUR_SECONDS)
         self._refused = Sparingly(HOUR_SECONDS)
         self._elsewhere = Sparingly(HOUR_SECONDS)
@@ -51,7 +51,7 @@ class Reporter:
     def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
         """Tell what came of the settlements of one page, which has one source."""
         if settlements:
-            self._watch.settled(settlements[0].observation.source, outcomes)
+            self.watch.settled(settlements[0].observation.source, outcomes)
         for outcome in outcomes:
             self._tell_outcome(outcome)
         waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
@@ -63,7 +63,7 @@ class Reporter:
 
     def tell_notes(self, outcomes: Sequence[Outcome]) -> None:
         """Tell what came of facts that settle nothing, which only webhooks bring."""
-        self._watch.settled("webhook", outcomes)
+        self.watch.settled("webhook", outcomes)
         for outcome in outcomes:
             self._tell_outcome(outcome)
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__, logs
@@ -11,7 +10,6 @@ from worker.errors import WorkerError
 from worker.signals import Signals
 
 if TYPE_CHECKING:
-    from worker.report import ScanReport
     from worker.settings import Settings
 
 
@@ -43,45 +41,25 @@ async def _work(settings: "Settings", began: float) -> None:
     log = logs.get_logger()
     log.info("worker.started", version=__version__)
 
-    from worker import pulse
     from worker.adoption import Adoption
     from worker.daemon import Daemon
     from worker.parts import bulk_mux, parts
     from worker.retention import Retention
-    from worker.watch import Watch
+    from worker.watching import watch_for, watched
 
-    file = pulse.file_of(settings)
-    sign = pulse.Pulse(settings.scan_interval_seconds, pulse.longest_pass_seconds(settings), file)
-    watch = Watch()
-    if settings.port is not None:
-        from worker.metrics import Metrics
-
-        watch = Metrics()
+    watch = watch_for(settings)
     async with (
         parts(settings, stopping, watch) as (mux, store, reconciler),
         Adoption(bulk_mux(settings, stopping, store, watch), store, settings, stopping).beside(),
     ):
-        reconciler.on_progress = sign.progressed
-
-        async def scan() -> "ScanReport":
-            report = await reconciler.scan()
-            watch.scanned(report.seconds)
-            return report
-
         daemon = Daemon(
             mux,
             store,
-            scan,
+            reconciler.scan,
             interval_seconds=settings.scan_interval_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        daemon.on_pass_ended = sign.ended
-        async with AsyncExitStack() as beside:
-            if settings.port is not None:
-                from worker.web.server import served
-
-                await beside.enter_async_context(served(settings, sign, watch, mux, store))
+        async with watched(settings, watch, daemon, reconciler, (mux, store)):
             await daemon.run(Retention(store, settings.event_retention_days))
-    pulse.remove(file)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     mux_token_secret: Secret = Field(description="Mux access token secret")
     mux_base_url: Url = Field("https://api.mux.com", description="Address of Mux's API")
     mux_webhook_secret: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
-        (), description="Signing secrets of Mux's webhooks, comma-separated; checked, not used yet"
+        (),
+        description="Signing secrets of Mux's webhooks, comma-separated; without, none are taken",
     )
     scan_interval_seconds: Seconds = Field(5.0, description="Pause between scans")
     scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -137,11 +138,12 @@ class Settings(BaseSettings):
         "auto", description="`json`, `console`, or `auto`: console on a terminal"
     )
     port: Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_not_empty)] = (
-        Field(None, description="Port of the HTTP server to come; checked, not used yet")
+        Field(None, description="Port of the HTTP server; without it no port is opened")
     )
-    host: str = Field("0.0.0.0", description="Address of that server; checked, not used yet")
+    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
     ops_token: OptionalSecret = Field(
-        None, description="Token of that server's operators; checked, not used yet"
+        None,
+        description="Bearer token that `/metrics` asks for; without it everybody may read them",
     )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"

@@ -64,6 +64,8 @@ def test_through_a_pipe_it_tells_the_story_line_by_line(tmp_path: Path) -> None:
         r"worker  mux\.retry reason=http_503",  # so quick, the outage is over within the retries
         r"worker  lesson\.failed .* error_type=asset_errored",
         r"worker  worker\.stopped signal=SIGTERM",
+        r"app     Mux's webhooks are pointed at the worker",
+        r"What was published came .*3 by webhook\.",
         r"All 12 lessons came out right\.",
     ):
         assert re.search(told, output), told

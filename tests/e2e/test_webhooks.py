@@ -329,3 +329,17 @@ def test_a_worker_that_stops_answers_what_is_under_way(
         assert connection.getresponse().status == 200
     assert settled(course, lesson) == ("published", "ready", None)
     assert hooked.worker.wait() == 0
+
+
+def test_the_doctor_sends_itself_events(
+    hooked: Hooked, environment: dict[str, str], course: Course
+) -> None:
+    """The running worker takes the signed one, refuses the forged one, and publishes nothing."""
+    lesson = course.tracked_lesson("nothing")
+    asking = WorkerProcess(environment)
+    settings = {"PORT": str(hooked.port), "HOST": "127.0.0.1", "MUX_WEBHOOK_SECRET": SECRET}
+    asking.start("doctor", "--json", **settings)
+    asking.wait()
+    (check,) = [c for c in json.loads(asking.output) if c["name"] == "webhook"]
+    assert check["health"] == "ok", check
+    assert course.state(lesson)["status"] == "draft"

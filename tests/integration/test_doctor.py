@@ -60,6 +60,7 @@ GOOD = {
     "Mux token": "ok",
     "Mux environment": "ok",
     "Mux rate limit": "skipped",  # and its limits are off
+    "webhook": "skipped",  # nor does a worker run
 }
 OF_DATABASE = list(GOOD)[3:11]
 WITHOUT_DATABASE = {

@@ -24,7 +24,8 @@ WORLD = """
               else 'later' end)
         from mux_asset_tracking t where t.lesson_id = known.id),
       'audit', (
-        select jsonb_agg((to_jsonb(e) - '{id,happened_at,tracking_id}'::text[]) #- '{observation,looked_before}' order by e.id)
+        select jsonb_agg((to_jsonb(e) - '{id,happened_at,tracking_id}'::text[])
+          #- '{observation,looked_before}' order by e.id)
         from mux_asset_events e where e.lesson_id = known.id),
       'first', (
         select jsonb_agg(to_jsonb(f) - 'tracked_at' order by mux_id, kind)

@@ -6,6 +6,7 @@ import pytest
 
 WORKER = Path(__file__).parents[2] / "worker"
 MODULES = sorted(WORKER.glob("*.py"))
+WEB = sorted((WORKER / "web").glob("*.py"))
 LOCAL = sorted((WORKER / "local").glob("*.py"))
 
 
@@ -26,7 +27,7 @@ def importers(*packages: str) -> set[str]:
     """List the worker's own modules that import one of these packages."""
     return {
         module.name
-        for module in MODULES
+        for module in [*MODULES, *WEB]
         if any(name.split(".")[0] in packages for name in imports(module))
     }
 
@@ -48,7 +49,32 @@ def test_only_one_module_knows_each_service() -> None:
 
 def test_the_worker_does_not_know_its_rehearsal_stage() -> None:
     """Production code imports nothing of worker.local, but for the command that starts it."""
-    assert {m.name for m in MODULES if any("worker.local" in n for n in imports(m))} == {"cli.py"}
+    assert {m.name for m in [*MODULES, *WEB] if any("worker.local" in n for n in imports(m))} == {
+        "cli.py"
+    }
+
+
+@pytest.mark.parametrize("name", ["signature", "events"])
+def test_what_an_event_means_is_pure(name: str) -> None:
+    """Signatures and events are read without a clock, a socket, or a server."""
+    needs = imports(WORKER / "web" / f"{name}.py")
+    assert not needs & {"time", "asyncio", "os", "socket", "aiohttp"}
+    assert {n for n in needs if n.startswith("worker")} <= {"worker.answers", "worker.model"}
+
+
+def test_only_the_server_knows_http_and_only_the_numbers_prometheus() -> None:
+    """The HTTP library stays inside worker/web, and prometheus_client inside one module."""
+    assert importers("aiohttp") <= {module.name for module in WEB}
+    assert importers("prometheus_client") == {"metrics.py"}
+
+
+def test_without_a_port_no_server_is_loaded() -> None:
+    """The daemon's own modules import neither worker.web's server nor the numbers."""
+    heavy = {"worker.web.server", "worker.web.app", "worker.web.webhook", "worker.metrics"}
+    assert {m.name for m in MODULES if imports(m) & heavy} == {"watching.py"}
+    source = (WORKER / "watching.py").read_text()
+    assert "\nfrom worker.web" not in source
+    assert "\nfrom worker.metrics" not in source
 
 
 def test_only_one_module_puts_the_parts_together() -> None:
@@ -57,7 +83,7 @@ def test_only_one_module_puts_the_parts_together() -> None:
     assert both == {"parts.py"}
 
 
-@pytest.mark.parametrize("module", [*MODULES, *LOCAL], ids=lambda path: path.name)
+@pytest.mark.parametrize("module", [*MODULES, *WEB, *LOCAL], ids=lambda path: path.name)
 def test_every_module_says_what_it_is_and_stays_small(module: Path) -> None:
     """A sentence at the top, at most 250 lines, functions below 60, and a name that says it."""
     tree = ast.parse(module.read_text())

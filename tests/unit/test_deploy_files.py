@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from prometheus_client.parser import text_string_to_metric_families
 
 from worker.cli import _parser
+from worker.metrics import Metrics
 from worker.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -29,7 +32,8 @@ def fly() -> dict[str, Any]:
 def test_every_platform_starts_the_daemon(fly: dict[str, Any]) -> None:
     """Procfile, fly.toml and Dockerfile start the same command, and the command line knows it."""
     docker = re.findall(r"^CMD (.*)$", text("Dockerfile"), re.MULTILINE)
-    assert text("Procfile").strip() == f"worker: {' '.join(COMMAND)}"
+    lines = [line for line in text("Procfile").splitlines() if not line.startswith("#")]
+    assert lines == [f"{name}: {' '.join(COMMAND)}" for name in ("web", "worker")]
     assert fly["processes"] == {"worker": " ".join(COMMAND)}
     assert [json.loads(command) for command in docker] == [COMMAND]
     assert callable(_parser().parse_args(COMMAND[3:]).command)
@@ -42,10 +46,56 @@ def test_fly_gives_the_worker_time_to_stop(fly: dict[str, Any]) -> None:
 
 
 def test_fly_keeps_one_small_machine_always_on(fly: dict[str, Any]) -> None:
-    """The machine has 256 MB, is restarted however it ends, and no proxy can stop it when idle."""
+    """The machine has 256 MB, is restarted however it ends, and is not stopped when idle."""
     assert fly["restart"] == [{"policy": "always", "processes": ["worker"]}]
     assert [vm["memory"] for vm in fly["vm"]] == ["256mb"]
-    assert not {"http_service", "services"} & fly.keys()
+    service = fly["http_service"]
+    assert (service["auto_stop_machines"], service["min_machines_running"]) == ("off", 1)
+
+
+def test_fly_checks_what_the_worker_answers(fly: dict[str, Any]) -> None:
+    """On the port that it is given: readiness where webhooks are sent, health apart from it."""
+    port = int(fly["env"]["PORT"])
+    assert {fly["http_service"]["internal_port"], fly["checks"]["alive"]["port"]} == {port}
+    assert [check["path"] for check in fly["http_service"]["checks"]] == ["/readyz"]
+    assert fly["checks"]["alive"]["path"] == "/healthz"
+
+
+def test_the_image_asks_the_worker_how_it_is() -> None:
+    """By the command that works with a port and without, long after the start."""
+    (check,) = re.findall(r"^HEALTHCHECK (.*)\\\n  CMD (.*)$", text("Dockerfile"), re.MULTILINE)
+    assert json.loads(check[1]) == ["python", "-m", "worker", "health"]
+    assert callable(_parser().parse_args(["health"]).command)
+
+
+def alerts() -> list[dict[str, Any]]:
+    """Give the alert rules."""
+    (group,) = yaml.safe_load(text("deploy/alerts.yml"))["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def test_five_things_are_worth_waking_for() -> None:
+    """Each rule says what is wrong and what to do."""
+    assert len({rule["alert"] for rule in alerts()}) == 5
+    for rule in alerts():
+        assert rule["labels"] == {"severity": "page"}
+        assert rule["annotations"].keys() == {"summary", "action"}
+
+
+def test_alerts_go_by_numbers_that_there_are() -> None:
+    """Every metric and label that a rule names is exported by the code, under this very name."""
+    metrics = Metrics()
+    metrics.mux_answered("get_asset", "200")
+    metrics.mux_retried("timeout")
+    metrics.rpc_ended("worker_claim", 0.1, "timeout")
+    samples = list(text_string_to_metric_families(metrics.text().decode()))
+    names = {sample.name for family in samples for sample in family.samples}
+    labels = {label for family in samples for sample in family.samples for label in sample.labels}
+    wanted = [rule["expr"] for rule in alerts()]
+    assert all(re.search(r"mux_worker_\w+", expression) for expression in wanted)
+    assert {n for e in wanted for n in re.findall(r"mux_worker_\w+", e)} <= names
+    assert {n for e in wanted for n in re.findall(r"(\w+)(?:=~|=)\"", e)} <= labels
 
 
 def test_heroku_has_time_to_stop_too() -> None:

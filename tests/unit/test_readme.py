@@ -9,7 +9,7 @@ from worker.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
-EVENT = re.compile(r"(worker|scan|backfill|lesson|mux|supabase|asset|webhook|events)\.[a-z_]+")
+EVENT = re.compile(r"(worker|scan|backfill|lesson|mux|supabase|asset|web|webhook|events)\.[a-z_]+")
 
 
 def section(name: str) -> list[list[str]]:
@@ -44,7 +44,8 @@ def test_the_events_table_is_the_code() -> None:
     """The README names every event that the code can log, and no other."""
     literals = {
         node.value
-        for file in (CHECKOUT / "worker").glob("*.py")
+        for folder in ("worker", "worker/web")
+        for file in (CHECKOUT / folder).glob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
