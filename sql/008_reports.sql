@@ -7,6 +7,8 @@
 begin;
 set local lock_timeout = '5s';
 
+-- In a transaction, so not concurrently; the table is read once, and few rows are failed ones.
+-- squawk-ignore require-concurrent-index-creation
 create index if not exists idx_mux_asset_tracking_failed on public.mux_asset_tracking (settled_at)
   where status = 'error';
 
