@@ -472,7 +472,6 @@ async def test_a_loop_that_hangs_is_told_by_a_thread(here: Site, mocker: MockerF
             while piece := connection.recv(4096):
                 got.append(piece)
 
-    await asyncio.sleep(0)
     asking = threading.Thread(target=ask)
     began = time.monotonic()
     asking.start()
