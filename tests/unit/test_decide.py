@@ -272,3 +272,17 @@ def test_when_the_grace_is_over_the_reason_is_told() -> None:
         "no_playback_id",
         "The asset has only playback ids of policy signed; accepted: public.",
     )
+
+
+@pytest.mark.parametrize(
+    ("looks", "age", "pause"), [(0, 10, 60), (1, 100, 90), (3, 400, 202.5), (9, 4000, 300)]
+)
+def test_while_webhooks_arrive_pauses_are_longer(looks: int, age: float, pause: float) -> None:
+    """A minute, half as much again at each look, five minutes at the most."""
+    claim = replace(CLAIM, check_count=looks, age_seconds=age)
+    assert pause_seconds(claim, 0.5, events_arrive=True) == pytest.approx(pause)
+    rules = Rules(events_arrive=True)
+    (claimed,) = settlement(
+        Observation("upload", "waiting", "probe"), ((claim, 0.5),), rules
+    ).claims
+    assert claimed.pause_seconds == pytest.approx(pause)
