@@ -1,6 +1,7 @@
 """The uploads that the demo's app makes at Mux for whoever owns a lesson, and what awaits them."""
 
 import asyncio
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -100,8 +101,12 @@ class SchoolUploads:
                     "passthrough": str(lesson_id),
                 },
             },
-            auth=aiohttp.BasicAuth(self._mux.token_id, self._mux.token_secret),
+            headers={"Authorization": f"Basic {self._credentials()}"},
         )
+
+    def _credentials(self) -> str:
+        both = f"{self._mux.token_id}:{self._mux.token_secret}"
+        return b64encode(both.encode()).decode()
 
 
 async def _asked(
