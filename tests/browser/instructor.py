@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, FilePayload, Locator, Page, expect
 
 from worker.local.school import School
 
 LONGEST_PAUSE_MS = 31_000
 """A little more than the page's longest pause between two looks."""
 
-VIDEO = {"name": "scales.mp4", "mimeType": "video/mp4", "buffer": b"not really a video" * 1000}
+VIDEO: FilePayload = {
+    "name": "scales.mp4",
+    "mimeType": "video/mp4",
+    "buffer": b"not really a video" * 1000,
+}
 
 REFUSAL = re.compile(r"^Failed to load resource: the server responded with a status of [45]\d\d ")
 CUT_OFF = re.compile(r"^Failed to load resource: net::ERR_")

@@ -102,8 +102,11 @@ class DemoWorker:
             raise LocalStackError(f"The worker ended with status {status}; its log is above.")
 
     def _show_log(self) -> None:
-        for line in self._process.stdout or ():
-            self.screen.log(line)
+        if self._process.stdout is None:
+            return
+        with self._process.stdout as lines:
+            for line in lines:
+                self.screen.log(line)
 
 
 def _free_port() -> int:

@@ -67,9 +67,8 @@ class SchoolUploads:
             },
         )
         if status != 200:
-            raise refused(
-                status, str(answer.get("message", "Supabase refused")), answer.get("hint")
-            )
+            message = str(answer.get("message", f"Supabase answers with {status}"))
+            raise refused(status, message, answer.get("hint"))
 
     async def make(
         self, client: aiohttp.ClientSession, lesson_id: UUID, origin: str, fate: str

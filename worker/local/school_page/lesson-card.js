@@ -22,8 +22,8 @@ export const playbackUrl = (id) => `https://stream.mux.com/${id}.m3u8`;
 
 /** What can be said of an error, in one or two sentences. */
 export const inWords = (error) => {
-  const text = error.message.replace(/\.$/, "");
-  return error.hint ? `${text}. ${error.hint}` : `${text}.`;
+  const text = /[.?!]$/.test(error.message) ? error.message : `${error.message}.`;
+  return error.hint ? `${text} ${error.hint}` : text;
 };
 
 export class LessonCard {

@@ -134,7 +134,8 @@ async function readLessons() {
   const { data, error } = await reader.supabase
     .from("lessons")
     .select(COLUMNS)
-    .order("created_at", { ascending: false });
+    .order("created_at", { ascending: false })
+    .retry(false); // the page looks again by itself, and says meanwhile what is wrong
   if (reader !== session) return;
   complain("look", error ? `The lessons could not be read: ${inWords(error)} Trying again.` : "");
   if (error) return;
