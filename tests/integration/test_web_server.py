@@ -258,6 +258,25 @@ async def test_a_signed_body_that_is_no_event_is_refused(here: Site) -> None:
         assert (answer.status, answer.body) == (400, "invalid\n")
 
 
+async def test_few_large_bodies_are_read_at_a_time(here: Site) -> None:
+    """Their senders are not known before the end, and must not fill the memory; small ones pass."""
+    header = signature("guessed", time.time(), b"")
+    head = f"POST /webhooks/mux HTTP/1.1\r\nHost: x\r\nmux-signature: {header}\r\n"
+    begun = f"{head}Content-Length: 1000000\r\n\r\n".encode() + b"x" * 100_000
+    async with AsyncExitStack() as stack:
+        large = [await silent(here, stack, begun) for _ in range(20)]
+        refused = [asyncio.create_task(ended(reader)) for reader in large]
+        done, _ = await asyncio.wait(refused, timeout=2)
+        assert len(done) == 16
+        assert {task.result().split()[1] for task in done} == {b"503"}
+        assert (await here.event()).status == 200
+        # The four were given up after the deadline, and their places with them.
+        answers = await asyncio.gather(*refused)
+        assert {answer.split()[1] for answer in answers} == {b"503"}
+    padded = await here.event(padding="x" * 200_000)
+    assert padded.status == 200
+
+
 async def test_too_large_a_body_is_not_read(here: Site) -> None:
     """413, by its announced length at once, else as soon as it is too long."""
     header = f"mux-signature: {signature(SECRET, time.time(), b'')}\r\n"
