@@ -2,9 +2,11 @@
 
 Takes a quarter of an hour and 15 GB of disk; `python -m bench.scale 10000 1000000` measures at
 other sizes. What a call may find in the tables is the same at each size, a few thousand rows that
-wait; what is settled grows. Prints a Markdown table.
+wait; what is settled grows. With `--in-memory 6GB` Postgres has so much for its buffers, and all
+tables are read into them before; without it, what Postgres has by default. Prints a Markdown table.
 """
 
+import argparse
 import os
 import platform
 import random
@@ -17,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 import psutil
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from bench.volume import PROCESSING, fill
@@ -221,22 +224,28 @@ def _settle(here: Database, watch: Stopwatch) -> None:
     )
 
 
-def main(sizes: tuple[int, ...]) -> None:
+def main(sizes: tuple[int, ...], memory: str | None) -> None:
     """Measure at each size, on a stack of its own, and print the table."""
     by_size: dict[int, Measured] = {}
     postgres = None
     for size in sizes:
         with LocalSupabase() as supabase:
+            if memory is not None:
+                _give_memory(supabase, memory)
             here = Database(supabase)
             began = time.monotonic()
             fill(here.admin, size)
             print(f"{size:,} filled in {time.monotonic() - began:.0f} s", file=sys.stderr)
+            if memory is not None:
+                _read_in(here)
             by_size[size] = measure(here)
             postgres = here.admin.info.parameter_status("server_version")
     gib = psutil.virtual_memory().total / 2**30
+    buffers = f"all in {memory} of buffers" if memory else "buffers of 128 MB"
     print(
         f"{os.cpu_count()} cores, {gib:.0f} GiB, Postgres {postgres}, Python "
-        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}. Milliseconds: the median and, "
+        f"{platform.python_version()}, {time.strftime('%Y-%m-%d')}; {buffers}. "
+        "Milliseconds: the median and, "
         f"in brackets, what 95 of 100 stay below; {REPEATS} calls after {WARM_UP} others.\n"
     )
     print("| | " + " | ".join(f"{size:,} rows" for size in sizes) + " |")
@@ -246,9 +255,29 @@ def main(sizes: tuple[int, ...]) -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
+def _give_memory(supabase: LocalSupabase, memory: str) -> None:
+    with supabase.connect("supabase_admin") as admin:
+        admin.execute(sql.SQL("alter system set shared_buffers = {}").format(memory))
+        # Otherwise a checkpoint comes every few seconds of this, and not every five minutes.
+        admin.execute("alter system set max_wal_size = '16GB'")
+    supabase.restart_postgres()
+
+
+def _read_in(here: Database) -> None:
+    here.admin.execute("create extension if not exists pg_prewarm")
+    here.admin.execute(
+        "select pg_prewarm(c.oid) from pg_class c where c.relkind in ('r', 'i') and c.relnamespace "
+        "in ('public'::regnamespace, 'mux_private'::regnamespace)"
+    )
+
+
 def _cell(took: list[float]) -> str:
     return f"{statistics.median(took):.2f} ({took[int(len(took) * 0.95)]:.2f})"
 
 
 if __name__ == "__main__":
-    main(tuple(int(size) for size in sys.argv[1:]) or SIZES)
+    parser = argparse.ArgumentParser(prog="python -m bench.scale")
+    parser.add_argument("sizes", nargs="*", type=int, metavar="ROWS", default=SIZES)
+    parser.add_argument("--in-memory", metavar="SIZE", help="buffers of this size, filled before")
+    arguments = parser.parse_args()
+    main(tuple(arguments.sizes), arguments.in_memory)
