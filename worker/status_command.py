@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from worker.books import Books
+from worker.by_hand import look, the_lesson
 from worker.errors import Unavailable
-from worker.publish_command import look, the_lesson
 from worker.status_text import lesson_lines, table_lines
 
 if TYPE_CHECKING:
