@@ -64,6 +64,13 @@ CALLS: dict[str, Callable[[Service], object]] = {
     "settle a page of a list": settle_page,
     "release": lambda service: service.release(service.claim(100)),
     "summary": lambda service: service.summary(),
+    "overview": lambda service: service.connection.execute("select worker_overview()"),
+    "make due": lambda service: service.connection.execute(
+        "select worker_make_due(md5('lesson7999')::uuid, 'ines')"
+    ),
+    "past": lambda service: service.connection.execute(
+        "select worker_past(md5('lesson7999')::uuid)"
+    ),
     "prune": lambda service: service.connection.execute("select worker_prune_events(300, 1000)"),
     "prune nothing": lambda service: service.connection.execute(
         "select worker_prune_events(36500, 1000)"
