@@ -96,7 +96,7 @@ begin
   told := told || jsonb_build_object(
     'published', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'lesson_id', e.lesson_id, 'title', left(to_jsonb(l) ->> 'title', 200), 'event', e.event,
+        'lesson_id', e.lesson_id, 'title', left(to_jsonb(l) ->> 'title', 200), 'lesson_status', l.status::text, 'event', e.event,
         'happened_at', e.happened_at, 'actor', e.actor, 'reason', e.reason,
         'upload_id', e.upload_id, 'asset_id', e.asset_id, 'playback_id', e.playback_id,
         'waited_seconds', case when t.tracked_at <= e.happened_at then extract(epoch from e.happened_at - t.tracked_at) end,

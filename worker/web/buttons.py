@@ -13,6 +13,7 @@ from worker.errors import SupabaseUnavailable, WorkerError, explain
 from worker.logs import get_logger
 from worker.web.entrance import Form, Operator
 from worker.web.overview import Overview, within
+from worker.web.pages import see_other
 from worker.web.plain import typed
 
 PUBLISH_WITHIN_SECONDS = 10.0
@@ -84,7 +85,7 @@ class Buttons:
         if operator.session is None:
             return web.Response(status=200 if said.is_good else 409, text=f"{said.text}\n")
         self._messages.keep(operator, lesson_id, said)
-        return web.HTTPSeeOther(f"/lessons/{lesson_id}")
+        return see_other(f"/lessons/{lesson_id}")
 
     async def _do(self, action: str, lesson_id: str, by: by_hand.By) -> str:
         match action:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from aiohttp import web
 
 from worker.logs import Sparingly, get_logger
-from worker.web.pages import Pages
+from worker.web.pages import Pages, see_other
 from worker.web.plain import typed
 from worker.web.sessions import SESSION_SECONDS, VISITOR_SECONDS, Session, Sessions, Visitor
 from worker.web.slowing import Lane, Slowing
@@ -84,7 +84,7 @@ class Entrance:
             # The browser keeps its cookie to itself when another site leads here. Come again from
             # our own page, it brings it.
             return self._pages.page("again.html", path=own_path(request.path_qs))
-        return web.HTTPSeeOther(f"/login?next={quote(_back_to(request), safe='')}")
+        return see_other(f"/login?next={quote(_back_to(request), safe='')}")
 
     def _by_token(self, request: web.Request) -> Operator | web.Response:
         if wait := self._slowing.seconds_to_wait("strangers"):
@@ -133,7 +133,7 @@ class Entrance:
     def _welcome(self, request: web.Request, name: str, path: str) -> web.Response:
         """Begin a session, under a new id."""
         log.info("web.logged_in", operator=name)
-        response = web.Response(status=303, headers={"Location": path})
+        response = see_other(path)
         session, visitor = self._sessions.begin(name), self._sessions.visitor(is_known=True)
         self._give(request, response, "session", session, SESSION_SECONDS)
         self._give(request, response, "browser", visitor, VISITOR_SECONDS)
@@ -145,7 +145,7 @@ class Entrance:
         """End the session."""
         if operator.session is not None:
             self._sessions.end(operator.session)
-        response = web.Response(status=303, headers={"Location": "/login"})
+        response = see_other("/login")
         response.del_cookie(
             _cookie(request, "session"), secure=is_https(request), httponly=True, samesite="Strict"
         )

@@ -100,6 +100,11 @@ class Pages:
         return f"/assets/{name}?v={hashlib.sha256(self._assets[name]).hexdigest()[:12]}"
 
 
+def see_other(path: str) -> web.Response:
+    """Answer with the way to another page."""
+    return web.Response(status=303, headers={**HEADERS, "Location": path})
+
+
 def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
     """Write a moment in UTC; what is no moment is written as it came."""
     moment = _read(at)
@@ -133,7 +138,8 @@ def _age(at: str, now: str) -> float:
 
 
 def _ago(at: str, now: str) -> str:
-    return f"{duration(max(0.0, _age(at, now)))} ago"
+    seconds = max(0.0, _age(at, now))
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{duration(seconds)} ago"
 
 
 def _json(value: Any) -> str:

@@ -28,6 +28,7 @@ class IsUsed(KnowsMux, Protocol):
     """What the server needs of Mux."""
 
     is_refused: bool
+    requests: int
     rate_limit: tuple[str | None, str | None]
 
 

@@ -34,6 +34,7 @@ class Standing:
     mux: Fault | None
     supabase: Fault | None
     mux_refuses: bool
+    mux_requests: int
     rate_limit: tuple[str | None, str | None]
     takes_webhooks: bool
 
@@ -69,7 +70,8 @@ def _advice(standing: Standing) -> str:
 def _of_lessons(told: Mapping[str, Any]) -> Iterator[Trouble]:
     if stuck := told.get("stuck"):
         advice = "See below what Mux said of them."
-        yield Trouble("warn", f"{count(stuck, 'lesson')} waiting for over half an hour.", advice)
+        waited = f"{count(stuck, 'lesson has', 'lessons have')} waited for over half an hour."
+        yield Trouble("warn", waited, advice)
     late = told.get("oldest_due_seconds")
     if late is not None and late > LATE_SECONDS:
         said = f"A lesson has been due for {duration(late)}: the worker does not get to it."

@@ -13,7 +13,7 @@ from worker.web.buttons import Messages
 from worker.web.chart import draw
 from worker.web.entrance import Operator
 from worker.web.overview import Overview, within
-from worker.web.pages import Pages
+from worker.web.pages import Pages, see_other
 from worker.web.standing import Standing, headline, troubles
 
 MOST_FOUND = 20
@@ -76,13 +76,13 @@ class StatusPage:
         """Find lessons by the id of a lesson, upload or asset."""
         wanted = request.query.get("q", "").strip()[:LONGEST_SEARCH]
         if not wanted:
-            return web.HTTPSeeOther("/")
+            return see_other("/")
         try:
             found = await within(self._books.find_lessons(wanted, MOST_FOUND + 1))
         except Unavailable as fault:
             return self._fault(operator, fault)
         if len(found) == 1:
-            return web.HTTPSeeOther(f"/lessons/{quote(found[0].id)}")
+            return see_other(f"/lessons/{quote(found[0].id)}")
         return self._pages.page(
             "search.html",
             status=200 if found else 404,

@@ -33,6 +33,7 @@ class Mux(KnowsMux, Protocol):
     """What the page needs of Mux."""
 
     is_refused: bool
+    requests: int
     rate_limit: tuple[str | None, str | None]
 
 
@@ -79,6 +80,7 @@ def standing_of(
             mux=passes.faults.get("mux"),
             supabase=passes.faults.get("supabase"),
             mux_refuses=mux.is_refused,
+            mux_requests=mux.requests,
             rate_limit=mux.rate_limit,
             takes_webhooks=bool(settings.mux_webhook_secret),
         )
