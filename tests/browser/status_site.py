@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -27,13 +28,28 @@ class StatusSite:
         self.worker = worker
         self.mux = mux
 
-    def log_in(self, page: Page, path: str = "/", name: str = "Ines") -> None:
-        """Open a page, by way of the login."""
+    def log_in(
+        self, page: Page, path: str = "/", name: str = "Ines", lesson: UUID | None = None
+    ) -> None:
+        """Open a page, by way of the login; again until it lists a lesson, if one is named.
+
+        The worker keeps what it was told of all lessons for two seconds.
+        """
         page.goto(self.url + path)
         page.get_by_label("Your name").fill(name)
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
         expect(page).to_have_url(self.url + path)
+        if lesson is not None:
+            self.wait_for_lesson(page, lesson)
+
+    def wait_for_lesson(self, page: Page, lesson: UUID) -> None:
+        """Load the page again until it lists a lesson."""
+        deadline = time.monotonic() + 20
+        while not page.locator(f'a[href="/lessons/{lesson}"]').count():
+            assert time.monotonic() < deadline, page.locator("main").inner_text()
+            page.wait_for_timeout(100)
+            page.reload()
 
 
 @contextmanager

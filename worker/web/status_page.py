@@ -70,7 +70,7 @@ class StatusPage:
             return self._fault(operator, fault)
         is_refresh = "X-Refresh" in request.headers
         said = None if is_refresh else self._messages.take(operator, lesson_id)
-        return self._pages.page("lesson.html", operator=operator, told=told, said=said)
+        return self._pages.page("story.html", operator=operator, told=told, said=said)
 
     async def search(self, request: web.Request, operator: Operator) -> web.StreamResponse:
         """Find lessons by the id of a lesson, upload or asset."""
