@@ -1,1 +1,1 @@
-"""What the worker answers over HTTP, where PORT is set: webhooks, health, metrics, the status page."""
+"""What the worker answers over HTTP, where PORT is set: webhooks, health, metrics, a page."""

@@ -69,7 +69,7 @@ def _advice(standing: Standing) -> str:
 
 def _of_lessons(told: Mapping[str, Any]) -> Iterator[Trouble]:
     if stuck := told.get("stuck"):
-        advice = "See below what Mux said of them."
+        advice = "Below is which; the page of each tells what Mux said."
         waited = f"{count(stuck, 'lesson has', 'lessons have')} waited for over half an hour."
         yield Trouble("warn", waited, advice)
     late = told.get("oldest_due_seconds")
