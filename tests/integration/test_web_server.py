@@ -16,6 +16,7 @@ from worker.errors import SchemaOutdated, SupabaseUnavailable, Unavailable
 from worker.local.mux_webhooks import signature
 from worker.metrics import Metrics
 from worker.model import Note, Outcome, Settlement
+from worker.passes import Passes
 from worker.pulse import Pulse
 from worker.settings import Settings
 from worker.web.server import served
@@ -79,6 +80,10 @@ class FakeStore:
         await self._go_on()
         return {"processing": 3, "error": 1, "due": 1, "stuck": 0,
                 "oldest_due_seconds": 7.5}  # fmt: skip
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Answer nothing: without a status page nobody asks."""
+        raise AssertionError(function, params)
 
     async def _go_on(self) -> None:
         await self.may_go_on.wait()
@@ -152,7 +157,7 @@ async def site(**more: str) -> AsyncIterator[Site]:
     free = settings.model_copy(update={"port": 0})
     store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
     pulse = Pulse(5, 100)
-    async with served(free, pulse, Metrics(), mux, store) as port:
+    async with served(free, pulse, Metrics(), mux, store, Passes()) as port:
         yield Site(port, store, mux, pulse)
 
 
