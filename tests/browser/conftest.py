@@ -1,10 +1,21 @@
 """A real browser for the tests: the system's Chromium, driven by Playwright."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.instructor import Instructor
+from tests.conftest import ANNA, BERT
+from worker.local.mux_clock import ManualClock
+from worker.local.mux_guard import RateLimits
+from worker.local.mux_server import MuxSimulator
+from worker.local.mux_state import MuxState
+from worker.local.school import School
+from worker.local.stack import LocalSupabase
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -48,3 +59,48 @@ def window(browser: Browser) -> Iterator[BrowserContext]:
 def page(window: BrowserContext) -> Page:
     """Open an empty page."""
     return window.new_page()
+
+
+@pytest.fixture
+def mux_clock() -> ManualClock:
+    """Give the simulated Mux's clock, which stands still until a test advances it."""
+    return ManualClock(time.time())
+
+
+@pytest.fixture
+def driven_mux(mux_clock: ManualClock) -> Iterator[MuxSimulator]:
+    """Run a Mux whose clock the test drives."""
+    limits = RateLimits.per_second(None, None)
+    with MuxSimulator(MuxState(mux_clock), limits=limits) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def school(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[School]:
+    """Serve the instructor's page."""
+    school = School(supabase, mux, {"Anna": ANNA, "Bert": BERT})
+    if school.files.missing:
+        pytest.skip(school.files.missing)
+    with school:
+        yield school
+
+
+@pytest.fixture
+def anna(window: BrowserContext, school: School) -> Instructor:
+    """Give Anna, logged in."""
+    return Instructor(window, school).log_in("Anna")
+
+
+@pytest.fixture
+def new_window(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Give what opens further windows, each with a memory of its own."""
+    opened: list[BrowserContext] = []
+
+    def open_window(**options: Any) -> BrowserContext:
+        opened.append(browser.new_context(**options))
+        opened[-1].set_default_timeout(PATIENCE_MS)
+        return opened[-1]
+
+    yield open_window
+    for context in opened:
+        context.close()

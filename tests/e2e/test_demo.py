@@ -6,9 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
+from rich.console import Console
+
+from worker.local.demo_screen import Lines
+from worker.local.demo_worker import DemoWorker
+from worker.local.errors import LocalStackError
 
 pytestmark = pytest.mark.stack
 
@@ -129,10 +137,81 @@ def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
     assert max(len(line.rstrip()) for line in text.replace("\r", "\n").splitlines()) <= 80
 
 
-def test_kept_it_prints_settings_that_work(tmp_path: Path) -> None:
-    """With --keep the stack stays up, and the .env it prints is good for `mux-worker scan`."""
+def addresses(lines: Iterable[str]) -> dict[str, str]:
+    """Read on to the worker's token; give the two pages' addresses and the token."""
+    found = {}
+    for line in lines:
+        assert len(line) <= 81
+        if told := re.fullmatch(r"  (Instructor|Worker|its OPS)\S* .*?(\S+)\n", line):
+            found[told[1]] = told[2]
+        if "its OPS" in found:
+            break
+    return found
+
+
+def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
+    """While it plays, both pages answer at the printed addresses, the worker's for its token."""
+    demo = started(TMPDIR=str(tmp_path))
+    assert demo.stdout is not None
+    printed = addresses(demo.stdout)
+    page = httpx.get(printed["Instructor"])
+    assert (page.status_code, "<title>Lessons" in page.text) == (200, True)
+    for line in demo.stdout:
+        if "web.listening" in line:
+            break
+    metrics = f"{printed['Worker']}metrics"
+    assert httpx.get(metrics).status_code == 401
+    token = {"Authorization": f"Bearer {printed['its OPS']}"}
+    assert httpx.get(metrics, headers=token).status_code == 200
+    demo.send_signal(signal.SIGINT)
+    demo.communicate(timeout=30)
+    assert demo.returncode == 130
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(printed["Instructor"])
+
+
+class Bert:
+    """Plays an instructor, by the page's own server and by Supabase, as the page does."""
+
+    def __init__(self, home: str, supabase_url: str) -> None:
+        self._page = httpx.Client(base_url=home, headers={"Origin": home.rstrip("/")})
+        session = self._page.post("session", json={"instructor": "Bert"}).json()
+        self._token = {"Authorization": f"Bearer {session['token']}"}
+        self._user = session["user"]["id"]
+        apikey = self._page.get("config").json()["publishableKey"]
+        self._rest = httpx.Client(
+            base_url=f"{supabase_url}/rest/v1",
+            headers={"apikey": apikey, "Prefer": "return=representation", **self._token},
+        )
+
+    def upload(self) -> str:
+        """Create a lesson and upload its video; give the lesson's id."""
+        lesson = {"title": "After the story", "creator_id": self._user}
+        (made,) = self._rest.post("/lessons", json=lesson).raise_for_status().json()
+        asked = {"lessonId": made["id"], "fate": "plays"}
+        upload = self._page.post("uploads", json=asked, headers=self._token).json()
+        track = {"lesson_id": made["id"], "upload_id": upload["id"]}
+        self._rest.post("/rpc/track_upload", json=track).raise_for_status()
+        httpx.put(upload["url"], content=b"a video").raise_for_status()
+        return str(made["id"])
+
+    def sources(self, lesson_id: str) -> list[str]:
+        """Say by which roads the lesson was published."""
+        asked = {"lesson_id": f"eq.{lesson_id}", "event": "eq.published"}
+        events = self._rest.get("/mux_asset_events", params=asked).json()
+        return [event["observation"]["source"] for event in events]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._page.close()
+        self._rest.close()
+
+
+def test_kept_everything_stays_up(tmp_path: Path) -> None:
+    """With --keep pages, worker and webhooks go on, and the .env it prints is good for more."""
     demo = started("--keep", TMPDIR=str(tmp_path))
     assert demo.stdout is not None
+    printed = addresses(demo.stdout)
     settings = {}
     for line in demo.stdout:
         if found := re.fullmatch(r"([A-Z_]+)=(\S+)\n", line):
@@ -149,7 +228,27 @@ def test_kept_it_prints_settings_that_work(tmp_path: Path) -> None:
     )
     assert (scan.returncode, scan.stderr) == (0, "")
     assert "Now 0 processing (0 due, 0 stuck), 2 failed." in scan.stdout
+    with closing(Bert(printed["Instructor"], settings["SUPABASE_URL"])) as bert:
+        lesson = bert.upload()
+        for line in demo.stdout:
+            if f"lesson.published lesson_id={lesson[:8]}" in line:
+                break
+        assert bert.sources(lesson) == ["webhook"]
+    processes = children(demo.pid)
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=30)
+    output, _ = demo.communicate(timeout=30)
     assert demo.returncode == 0
+    assert "Stopping ..." in output
+    assert_gone(processes)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_kept_without_its_worker_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """If the worker ends by itself, waiting for a signal ends too, with its status and its log."""
+    screen = Lines(Console(soft_wrap=True))
+    with (
+        DemoWorker({}, screen) as worker,
+        pytest.raises(LocalStackError, match=r"ended with status 2; its log is above\."),
+    ):
+        worker.wait()
+    assert "SUPABASE_URL" in capfd.readouterr().out

@@ -194,8 +194,23 @@ def test_a_browser_may_ask(stack: LocalSupabase) -> None:
     reply = httpx.options(stack.url + LESSONS, headers=asking)
     assert reply.status_code == 204
     assert reply.headers["access-control-allow-headers"] == "apikey,prefer"
+    assert reply.headers.get_list("access-control-allow-origin") == ["*"]
     answered = httpx.get(stack.url + LESSONS, headers={"Origin": "http://app.test"})
     assert answered.headers.get_list("access-control-allow-origin") == ["*"]
+
+
+def test_a_browser_may_read_refusals_too(stack: LocalSupabase) -> None:
+    """An outage, an unknown path and a body too large reach the page's script as what they are."""
+    page = {"Origin": "http://app.test", "apikey": stack.anon_key}
+    too_large = httpx.post(stack.url + LESSONS, headers=page, content=b" " * (17 * 2**20))
+    unknown = httpx.get(stack.url, headers=page)
+    stack.faults.add(Fault("answer", status=503), times=1)
+    asked = httpx.options(stack.url + LESSONS, headers=page)  # which the fault does not meet
+    down = httpx.get(stack.url + LESSONS, headers=page)
+    answers = [too_large, unknown, asked, down]
+    assert [answer.status_code for answer in answers] == [413, 404, 204, 503]
+    for answer in answers:
+        assert answer.headers.get_list("access-control-allow-origin") == ["*"]
 
 
 def test_requests_are_logged_with_their_fate(stack: LocalSupabase) -> None:

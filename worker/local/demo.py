@@ -1,25 +1,22 @@
 """The demo: the worker at work on a Supabase and a Mux of this machine."""
 
-import os
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from secrets import token_hex
-from typing import IO, Any, NoReturn
+from contextlib import ExitStack, closing
+from typing import Any, NoReturn
 
 import psycopg
 from rich.console import Console
 
 from worker.local.demo_screen import Board, LessonRow, Lines, Screen, lesson_table
-from worker.local.demo_story import LONGEST_SECONDS, Cast, Story
+from worker.local.demo_story import INSTRUCTORS, LONGEST_SECONDS, Cast, Story
+from worker.local.demo_worker import DemoWorker, worker_environment
 from worker.local.errors import LocalStackError
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_webhooks import MuxWebhooks
+from worker.local.school import School
 from worker.local.stack import LocalSupabase
 
 FRAMES_PER_SECOND = 8
@@ -29,16 +26,15 @@ INTERRUPTED = 130
 def demo(*, keep: bool, speed: float = 1.0) -> int:
     """Play the demo; give 0 if every lesson came out as it should, else 1.
 
-    With `keep` the stack stays up afterwards until Ctrl-C. `speed` shortens all times alike.
+    With `keep` all of it stays up afterwards until Ctrl-C, the worker too. `speed` shortens all
+    times alike.
     """
     console = Console(soft_wrap=not sys.stdout.isatty())
     signal.signal(signal.SIGTERM, _terminate)
     try:
         console.print("Starting Postgres, PostgREST and a simulated Mux ...")
         with LocalSupabase() as supabase, MuxSimulator() as mux:
-            wrong = _play(supabase, mux, console, speed)
-            if keep:
-                _keep(supabase, mux, console)
+            wrong = _play(supabase, mux, console, keep=keep, speed=speed)
     except LocalStackError as error:
         print(error, file=sys.stderr)
         return 1
@@ -53,27 +49,35 @@ def _terminate(_number: int, _frame: Any) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _play(supabase: LocalSupabase, mux: MuxSimulator, console: Console, speed: float) -> list[str]:
-    """Play the story, show it, and give what came out wrong."""
+def _play(
+    supabase: LocalSupabase, mux: MuxSimulator, console: Console, *, keep: bool, speed: float
+) -> list[str]:
+    """Play the story, show it, keep the stage if that is wanted; give what came out wrong."""
     screen: Screen = Board(console) if console.is_terminal else Lines(console)
-    settings = worker_environment(supabase, mux, speed) | _web_settings()
-    address = f"http://{settings['HOST']}:{settings['PORT']}/webhooks/mux"
-    webhooks = MuxWebhooks(mux.state, address, settings["MUX_WEBHOOK_SECRET"])
+    worker = DemoWorker(worker_environment(supabase, mux, speed), screen)
+    webhooks = MuxWebhooks(mux.state, worker.webhook_url, worker.webhook_secret)
     story = Story(supabase, mux, webhooks, speed)
-    with closing(story), supabase.connect() as db:
-        try:
-            with screen, _worker(settings, screen):
-                _until_settled(story, screen, db, LONGEST_SECONDS / speed)
-        finally:
-            webhooks.stop()
-        return _summary(story, db, console)
-
-
-def _web_settings() -> dict[str, str]:
-    """Give the settings by which the worker takes Mux's webhooks, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return {"HOST": "127.0.0.1", "PORT": str(port), "MUX_WEBHOOK_SECRET": token_hex(16)}
+    with (
+        School(supabase, mux, INSTRUCTORS) as school,
+        closing(story),
+        supabase.connect() as db,
+        ExitStack() as at_work,
+    ):
+        addresses = _addresses(school, worker)
+        until = "" if keep else "  (until the demo ends; make demo KEEP=1 keeps them)\n"
+        _say(console, f"\n{addresses}\n{until}")
+        at_work.callback(webhooks.stop)
+        at_work.enter_context(worker)
+        with screen:
+            _until_settled(story, screen, db, LONGEST_SECONDS / speed)
+            if not keep:
+                at_work.close()
+        wrong = _summary(story, db, console)
+        if keep:
+            worker.screen = Lines(console)
+            _say(console, _kept(supabase, mux, addresses))
+            _until_interrupted(worker, console)
+        return wrong
 
 
 def _until_settled(story: Story, screen: Screen, db: psycopg.Connection, longest: float) -> None:
@@ -90,14 +94,16 @@ def _until_settled(story: Story, screen: Screen, db: psycopg.Connection, longest
 
 def _rows(story: Story, db: psycopg.Connection) -> list[LessonRow]:
     found = db.execute(
-        "select l.title, l.status, coalesce(t.error_type, t.status::text), l.mux_playback_id, "
+        "select l.id, l.title, l.status, coalesce(t.error_type, t.status::text), "
+        "l.mux_playback_id, "
         "extract(epoch from coalesce(t.settled_at, now()) - t.tracked_at)::float "
         "from lessons l join mux_asset_tracking t on t.lesson_id = l.id order by l.created_at"
     ).fetchall()
+    by_id = {cast.lesson_id: cast.part.instructor for cast in story.cast.values()}
     return [
-        LessonRow(title, story.cast[title].part.instructor, status, tracking, playback or "", age)
-        for title, status, tracking, playback, age in found
-        if title in story.cast
+        LessonRow(title, by_id[str(lesson_id)], status, tracking, playback or "", age)
+        for lesson_id, title, status, tracking, playback, age in found
+        if str(lesson_id) in by_id  # others are made by hand, on the instructor's page
     ]
 
 
@@ -113,17 +119,19 @@ def _summary(story: Story, db: psycopg.Connection, console: Console) -> list[str
     for fault in wrong:
         console.print(fault, style="red", highlight=False)
     if not wrong:
-        roads = ", ".join(f"{count} by {source}" for source, count in _roads(db))
+        roads = ", ".join(f"{count} by {source}" for source, count in _roads(story, db))
         console.print(f"What was published came {roads}.", highlight=False)
         console.print(f"All {len(story.cast)} lessons came out right.", style="bold green")
     return wrong
 
 
-def _roads(db: psycopg.Connection) -> list[tuple[str, int]]:
+def _roads(story: Story, db: psycopg.Connection) -> list[tuple[str, int]]:
     """Count what was published by the source of the fact that did it."""
     return db.execute(
         "select observation ->> 'source', count(*) from mux_asset_events "
-        "where event in ('published', 'attached') group by 1 order by 1"
+        "where event in ('published', 'attached') and lesson_id = any(%s::uuid[]) "
+        "group by 1 order by 1",
+        [[cast.lesson_id for cast in story.cast.values()]],
     ).fetchall()
 
 
@@ -150,60 +158,41 @@ def _faults(story: Story, cast: Cast, db: psycopg.Connection) -> Iterator[str]:
         yield f"“{cast.part.title}” is {(status, tracking, error_type)}, not {expected}."
 
 
-def worker_environment(supabase: LocalSupabase, mux: MuxSimulator, speed: float) -> dict[str, str]:
-    """Give the worker's settings: the required ones, this Mux, and a quicker pace."""
-    return {
-        "SUPABASE_URL": supabase.url,
-        "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
-        "MUX_TOKEN_ID": mux.token_id,
-        "MUX_TOKEN_SECRET": mux.token_secret,
-        "MUX_BASE_URL": mux.url,
-        "SCAN_INTERVAL_SECONDS": f"{1 / speed:g}",
-    }
-
-
-@contextmanager
-def _worker(settings: dict[str, str], screen: Screen) -> Iterator[None]:
-    """Run the real command in a process of its own, its log on the screen."""
-    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "run"],
-        env={**inherited, **settings, "LOG_FORMAT": "json"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the demo, which stops the worker in order
+def _addresses(school: School, worker: DemoWorker) -> str:
+    """Say where one can look on and take part, within 80 columns."""
+    lines = (
+        f"  Instructor's page     {school.url}",
+        f"  Worker's status page  {worker.status_url}",
+        f"  its OPS_TOKEN         {worker.ops_token}",
+        *filter(None, [school.files.missing]),
     )
-    reader = threading.Thread(target=_show_log, args=(process.stdout, screen))
-    reader.start()
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        finally:
-            process.kill()
-            reader.join()
+    return "\n".join(lines)
 
 
-def _show_log(log: IO[str], screen: Screen) -> None:
-    for line in log:
-        screen.log(line)
-
-
-def _keep(supabase: LocalSupabase, mux: MuxSimulator, console: Console) -> None:
-    """Tell how to use the stack, and leave it up until Ctrl-C."""
+def _kept(supabase: LocalSupabase, mux: MuxSimulator, addresses: str) -> str:
+    """Say what stays, and how to use it."""
     settings = "\n".join(f"{k}={v}" for k, v in worker_environment(supabase, mux, 1).items())
-    console.print(
-        "\nThe stack stays up until Ctrl-C; the worker has stopped. For your own, in .env:\n\n"
-        f"{settings}\n\n"
-        f"The anon key: {supabase.anon_key}\nThe database:  psql '{supabase.dsn()}'\n",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    return f"""
+All of it stays up until Ctrl-C: Supabase, the simulated Mux and its webhooks,
+the worker and both pages. Upload something:
+
+{addresses}
+
+For commands such as `mux-worker status`, or a second worker, in .env:
+
+{settings}
+
+The anon key: {supabase.anon_key}
+The database:  psql '{supabase.dsn()}'
+"""
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _until_interrupted(worker: DemoWorker, console: Console) -> None:
     try:
-        threading.Event().wait()
+        worker.wait()
     except KeyboardInterrupt:
         console.print("Stopping ...")

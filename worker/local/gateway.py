@@ -61,9 +61,10 @@ class Gateway:
     def app(self) -> web.Application:
         """Return a new app, to be called in the event loop that will serve it."""
         app = web.Application(
-            middlewares=[self.requests.middleware(), self.faults.middleware, _allow_browsers],
+            middlewares=[self.requests.middleware(), _answer_preflight, self.faults.middleware],
             client_max_size=LARGEST_BODY_BYTES,
         )
+        app.on_response_prepare.append(_allow_browsers)
         app.cleanup_ctx.append(self._upstream)
         app.router.add_route("*", "/{path:.*}", self._answer)
         return app
@@ -92,14 +93,17 @@ class Gateway:
 
 
 @web.middleware
-async def _allow_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let scripts of any origin in: the key decides, not where the page came from."""
-    if request.method == hdrs.METH_OPTIONS:
-        asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "*")
-        return web.Response(status=204, headers={**CORS, hdrs.ACCESS_CONTROL_ALLOW_HEADERS: asked})
-    response = await handler(request)
+    if request.method != hdrs.METH_OPTIONS:
+        return await handler(request)
+    asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "*")
+    return web.Response(status=204, headers={hdrs.ACCESS_CONTROL_ALLOW_HEADERS: asked})
+
+
+async def _allow_browsers(_request: web.Request, response: web.StreamResponse) -> None:
+    # Refusals too: without these headers a script learns nothing but that there was no answer.
     response.headers.update(CORS)
-    return response
 
 
 def _request_headers(request: web.Request, api_key: str, token: str) -> CIMultiDict[str]:

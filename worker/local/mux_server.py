@@ -9,6 +9,7 @@ from aiohttp import web
 
 from worker.local.faults import Faults
 from worker.local.mux_answers import asset_json, playback_id_json, upload_json
+from worker.local.mux_cors import allow_origin
 from worker.local.mux_guard import UPLOAD_URL_PREFIX, RateLimits, guard
 from worker.local.mux_log import RequestLog, log_requests
 from worker.local.mux_requests import (
@@ -90,6 +91,7 @@ class MuxSimulator:
         guarded = guard(lambda: self.state.credentials, lambda: self.limits)
         middlewares = [log_requests(self.requests), self.faults.middleware, guarded]
         app = web.Application(middlewares=middlewares, client_max_size=2**30)
+        app.on_response_prepare.append(allow_origin(self.state))
         app.router.add_routes(_Routes(self.state, lambda: self.url).table())
         return app
 
@@ -108,6 +110,7 @@ class _Routes:
             web.post("/video/v1/uploads", self.create_upload),
             web.get("/video/v1/uploads/{upload_id}", self.get_upload),
             web.put("/video/v1/uploads/{upload_id}/cancel", self.cancel_upload),
+            web.options(UPLOAD_URL_PREFIX + "{url_token}", self.say_who_may_send),
             web.put(UPLOAD_URL_PREFIX + "{url_token}", self.receive_file),
             web.get("/video/v1/assets", self.list_assets),
             web.get("/video/v1/assets/{asset_id}", self.get_asset),
@@ -151,6 +154,10 @@ class _Routes:
     async def cancel_upload(self, request: web.Request) -> web.Response:
         upload = _found(self._state.cancel_upload, request.match_info["upload_id"])
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
+
+    async def say_who_may_send(self, request: web.Request) -> web.Response:
+        _found(self._state.upload_at, request.match_info["url_token"])
+        return web.Response()  # the headers that every answer here gets say it
 
     async def receive_file(self, request: web.Request) -> web.Response:
         size = 0

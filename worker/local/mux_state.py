@@ -148,10 +148,25 @@ class MuxState:
             self._here.forget_asset_of(upload)
             return upload
 
+    def script(self, upload_id: str, timeline: Timeline) -> None:
+        """Say what becomes of an upload whose file is still to be sent to its url.
+
+        Raises `KeyError` or `UploadNotWaitingError`; `timeline` must leave the file to the sender.
+        """
+        if timeline.file_after_seconds is not None:
+            raise ValueError("the file arrives when it is sent: file_after_seconds must be None")
+        with self._lock:
+            self._waiting(self.upload(upload_id)).timeline = timeline
+
+    def upload_at(self, url_token: str) -> Upload:
+        """Give the upload whose url ends in `url_token`; raises `KeyError` when there is none."""
+        with self._lock:
+            return self._here.upload_by_url_token(url_token)
+
     def receive_file(self, url_token: str) -> Upload:
         """Take the file of a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
         with self._lock:
-            upload = self._waiting(self._here.upload_by_url_token(url_token))
+            upload = self._waiting(self.upload_at(url_token))
             self._here.forget_asset_of(upload)
             self._here.schedule_file(upload, self.clock.now())
             return upload

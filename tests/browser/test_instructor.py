@@ -1,0 +1,341 @@
+"""The report's stories, one by one, in a real browser, with the real worker beside it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.instructor import (
+    CUT_OFF,
+    REFUSAL,
+    Instructor,
+    big_file,
+    playback_id,
+    status,
+    video,
+)
+from tests.course import Course
+from tests.worker_process import WorkerProcess
+from worker.local.faults import Fault
+from worker.local.mux_clock import ManualClock
+from worker.local.mux_server import MuxSimulator
+from worker.local.mux_timeline import Asset
+from worker.local.school import School
+
+pytestmark = pytest.mark.stack
+
+GIVEN_UP = "Failed: upload_timed_out"
+PROCESSING = "The video is being processed. You may close this tab."
+STUCK = "The video is still being processed, after more than half an hour."
+
+
+@pytest.fixture
+def mux(driven_mux: MuxSimulator) -> MuxSimulator:
+    """Let the tests of this file drive Mux's clock."""
+    return driven_mux
+
+
+@pytest.fixture(autouse=True)
+def running(school: School, worker: WorkerProcess) -> WorkerProcess:
+    """Run the worker beside the page."""
+    return worker.start()
+
+
+@pytest.fixture
+def stage(
+    db: psycopg.Connection, course: Course, mux: MuxSimulator, mux_clock: ManualClock
+) -> "Stage":
+    """Give what happens away from the page."""
+    return Stage(db, course, mux, mux_clock)
+
+
+class Stage:
+    """Mux, and the database behind the page."""
+
+    def __init__(
+        self, db: psycopg.Connection, course: Course, mux: MuxSimulator, clock: ManualClock
+    ) -> None:
+        self._db = db
+        self._course = course
+        self._mux = mux
+        self._clock = clock
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass at Mux, and the worker's pauses with it."""
+        self._clock.advance(seconds)
+        self._course.make_due()
+
+    def asset(self, title: str) -> Asset:
+        """Give the asset that the lesson's upload became."""
+        row = self._db.execute(
+            "select t.upload_id from lessons l join mux_asset_tracking t on t.lesson_id = l.id "
+            "where l.title = %s",
+            [title],
+        ).fetchone()
+        assert row is not None
+        return self._mux.state.asset(self._mux.state.upload(row[0]).asset_id or "")
+
+    def lesson(self, title: str) -> dict[str, Any]:
+        """Read a lesson's status and ids."""
+        row = self._db.execute(
+            "select status, mux_asset_id, mux_playback_id from lessons where title = %s", [title]
+        ).fetchone()
+        assert row is not None
+        return dict(zip(("status", "asset", "playback"), row, strict=True))
+
+
+def test_a_lesson_is_published_when_its_video_is_ready(
+    anna: Instructor, running: WorkerProcess, stage: Stage
+) -> None:
+    """Created with a file it is a draft in processing, then published with the real id."""
+    card = anna.create("Scales", "plays", description="For beginners", price="9.99")
+    expect(status(card)).to_have_text("Draft")
+    expect(video(card)).to_have_text(PROCESSING)
+    expect(playback_id(card)).to_be_hidden()
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    anna.look()
+    expect(status(card)).to_have_text("Published")
+    expect(video(card)).to_have_text("The video is ready.")
+    asset = stage.asset("Scales")
+    playback = asset.playback_ids[0].id
+    expect(playback_id(card)).to_have_text(playback)
+    expect(card).to_contain_text(f"https://stream.mux.com/{playback}.m3u8")
+    expect(card).to_contain_text("For beginners")
+    expect(card).to_contain_text("Price 9.99")
+    assert stage.lesson("Scales") == {
+        "status": "published",
+        "asset": asset.id,
+        "playback": playback,
+    }
+    assert anna.unexpected() == []
+
+
+def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
+    """What Mux could not encode stays a draft and shows Mux's words; a good file mends it."""
+    card = anna.create("Chords", "broken")
+    expect(video(card)).to_have_text(PROCESSING)
+    stage.pass_time(4)
+    running.wait_for("lesson.failed", error_type="asset_errored")
+    anna.look()
+    expect(video(card)).to_have_text("Failed: invalid_input: The input file is not a video.")
+    expect(status(card)).to_have_text("Draft")
+    anna.upload(card, "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    anna.look()
+    expect(status(card)).to_have_text("Published")
+    assert anna.unexpected() == []
+
+
+def test_the_second_upload_wins_while_the_first_is_encoded(
+    anna: Instructor, running: WorkerProcess, stage: Stage
+) -> None:
+    """Uploaded again, the first video's being ready publishes nothing; the second one's does."""
+    card = anna.create("Arpeggios", "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    first = stage.asset("Arpeggios")
+    stage.pass_time(4)
+    anna.upload(card, "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    second = stage.asset("Arpeggios")
+    assert second.id != first.id
+    stage.pass_time(5)  # the first is ready now, the second is not
+    running.wait_for("scan.finished", claimed=1, waiting=1)
+    anna.look()
+    expect(status(card)).to_have_text("Draft")
+    stage.pass_time(3)
+    running.wait_for("lesson.published")
+    anna.look()
+    expect(playback_id(card)).to_have_text(second.playback_ids[0].id)
+    assert anna.unexpected() == []
+
+
+def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
+    anna: Instructor,
+    running: WorkerProcess,
+    stage: Stage,
+    mux: MuxSimulator,
+    tmp_path: Path,
+) -> None:
+    """Tracked before the first byte, it is there when the page is opened again, and ends."""
+    mux.faults.add(Fault("hang"), method="PUT", path="/direct-uploads/*")
+    card = anna.create("Trills", "plays", file=big_file(tmp_path))
+    expect(video(card)).to_have_text("The file is on its way to Mux.")
+    bar = card.get_by_role("progressbar", name="Sent of “Trills”")
+    expect(bar).to_be_visible()
+    expect(bar).not_to_have_attribute("value", "0")
+    assert 0 < float(bar.get_attribute("value") or 0) < 1
+    expect(card.locator("[data-part=sent]")).to_contain_text("% of 64 MB")
+    running.wait_until(lambda: bool(mux.state.uploads()))
+    assert stage.lesson("Trills")["status"] == "draft"
+    mux.faults.clear()
+
+    anna.page.reload()  # whoever was logged in still is
+    card = anna.card("Trills")
+    expect(video(card)).to_have_text(PROCESSING)
+    expect(status(card)).to_have_text("Draft")
+    stage.pass_time(61)
+    running.wait_for("lesson.failed", error_type="upload_timed_out")
+    anna.look()
+    expect(video(card)).to_contain_text("Failed: ")
+    anna.upload(card, "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    anna.look()
+    expect(status(card)).to_have_text("Published")
+    assert anna.unexpected(CUT_OFF) == []
+
+
+def test_a_tab_closed_while_mux_encodes_is_not_missed(
+    anna: Instructor,
+    running: WorkerProcess,
+    stage: Stage,
+    school: School,
+    new_window: Callable[..., BrowserContext],
+) -> None:
+    """Nobody looks on while the video gets ready; on another machine the lesson is published."""
+    expect(video(anna.create("Octaves", "plays"))).to_have_text(PROCESSING)
+    anna.page.close()
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    elsewhere = Instructor(new_window(), school).log_in("Anna")
+    card = elsewhere.card("Octaves")
+    expect(status(card)).to_have_text("Published")
+    expect(video(card)).to_have_text("The video is ready.")
+    expect(playback_id(card)).to_have_text(stage.asset("Octaves").playback_ids[0].id)
+
+
+def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
+    """Where no byte is ever sent, the lesson says so after Mux's time is over."""
+    card = anna.create("Left alone", "abandoned")
+    expect(video(card)).to_contain_text("Not a byte was sent")
+    stage.pass_time(61)
+    running.wait_for("lesson.failed", error_type="upload_timed_out")
+    anna.look()
+    expect(video(card)).to_contain_text("Failed: ")
+    expect(status(card)).to_have_text("Draft")
+    assert anna.unexpected() == []
+
+
+def test_a_stuck_lesson_is_published_by_hand_before_its_video(
+    anna: Instructor, running: WorkerProcess, stage: Stage
+) -> None:
+    """After half an hour it may be published by hand; the playback id follows by itself."""
+    card = anna.create("Rhythm", "stuck")
+    expect(video(card)).to_have_text(PROCESSING)
+    expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
+    running.wait_until(lambda: bool(stage.asset("Rhythm")))
+    stage.pass_time(1)
+    running.wait_for("scan.finished", waiting=1)
+    card.get_by_role("button", name="Let half an hour pass").click()
+    expect(video(card)).to_have_text(STUCK)
+    card.get_by_role("button", name="Publish manually").click()
+    answer = card.get_by_test_id("publish-success-message")
+    expect(answer).to_have_text("Published. The video will follow.")
+    expect(status(card)).to_have_text("Published")
+    expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
+    expect(playback_id(card)).to_be_hidden()
+    asset = stage.asset("Rhythm")
+    asset.timeline = replace(asset.timeline, prepare_seconds=0)
+    stage.pass_time(1)
+    running.wait_for("lesson.attached")
+    anna.look()
+    expect(playback_id(card)).to_have_text(asset.playback_ids[0].id)
+    assert anna.unexpected() == []
+
+
+def test_a_stuck_lesson_is_published_by_hand_with_the_video_it_has(
+    anna: Instructor, running: WorkerProcess, stage: Stage
+) -> None:
+    """Unpublished while a new video is encoded for ever, it can be published with the old one."""
+    card = anna.create("Cadences", "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    anna.look()
+    old = stage.asset("Cadences").playback_ids[0].id
+    expect(playback_id(card)).to_have_text(old)
+    card.get_by_role("button", name="Unpublish").click()
+    expect(status(card)).to_have_text("Draft")
+    anna.upload(card, "stuck")
+    expect(video(card)).to_have_text(PROCESSING)
+    card.get_by_role("button", name="Let half an hour pass").click()
+    expect(video(card)).to_have_text(STUCK)
+    card.get_by_role("button", name="Publish manually").click()
+    expect(card.get_by_test_id("publish-success-message")).to_have_text("Published.")
+    expect(status(card)).to_have_text("Published")
+    expect(playback_id(card)).to_have_text(old)
+    assert anna.unexpected() == []
+
+
+def test_a_stuck_lesson_without_a_video_is_refused(anna: Instructor, stage: Stage) -> None:
+    """Where no file ever came, publishing by hand says why not, and what to do."""
+    card = anna.create("Nothing yet", "abandoned")
+    card.get_by_role("button", name="Let half an hour pass").click()
+    expect(video(card)).to_contain_text("Not a byte was sent")
+    button = card.get_by_test_id("manual-publish-button")
+    button.click()
+    refusal = "the lesson has no video yet. Upload one and track its upload."
+    expect(card.get_by_role("alert")).to_have_text(refusal)
+    expect(status(card)).to_have_text("Draft")
+    expect(button).to_be_focused()
+    assert stage.lesson("Nothing yet") == {"status": "draft", "asset": None, "playback": None}
+    assert anna.unexpected(REFUSAL) == []
+
+
+def test_a_second_instructor_sees_no_drafts(
+    anna: Instructor,
+    running: WorkerProcess,
+    stage: Stage,
+    school: School,
+    new_window: Callable[..., BrowserContext],
+) -> None:
+    """Bert sees what Anna has published, to read only, and nothing of her drafts."""
+    anna.create("Secret draft")
+    card = anna.create("Open lesson", "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    bert = Instructor(new_window(), school).log_in("Bert")
+    expect(bert.page.locator("#no-others")).to_be_visible()
+    stage.pass_time(8)
+    running.wait_for("lesson.published")
+    bert.look()
+    playback = stage.asset("Open lesson").playback_ids[0].id
+    expect(bert.page.locator("#others li")).to_have_text([f"Open lesson by Anna {playback}"])
+    assert bert.own == []
+    assert "Secret draft" not in bert.page.content()
+    assert bert.unexpected() == []
+
+
+def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> None:
+    """When Mux takes the file the second time only, nothing has to be chosen anew."""
+    mux.faults.add(Fault("answer", status=503), method="PUT", path="/direct-uploads/*", times=1)
+    card = anna.create("Scales", "plays")
+    expect(card.get_by_role("alert")).to_have_text("Mux did not take the file: HTTP 503.")
+    card.get_by_role("button", name="Try again").click()
+    expect(video(card)).to_have_text(PROCESSING)
+    expect(card.get_by_role("alert")).to_be_hidden()
+    assert [u.status(mux.state.clock.now()) for u in mux.state.uploads()] == ["asset_created"]
+    assert anna.unexpected(REFUSAL) == []
+
+
+def test_without_mux_the_lesson_waits_for_its_upload(
+    anna: Instructor, mux: MuxSimulator, stage: Stage
+) -> None:
+    """If Mux gives no upload the lesson is there all the same, and the file is not lost."""
+    mux.faults.add(Fault("answer", status=500), method="POST")
+    card = anna.create("Scales", "plays")
+    expect(card.get_by_role("alert")).to_have_text(
+        "No upload was begun: Mux answers with 500. Try again in a moment."
+    )
+    assert stage.lesson("Scales")["status"] == "draft"
+    mux.faults.clear()
+    card.get_by_role("button", name="Try again").click()
+    expect(video(card)).to_have_text(PROCESSING)
+    assert anna.unexpected(REFUSAL) == []

@@ -1,0 +1,300 @@
+"""What holds for the instructor's page whatever the story: safe, readable, usable by anybody."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Response, expect
+
+from tests.browser.instructor import (
+    CUT_OFF,
+    LONGEST_PAUSE_MS,
+    REFUSAL,
+    VIDEO,
+    Instructor,
+    playback_id,
+    status,
+    video,
+)
+from tests.conftest import ANNA, BERT
+from tests.course import Course
+from tests.worker_process import WorkerProcess
+from worker.local.faults import Fault
+from worker.local.mux_clock import ManualClock
+from worker.local.mux_server import MuxSimulator
+from worker.local.school import School
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+MARKUP = (
+    "<img src=x onerror=\"document.body.id='taken'\">"
+    "<script>document.body.id='taken'</script>'\"&amp;{{7*7}}"
+)
+FAINT = """
+() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    const colour = rgb(getComputedStyle(element).backgroundColor);
+    return colour[3] === 255 ? colour : ground(element.parentElement);
+  };
+  const says = (element) =>
+    [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+  const faint = [];
+  for (const element of document.body.querySelectorAll("*")) {
+    if (!says(element) || !element.checkVisibility()) continue;
+    const [one, other] = [rgb(getComputedStyle(element).color), ground(element)].map(light);
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) faint.push(`${contrast.toFixed(1)}: ${element.textContent.trim()}`);
+  }
+  return faint;
+}
+"""
+"""Gives the texts whose contrast to their ground is below 4.5, as WCAG reckons it."""
+
+
+@pytest.fixture
+def mux(driven_mux: MuxSimulator) -> MuxSimulator:
+    """Let the tests of this file drive Mux's clock."""
+    return driven_mux
+
+
+@pytest.fixture
+def all_sorts(course: Course) -> list[str]:
+    """Give Anna a lesson in every state, and Bert a published one; give her titles."""
+    ids = {"mux_asset_id": "A" * 44, "mux_playback_id": "P" * 44}
+    ready = course.lesson(ANNA, title="Ready", status="published", price="9.99", **ids)
+    course.track(ready, "upready", status="ready", **ids)
+    course.track(course.lesson(title="W" * 200), "upwaiting")
+    stuck = course.lesson(title="Stuck")
+    course.track(stuck, "upstuck")
+    course.backdate(stuck, 2000)
+    failed = course.lesson(title="Failed")
+    course.track(failed, "upfailed", status="error", error_message="E" * 300)
+    course.lesson(title="No video", description="Word " * 60)
+    course.lesson(BERT, title="Bert's own", status="published", mux_playback_id="Q" * 44)
+    return ["No video", "Failed", "Stuck", "W" * 200, "Ready"]
+
+
+def test_markup_is_shown_as_it_is(
+    anna: Instructor,
+    worker: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    mux_clock: ManualClock,
+    school: School,
+    new_window: Callable[..., BrowserContext],
+) -> None:
+    """Title, description and Mux's message come out as letters, at the owner's and at others'."""
+    worker.start()
+    card = anna.create(MARKUP, "broken", description=MARKUP)
+    expect(video(card)).to_contain_text("The video is being processed")
+    (asset,) = mux.state.all_assets()
+    asset.timeline = replace(asset.timeline, error_messages=(MARKUP,))
+    mux_clock.advance(10)
+    course.make_due()
+    worker.wait_for("lesson.failed")
+    anna.look()
+    expect(video(card)).to_have_text(f"Failed: invalid_input: {MARKUP}")
+    expect(card.locator("[data-part=description]")).to_have_text(MARKUP)
+    course.lesson(title=MARKUP, status="published", mux_playback_id=MARKUP)
+    bert = Instructor(new_window(), school).log_in("Bert")
+    expect(bert.page.locator("#others li")).to_have_text([f"{MARKUP} by Anna {MARKUP}"])
+    for page in (anna.page, bert.page):
+        assert page.locator("#own img, #others img, main script").count() == 0
+        assert page.locator("#taken").count() == 0
+    assert anna.unexpected() + bert.unexpected() == []
+
+
+def test_the_browser_learns_no_secret(
+    anna: Instructor, supabase: LocalSupabase, mux: MuxSimulator
+) -> None:
+    """Neither the service-role key nor Mux's secret is in anything that goes to or fro."""
+    answers: list[Response] = []
+    asked: list[str] = []
+    # Playwright marks the function that it is given, which a list's own does not allow.
+    anna.page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108
+    anna.page.on("request", lambda r: asked.append(f"{r.url} {r.headers} {r.post_data_buffer!r}"))
+    anna.page.reload()
+    expect(video(anna.create("Scales", "plays"))).to_contain_text("being processed")
+    heard = [a.text() for a in answers if a.request.method in {"GET", "POST"} and a.status < 300]
+    assert any(supabase.publishable_key in text for text in heard)
+    secrets = (supabase.service_role_key, supabase.secret_key, mux.token_secret, mux.token_id)
+    for text in [*heard, *asked]:
+        assert not [secret for secret in secrets if secret in text]
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_needs_no_sideways_scrolling(
+    school: School,
+    all_sorts: list[str],
+    new_window: Callable[..., BrowserContext],
+    width: int,
+) -> None:
+    """All sorts of lessons, with words and ids that never end, fit the width of a phone."""
+    phone = Instructor(new_window(viewport={"width": width, "height": 844}), school).log_in()
+    expect(phone.page.locator("#own h3")).to_have_text(all_sorts)
+    expect(phone.card("Failed").locator("[data-part=video]")).to_be_visible()
+    expect(phone.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
+    phone.card("Failed").locator("summary").click()
+    assert phone.page.evaluate("document.documentElement.scrollWidth") == width
+    assert phone.unexpected() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(
+    school: School,
+    all_sorts: list[str],
+    new_window: Callable[..., BrowserContext],
+    scheme: Any,
+) -> None:
+    """In light and in dark each text stands out from its ground as WCAG AA asks."""
+    reader = Instructor(new_window(color_scheme=scheme), school).log_in()
+    expect(reader.page.locator("#own h3")).to_have_text(all_sorts)
+    expect(video(reader.card("Failed"))).to_contain_text("EEE")
+    expect(reader.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
+    assert reader.page.evaluate(FAINT) == []
+    reader.page.get_by_role("button", name="Log out").click()
+    assert reader.page.evaluate(FAINT) == []
+    ground = reader.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == (scheme == "dark")
+
+
+def press_until(page: Page, key: str, name: str) -> None:
+    """Press a key until what has this accessible name has the focus."""
+    for _ in range(40):
+        page.keyboard.press(key)
+        label = page.evaluate(
+            "(document.activeElement.labels?.[0] ?? document.activeElement).innerText"
+        )
+        if label.strip().startswith(name):  # a select's label holds its options too
+            return
+    raise AssertionError(f"the keyboard does not get to {name}")
+
+
+def test_the_keyboard_is_enough(
+    window: BrowserContext, school: School, course: Course, worker: WorkerProcess
+) -> None:
+    """From logging in to publishing by hand, everything can be reached and done without a mouse."""
+    worker.start()
+    someone = Instructor(window, school).open()
+    page = someone.page
+    expect(page.get_by_role("button", name="Log in as Anna")).to_be_visible()
+    press_until(page, "Tab", "Log in as Anna")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your lessons")).to_be_focused()
+    press_until(page, "Shift+Tab", "Title")
+    page.keyboard.type("By hand alone")
+    press_until(page, "Tab", "Video")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(VIDEO)
+    press_until(page, "Tab", "What shall the simulated Mux do?")
+    page.keyboard.type("Encode it for")
+    press_until(page, "Tab", "Create lesson")
+    page.keyboard.press("Enter")
+    card = someone.card("By hand alone")
+    expect(card.get_by_role("heading")).to_be_focused()
+    expect(video(card)).to_contain_text("being processed")
+    course.make_due()
+    worker.wait_for("scan.finished", waiting=1)
+    press_until(page, "Tab", "Let half an hour pass")
+    page.keyboard.press("Enter")
+    expect(card.get_by_role("button", name="Publish manually")).to_be_visible()
+    press_until(page, "Shift+Tab", "Publish manually")
+    page.keyboard.press("Enter")
+    expect(status(card)).to_have_text("Published")
+    assert someone.unexpected() == []
+
+
+def test_what_changes_is_announced(all_sorts: list[str], anna: Instructor) -> None:
+    """The video's state and answers are live regions, a refusal an alert, each field labelled."""
+    expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
+    card = anna.card("Ready")
+    expect(card.get_by_role("status").filter(has_text="The video is ready.")).to_be_visible()
+    fields = anna.page.locator("input, select, textarea")
+    assert fields.evaluate_all("all => all.filter((field) => !field.labels.length).length") == 0
+    buttons = anna.page.locator("button")
+    assert all(text.strip() for text in buttons.all_text_contents())
+
+
+def test_an_outage_passes(all_sorts: list[str], anna: Instructor, supabase: LocalSupabase) -> None:
+    """While Supabase is down the page says so and keeps what it shows; then it goes on."""
+    expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
+    supabase.faults.add(Fault("answer", status=503, body='{"message": "down"}'))
+    anna.look()
+    notice = anna.page.locator("#problem")
+    expect(notice).to_have_text("The lessons could not be read: down. Trying again.")
+    form = anna.page.locator("#new-lesson")
+    form.get_by_label("Title").fill("Not yet")
+    form.get_by_role("button", name="Create lesson").click()
+    expect(notice).to_contain_text("The lesson was not created: down.")
+    expect(form.get_by_label("Title")).to_have_value("Not yet")
+    assert anna.own == all_sorts
+    supabase.faults.clear()
+    form.get_by_role("button", name="Create lesson").click()
+    expect(anna.card("Not yet")).to_be_visible()
+    anna.look()
+    expect(notice).to_be_hidden()
+    assert anna.unexpected(REFUSAL) == []
+
+
+def test_a_token_is_renewed_before_it_expires(anna: Instructor) -> None:
+    """After an hour the page asks for another token by itself, once, and works on."""
+    with anna.page.expect_request("**/session") as renewal:
+        anna.page.clock.fast_forward(3_600_000)
+    assert renewal.value.post_data_json == {"instructor": "Anna"}
+    anna.create("Much later")
+    assert anna.unexpected() == []
+
+
+def test_logging_out_leaves_nothing(all_sorts: list[str], anna: Instructor) -> None:
+    """After logging out no lesson is on the page, nor after loading it anew."""
+    expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
+    anna.page.get_by_role("button", name="Log out").click()
+    expect(anna.page.get_by_role("button", name="Log in as Anna")).to_be_focused()
+    anna.page.clock.fast_forward(LONGEST_PAUSE_MS)
+    assert (anna.own, anna.others) == ([], [])
+    anna.page.reload()
+    expect(anna.page.get_by_role("button", name="Log in as Bert")).to_be_visible()
+    assert (anna.own, anna.others) == ([], [])
+
+
+def test_a_stopped_demo_is_told(window: BrowserContext, school: School) -> None:
+    """Where the app's server has gone, logging in says so instead of doing nothing."""
+    someone = Instructor(window, school).open()
+    button = someone.page.get_by_role("button", name="Log in as Anna")
+    expect(button).to_be_visible()
+    someone.page.route("**/session", lambda route: route.abort())
+    button.click()
+    expect(someone.page.get_by_role("alert")).to_have_text(
+        "The app's server does not answer. Is the demo still running?"
+    )
+    assert someone.unexpected(CUT_OFF) == []
+
+
+def test_it_plays_what_the_database_says(anna: Instructor, course: Course) -> None:
+    """A placeholder is never shown as a playback id, and a change made elsewhere comes in."""
+    lesson = course.lesson(ANNA, title="Old", mux_playback_id="temp_playback_1")
+    anna.look()
+    card = anna.card("Old")
+    expect(status(card)).to_have_text("Draft")
+    expect(playback_id(card)).to_be_hidden()
+    course.delete(lesson)
+    anna.look()
+    expect(card).to_have_count(0)
