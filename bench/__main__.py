@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.answers import Answer
+from bench.backfill import backfill
 from bench.drain import drain
 from bench.idle import idle
+from bench.replicas import replicas
 from bench.report_file import write_report
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stage import CHECKOUT
@@ -20,9 +22,11 @@ from bench.writing import replace_block
 
 MEASURES: dict[str, Callable[[Sizes], Answer]] = {
     "drain": drain,
+    "replicas": replicas,
     "steady": steady,
     "webhooks": webhooks,
     "unlimited": unlimited,
+    "backfill": backfill,
     "idle": idle,
     "start": start,
     "sweep": sweep,

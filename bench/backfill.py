@@ -1,83 +1,73 @@
-"""Measure the backfill beside the report's script: `python -m bench.backfill`.
+"""Measure the backfill beside the report's script, on the same legacy lessons."""
 
-The same lessons, the same simulated Mux with Mux's own limits: half hold a temporary id with the
-upload's id inside, half a real asset id. The script is bench/report/fix-lesson-status.mjs; where
-it or its packages are not there, its half of the row is left out.
-"""
-
-import os
 import subprocess
 import sys
 import time
-from pathlib import Path
-from uuid import UUID
+from dataclasses import dataclass
 
-import psycopg
+from bench.answers import Answer, Detail, Row
+from bench.drain import PER_SECOND, script_command
+from bench.sizes import Sizes
+from bench.stage import INSTRUCTOR, WORKER, Stage, stage
 
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
-
-CHECKOUT = Path(__file__).parents[1]
-SCRIPT = CHECKOUT / "bench" / "report" / "fix-lesson-status.mjs"
-LESSONS = 10_000
-INSTRUCTOR = UUID("aaaaaaaa-0000-4000-8000-000000000001")
+HOW = """\
+Lessons from before the tracking table, all drafts: half hold a temporary id with the upload's id
+inside, half a real asset id; the videos of all are ready. Mux's limits hold: 5 GET a second.
+`mux-worker backfill --apply` repairs them; beside it, on a stage of its own, the report's script
+does what it can: it takes no lesson with a temporary id, and PostgREST gives it no more than the
+first thousand lessons. Seconds are of the whole command."""
 
 
-def main() -> None:
-    """Run both and print the rows of a Markdown table."""
-    print(
-        "| 10,000 legacy lessons | Mux requests | Seconds | Published |\n| --- | --- | --- | --- |"
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one command did."""
+
+    seconds: float
+    asked: int
+    published: int
+
+
+def backfill(sizes: Sizes) -> Answer:
+    """Measure both."""
+    ours = _run([sys.executable, "-m", WORKER, "backfill", "--apply", "--yes"], sizes)
+    script = _run(script_command(), sizes)
+    row = Row(
+        f"{sizes.drain_lessons:,} lessons from before the worker: repaired; seconds; Mux requests",
+        f"{ours.published:,}; {ours.seconds:.0f}; {ours.asked:,}",
+        f"script: {script.published:,}; {script.seconds:.0f}; {script.asked:,}",
+        limit=f"{sizes.drain_lessons:,}; {sizes.drain_lessons / 100 / PER_SECOND:.0f}; "
+        f"{sizes.drain_lessons / 100:.0f}",
     )
-    for name, command in (
-        ("backfill", [sys.executable, "-m", "worker", "backfill", "--apply", "--yes"]),
-        ("report's script", ["node", str(SCRIPT)]),
-    ):
-        if name == "backfill" or (SCRIPT.exists() and (SCRIPT.parent / "node_modules").exists()):
-            requests, seconds, published = measure(command)
-            print(f"| {name} | {requests:,} | {seconds:,.0f} | {published:,} |", flush=True)
-        else:
-            print(f"| {name} | not here: {SCRIPT.parent.relative_to(CHECKOUT)} | | |")
+    detail = Detail(
+        ("Way", "Lessons repaired", "Seconds", "Mux requests"),
+        tuple(
+            (name, f"{run.published:,}", f"{run.seconds:.1f}", f"{run.asked:,}")
+            for name, run in (("backfill", ours), ("report's script", script))
+        ),
+    )
+    return Answer(
+        "How long does it take to repair the lessons from before?", HOW, (row,), (detail,)
+    )
 
 
-def measure(command: list[str]) -> tuple[int, float, int]:
-    """Run one command on a stage of its own; give requests, seconds, lessons published."""
-    with LocalSupabase() as supabase, MuxSimulator() as mux, supabase.connect() as db:
-        mux.limits = RateLimits.per_second(get=5, post=1)
-        _add_lessons(db, mux)
-        began = time.monotonic()
-        subprocess.run(
-            command, env=_environment(supabase, mux), stdout=subprocess.DEVNULL, check=False
+def _run(command: list[str], sizes: Sizes) -> Run:
+    with stage(PER_SECOND) as here:
+        _add_legacy_lessons(here, sizes.drain_lessons)
+        here.mux.requests.clear()
+        environment = here.environment(
+            NEXT_PUBLIC_SUPABASE_URL=here.supabase.url, MUX_REQUESTS_PER_SECOND=str(PER_SECOND)
         )
+        began = time.monotonic()
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         seconds = time.monotonic() - began
-        row = db.execute("select count(*) from lessons where status = 'published'").fetchone()
-        assert row is not None
-        return len(mux.requests.all()), seconds, int(row[0])
+        return Run(seconds, len(here.mux.requests.all()), here.count("published"))
 
 
-def _add_lessons(db: psycopg.Connection, mux: MuxSimulator) -> None:
+def _add_legacy_lessons(here: Stage, count: int) -> None:
     with (
-        db.cursor() as cursor,
+        here.db.cursor() as cursor,
         cursor.copy("copy lessons (creator_id, title, mux_asset_id) from stdin") as copy,
     ):
-        for number, one in enumerate(mux.state.seed(LESSONS)):
-            held = one.asset_id if number % 2 else f"temp_{one.upload_id}"
+        for number, video in enumerate(here.mux.state.seed(count)):
+            held = video.asset_id if number % 2 else f"temp_{video.upload_id}"
             copy.write_row((INSTRUCTOR, "A lesson", held))
-
-
-def _environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(CHECKOUT),
-        "SUPABASE_URL": supabase.url,
-        "NEXT_PUBLIC_SUPABASE_URL": supabase.url,
-        "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
-        "MUX_TOKEN_ID": mux.token_id,
-        "MUX_TOKEN_SECRET": mux.token_secret,
-        "MUX_BASE_URL": mux.url,
-        "LOG_FORMAT": "json",
-    }
-
-
-if __name__ == "__main__":
-    main()

@@ -94,17 +94,20 @@ def _probes(lessons: int) -> Run:
 
 
 def _script(lessons: int) -> Run:
-    node = shutil.which("node")
-    assert node is not None, "the report's script needs Node"
     with _at_the_limit() as here:
         here.add_lessons_for_the_script(lessons)
         environment = here.environment(NEXT_PUBLIC_SUPABASE_URL=here.supabase.url)
         counting = Counting(here)
-        done = subprocess.run(
-            [node, str(SCRIPT)], env=environment, stdout=subprocess.PIPE, check=True
-        )
+        done = subprocess.run(script_command(), env=environment, stdout=subprocess.PIPE, check=True)
         assert json.loads(done.stdout)["updated"] == lessons
         return counting.run(lessons)
+
+
+def script_command() -> list[str]:
+    """Give the command that runs the report's script."""
+    node = shutil.which("node")
+    assert node is not None, "the report's script needs Node"
+    return [node, str(SCRIPT)]
 
 
 @contextmanager

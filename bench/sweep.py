@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from unittest.mock import patch
 
+import worker.decide
 import worker.observe
 import worker.reconcile
 import worker.sweep
@@ -19,6 +20,7 @@ from bench.sweep_cases import CASES, Case, in_flight
 from bench.sweep_world import BATCHING
 from bench.writing import replace_block, table
 from worker import logs
+from worker.decide import SWEPT_PAUSE_SECONDS
 from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
 
 DOC = CHECKOUT / "docs" / "sweep.md"
@@ -42,6 +44,9 @@ class Thresholds:
     claims: int = BATCHING.size
     """How many rows a scan claims at most."""
 
+    pause: float = SWEPT_PAUSE_SECONDS
+    """After how many seconds a row that a list answered for is due again."""
+
     @property
     def name(self) -> str:
         """What is different from the worker's own choice."""
@@ -49,12 +54,13 @@ class Thresholds:
         if self.few == NEVER:
             return "probes only"
         changed = [
-            f"`{constant}` {value}"
+            f"`{constant}` {value:g}"
             for constant, value, usual in (
                 ("FEW", self.few, own.few),
                 ("FIRST_CREDIT", self.first, own.first),
                 ("MOST_CREDIT", self.most, own.most),
                 ("claims", self.claims, own.claims),
+                ("pause", self.pause, own.pause),
             )
             if value != usual
         ]
@@ -70,6 +76,7 @@ class Thresholds:
             for module in (worker.observe, worker.reconcile):
                 changes.enter_context(patch.object(module, "Credit", credit))
             changes.enter_context(patch.object(worker.sweep, "MOST_CREDIT", self.most))
+            changes.enter_context(patch.object(worker.decide, "SWEPT_PAUSE_SECONDS", self.pause))
             yield
 
 
@@ -80,7 +87,8 @@ TRIED = (
     *(replace(CHOSEN, few=few) for few in (0, 5, 10)),
     *(replace(CHOSEN, first=first) for first in (1, 2, 5)),
     *(replace(CHOSEN, most=most) for most in (3, 5, 20)),
-    *(replace(CHOSEN, claims=claims) for claims in (40, 200) if claims != CHOSEN.claims),
+    replace(CHOSEN, claims=40),
+    *(replace(CHOSEN, pause=pause) for pause in (8, 15, 30)),
     PROBES_ONLY,
 )
 

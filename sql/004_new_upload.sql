@@ -55,7 +55,11 @@ begin
   if new.last_checked_at = old.last_checked_at then new.last_checked_at := null; end if;
   if new.settled_at = old.settled_at then new.settled_at := null; end if;
   if new.tracked_at = old.tracked_at then new.tracked_at := now(); end if;
-  if new.next_check_at = old.next_check_at then new.next_check_at := now(); end if;
+  -- A new upload is due from its beginning on; another look at the same one is due a moment later,
+  -- by which it is told from the uploads that webhooks may still tell of.
+  if new.next_check_at = old.next_check_at then
+    new.next_check_at := now() + case when new.upload_id = old.upload_id then interval '1 microsecond' else interval '0' end;
+  end if;
   if new.missing_since is not distinct from old.missing_since then
     new.missing_since := null;
     new.missing_count := 0;

@@ -83,7 +83,10 @@ return jsonb_build_object(
       select left(t.upload_id, 300) as upload_id,
              case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end as asset_id
       from public.mux_asset_tracking t
-      where t.status <> 'error'
+      where t.status <> 'error' and t.id in (
+        (select e.tracking_id from public.mux_asset_events e order by e.id desc limit 100)
+        union
+        (select o.id from public.mux_asset_tracking o limit 100))  -- the audit may have been pruned
       order by t.tracked_at desc
       limit 5
     ) r

@@ -79,14 +79,33 @@ class Books:
         params = {"since": since, "after": after, "at_most": 500}
         return _expect(await self._call("worker_backfill_findings", params), list)
 
-    async def find_lessons(self, id_: str) -> list[Lesson]:
+    async def find_lessons(self, id_: str, at_most: int = 6) -> list[Lesson]:
         """Give the lessons that an id may mean: a lesson's, an upload's or an asset's."""
-        told = _expect(await self._call("worker_find_lessons", {"id": id_}), list)
+        params = {"id": id_, "at_most": at_most}
+        told = _expect(await self._call("worker_find_lessons", params), list)
         return [Lesson.from_json(one) for one in told]
 
     async def lesson(self, lesson_id: str) -> dict[str, Any]:
         """Give all that is known of a lesson, with its audit."""
         return _expect(await self._call("worker_lesson", {"lesson_id": lesson_id}), dict)
+
+    async def lesson_if_any(self, lesson_id: str) -> dict[str, Any] | None:
+        """Give all that is known of a lesson, with its audit; None if there is no such lesson."""
+        told = await self._call("worker_lesson", {"lesson_id": lesson_id})
+        return None if told is None else _expect(told, dict)
+
+    async def past(self, lesson_id: str) -> list[dict[str, Any]]:
+        """Give the last of a lesson's audit, which outlives the lesson."""
+        return _expect(await self._call("worker_past", {"lesson_id": lesson_id}), list)
+
+    async def overview(self) -> dict[str, Any]:
+        """Give what a page about all lessons shows: counts, short lists, the hours of the day."""
+        return _expect(await self._call("worker_overview", {}), dict)
+
+    async def make_due(self, lesson_id: str, by: tuple[str, str | None]) -> dict[str, Any]:
+        """Have a lesson that is processing looked at next; tells what came of that."""
+        params = {"lesson_id": lesson_id, "operator": by[0], "why": by[1]}
+        return _expect(await self._call("worker_make_due", params), dict)
 
     async def publish(
         self,

@@ -29,6 +29,7 @@ NEEDED_FUNCTIONS = frozenset(
         *("note_events", "summary", "take_note", "take_turns"),
         *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
         *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
+        *("overview", "past", "make_due"),
     )
 )
 OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})

@@ -9,6 +9,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
 from worker.outage import Outage
+from worker.passes import Passes
 from worker.report import Heartbeat, ScanReport
 from worker.retention import PAUSE_SECONDS, Retention
 
@@ -63,6 +64,7 @@ class Daemon:
         self._stopping = stopping
         self.on_pass_ended: Callable[[float], None] = lambda _rest_seconds: None
         """Called when a pass has ended, with the seconds until the next one."""
+        self.passes = Passes()
         self._tick = asyncio.Event()
         self._mux_outage = Outage("mux", interval_seconds)
         self._supabase_outage = Outage("supabase", interval_seconds)
@@ -123,11 +125,14 @@ class Daemon:
                 self._mux_outage.end(await self._rows_waiting(report))
             self._supabase_outage.end()
             self._heartbeat.beat(report)
+            self.passes.finished(report)
         except (MuxUnavailable, MuxUnauthorized) as fault:
+            self.passes.cut_short(fault)
             self._supabase_outage.end()
             self._mux_outage.note(fault)
             return self._mux_outage.seconds_to_next_try
         except SupabaseUnavailable as fault:
+            self.passes.cut_short(fault)
             self._supabase_outage.note(fault)
             return self._supabase_outage.seconds_to_next_try
         return 0.0 if report.is_full else self._interval

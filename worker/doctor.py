@@ -16,7 +16,7 @@ from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.self_test import check_webhook
 from worker.settings import Settings
 
-NEEDED_FILE = "015_webhooks"
+NEEDED_FILE = "016_status_page"
 """The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
 
 CONNECT_WITHIN_SECONDS = 10.0

@@ -67,3 +67,21 @@ class SchemaOutdated(SupabaseUnavailable):
 
 class StatementTimeout(SupabaseUnavailable):
     """The database cut a call off (57014): the same work in smaller pieces may pass."""
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong in one sentence, and what to do."""
+    said = str(error).rstrip().removesuffix(".") + "."
+    match error:
+        case MuxUnauthorized():
+            return "Mux refuses the access token: set a good MUX_TOKEN_ID and MUX_TOKEN_SECRET."
+        case SchemaOutdated():
+            return said
+        case SupabaseUnavailable() if not error.needs_somebody:
+            return f"{said} Check SUPABASE_URL and status.supabase.com, then try again."
+        case Unavailable() if not error.needs_somebody:
+            return f"{said} See status.mux.com, then try again."
+        case WorkerError():
+            return said
+        case _:
+            return f"{type(error).__name__}: {said} LOG_LEVEL=debug tells where."

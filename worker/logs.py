@@ -115,7 +115,8 @@ class _Redact:
     def _clean(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        text = text.encode(errors="replace").decode()  # a lone surrogate would lose the line
+        if not text.isascii():
+            text = text.encode(errors="replace").decode()  # a lone surrogate would lose the line
         return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Subject = Literal["upload", "asset", "none"]
@@ -64,7 +64,11 @@ class Observation:
 
     def as_json(self) -> dict[str, Any]:
         """Give the observation as the audit keeps it, without what was not said."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        said = ((name, getattr(self, name)) for name in self.__slots__)
+        told = {name: value for name, value in said if value not in (None, ())}
+        if self.playback_ids:
+            told["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
+        return told
 
 
 @dataclass(frozen=True, slots=True)

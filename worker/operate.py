@@ -9,14 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.errors import (
-    MuxUnauthorized,
-    SchemaOutdated,
-    SettingsError,
-    SupabaseUnavailable,
-    Unavailable,
-    WorkerError,
-)
+from worker.errors import SettingsError, WorkerError, explain
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -201,21 +194,3 @@ def run(
 
 async def _awaited(work: Awaitable[int]) -> int:
     return await work
-
-
-def explain(error: Exception) -> str:
-    """Say what went wrong in one sentence, and what to do."""
-    said = str(error).rstrip().removesuffix(".") + "."
-    match error:
-        case MuxUnauthorized():
-            return "Mux refuses the access token: set a good MUX_TOKEN_ID and MUX_TOKEN_SECRET."
-        case SchemaOutdated():
-            return said
-        case SupabaseUnavailable() if not error.needs_somebody:
-            return f"{said} Check SUPABASE_URL and status.supabase.com, then try again."
-        case Unavailable() if not error.needs_somebody:
-            return f"{said} See status.mux.com, then try again."
-        case WorkerError():
-            return said
-        case _:
-            return f"{type(error).__name__}: {said} LOG_LEVEL=debug tells where."

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from worker.batching import Batching
@@ -13,6 +13,7 @@ from worker.errors import SupabaseUnavailable, Unavailable
 from worker.model import Claim, Outcome, Settlement, Sighting
 from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
+from worker.settling import Settling
 from worker.sweep import FEW, Credit
 
 
@@ -42,6 +43,26 @@ class KeepsRows(Protocol):
     async def release(self, claims: Sequence[Claim]) -> int:
         """Hand rows back."""
         ...
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """What a scan has still to settle, may still spend, and has done."""
+
+    claims: dict[str, Claim]
+    credit: Credit | None
+    report: ScanReport
+
+    def settled(self, page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> None:
+        """Take in what came of a page."""
+        for sighting in page:
+            for claim in sighting.claims:
+                del self.claims[claim.id]
+        unasked = _unasked(page, outcomes)
+        self.report.unasked += unasked
+        if self.credit is not None:
+            self.credit.earn(unasked)
+        self.report.outcomes.update(outcome.name for outcome in _news(page, outcomes))
 
 
 class Reconciler:
@@ -90,46 +111,43 @@ class Reconciler:
         return report
 
     async def _work_off(self, claimed: Any, credit: Credit | None, report: ScanReport) -> None:
-        open_claims = {claim.id: claim for claim in claimed.claims}
+        scan = _UnderWay({claim.id: claim for claim in claimed.claims}, credit, report)
         home = claimed.environment_id
         try:
             environment = await self._mux.environment()
-            async for page in observe(
-                claimed.claims, self._mux, self._stopping, credit, self._batching.probes
-            ):
-                # What a list says about ids that nobody asked for proves nothing of ours.
-                if any(sighting.observation.found for sighting in page if sighting.claims):
-                    home = environment
-                unasked = await self._settle(page, environment, home, report)
-                report.unasked += unasked
-                if credit is not None:
-                    credit.earn(unasked)
-                for sighting in page:
-                    for claim in sighting.claims:
-                        del open_claims[claim.id]
+            async with Settling() as settling:
+                async for page in observe(
+                    claimed.claims, self._mux, self._stopping, credit, self._batching.probes
+                ):
+                    # What a list says about ids that nobody asked for proves nothing of ours.
+                    if any(sighting.observation.found for sighting in page if sighting.claims):
+                        home = environment
+                    await settling.room()
+                    settling.begin(self._settle(page, environment, home, scan))
+                    if credit is not None and not credit.pays:
+                        await settling.wait()  # what is under way may have earned another page
         except SupabaseUnavailable:
-            open_claims.clear()  # it would not take them back now: they fall due with their lease
+            scan.claims.clear()  # it would not take them back now: they fall due with their lease
             raise
         finally:
-            if open_claims:
-                report.released = await self._release(list(open_claims.values()))
+            if scan.claims:
+                report.released = await self._release(list(scan.claims.values()))
 
     async def _settle(
-        self, page: Sequence[Sighting], environment: str, home: str | None, report: ScanReport
-    ) -> int:
-        """Settle a page, tell what came of it, and count the rows that nobody had asked about."""
+        self, page: Sequence[Sighting], environment: str, home: str | None, scan: _UnderWay
+    ) -> None:
+        """Settle a page, and tell what came of it."""
         rules = replace(self._rules, at_home=environment == home)
         settlements = [
             settlement(s.observation, tuple((c, random.random()) for c in s.claims), rules)  # noqa: S311  # jitter
             for s in page
         ]
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
-        report.outcomes.update(outcome.name for outcome in _news(page, outcomes))
+        scan.settled(page, outcomes)
         self._reporter.tell(settlements, outcomes)
         self.on_progress()
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
-        return _unasked(page, outcomes)
 
     async def _release(self, claims: Sequence[Claim]) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease."""

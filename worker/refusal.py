@@ -2,7 +2,7 @@
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 
-REQUIRED_FILE = "015_webhooks"
+REQUIRED_FILE = "016_status_page"
 """The last file of sql/ that this worker needs applied."""
 
 _PASSING = frozenset({"40001", "40P01", "55P03"})

@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
     ops_token: OptionalSecret = Field(
         None,
-        description="Bearer token that `/metrics` asks for; without it everybody may read them",
+        description="Token that `/metrics` and the status page ask for; without it there is no "
+        "page, and everybody may read the metrics",
     )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"

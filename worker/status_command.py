@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from worker.books import Books
-from worker.errors import Unavailable
-from worker.publish_command import look, the_lesson
+from worker.by_hand import look, the_lesson
+from worker.errors import Unavailable, explain
 from worker.status_text import lesson_lines, table_lines
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ async def _lesson(arguments: argparse.Namespace, books: Books, mux: Any) -> int:
         seen = (await look(lesson, mux)).observation
         told["mux"] = None if seen is None else seen.as_json()
     except Unavailable as fault:
-        from worker.operate import explain
-
         told["mux"] = {"unavailable": explain(fault)}
         code = FAILED
     print(json.dumps(told, indent=2) if arguments.json else "\n".join(lesson_lines(told)))

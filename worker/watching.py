@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from worker.passes import Passes
 from worker.pulse import Pulse, file_of, longest_pass_seconds, remove
 from worker.settings import Settings
 from worker.watch import Watch
@@ -16,6 +17,7 @@ class EndsPasses(Protocol):
     """What is asked of the daemon."""
 
     on_pass_ended: Callable[[float], None]
+    passes: Passes
 
 
 class MakesProgress(Protocol):
@@ -54,6 +56,6 @@ async def watched(
     else:
         from worker.web.server import served
 
-        async with served(settings, pulse, watch, *services):
+        async with served(settings, pulse, watch, *services, daemon.passes):
             yield
     remove(file)

@@ -60,6 +60,8 @@ def sendable(value: Any) -> Any:
     One NUL or lone surrogate in one string makes Postgres refuse the whole call.
     """
     if isinstance(value, str):
+        if value.isascii() and "\x00" not in value and len(value) <= LONGEST_TEXT_BYTES:
+            return value  # nearly all are like this
         text = _UNSENDABLE.sub("\ufffd", value)
         if len(text) * 4 <= LONGEST_TEXT_BYTES:
             return text

@@ -16,6 +16,7 @@ from worker.errors import SchemaOutdated, SupabaseUnavailable, Unavailable
 from worker.local.mux_webhooks import signature
 from worker.metrics import Metrics
 from worker.model import Note, Outcome, Settlement
+from worker.passes import Passes
 from worker.pulse import Pulse
 from worker.settings import Settings
 from worker.web.server import served
@@ -79,6 +80,10 @@ class FakeStore:
         await self._go_on()
         return {"processing": 3, "error": 1, "due": 1, "stuck": 0,
                 "oldest_due_seconds": 7.5}  # fmt: skip
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Answer nothing: without a status page nobody asks."""
+        raise AssertionError(function, params)
 
     async def _go_on(self) -> None:
         await self.may_go_on.wait()
@@ -152,7 +157,7 @@ async def site(**more: str) -> AsyncIterator[Site]:
     free = settings.model_copy(update={"port": 0})
     store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
     pulse = Pulse(5, 100)
-    async with served(free, pulse, Metrics(), mux, store) as port:
+    async with served(free, pulse, Metrics(), mux, store, Passes()) as port:
         yield Site(port, store, mux, pulse)
 
 
@@ -256,6 +261,25 @@ async def test_a_signed_body_that_is_no_event_is_refused(here: Site) -> None:
         header = signature(SECRET, time.time(), body)
         answer = await here.ask("POST", "/webhooks/mux", body, mux_signature=header)
         assert (answer.status, answer.body) == (400, "invalid\n")
+
+
+async def test_few_large_bodies_are_read_at_a_time(here: Site) -> None:
+    """Their senders are not known before the end, and must not fill the memory; small ones pass."""
+    header = signature("guessed", time.time(), b"")
+    head = f"POST /webhooks/mux HTTP/1.1\r\nHost: x\r\nmux-signature: {header}\r\n"
+    begun = f"{head}Content-Length: 1000000\r\n\r\n".encode() + b"x" * 100_000
+    async with AsyncExitStack() as stack:
+        large = [await silent(here, stack, begun) for _ in range(20)]
+        refused = [asyncio.create_task(ended(reader)) for reader in large]
+        done, _ = await asyncio.wait(refused, timeout=2)
+        assert len(done) == 16
+        assert {task.result().split()[1] for task in done} == {b"503"}
+        assert (await here.event()).status == 200
+        # The four were given up after the deadline, and their places with them.
+        answers = await asyncio.gather(*refused)
+        assert {answer.split()[1] for answer in answers} == {b"503"}
+    padded = await here.event(padding="x" * 200_000)
+    assert padded.status == 200
 
 
 async def test_too_large_a_body_is_not_read(here: Site) -> None:

@@ -64,6 +64,13 @@ CALLS: dict[str, Callable[[Service], object]] = {
     "settle a page of a list": settle_page,
     "release": lambda service: service.release(service.claim(100)),
     "summary": lambda service: service.summary(),
+    "overview": lambda service: service.connection.execute("select worker_overview()"),
+    "make due": lambda service: service.connection.execute(
+        "select worker_make_due(md5('lesson7999')::uuid, 'ines')"
+    ),
+    "past": lambda service: service.connection.execute(
+        "select worker_past(md5('lesson7999')::uuid)"
+    ),
     "prune": lambda service: service.connection.execute("select worker_prune_events(300, 1000)"),
     "prune nothing": lambda service: service.connection.execute(
         "select worker_prune_events(36500, 1000)"
@@ -153,3 +160,16 @@ def test_a_connection_from_before_the_tables_grew_reads_none_through(
             if analyzed:
                 admin.execute("analyze")
         assert read_through(connection, lambda: CALLS[call](service)) == {}
+
+
+def test_the_overview_reads_of_the_audit_little_more_than_its_day(empty: LocalSupabase) -> None:
+    """By its ids, also before there are statistics: the brin index would have it read whole."""
+    query = b"select idx_tup_fetch from pg_stat_xact_user_tables where relname = 'mux_asset_events'"
+    with empty.connect("supabase_admin", "young") as admin:
+        admin.execute(FILL.encode())
+    with in_transaction(empty, "young") as connection:
+        for _ in range(7):
+            (before,) = connection.execute(query).fetchone() or (0,)
+            connection.execute("select worker_overview()")
+            (after,) = connection.execute(query).fetchone() or (0,)
+            assert 24 <= after - before < 500

@@ -159,6 +159,20 @@ def test_what_something_has_made_due_is_not_left(
     assert len(service.claim()) == 1
 
 
+@pytest.mark.parametrize("by", ["the app", "the operator"])
+def test_a_failed_upload_that_is_tried_again_is_not_left(
+    course: Course, service: Service, arriving: None, by: str
+) -> None:
+    """Mux has told of it what there was to tell: it is looked at at once."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact({"verdict": "fail", "reason": "gave_up"}, "up1"))
+    if by == "the app":
+        course.track(lesson, "up1")
+    else:
+        service.connection.execute("select worker_retry(operator => 'Olga')")
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
 def test_when_webhooks_stop_the_scan_is_as_before(
     course: Course, db: psycopg.Connection, service: Service, arriving: None
 ) -> None:

@@ -275,6 +275,28 @@ def test_when_the_grace_is_over_the_reason_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("looks", "age", "pause"), [(0, 0, 4), (9, 1799.9, 4), (9, 1800, 30), (99, 9000, 150)]
+)
+def test_what_a_list_answered_for_is_looked_at_with_the_next_scan(
+    looks: int, age: float, pause: float
+) -> None:
+    """However often it was looked at; from half an hour on as seldom as all others."""
+    claim = replace(CLAIM, check_count=looks, age_seconds=age)
+    (claimed,) = settlement(
+        Observation("upload", "waiting", "sweep"), ((claim, 0.5),), RULES
+    ).claims
+    assert claimed.pause_seconds == pytest.approx(pause)
+
+
+def test_beside_webhooks_lists_are_walked_as_seldom_as_questions_are_put() -> None:
+    """While they arrive nobody needs to look with every scan."""
+    (claimed,) = settlement(
+        Observation("upload", "waiting", "sweep"), ((CLAIM, 0.5),), Rules(events_arrive=True)
+    ).claims
+    assert claimed.pause_seconds == pytest.approx(60 * 1.5**CLAIM.check_count)
+
+
+@pytest.mark.parametrize(
     ("looks", "age", "pause"), [(0, 10, 60), (1, 100, 90), (3, 400, 202.5), (9, 4000, 300)]
 )
 def test_while_webhooks_arrive_pauses_are_longer(looks: int, age: float, pause: float) -> None:

@@ -18,6 +18,9 @@ from worker.web.stand_in import StandIn
 from worker.web.webhook import Webhook
 
 BACKLOG = 512
+MOST_FORM_BYTES = 16 * 1024
+"""The most of a form; webhooks have a limit of their own."""
+
 FINISH_WITHIN_SECONDS = 5.0
 """How long requests under way may take once the worker stops; a webhook takes 4 s at the most."""
 
@@ -37,7 +40,7 @@ class Answering:
 
 def make_app(answering: Answering) -> web.Application:
     """Give the routes."""
-    app = web.Application(middlewares=[_note_request])
+    app = web.Application(middlewares=[_note_request], client_max_size=MOST_FORM_BYTES)
     app.on_response_prepare.append(_say_little)
     app.router.add_get("/healthz", answering.health.healthz)
     app.router.add_get("/readyz", answering.health.readyz)
@@ -72,7 +75,7 @@ async def _note_request(request: web.Request, handler: Handler) -> web.StreamRes
 
 async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 

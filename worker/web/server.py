@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
+from aiohttp import web
+
+from worker.by_hand import KnowsMux
 from worker.decide import Rules
 from worker.logs import get_logger
 from worker.metrics import Metrics
+from worker.passes import Passes
 from worker.pulse import Pulse
 from worker.report import Reporter
 from worker.settings import Settings
@@ -20,20 +24,25 @@ from worker.web.webhook import Webhook
 log = get_logger()
 
 
-class IsUsed(Protocol):
+class IsUsed(KnowsMux, Protocol):
     """What the server needs of Mux."""
 
     is_refused: bool
+    requests: int
     rate_limit: tuple[str | None, str | None]
 
 
 class Keeps(KeepsRows, ChecksStore, CountsRows, Protocol):
     """What the server needs of the database."""
 
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Call a function."""
+        ...
+
 
 @asynccontextmanager
 async def served(
-    settings: Settings, pulse: Pulse, watch: Watch, mux: IsUsed, store: Keeps
+    settings: Settings, pulse: Pulse, watch: Watch, mux: IsUsed, store: Keeps, passes: Passes
 ) -> AsyncIterator[int]:
     """Keep the server open for as long as the block lasts; gives the port."""
     assert settings.port is not None  # noqa: S101  # without it there is no server
@@ -46,9 +55,25 @@ async def served(
         _webhook(settings, store, metrics),
         settings.ops_token.get_secret_value() if settings.ops_token else None,
     )
-    async with serving(make_app(answering), settings.host, settings.port) as port:
+    app = make_app(answering)
+    if settings.ops_token is not None:
+        _add_status_page(app, settings, pulse, mux, store, passes)
+    async with serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)
         yield port
+
+
+def _add_status_page(
+    app: web.Application,
+    settings: Settings,
+    pulse: Pulse,
+    mux: IsUsed,
+    store: Keeps,
+    passes: Passes,
+) -> None:
+    from worker.web.status_routes import add_status_page, standing_of
+
+    add_status_page(app, settings, mux, store, standing_of(settings, pulse, passes, mux))
 
 
 def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | None:

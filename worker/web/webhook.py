@@ -10,6 +10,7 @@ from aiohttp import web
 from worker.errors import Unavailable
 from worker.logs import Sparingly, get_logger
 from worker.watch import Watch
+from worker.web.bodies import Bodies, Broken, TooLarge, TooManyLarge
 from worker.web.events import Event, NoEvent, read_event
 from worker.web.groups import GroupCommit
 from worker.web.hearing import Hearing
@@ -19,7 +20,6 @@ DEADLINE_SECONDS = 4.0
 """Mux waits for 5 s: https://www.mux.com/docs/core/listen-for-webhooks."""
 
 SETTLE_WITHIN_SECONDS = 3.5
-MOST_BYTES = 1024 * 1024
 MOST_AT_ONCE = 300
 """So many may be answered at the same time, far fewer than connections may be open, so that health
 is told also while the database hangs."""
@@ -70,6 +70,7 @@ class Webhook:
         self._watch = watch
         self._clock = clock
         self._group = GroupCommit[Event](hearing.settle, within_seconds=SETTLE_WITHIN_SECONDS)
+        self._bodies = Bodies()
         self._notices: set[asyncio.Task[None]] = set()
         self._at_once = 0
         self._diary = _Diary()
@@ -100,7 +101,7 @@ class Webhook:
             raise _Refused("unsigned", signature, _WHY[signature])
         if self._at_once > MOST_AT_ONCE:
             raise _Refused("unavailable", "busy", f"More than {MOST_AT_ONCE} events at once.")
-        body = await _body(request)
+        body = await self._body(request)
         if not signature.is_of(body, self._secrets):
             raise _Refused("unsigned", "wrong", _WHY["wrong"])
         try:
@@ -114,6 +115,16 @@ class Webhook:
         self._diary.accepted(event)
         return "accepted" if event.is_of_use else "ignored"
 
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            return await self._bodies.read(request)
+        except TooLarge as error:
+            raise _Refused("too_large", "too_large", "The body is over 1 MB.") from error
+        except TooManyLarge as error:
+            raise _Refused("unavailable", "busy", "Too many large bodies at once.") from error
+        except Broken as error:
+            raise _Refused("invalid", "unreadable", "The body is broken.") from error
+
     def _notice(self) -> None:
         """Tell all workers that webhooks arrive, without holding the answer up."""
         if not self._notices:
@@ -124,21 +135,6 @@ class Webhook:
     def _refuse(self, refusal: _Refused) -> str:
         self._diary.rejected(refusal)
         return refusal.result
-
-
-async def _body(request: web.Request) -> bytes:
-    """Read the body as it was signed, piece by piece, and no more than may be."""
-    if (request.content_length or 0) > MOST_BYTES:
-        raise _Refused("too_large", "too_large", "The body is over 1 MB.")
-    body = bytearray()
-    try:
-        async for piece in request.content.iter_any():
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise _Refused("too_large", "too_large", "The body is over 1 MB.")
-    except (web.RequestPayloadError, ConnectionError) as error:
-        raise _Refused("invalid", "unreadable", "The body is broken.") from error
-    return bytes(body)
 
 
 class _Diary:
