@@ -7,9 +7,6 @@
 begin;
 set local lock_timeout = '5s';
 
-comment on column public.mux_asset_events.event is
-  'tracked, or the outcome: published, attached, failed, waiting, refused, asset_deleted; made_due where an operator had it looked at again.';
-
 -- Ids grow with time, so a moment is found among them as a name is in a telephone book. The index
 -- of happened_at is a brin one: of what it has not summed up yet, it would read all.
 create or replace function mux_private.first_event_since(since timestamptz, at_most bigint) returns bigint

@@ -7,7 +7,6 @@ drop function if exists public.worker_past;
 drop function if exists public.worker_overview;
 drop function if exists mux_private.overview_row;
 drop function if exists mux_private.first_event_since;
-comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, failed, waiting, refused, asset_deleted.';
 delete from mux_private.applied_files where name = '016_status_page';
 commit;
 notify pgrst, 'reload schema';
