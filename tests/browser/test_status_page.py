@@ -395,7 +395,7 @@ def test_a_page_that_nobody_sees_asks_nothing(
     site.log_in(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.evaluate("isHidden = true; document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate("isHidden = true")
     page.clock.run_for(60_000)
     assert asked == []
     with page.expect_response(site.url + "/"):

@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from worker.settings import Settings
 from worker.web.server import served
 from worker.web.slowing import BURST
 
+CHECKOUT = Path(__file__).parents[2]
 TOKEN = "the-operators-token"
 LESSON = "aaaaaaaa-0000-4000-8000-000000000001"
 OTHER = "aaaaaaaa-0000-4000-8000-000000000002"
@@ -171,7 +173,7 @@ def test_what_the_page_is_made_of_is_imported_only_for_it(token: str) -> None:
         "print(sorted({'jinja2', 'itsdangerous'} & sys.modules.keys()))\n"
     )
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=CHECKOUT, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == str(["itsdangerous", "jinja2"] if token else []), done
 
 
@@ -383,10 +385,21 @@ async def test_a_program_shows_the_token_itself(client: Client) -> None:
     done = await client.post(f"{path}/retry", {}, bearer)
     assert (done.status, client.store.calls[-1][1]["operator"]) == (409, "by token")
     assert done.cookies == {}
-    for wrong in ("Bearer x", TOKEN, f"Basic {TOKEN}", "Bearer"):
+    for wrong in ("Bearer x", f"Bearer {TOKEN}x", "Bearer"):
         refused = await client.get("/", Authorization=wrong)
         assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert (await client.post(f"{path}/look", {}, {"Authorization": "Bearer x"})).status == 401
+    for other in (TOKEN, f"Basic {TOKEN}"):  # which a proxy may ask for, and send on
+        assert (await client.get("/", Authorization=other)).status == 303
+
+
+async def test_a_program_that_guesses_is_slowed_down_as_well(client: Client) -> None:
+    """With the strangers; it is told when to come again."""
+    for n in range(BURST):
+        assert (await client.get("/", Authorization=f"Bearer {n}")).status == 401
+    slowed = await client.get("/", Authorization="Bearer x")
+    assert (slowed.status, slowed.headers["Retry-After"]) == (429, "2")
+    assert (await client.log_in()).status == 429
 
 
 async def test_every_page_is_held_to_itself(client: Client) -> None:

@@ -75,8 +75,9 @@ class Entrance:
         return guarded
 
     def _who(self, request: web.Request) -> Operator | web.Response:
-        if "Authorization" in request.headers:
-            return self._by_token(request)
+        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":  # of other schemes a proxy before us may be the one to ask
+            return self._by_token(shown.strip())
         session = self._sessions.session(request.cookies.get(_cookie(request, "session")))
         if session is not None:
             return Operator(session.name, session, self._sessions.form_token(session))
@@ -86,11 +87,10 @@ class Entrance:
             return self._pages.page("again.html", path=own_path(request.path_qs))
         return see_other(f"/login?next={quote(_back_to(request), safe='')}")
 
-    def _by_token(self, request: web.Request) -> Operator | web.Response:
+    def _by_token(self, shown: str) -> Operator | web.Response:
         if wait := self._slowing.seconds_to_wait("strangers"):
             return _too_many(web.Response(status=429, text="too many wrong tokens\n"), wait)
-        scheme, _, shown = request.headers["Authorization"].partition(" ")
-        if scheme.lower() == "bearer" and self._sessions.is_token(shown):
+        if self._sessions.is_token(shown):
             return Operator("by token", None)
         self._slowing.failed("strangers")
         self._note_refusal("wrong token")

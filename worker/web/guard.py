@@ -13,7 +13,7 @@ from worker.logs import Sparingly, get_logger
 MOST_CONNECTIONS = 500
 HEAD_WITHIN_SECONDS = 10.0
 CLOSED_AFTER_SECONDS = 15.0
-"""How long a connection lives after its last request began; an answer takes 5 s at the most."""
+"""How long a connection lives after its last request began; an answer takes 10 s at the most."""
 
 LIMITS: dict[str, Any] = {
     "keepalive_timeout": 10.0,

@@ -60,8 +60,9 @@
       else if (!fresh) part.replaceChildren();
     }
     // What comes only now, such as the lessons after an outage, takes the whole page.
-    if ([...page.querySelectorAll("[data-live]")].some((one) => !document.querySelector(`[data-live="${one.dataset.live}"]`))) {
-      if (!isInUse(document.body)) location.reload();
+    const isNew = (part) => !document.querySelector(`[data-live="${part.dataset.live}"]`);
+    if ([...page.querySelectorAll("[data-live]")].some(isNew) && !isInUse(document.body)) {
+      location.reload();
     }
     if (focused && focused !== document.body && document.activeElement !== focused) {
       const heading = section && section.querySelector("h2");
@@ -122,7 +123,7 @@
     return one.nodeType === other.nodeType && one.nodeName === other.nodeName;
   }
 
-  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
+  document.addEventListener("visibilitychange", ask);
   document.getElementById("refresh").addEventListener("click", (event) => {
     event.preventDefault();
     ask();
