@@ -288,6 +288,21 @@ def test_a_stopped_demo_is_told(window: BrowserContext, school: School) -> None:
     assert someone.unexpected(CUT_OFF) == []
 
 
+def test_a_form_sent_twice_makes_one_lesson(anna: Instructor, course: Course) -> None:
+    """Whoever clicks twice gets one lesson, and the next instructor to log in sees their own."""
+    course.lesson(BERT, title="Bert's own")
+    form = anna.page.locator("#new-lesson")
+    form.get_by_label("Title").fill("Once")
+    form.get_by_role("button", name="Create lesson").dblclick()
+    expect(anna.card("Once")).to_be_visible()
+    anna.look()
+    expect(anna.page.locator("#own h3")).to_have_text(["Once"])
+    anna.page.get_by_role("button", name="Log out").click()
+    anna.page.get_by_role("button", name="Log in as Bert").click()
+    expect(anna.page.locator("#own h3")).to_have_text(["Bert's own"])
+    assert anna.unexpected() == []
+
+
 def test_it_plays_what_the_database_says(anna: Instructor, course: Course) -> None:
     """A placeholder is never shown as a playback id, and a change made elsewhere comes in."""
     lesson = course.lesson(ANNA, title="Old", mux_playback_id="temp_playback_1")
