@@ -192,8 +192,11 @@ def test_the_keyboard_is_enough(
 ) -> None:
     """From logging in to publishing by hand, everything can be reached and done without a mouse."""
     worker.start()
-    someone = Instructor(window, school).open()
+    someone = Instructor(window, school)
     page = someone.page
+    # Choosers are caught only from some moment after somebody listens, so listen from the start.
+    page.on("filechooser", lambda _: None)
+    someone.open()
     expect(page.get_by_role("button", name="Log in as Anna")).to_be_visible()
     press_until(page, "Tab", "Log in as Anna")
     page.keyboard.press("Enter")
