@@ -192,8 +192,11 @@ def test_the_keyboard_is_enough(
 ) -> None:
     """From logging in to publishing by hand, everything can be reached and done without a mouse."""
     worker.start()
-    someone = Instructor(window, school).open()
+    someone = Instructor(window, school)
     page = someone.page
+    # Choosers are caught only from some moment after somebody listens, so listen from the start.
+    page.on("filechooser", lambda _: None)
+    someone.open()
     expect(page.get_by_role("button", name="Log in as Anna")).to_be_visible()
     press_until(page, "Tab", "Log in as Anna")
     page.keyboard.press("Enter")
@@ -286,6 +289,21 @@ def test_a_stopped_demo_is_told(window: BrowserContext, school: School) -> None:
         "The app's server does not answer. Is the demo still running?"
     )
     assert someone.unexpected(CUT_OFF) == []
+
+
+def test_a_form_sent_twice_makes_one_lesson(anna: Instructor, course: Course) -> None:
+    """Whoever clicks twice gets one lesson, and the next instructor to log in sees their own."""
+    course.lesson(BERT, title="Bert's own")
+    form = anna.page.locator("#new-lesson")
+    form.get_by_label("Title").fill("Once")
+    form.get_by_role("button", name="Create lesson").dblclick()
+    expect(anna.card("Once")).to_be_visible()
+    anna.look()
+    expect(anna.page.locator("#own h3")).to_have_text(["Once"])
+    anna.page.get_by_role("button", name="Log out").click()
+    anna.page.get_by_role("button", name="Log in as Bert").click()
+    expect(anna.page.locator("#own h3")).to_have_text(["Bert's own"])
+    assert anna.unexpected() == []
 
 
 def test_it_plays_what_the_database_says(anna: Instructor, course: Course) -> None:

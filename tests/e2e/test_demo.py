@@ -159,6 +159,8 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
     for line in demo.stdout:
         if "web.listening" in line:
             break
+    status = httpx.get(printed["Worker"], follow_redirects=True)
+    assert (status.status_code, "<title>Log in" in status.text) == (200, True)
     metrics = f"{printed['Worker']}metrics"
     assert httpx.get(metrics).status_code == 401
     token = {"Authorization": f"Bearer {printed['its OPS']}"}

@@ -56,7 +56,7 @@ async function enter(name) {
     return showDesk(false);
   }
   showDesk(true);
-  await look();
+  await lookAnew(); // what is being read already may be somebody else's
 }
 
 function logOut() {
@@ -92,6 +92,7 @@ function complain(about, text) {
 async function createLesson(event) {
   event.preventDefault();
   const form = event.target;
+  if (form.ariaBusy === "true") return; // pressed twice
   const { title, description, price, file, fate } = form.elements;
   const { supabase, user } = session;
   const lesson = {

@@ -1,8 +1,9 @@
 // Sends a file to the url of a Mux upload, straight from the browser.
 
 /** Send; `onProgress` is given the bytes that are on their way and how many there are. */
-export function sendFile(url, file, onProgress, signal) {
-  return new Promise((resolve, reject) => {
+export async function sendFile(url, file, onProgress, signal) {
+  signal.throwIfAborted();
+  await new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("PUT", url);
     request.upload.onprogress = ({ loaded, total }) => onProgress(loaded, total);
