@@ -1,7 +1,7 @@
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -45,15 +45,9 @@ def failed_lesson(course: Course, site: StatusSite) -> UUID:
     return course.tracked_lesson(upload, status="error", error_type="gave_up")
 
 
-def waiting_lesson(course: Course, db: psycopg.Connection, upload: str) -> UUID:
+def waiting_lesson(course: Course, upload: str) -> UUID:
     """Give a lesson that is looked at in an hour."""
-    lesson = course.tracked_lesson(upload)
-    db.execute(
-        "update mux_asset_tracking set next_check_at = now() + interval '1 hour' "
-        "where lesson_id = %s",
-        [lesson],
-    )
-    return lesson
+    return course.tracked_lesson(upload, next_check_at=datetime.now(UTC) + timedelta(hours=1))
 
 
 def deeds(course: Course, lesson: UUID) -> list[tuple[str, str, str]]:
@@ -89,10 +83,10 @@ def test_retry_has_a_failed_lesson_published(
 
 
 def test_look_again_does_not_wait_for_the_turn(
-    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+    site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
     """It was to be looked at in an hour."""
-    lesson = waiting_lesson(course, db, site.mux.state.create_upload())
+    lesson = waiting_lesson(course, site.mux.state.create_upload())
     site.log_in(page, f"/lessons/{lesson}")
     press(page, "Look again now", "She is on the phone")
     expect(page.get_by_role("alert")).to_have_text("It is looked at next.")
@@ -101,7 +95,7 @@ def test_look_again_does_not_wait_for_the_turn(
 
 
 def test_publish_by_hand_asks_mux_first(
-    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+    site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
     """As the command does: with the real ids, operator and reason; or the page tells why not."""
     (video,) = site.mux.state.seed(1)
@@ -117,7 +111,7 @@ def test_publish_by_hand_asks_mux_first(
     ]
     assert ("published", "operator Ines", "From before") in deeds(course, lesson)
 
-    slow = waiting_lesson(course, db, site.mux.state.create_upload(Timeline(0, 1000)))
+    slow = waiting_lesson(course, site.mux.state.create_upload(Timeline(0, 1000)))
     page.goto(f"{site.url}/lessons/{slow}")
     press(page, "Publish by hand", "")
     expect(page.get_by_role("alert")).to_contain_text("is not published: its asset is preparing")
@@ -150,7 +144,7 @@ def test_a_wrong_token_opens_nothing(site: StatusSite, page: Page, course: Cours
 
 @pytest.mark.parametrize("attacker", [NEIGHBOUR, STRANGER])
 def test_another_site_can_do_nothing_in_an_operators_name(
-    site: StatusSite, page: Page, course: Course, db: psycopg.Connection, attacker: str
+    site: StatusSite, page: Page, course: Course, attacker: str
 ) -> None:
     """Neither by a form nor by a script, though the browser may bring the cookie along."""
     lesson = failed_lesson(course, site)
@@ -238,14 +232,12 @@ def walk_to(page: Page, name: str) -> None:
     raise AssertionError(f"no way to {name}")
 
 
-def test_it_works_without_javascript(
-    browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection
-) -> None:
+def test_it_works_without_javascript(browser: Browser, site: StatusSite, course: Course) -> None:
     """Login, lists, search, buttons, logout; a link refreshes, and nothing by itself."""
     window = browser.new_context(java_script_enabled=False)
     page = window.new_page()
     console = Console(page)
-    lesson = waiting_lesson(course, db, site.mux.state.create_upload())
+    lesson = waiting_lesson(course, site.mux.state.create_upload())
     site.log_in(page, lesson=lesson)
     page.get_by_role("link", name="A lesson").first.click()
     press(page, "Look again now", "No script")
