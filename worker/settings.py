@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
 
+SHORTEST_OPS_TOKEN = 16
+
 
 def _base_url(text: str) -> str:
     """Check an address to which credentials are sent; only a private one may go without TLS."""
@@ -74,6 +76,15 @@ def _header_safe(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _not_guessable(secret: SecretStr) -> SecretStr:
+    """Refuse what could be found by trying: who has it publishes lessons, and nobody is told."""
+    if len(secret.get_secret_value()) < SHORTEST_OPS_TOKEN:
+        raise ValueError(
+            f"must be {SHORTEST_OPS_TOKEN} characters or more: `openssl rand -base64 32` makes one"
+        )
+    return secret
+
+
 def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -86,7 +97,9 @@ def _not_empty(value: Any) -> Any:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
-OptionalSecret = Annotated[Secret | None, BeforeValidator(_not_empty)]
+OpsToken = Annotated[
+    Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
+]
 Url = Annotated[str, AfterValidator(_base_url)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
@@ -141,10 +154,10 @@ class Settings(BaseSettings):
         Field(None, description="Port of the HTTP server; without it no port is opened")
     )
     host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
-    ops_token: OptionalSecret = Field(
+    ops_token: OpsToken = Field(
         None,
-        description="Token that `/metrics` and the status page ask for; without it there is no "
-        "page, and everybody may read the metrics",
+        description="Token, of 16 characters or more, that `/metrics` and the status page ask for; "
+        "without it there is no page, and everybody may read the metrics",
     )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"

@@ -339,7 +339,7 @@ async def test_logging_out_ends_the_session_itself(client: Client) -> None:
 async def test_a_session_of_another_token_opens_nothing(client: Client) -> None:
     """A new OPS_TOKEN logs everybody out."""
     cookie = (await client.log_in()).cookies["mux-worker-session"].value
-    async with site(ops_token="a-new-token") as (url, _), ClientSession() as http:
+    async with site(ops_token="a-new-token-for-all") as (url, _), ClientSession() as http:
         headers = {"Cookie": f"mux-worker-session={cookie}"}
         async with http.get(url + "/", headers=headers, allow_redirects=False) as led:
             assert led.status == 303

@@ -396,11 +396,17 @@ async def test_numbers_are_given_also_without_the_database(here: Site) -> None:
 
 async def test_numbers_are_for_operators_where_they_have_a_token() -> None:
     """Without the token, or with another one, nobody is told; health stays open."""
-    async with site(ops_token="operators-only") as guarded:
-        for header in ("", "Bearer x", "operators-only", "Bearer operators-onlyy", "Bearer é"):
+    async with site(ops_token="only-for-operators") as guarded:
+        for header in (
+            "",
+            "Bearer x",
+            "only-for-operators",
+            "Bearer only-for-operatorsy",
+            "Bearer é",
+        ):
             answer = await guarded.ask("GET", "/metrics", Authorization=header)
             assert (answer.status, answer.body) == (401, "unauthorized\n")
-        good = await guarded.ask("GET", "/metrics", Authorization="Bearer operators-only")
+        good = await guarded.ask("GET", "/metrics", Authorization="Bearer only-for-operators")
         assert good.status == 200
         assert (await guarded.ask("GET", "/healthz")).status == 200
 

@@ -85,6 +85,7 @@ def test_all_faults_are_named_at_once() -> None:
         ("PLAYBACK_POLICIES", "", "at least 1 item"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("PORT", "70000", "less than or equal to 65535"),
+        ("OPS_TOKEN", "fifteen-letters", "must be 16 characters or more"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_right(
@@ -111,7 +112,7 @@ def test_no_secret_is_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither as text nor as a representation."""
-    settings = load(monkeypatch, MUX_WEBHOOK_SECRET="whsec1,whsec2", OPS_TOKEN="sesame")
+    settings = load(monkeypatch, MUX_WEBHOOK_SECRET="whsec1,whsec2", OPS_TOKEN="open-sesame-open")
     assert not any(secret in f"{settings} {settings!r}" for secret in settings.secrets)
     assert len(settings.secrets) == 6
 
