@@ -31,9 +31,12 @@ QUIET = (
 PATIENCE_MS = 15_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start the system's Chromium once; no browser is downloaded."""
+    """Start the system's Chromium; no browser is downloaded.
+
+    For the tests of one file: as long as Playwright runs, no test beside it may run an event loop.
+    """
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:
         pytest.skip("no Chromium on PATH (Debian: apt install chromium)")
