@@ -140,7 +140,7 @@ def _answer(sizes: Sizes, runs: dict[str, list[Run]]) -> Answer:
             f"{limit}",
         ),
         Row(f"Mux requests a lesson, {count}", asked, asked_beside, limit=f"{1 / A_PAGE:g}"),
-        Row(f"RPCs a lesson, {count}", calls, calls_beside, limit=f"{1 / A_PAGE:g}"),
+        Row(f"RPCs a lesson, {count}", calls, calls_beside, limit=f"{1 / A_PAGE:g}", is_main=False),
         Row(f"Requests that Mux refused, {count}", refused, refused_beside, "", "0", is_main=False),
     )
     bars = tuple(Bar(name, statistics.median(rates[name]), name == "worker") for name in runs)

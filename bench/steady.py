@@ -165,6 +165,7 @@ def _answer(sizes: Sizes, ways: list[Way]) -> Answer:
             f"{ours.refused / ours.asked:.0%}",
             "; ".join(f"{way.name}: {way.refused / way.asked:.0%}" for way in others),
             limit="0%",
+            is_main=False,
         ),
     )
     return Answer(
