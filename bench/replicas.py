@@ -1,7 +1,6 @@
 """Measure three workers beside one: whether they ask more, and keep one pace."""
 
 import time
-from bisect import bisect_left
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from bench.answers import Answer, Detail, Row
 from bench.drain import PER_SECOND
 from bench.sizes import Sizes
 from bench.stage import PROBING_WORKER, WORKER, stage
-from worker.local.mux_log import Seen
+from worker.local.mux_log import Seen, busiest
 
 RAMP = 2
 """Requests at the beginning and the end that tell nothing of the use of the pace."""
@@ -58,12 +57,6 @@ def _run(workers: int, module: str, lessons: int) -> Run:
     refused = sum(request.status == 429 for request in seen)
     way = "sweep" if module == WORKER else "one GET a lesson"
     return Run(workers, way, lessons, seconds, len(seen), refused, busiest(seen), use(seen))
-
-
-def busiest(seen: Sequence[Seen]) -> int:
-    """Count the requests in the second that has most of them."""
-    at = sorted(one.at for one in seen)
-    return max(bisect_left(at, start + 1) - index for index, start in enumerate(at))
 
 
 def use(seen: Sequence[Seen]) -> float:

@@ -15,6 +15,7 @@ from bench.stage import CHECKOUT, WORKER, Stage, stage
 from bench.steady import LOOK_EVERY_SECONDS, Way
 from worker.local.mux_answers import asset_json
 from worker.local.mux_webhooks import MuxWebhooks, event_json
+from worker.local.serving import HOST, free_port
 
 MIB = 1024 * 1024
 IN_FLIGHT = 32
@@ -134,10 +135,8 @@ def _detail(sent: list[Sent]) -> Detail:
 
 
 def _web_settings() -> dict[str, str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     secret = secrets.token_hex(16)
-    return {"PORT": str(port), "HOST": "127.0.0.1", "MUX_WEBHOOK_SECRET": secret}
+    return {"PORT": str(free_port()), "HOST": HOST, "MUX_WEBHOOK_SECRET": secret}
 
 
 def _wait_for_port(settings: dict[str, str]) -> None:

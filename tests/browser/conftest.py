@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.instructor import Instructor
+from tests.browser.status_site import Console, StatusSite, status_site
 from tests.conftest import ANNA, BERT
 from worker.local.mux_clock import ManualClock
 from worker.local.mux_guard import RateLimits
@@ -62,6 +63,21 @@ def window(browser: Browser) -> Iterator[BrowserContext]:
 def page(window: BrowserContext) -> Page:
     """Open an empty page."""
     return window.new_page()
+
+
+@pytest.fixture(scope="module")
+def site(shared_supabase: LocalSupabase) -> Iterator[StatusSite]:
+    """Run one worker with a status page for the tests of this file."""
+    with status_site(shared_supabase) as running:
+        yield running
+
+
+@pytest.fixture
+def console(page: Page) -> Iterator[Console]:
+    """Watch what the browser complains about: nothing, by the end of a test."""
+    console = Console(page)
+    yield console
+    assert console.complaints == []
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import json
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -9,7 +8,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.status_site import Console, StatusSite, news, news_until, status_site
+from tests.browser.status_site import Console, StatusSite, news, news_until
 from tests.course import Course
 from worker.local.mux_timeline import Timeline
 from worker.local.stack import LocalSupabase
@@ -21,21 +20,6 @@ EVIL = (
     "<a href='javascript:hacked=1'>{{12345*3}}</a>&lt;"
 )
 LONG = "x" * 255
-
-
-@pytest.fixture(scope="module")
-def site(shared_supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run one worker with a status page for the tests of this file."""
-    with status_site(shared_supabase) as running:
-        yield running
-
-
-@pytest.fixture
-def console(page: Page) -> Iterator[Console]:
-    """Watch what the browser complains about: nothing, by the end of a test."""
-    console = Console(page)
-    yield console
-    assert console.complaints == []
 
 
 def later(db: psycopg.Connection) -> None:

@@ -1,14 +1,12 @@
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.status_site import TOKEN, Console, StatusSite, another_site, status_site
+from tests.browser.status_site import TOKEN, Console, StatusSite, another_site
 from tests.course import Course
 from worker.local.mux_timeline import Timeline
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -22,21 +20,6 @@ ATTACK = """async (target) => {
   const read = (response) => response.text();
   return await fetch(target, { credentials: "include" }).then(read, () => "not readable");
 }"""
-
-
-@pytest.fixture(scope="module")
-def site(shared_supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run one worker with a status page for the tests of this file."""
-    with status_site(shared_supabase) as running:
-        yield running
-
-
-@pytest.fixture
-def console(page: Page) -> Iterator[Console]:
-    """Watch what the browser complains about: nothing, by the end of a test."""
-    console = Console(page)
-    yield console
-    assert console.complaints == []
 
 
 def failed_lesson(course: Course, site: StatusSite) -> UUID:

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_answers import asset_json
 from worker.local.mux_guard import RateLimits
-from worker.local.mux_log import Seen
+from worker.local.mux_log import Seen, busiest
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_state import Seeded
 from worker.local.mux_timeline import Timeline
@@ -373,12 +372,6 @@ def test_a_stop_in_the_middle_of_a_sweep_loses_nothing(
     mux.faults.clear()
     worker.start()
     assert_all_published(mux, db, lessons, worker)
-
-
-def busiest(seen: Sequence[Seen]) -> int:
-    """Count the requests in the second that has most of them."""
-    at = sorted(one.at for one in seen)
-    return max(bisect_left(at, start + 1) - index for index, start in enumerate(at))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from worker.local.mux_answers import asset_json
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
 from worker.local.mux_webhooks import MuxWebhooks, event_json, post, signature
+from worker.local.serving import free_port
 from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
@@ -71,13 +72,6 @@ class Hooked:
         """Let Mux tell of all that happens meanwhile."""
         with MuxWebhooks(self.mux.state, self.url, SECRET, **how) as webhooks:
             yield webhooks
-
-
-def free_port() -> int:
-    """Find a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Three workers' clients ask Mux at once, at the pace on which they agree in the database."""
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 
 import psycopg
@@ -11,7 +10,7 @@ from tests.tight import Tight
 from worker.errors import MuxUnavailable
 from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
-from worker.local.mux_log import Seen
+from worker.local.mux_log import Seen, busiest
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
 from worker.mux import Mux
@@ -65,12 +64,6 @@ async def seen_in(mux: MuxSimulator, clients: Sequence[Mux], number: int) -> lis
     enough.set()
     await asyncio.gather(*asking)
     return mux.requests.all()[before : before + number]
-
-
-def busiest(seen: Sequence[Seen]) -> int:
-    """Count the requests in the second that has most of them."""
-    at = sorted(one.at for one in seen)
-    return max(bisect_left(at, start + 1) - index for index, start in enumerate(at))
 
 
 async def test_together_they_use_what_one_may_and_no_more(

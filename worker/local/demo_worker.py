@@ -1,7 +1,6 @@
 """The demo's worker: the real command in a process of its own, with its log on the screen."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -12,9 +11,9 @@ from typing import Self
 from worker.local.demo_screen import Screen
 from worker.local.errors import LocalStackError
 from worker.local.mux_server import MuxSimulator
+from worker.local.serving import HOST, free_port
 from worker.local.stack import LocalSupabase
 
-HOST = "127.0.0.1"
 STOP_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 1.0
 
@@ -41,7 +40,7 @@ class DemoWorker:
         self.screen = screen
         self.ops_token = token_hex(16)
         self.webhook_secret = token_hex(16)
-        self._port = _free_port()
+        self._port = free_port()
         self._settings = settings
         self._reader = threading.Thread(target=self._show_log, name="worker-log")
 
@@ -107,8 +106,3 @@ class DemoWorker:
         with self._process.stdout as lines:
             for line in lines:
                 self.screen.log(line)
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as free:
-        return int(free.getsockname()[1])

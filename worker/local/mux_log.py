@@ -2,7 +2,9 @@
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -23,6 +25,12 @@ class Seen:
     query: str
     route: str
     status: int | None
+
+
+def busiest(seen: Sequence[Seen]) -> int:
+    """Count the requests in the second that has most of them."""
+    at = sorted(one.at for one in seen)
+    return max(bisect_left(at, start + 1) - index for index, start in enumerate(at))
 
 
 class RequestLog:

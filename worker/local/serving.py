@@ -5,6 +5,7 @@ synchronous or not, and a caller that blocks never blocks its own server.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,10 +14,16 @@ from typing import Self
 
 from aiohttp import web
 
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _START_SECONDS = 10.0
 _HANGING_REQUEST_SECONDS = 0.5
 _STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """Find a port of this machine that is free now."""
+    with socket.create_server((HOST, 0)) as free:
+        return int(free.getsockname()[1])
 
 
 class Server:
@@ -40,7 +47,7 @@ class Server:
     @property
     def url(self) -> str:
         """Give the address, without a slash at its end."""
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     @property
     def running(self) -> bool:
@@ -106,7 +113,7 @@ class Server:
         )
         try:
             await runner.setup()
-            await web.TCPSite(runner, _HOST, self._port).start()
+            await web.TCPSite(runner, HOST, self._port).start()
             ready.set_result(int(runner.addresses[0][1]))
             await self._stopping.wait()
         finally:
