@@ -139,22 +139,23 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
--- One pass over the table for all ids of a chunk; there may be no index on either column.
+-- One pass over the table for all ids of a chunk; there may be no index on either column. The ids
+-- are subqueries, which are hashed: an array in a kept plan would be read through for each lesson.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
 language plpgsql stable set search_path = '' as $$
 #variable_conflict use_column
 declare
-  temps text[] := array(select 'temp_' || i from unnest(ids) i);
-  playbacks text[] := array(select 'temp_playback_' || i from unnest(ids) i);
   told jsonb;
 begin
-  with holders as (
-    select regexp_replace(case
-        when l.mux_asset_id = any(ids) or l.mux_asset_id = any(temps) then l.mux_asset_id else l.mux_playback_id
-      end, '^temp_(playback_)?', '') as mux_id,
-      l.id, l.creator_id, to_jsonb(l) ->> 'created_at' as created_at
+  with held as (
+    select l.id, l.creator_id, to_jsonb(l) ->> 'created_at' as created_at, l.mux_asset_id, l.mux_playback_id,
+      l.mux_asset_id in (select i from unnest(ids) i union all select 'temp_' || i from unnest(ids) i) as by_asset
     from public.lessons l
-    where l.mux_asset_id = any(ids) or l.mux_asset_id = any(temps) or l.mux_playback_id = any(playbacks)
+  ), holders as (
+    select regexp_replace(case when h.by_asset then h.mux_asset_id else h.mux_playback_id end,
+        '^temp_(playback_)?', '') as mux_id, h.id, h.creator_id, h.created_at
+    from held h
+    where h.by_asset or h.mux_playback_id in (select 'temp_playback_' || i from unnest(ids) i)
   ), oldest as (
     select distinct on (h.mux_id) h.mux_id, h.id, h.creator_id,
       count(*) over (partition by h.mux_id) as lessons

@@ -312,7 +312,7 @@ def test_ten_thousand_lessons_cost_about_a_hundred_requests(
         MUX_REQUESTS_PER_SECOND="5",
         SUPABASE_TIMEOUT_SECONDS="20",
     )
-    assert (done.returncode, counts(done.stdout)) == (0, {"published": 10_000})
+    assert (done.returncode, counts(done.stdout)) == (0, {"published": 10_000}), done.stderr
     assert "backfill.progress" in done.stderr
     assert len(mux.requests.all()) <= 110
     assert {seen.status for seen in mux.requests.all()} == {200}

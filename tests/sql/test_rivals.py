@@ -1,0 +1,68 @@
+"""Who else holds the ids that a backfill is about to give away."""
+
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.sql.service import Json, Service
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+
+def rivals(service: Service, *ids: str) -> dict[str, Json]:
+    """Ask for the rivals of ids."""
+    row = service.connection.execute("select worker_rivals(%s)", [list(ids)]).fetchone()
+    assert row is not None
+    told: dict[str, Json] = row[0]
+    return told
+
+
+def held_since(db: psycopg.Connection, lesson: UUID, hours: int) -> None:
+    """Make a lesson so many hours old."""
+    query = b"update lessons set created_at = now() - make_interval(hours => %s) where id = %s"
+    db.execute(query, [hours, lesson])
+
+
+def test_the_oldest_of_several_holders_is_told(
+    db: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """However each holds the id: as its asset, or in either placeholder."""
+    real = course.lesson(mux_asset_id="as1")
+    in_asset = course.lesson(course.bert, mux_asset_id="temp_as1", mux_playback_id="temp_playback_x")
+    in_playback = course.lesson(mux_asset_id=None, mux_playback_id="temp_playback_as1")
+    for hours, lesson in enumerate((real, in_playback, in_asset)):
+        held_since(db, lesson, hours)
+    expected = {"lesson_id": str(in_asset), "creator_id": str(course.bert)}
+    assert rivals(service, "as1") == {"as1": expected}
+
+
+def test_an_id_of_one_lesson_has_no_rivals(course: Course, service: Service) -> None:
+    """Nor does one that nobody holds, nor one that another id only contains."""
+    course.lesson(mux_asset_id="temp_up1", mux_playback_id="temp_playback_up1")
+    course.lesson(mux_asset_id="temp_up12")
+    course.lesson(mux_asset_id="up1", mux_playback_id="up3")
+    assert rivals(service, "up12", "up3", "up4") == {}
+    assert rivals(service) == {}
+    assert list(rivals(service, "up1", "up12")) == ["up1"]
+
+
+def test_the_ids_are_hashed_in_a_kept_plan_too(supabase: LocalSupabase) -> None:
+    """Read through for each lesson, twenty thousand ids would keep a backfill for hours."""
+    plans: list[str] = []
+    with supabase.connect("supabase_admin") as admin:
+        admin.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        admin.execute("load 'auto_explain'")
+        for setting in (
+            "auto_explain.log_min_duration = 0",
+            "auto_explain.log_nested_statements = on",
+            "client_min_messages = log",
+            "plan_cache_mode = force_generic_plan",
+        ):
+            admin.execute(f"set {setting}".encode())
+        admin.execute("select worker_rivals(%s)", [["up1"]])
+    (plan,) = (text for text in plans if "on lessons l" in text)
+    assert "hashed SubPlan" in plan
+    assert "ANY ($" not in plan
