@@ -31,7 +31,7 @@ def test_the_oldest_of_several_holders_is_told(
 ) -> None:
     """However each holds the id: as its asset, or in either placeholder."""
     real = course.lesson(mux_asset_id="as1")
-    in_asset = course.lesson(course.bert, mux_asset_id="temp_as1", mux_playback_id="temp_playback_x")
+    in_asset = course.lesson(course.bert, mux_asset_id="temp_as1")
     in_playback = course.lesson(mux_asset_id=None, mux_playback_id="temp_playback_as1")
     for hours, lesson in enumerate((real, in_playback, in_asset)):
         held_since(db, lesson, hours)
