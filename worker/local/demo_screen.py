@@ -149,12 +149,14 @@ def readable(line: str) -> tuple[str, str]:
     except (ValueError, KeyError, AttributeError):
         return "error", line.rstrip()
     fields.pop("timestamp", None)
-    words = [f"{name}={_short(value)}" for name, value in fields.items() if value not in (None, 0)]
+    words = [
+        f"{name}={_short(name, value)}" for name, value in fields.items() if value not in (None, 0)
+    ]
     return level, " ".join([event, *words])
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
     text = str(value)
     if " " in text:
         return f"“{text}”"
-    return text if len(text) <= 14 else f"{text[:8]}…"
+    return f"{text[:8]}…" if name.endswith("_id") and len(text) > 14 else text
