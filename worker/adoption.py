@@ -17,6 +17,7 @@ from worker.errors import Unavailable
 from worker.find import Search
 from worker.legacy import Lesson
 from worker.logs import get_logger
+from worker.pausing import pause
 from worker.repair import Options, Step, ending, finding, is_listed, step
 from worker.report import Reporter
 
@@ -63,14 +64,14 @@ class Adoption:
                 await task
 
     async def _run(self) -> None:
-        pause = min(FIRST_AFTER * self._interval_seconds, LONGEST_PAUSE_SECONDS)
+        await self._pause(FIRST_AFTER)
         while not self._stopping.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
-                return
-            pause = min(EVERY * self._interval_seconds, LONGEST_PAUSE_SECONDS)
             with suppress(Unavailable):  # the scan tells of an outage
                 await self.adopt()
+            await self._pause(EVERY)
+
+    async def _pause(self, intervals: float) -> None:
+        await pause(min(intervals * self._interval_seconds, LONGEST_PAUSE_SECONDS), self._stopping)
 
     async def adopt(self) -> None:
         """Do one pass.

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import MuxUnavailable
 from worker.logs import Sparingly, get_logger
+from worker.pausing import pause
 from worker.watch import Watch
 
 ATTEMPTS = 4
@@ -34,7 +36,7 @@ class Patience:
             retry=retry_if_exception_type(MuxUnavailable),
             stop=self._is_over,
             wait=_pause,
-            sleep=self._sleep,
+            sleep=partial(pause, stopping=self._stopping),
             before_sleep=self._say,
             reraise=True,
         )
@@ -48,12 +50,6 @@ class Patience:
             or (state.seconds_since_start or 0) >= RETRY_WITHIN_SECONDS
             or _wish_of_mux(state) > LONGEST_PATIENCE_SECONDS
         )
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
 
     def _say(self, state: RetryCallState) -> None:
         fault = _fault(state)
