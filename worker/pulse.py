@@ -16,6 +16,9 @@ REQUESTS_A_ROW = 3
 LONGEST_QUESTION_SECONDS = 30.0
 """How long one question to Mux is repeated, beyond the time that its last try may take."""
 
+LONGEST_CALL_TIMEOUTS = 3
+"""How long a call of Supabase takes with its repeats, in timeouts."""
+
 WRITE_EVERY_SECONDS = 1.0
 
 
@@ -25,7 +28,7 @@ def longest_pass_seconds(settings: Settings) -> float:
     A pass that settles page after page may take as long as it needs.
     """
     one_question = LONGEST_QUESTION_SECONDS + settings.mux_timeout_seconds
-    return REQUESTS_A_ROW * one_question + 4 * 1.5 * settings.supabase_timeout_seconds
+    return REQUESTS_A_ROW * one_question + LONGEST_CALL_TIMEOUTS * settings.supabase_timeout_seconds
 
 
 class Pulse:

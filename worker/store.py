@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from worker.batching import Batching
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.pace import Turns
+from worker.pausing import pause
 from worker.refusal import REQUIRED_FILE, refusal, will_not_pass
 from worker.settings import Settings
 from worker.watch import Watch
@@ -23,6 +25,10 @@ from worker.wire import expect, note_json, read, sendable, settlement_json, time
 
 SETTLE_AT_ONCE = 100
 ATTEMPTS = 4
+LONGEST_TRY = 1.5
+"""In timeouts: one call, whose connecting, sending and reading have a timeout each, and no try
+begins later than that. So a connection that has died heals unnoticed, and a hang is told soon."""
+
 KEEP_ALIVE_SECONDS = 30.0
 SWEEP_SECONDS = 15.0
 """How long sweeping is left to the worker that did it last, at the least."""
@@ -201,7 +207,7 @@ class Store:
             retry=retry_if_exception_type(SupabaseUnavailable),
             stop=self._is_out_of_patience,
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            sleep=self._sleep,
+            sleep=partial(pause, stopping=self._stopping),
             reraise=True,
         )
         return await retrying(self._rpc_watched, function, sendable(params))
@@ -221,7 +227,7 @@ class Store:
     async def _rpc_once(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1
         try:
-            async with asyncio.timeout(self._timeout * 1.5):
+            async with asyncio.timeout(self._timeout * LONGEST_TRY):
                 return (await self._client.rpc(function, params).execute()).data
         except APIError as error:
             message = (error.message or "no reason given")[:300]
@@ -236,10 +242,9 @@ class Store:
 
     def _is_out_of_patience(self, state: RetryCallState) -> bool:
         fault = state.outcome.exception() if state.outcome else None
-        return self._stopping.is_set() or state.attempt_number >= ATTEMPTS or will_not_pass(fault)
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            return
+        return (
+            self._stopping.is_set()
+            or state.attempt_number >= ATTEMPTS
+            or (state.seconds_since_start or 0) >= self._timeout * LONGEST_TRY
+            or will_not_pass(fault)
+        )
