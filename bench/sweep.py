@@ -17,15 +17,17 @@ from bench.probing import NEVER
 from bench.sizes import Sizes
 from bench.stage import CHECKOUT
 from bench.sweep_cases import CASES, Case, in_flight
-from bench.sweep_world import BATCHING
+from bench.sweep_world import TICK_SECONDS
 from bench.writing import replace_block, table
 from worker import logs
 from worker.decide import SWEPT_PAUSE_SECONDS
+from worker.reconcile import MOST_IN_A_SWEEP
 from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
 
 DOC = CHECKOUT / "docs" / "sweep.md"
 WARM_UP_SECONDS = 300.0
 STEADY_SECONDS = 900.0
+IN_FLIGHT = (200, 1_000)
 
 HOW = """\
 The worker's own `Reconciler` works off eight mixes of due rows in a Mux and a database of plain
@@ -41,8 +43,8 @@ class Thresholds:
     few: int = FEW
     first: int = FIRST_CREDIT
     most: int = MOST_CREDIT
-    claims: int = BATCHING.size
-    """How many rows a scan claims at most."""
+    sought: int = MOST_IN_A_SWEEP
+    """How many due rows are looked for in one walk at most."""
 
     pause: float = SWEPT_PAUSE_SECONDS
     """After how many seconds a row that a list answered for is due again."""
@@ -59,7 +61,7 @@ class Thresholds:
                 ("FEW", self.few, own.few),
                 ("FIRST_CREDIT", self.first, own.first),
                 ("MOST_CREDIT", self.most, own.most),
-                ("claims", self.claims, own.claims),
+                ("MOST_IN_A_SWEEP", self.sought, own.sought),
                 ("pause", self.pause, own.pause),
             )
             if value != usual
@@ -76,6 +78,7 @@ class Thresholds:
             for module in (worker.observe, worker.reconcile):
                 changes.enter_context(patch.object(module, "Credit", credit))
             changes.enter_context(patch.object(worker.sweep, "MOST_CREDIT", self.most))
+            changes.enter_context(patch.object(worker.reconcile, "MOST_IN_A_SWEEP", self.sought))
             changes.enter_context(patch.object(worker.decide, "SWEPT_PAUSE_SECONDS", self.pause))
             yield
 
@@ -87,7 +90,7 @@ TRIED = (
     *(replace(CHOSEN, few=few) for few in (0, 5, 10)),
     *(replace(CHOSEN, first=first) for first in (1, 2, 5)),
     *(replace(CHOSEN, most=most) for most in (3, 5, 20)),
-    replace(CHOSEN, claims=40),
+    *(replace(CHOSEN, sought=sought) for sought in (200, 500)),
     *(replace(CHOSEN, pause=pause) for pause in (8, 15, 30)),
     PROBES_ONLY,
 )
@@ -95,7 +98,7 @@ TRIED = (
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """What 200 uploads in flight cost, and how long a ready one waits."""
+    """What some uploads in flight cost, and how long a ready one waits."""
 
     requests_per_second: float
     half_within: float
@@ -108,15 +111,15 @@ class Steady:
         return f"{rate}; {self.half_within:.1f} s, {self.most_within:.1f} s"
 
 
-def steady(thresholds: Thresholds) -> Steady:
-    """Let some virtual minutes pass with 200 uploads in flight."""
+def steady(thresholds: Thresholds, uploads: int) -> Steady:
+    """Let some virtual minutes pass with so many uploads in flight."""
     waits: list[float] = []
-    world = in_flight(waits.append)
+    world = in_flight(uploads, waits.append)
     with thresholds.chosen():
-        asyncio.run(world.work(WARM_UP_SECONDS, claims=thresholds.claims))
+        asyncio.run(world.work(WARM_UP_SECONDS))
         waits.clear()
         began, requests = world.now, world.requests
-        asyncio.run(world.work(WARM_UP_SECONDS + STEADY_SECONDS, claims=thresholds.claims))
+        asyncio.run(world.work(WARM_UP_SECONDS + STEADY_SECONDS))
     rate = (world.requests - requests) / (world.now - began)
     return Steady(rate, quantile(waits, 0.5), quantile(waits, 0.95))
 
@@ -125,7 +128,7 @@ def requests(case: Case, thresholds: Thresholds) -> int:
     """Count the requests until every due row of a mix has been looked at."""
     world = case.build()
     with thresholds.chosen():
-        asyncio.run(world.work(claims=thresholds.claims))
+        asyncio.run(world.work())
     return world.requests
 
 
@@ -160,13 +163,18 @@ def sweep(_sizes: Sizes) -> Answer:
 def write_choices() -> None:
     """Try every choice of thresholds and write the table into the document."""
     _be_quiet()
-    heads = ("Thresholds", *(case.name for case in CASES), "200 in flight")
+    flights = (f"{uploads:,} in flight" for uploads in IN_FLIGHT)
+    heads = ("Thresholds", *(case.name for case in CASES), *flights)
     rows = []
     for thresholds in TRIED:
         print(thresholds.name, "...", file=sys.stderr, flush=True)
         counts = (f"{requests(case, thresholds):,}" for case in CASES)
-        rows.append((thresholds.name, *counts, steady(thresholds).text))
-    rows.append(("*at best*", *(f"{case.ideal:,}" for case in CASES), "0.4 a second; 2.5 s, 4.8 s"))
+        flights = (steady(thresholds, uploads).text for uploads in IN_FLIGHT)
+        rows.append((thresholds.name, *counts, *flights))
+    at_best = (
+        f"{uploads / 100 / TICK_SECONDS:.1f} a second; 2.5 s, 4.8 s" for uploads in IN_FLIGHT
+    )
+    rows.append(("*at best*", *(f"{case.ideal:,}" for case in CASES), *at_best))
     replace_block(DOC, "sweep", table(heads, rows))
 
 

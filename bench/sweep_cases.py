@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from bench.sweep_world import Row, World
 
-IN_FLIGHT = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -105,8 +103,8 @@ CASES = (
 )
 
 
-def in_flight(published: Callable[[float], None]) -> World:
-    """Give a world with 200 uploads in flight among 10,000 assets; each one published is replaced.
+def in_flight(count: int, published: Callable[[float], None]) -> World:
+    """Give a world with so many uploads in flight among 10,000 assets; one published is replaced.
 
     Each is ready after 20 to 120 s. `published` is told how long one waited then.
     """
@@ -121,6 +119,6 @@ def in_flight(published: Callable[[float], None]) -> World:
         one_more()
 
     world.when_published = replaced
-    for _ in range(IN_FLIGHT):
+    for _ in range(count):
         one_more()
     return world

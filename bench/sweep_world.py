@@ -4,7 +4,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from worker.batching import Batching
 from worker.decide import Rules
@@ -109,12 +109,12 @@ class World:
         self.now += SECONDS_A_REQUEST
         self.when_asked()
 
-    async def work(self, until: float | None = None, *, claims: int = BATCHING.size) -> None:
+    async def work(self, until: float | None = None) -> None:
         """Scan as the daemon does, until every row was looked at, or until a moment."""
         reconciler = Reconciler(
             FakeMux(self),
             FakeStore(self),
-            batching=replace(BATCHING, size=claims),
+            batching=BATCHING,
             rules=Rules(),
             stopping=asyncio.Event(),
         )
@@ -195,15 +195,14 @@ class FakeStore:
 
     async def claim(self, batching: Batching, few: int) -> Claimed:
         """Lease rows; they are for the sweeper where more than a few are due."""
-        rows = self._world.due(batching.size)
+        rows = self._world.due(batching.size + 1)
         is_ours = len(rows) > few
         most = batching.most("ours" if is_ours else "none")
         for place, row in enumerate(rows):
             lease = batching.lease_seconds if place < most else 0
             self._world.plan(row, self._world.now + lease)
-        rows = rows[:most]
-        claims = tuple(self._claim(row) for row in rows)
-        return Claimed(claims, "home", "ours" if is_ours else "none")
+        claims = tuple(self._claim(row) for row in rows[:most])
+        return Claimed(claims, "home", "ours" if is_ours else "none", more_are_due=len(rows) > most)
 
     def _claim(self, row: Row) -> Claim:
         name, age = row.video.upload_id, self._world.now - row.tracked_at

@@ -79,6 +79,7 @@ language plpgsql set search_path = '' set enable_seqscan = off set jit = off as 
 declare
   claimed jsonb;
   sweep text := 'none';
+  most integer := batch_size;
   events_arrive boolean := mux_private.events_arrive();
 begin
   if batch_size is null or batch_size not between 1 and 1000
@@ -99,9 +100,11 @@ begin
   ) then
     if not mux_private.may_sweep(sweeper, sweep_seconds) then
       return jsonb_build_object(
-        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', events_arrive);
+        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', events_arrive,
+        'more_are_due', false);
     end if;
     sweep := 'ours';
+    most := coalesce(sweep_size, batch_size);
   end if;
 
   with due as (
@@ -110,7 +113,7 @@ begin
     where t.status = 'processing' and t.next_check_at <= now()
       and not (events_arrive and mux_private.is_left_to_events(t))
     order by t.next_check_at
-    limit case when sweep = 'ours' then coalesce(sweep_size, batch_size) else batch_size end
+    limit most
     for update skip locked
   ), leased as (
     update public.mux_asset_tracking t
@@ -138,12 +141,16 @@ begin
     'rows', claimed,
     'environment_id', (select environment_id from mux_private.worker_state),
     'sweep', sweep,
-    'events_arrive', events_arrive
+    'events_arrive', events_arrive,
+    'more_are_due', jsonb_array_length(claimed) = most and exists (
+      select 1 from public.mux_asset_tracking t
+      where t.status = 'processing' and t.next_check_at <= now()
+        and not (events_arrive and mux_private.is_left_to_events(t)))
   );
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute.';
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute. more_are_due: whether due rows are left for whoever asks again.';
 
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null

@@ -109,6 +109,9 @@ class Claimed:
     events_arrive: bool = False
     """Whether webhooks tell of new uploads, so that they need not be asked for."""
 
+    more_are_due: bool = False
+    """Whether rows are left to claim that are due as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:

@@ -5,16 +5,19 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from worker.batching import Batching
 from worker.decide import Rules, settlement
 from worker.errors import SupabaseUnavailable, Unavailable
-from worker.model import Claim, Outcome, Settlement, Sighting
+from worker.model import Claim, Claimed, Outcome, Settlement, Sighting
 from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
 from worker.settling import Settling
 from worker.sweep import FEW, Credit
+
+MOST_IN_A_SWEEP = 1000
+"""So many due rows are looked for in one walk; it is not begun anew for each claim of them."""
 
 
 class KnowsMux(AsksMux, Protocol):
@@ -30,7 +33,7 @@ class KnowsMux(AsksMux, Protocol):
 class KeepsRows(Protocol):
     """What a scan needs of the database."""
 
-    async def claim(self, batching: Batching, few: int) -> Any:
+    async def claim(self, batching: Batching, few: int) -> Claimed:
         """Lease due rows, more than a few only to the one worker that sweeps."""
         ...
 
@@ -95,13 +98,15 @@ class Reconciler:
         """
         report = ScanReport()
         began, requests = time.monotonic(), self._mux.requests
-        claimed = await self._store.claim(self._batching, FEW)
+        claimed = await self._claim()
         report.claimed = len(claimed.claims)
-        report.is_full = report.claimed == self._batching.most(claimed.sweep)
+        report.is_full = claimed.more_are_due
         report.left_to_others = claimed.sweep == "others"
         self._rules = replace(self._rules, events_arrive=claimed.events_arrive)
         if claimed.claims:
-            credit = Credit(report.claimed, report.is_full) if claimed.sweep == "ours" else None
+            credit = (
+                Credit(report.claimed, claimed.more_are_due) if claimed.sweep == "ours" else None
+            )
             await self._work_off(claimed, credit, report)
             # What the lists did not tell and the probes had no time for is due again at once.
             report.is_full |= report.released > 0 and not self._stopping.is_set()
@@ -110,7 +115,21 @@ class Reconciler:
         self._reporter.watch.scanned(report.seconds)
         return report
 
-    async def _work_off(self, claimed: Any, credit: Credit | None, report: ScanReport) -> None:
+    async def _claim(self) -> Claimed:
+        """Lease what is due; for a sweep more than once, since a page answers for all."""
+        claimed = more = await self._store.claim(self._batching, FEW)
+        while (
+            claimed.sweep == "ours"
+            and more.more_are_due
+            and more.claims
+            and len(claimed.claims) < MOST_IN_A_SWEEP
+        ):
+            more = await self._store.claim(self._batching, FEW)
+            claims = claimed.claims + more.claims
+            claimed = replace(claimed, claims=claims, more_are_due=more.more_are_due)
+        return claimed
+
+    async def _work_off(self, claimed: Claimed, credit: Credit | None, report: ScanReport) -> None:
         scan = _UnderWay({claim.id: claim for claim in claimed.claims}, credit, report)
         home = claimed.environment_id
         try:

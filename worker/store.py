@@ -118,6 +118,7 @@ class Store:
                 answer["environment_id"],
                 answer["sweep"],
                 answer["events_arrive"],
+                answer["more_are_due"],
             )
         )
         self._sweeps = claimed.sweep == "ours" or (self._sweeps and claimed.sweep == "none")

@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -162,3 +162,24 @@ def test_release_needs_an_array(service: Service, argument: str) -> None:
     with pytest.raises(psycopg.Error, match="an array") as refused:
         service.connection.execute(f"select worker_release({argument})".encode())
     assert refused.value.sqlstate == "PT400"
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "size", "more"),
+    [(None, 2, True), (None, 3, False), (None, 4, False), ("me", 2, True), ("me", 3, False)],
+)
+def test_whether_more_rows_are_due_is_told(
+    course: Course, service: Service, sweeper: str | None, size: int, more: bool
+) -> None:
+    """Exactly, so that nobody looks in vain for what is not there; nor does a row to come count."""
+    for n in range(3):
+        course.tracked_lesson(f"up{n}")
+    course.tracked_lesson("later", next_check_at=datetime.now(UTC) + timedelta(minutes=1))
+    row = service.connection.execute(
+        "select worker_claim(1, 60, %s, 2, 15, %s)"
+        if sweeper
+        else "select worker_claim(batch_size => %s, lease_seconds => 60)",
+        [sweeper, size] if sweeper else [size],
+    ).fetchone()
+    assert row is not None
+    assert (len(row[0]["rows"]), row[0]["more_are_due"]) == (min(size, 3), more)

@@ -54,6 +54,16 @@ def test_more_than_a_few_are_for_one_worker(
     assert lease(db) == ("one", pytest.approx(15, abs=2))
 
 
+def test_nothing_is_left_for_whoever_does_not_sweep(course: Course, service: Service) -> None:
+    """Told that more were due, it would ask again and again."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    row = service.connection.execute("select worker_claim(100, 60, 'other', 2)").fetchone()
+    assert row is not None
+    assert (row[0]["sweep"], row[0]["more_are_due"]) == ("others", False)
+
+
 def test_beside_a_sweep_a_few_rows_are_probed(course: Course, service: Service) -> None:
     """Rows that fall due meanwhile do not wait for its end."""
     due(course, 3)

@@ -73,6 +73,7 @@ class FakeStore:
     sweep: Literal["none", "ours", "others"] = "none"
     few: int | None = None
     come_along: int = 0
+    withheld: int = 0
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -85,7 +86,9 @@ class FakeStore:
             return Claimed((), None, "others")
         most = batching.most(self.sweep)
         taken, self.due = self.due[:most], self.due[most:]
-        return Claimed(tuple(taken), self.home, self.sweep)
+        return Claimed(
+            tuple(taken), self.home, self.sweep, more_are_due=bool(self.due or self.withheld)
+        )
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -155,6 +158,41 @@ async def test_a_full_batch_is_told() -> None:
     store = FakeStore(rows(3))
     report = await reconciler(FakeMux(), store, size=2).scan()
     assert (report.claimed, report.is_full) == (2, True)
+
+
+async def test_a_batch_that_took_all_that_was_due_is_not_full() -> None:
+    """The next scan has time."""
+    report = await reconciler(FakeMux(), FakeStore(rows(2)), size=2).scan()
+    assert (report.claimed, report.is_full) == (2, False)
+
+
+async def test_for_a_sweep_all_that_is_due_is_claimed_first() -> None:
+    """Five at a time, and the walk ends with the page that has the last of them."""
+    store = FakeStore(rows(23), sweep="ours")
+    pages = [
+        Page(tuple(listed(f"up{n}") for n in range(20)), None),
+        Page(tuple(listed(f"up{n}") for n in range(20, 23)), None),
+        Page((listed("up99"),), None),
+    ]
+    mux = FakeMux(pages=pages)
+    report = await reconciler(mux, store, size=5).scan()
+    assert (report.claimed, report.is_full, report.requests) == (23, False, 2)
+    assert len(reasons(store)) == 23
+
+
+async def test_a_sweep_looks_for_so_many_rows_at_most(mocker: MockerFixture) -> None:
+    """What is due beyond them is left for the next, which comes at once."""
+    mocker.patch("worker.reconcile.MOST_IN_A_SWEEP", 10)
+    store = FakeStore(rows(23), sweep="ours")
+    report = await reconciler(FakeMux(pages=[Page((), None)]), store, size=5).scan()
+    assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
+
+
+async def test_rows_that_others_hold_are_not_waited_for() -> None:
+    """Where more are due and none can be had, the scan goes on with what it has."""
+    store = FakeStore(rows(5), sweep="ours", withheld=3)
+    report = await reconciler(FakeMux(pages=[Page((), None)]), store, size=5).scan()
+    assert report.claimed == 5
 
 
 async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
