@@ -21,7 +21,7 @@ from bench.sweep_world import TICK_SECONDS
 from bench.writing import replace_block, table
 from worker import logs
 from worker.decide import SWEPT_PAUSE_SECONDS
-from worker.reconcile import MOST_IN_A_SWEEP
+from worker.reconcile import CLAIMS_A_SWEEP
 from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
 
 DOC = CHECKOUT / "docs" / "sweep.md"
@@ -43,8 +43,8 @@ class Thresholds:
     few: int = FEW
     first: int = FIRST_CREDIT
     most: int = MOST_CREDIT
-    sought: int = MOST_IN_A_SWEEP
-    """How many due rows are looked for in one walk at most."""
+    claims: int = CLAIMS_A_SWEEP
+    """How many claims' rows, of 200 each, are looked for in one walk."""
 
     pause: float = SWEPT_PAUSE_SECONDS
     """After how many seconds a row that a list answered for is due again."""
@@ -61,7 +61,7 @@ class Thresholds:
                 ("FEW", self.few, own.few),
                 ("FIRST_CREDIT", self.first, own.first),
                 ("MOST_CREDIT", self.most, own.most),
-                ("MOST_IN_A_SWEEP", self.sought, own.sought),
+                ("CLAIMS_A_SWEEP", self.claims, own.claims),
                 ("pause", self.pause, own.pause),
             )
             if value != usual
@@ -78,7 +78,7 @@ class Thresholds:
             for module in (worker.observe, worker.reconcile):
                 changes.enter_context(patch.object(module, "Credit", credit))
             changes.enter_context(patch.object(worker.sweep, "MOST_CREDIT", self.most))
-            changes.enter_context(patch.object(worker.reconcile, "MOST_IN_A_SWEEP", self.sought))
+            changes.enter_context(patch.object(worker.reconcile, "CLAIMS_A_SWEEP", self.claims))
             changes.enter_context(patch.object(worker.decide, "SWEPT_PAUSE_SECONDS", self.pause))
             yield
 
@@ -90,7 +90,7 @@ TRIED = (
     *(replace(CHOSEN, few=few) for few in (0, 5, 10)),
     *(replace(CHOSEN, first=first) for first in (1, 2, 5)),
     *(replace(CHOSEN, most=most) for most in (3, 5, 20)),
-    *(replace(CHOSEN, sought=sought) for sought in (200, 500)),
+    *(replace(CHOSEN, claims=claims) for claims in (1, 3)),
     *(replace(CHOSEN, pause=pause) for pause in (8, 15, 30)),
     PROBES_ONLY,
 )

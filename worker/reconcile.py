@@ -4,20 +4,23 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from worker.batching import Batching
 from worker.decide import Rules, settlement
-from worker.errors import SupabaseUnavailable, Unavailable
+from worker.errors import Unavailable
 from worker.model import Claim, Claimed, Outcome, Settlement, Sighting
 from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
 from worker.settling import Settling
 from worker.sweep import FEW, Credit
 
-MOST_IN_A_SWEEP = 1000
-"""So many due rows are looked for in one walk; it is not begun anew for each claim of them."""
+CLAIMS_A_SWEEP = 5
+"""The rows of so many claims are looked for in one walk; it is not begun anew for each of them."""
+
+RELEASE_WITHIN_SECONDS = 2.0
 
 
 class KnowsMux(AsksMux, Protocol):
@@ -117,14 +120,15 @@ class Reconciler:
 
     async def _claim(self) -> Claimed:
         """Lease what is due; for a sweep more than once, since a page answers for all."""
-        claimed = more = await self._store.claim(self._batching, FEW)
-        while (
-            claimed.sweep == "ours"
-            and more.more_are_due
-            and more.claims
-            and len(claimed.claims) < MOST_IN_A_SWEEP
-        ):
-            more = await self._store.claim(self._batching, FEW)
+        claimed = await self._store.claim(self._batching, FEW)
+        calls, goes_on = 1, claimed.sweep == "ours" and claimed.more_are_due
+        while goes_on and calls < CLAIMS_A_SWEEP and not self._stopping.is_set():
+            try:
+                more = await self._store.claim(self._batching, FEW)
+            except BaseException:
+                await self._release(claimed.claims)
+                raise
+            calls, goes_on = calls + 1, more.more_are_due
             claims = claimed.claims + more.claims
             claimed = replace(claimed, claims=claims, more_are_due=more.more_are_due)
         return claimed
@@ -145,9 +149,6 @@ class Reconciler:
                     settling.begin(self._settle(page, environment, home, scan))
                     if credit is not None and not credit.pays:
                         await settling.wait()  # what is under way may have earned another page
-        except SupabaseUnavailable:
-            scan.claims.clear()  # it would not take them back now: they fall due with their lease
-            raise
         finally:
             if scan.claims:
                 report.released = await self._release(list(scan.claims.values()))
@@ -170,10 +171,10 @@ class Reconciler:
 
     async def _release(self, claims: Sequence[Claim]) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease."""
-        try:
-            return await self._store.release(claims)
-        except Unavailable:
-            return 0
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN_SECONDS):
+                return await self._store.release(claims)
+        return 0
 
 
 def _news(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -17,6 +17,7 @@ from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
 from worker.refusal import REQUIRED_FILE
+from worker.store import ATTEMPTS
 
 pytestmark = pytest.mark.stack
 
@@ -204,3 +205,19 @@ def test_a_locked_lesson_is_left_for_later(
     assert_published(worker, course, mux, held, held_upload)
     assert_works_on(worker, course, mux)
     assert [line for line in worker.lines if line["level"] != "info"] == []
+
+
+def test_an_outage_of_settling_alone_is_one_outage(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """However often claiming goes well meanwhile; it ends with what it kept from being settled."""
+    supabase.faults.add(Fault("reset"), path="/rest/v1/rpc/worker_settle")
+    upload_id = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload_id)
+    worker.start(LEASE_SECONDS="1", SCAN_INTERVAL_SECONDS="0.1")
+    supabase.faults.wait_for_hits(3 * ATTEMPTS)
+    supabase.faults.clear()
+    assert_published(worker, course, mux, lesson, upload_id)
+    began = supabase_out("connection", "No answer from Supabase: ReadError")
+    assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
+    assert_works_on(worker, course, mux)

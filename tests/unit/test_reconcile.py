@@ -74,6 +74,8 @@ class FakeStore:
     few: int | None = None
     come_along: int = 0
     withheld: int = 0
+    claims: int | None = None
+    hangs: bool = False
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
@@ -82,6 +84,10 @@ class FakeStore:
     async def claim(self, batching: Batching, few: int) -> Claimed:
         """Lease rows."""
         self.few = few
+        if self.claims is not None:
+            self.claims -= 1
+            if self.claims < 0:
+                raise SupabaseUnavailable("timeout", "x")
         if self.sweep == "others":
             return Claimed((), None, "others")
         most = batching.most(self.sweep)
@@ -116,6 +122,8 @@ class FakeStore:
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Take rows back."""
+        if self.hangs:
+            await asyncio.Event().wait()
         self.released += [claim.id for claim in claims]
         return len(claims)
 
@@ -182,7 +190,7 @@ async def test_for_a_sweep_all_that_is_due_is_claimed_first() -> None:
 
 async def test_a_sweep_looks_for_so_many_rows_at_most(mocker: MockerFixture) -> None:
     """What is due beyond them is left for the next, which comes at once."""
-    mocker.patch("worker.reconcile.MOST_IN_A_SWEEP", 10)
+    mocker.patch("worker.reconcile.CLAIMS_A_SWEEP", 2)
     store = FakeStore(rows(23), sweep="ours")
     report = await reconciler(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
@@ -206,12 +214,29 @@ async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
     assert set(reasons(store)).isdisjoint(store.released)
 
 
-async def test_when_supabase_goes_down_nothing_is_handed_back() -> None:
-    """It would not take the rows back either: they fall due with their lease."""
+async def test_when_settling_fails_the_rows_are_handed_back() -> None:
+    """Due again, they show in the next pass whether it still fails; no lease hides them."""
     store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"))
     with pytest.raises(SupabaseUnavailable):
         await reconciler(FakeMux(), store).scan()
+    assert store.released == ["t0", "t1"]
+
+
+async def test_a_database_that_takes_nothing_back_is_not_waited_for(mocker: MockerFixture) -> None:
+    """The rows fall due with their lease, and the fault is told."""
+    mocker.patch("worker.reconcile.RELEASE_WITHIN_SECONDS", 0.01)
+    store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"), hangs=True)
+    with pytest.raises(SupabaseUnavailable):
+        await reconciler(FakeMux(), store).scan()
     assert store.released == []
+
+
+async def test_when_claiming_on_fails_what_is_claimed_is_handed_back() -> None:
+    """Not one row is kept for a scan that does not take place."""
+    store = FakeStore(rows(9), sweep="ours", claims=1)
+    with pytest.raises(SupabaseUnavailable):
+        await reconciler(FakeMux(), store, size=5).scan()
+    assert store.released == [f"t{n}" for n in range(5)]
 
 
 async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
