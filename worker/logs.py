@@ -9,6 +9,9 @@ from typing import Any, Literal, TextIO
 import structlog
 
 LONGEST_TEXT = 2000
+LONGEST_TRACEBACK = 6000
+"""Of a line that a platform may split at 10,000 bytes."""
+
 """Characters of a field; a line beyond 10,000 bytes is split by Heroku."""
 
 Event = MutableMapping[str, Any]
@@ -99,7 +102,12 @@ class _Redact:
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         # What begins with an underscore is structlog's own, and removed before rendering.
-        return {k: v if k.startswith("_") else self._cleaned(v) for k, v in event.items()}
+        cleaned = {k: v if k.startswith("_") else self._cleaned(v) for k, v in event.items()}
+        if "exception" in event:  # a traceback tells at its end what went wrong
+            text = self._clean(str(event["exception"]), None)
+            is_long = len(text) > LONGEST_TRACEBACK
+            cleaned["exception"] = f"…{text[-LONGEST_TRACEBACK:]}" if is_long else text
+        return cleaned
 
     def _cleaned(self, value: Any) -> Any:
         match value:
@@ -112,12 +120,12 @@ class _Redact:
             case _:
                 return self._clean(str(value))
 
-    def _clean(self, text: str) -> str:
+    def _clean(self, text: str, longest: int | None = LONGEST_TEXT) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         if not text.isascii():
             text = text.encode(errors="replace").decode()  # a lone surrogate would lose the line
-        return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+        return text if longest is None or len(text) <= longest else f"{text[:longest]}…"
 
 
 class Sparingly:
@@ -131,7 +139,8 @@ class Sparingly:
     def may_say(self, what: object) -> bool:
         """Tell whether `what` was not said for the time given, and note that it is said now."""
         now = self._clock()
-        self._said = {key: at for key, at in self._said.items() if now - at < self._seconds}
+        while self._said and now - next(iter(self._said.values())) >= self._seconds:
+            del self._said[next(iter(self._said))]  # the first was said first
         if what in self._said:
             return False
         self._said[what] = now

@@ -71,6 +71,17 @@ def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
     assert "ValueError: broken" in line["exception"]
 
 
+def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
+    """There it says what went wrong; whole it would make a line that a platform splits."""
+    try:
+        raise ValueError("y" * 2 * logs.LONGEST_TRACEBACK + "the reason")
+    except ValueError:
+        logs.get_logger().exception("worker.crashed")
+    told = lines(out)[0]["exception"]
+    assert len(told) == logs.LONGEST_TRACEBACK + 1
+    assert told.endswith("the reason")
+
+
 def test_a_long_text_is_cut(out: io.StringIO) -> None:
     """No field makes a line that a platform would split."""
     logs.get_logger().info("x", message="y" * 50_000)
@@ -102,5 +113,9 @@ def test_a_thing_is_said_again_only_after_its_time() -> None:
         False,
         True,
     ]
+    now = 59.0
+    assert sparingly.may_say("c")
     now = 60.0
-    assert sparingly.may_say("a")
+    assert [sparingly.may_say(what) for what in "aabc"] == [True, False, True, False]
+    now = 120.0
+    assert [sparingly.may_say(what) for what in "cab"] == [True, True, True]
