@@ -110,7 +110,7 @@ def _scan(_arguments: argparse.Namespace) -> int:
 
 
 async def _scan_everything(settings: "Settings") -> int:
-    """Scan until nothing more is due, and print what came of it."""
+    """Scan until all that was due has been looked at, and print what came of it."""
     from collections import Counter
 
     from worker.signals import Signals
@@ -118,28 +118,30 @@ async def _scan_everything(settings: "Settings") -> int:
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()
     outcomes: Counter[str] = Counter()
-    claimed = released = 0
+    looked_at = released = 0
     left_to_others = False
     async with _parts(settings, stopping) as (_, store, reconciler):
         await store.check_schema()
+        due = (await store.summary())["due"]
         while not stopping.is_set():
             report = await reconciler.scan()
             outcomes += report.outcomes
-            claimed += report.claimed + report.unasked
+            looked_at += report.looked_at
             released = report.released
             left_to_others = report.left_to_others
-            if not report.is_full:
-                break
+            if not report.is_full or looked_at >= due:
+                break  # what was looked at is due again soon, and that is another scan's
         summary = await store.summary()
     done = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items())) or "nothing due"
-    print(f"Looked at {claimed} rows: {done}.")
+    print(f"Looked at {looked_at} rows: {done}.")
     if left_to_others:
         print("Another worker is working off what is due.")
     print(
         f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
         f"{summary['error']} failed."
     )
-    return FAILED if released or outcomes["refused"] else DONE
+    was_stopped = stopping.is_set() and released
+    return FAILED if was_stopped or outcomes["refused"] else DONE
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

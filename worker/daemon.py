@@ -140,7 +140,7 @@ class Daemon:
     async def _rows_waiting(self, report: ScanReport) -> int:
         """Count the rows that an outage left due: those just looked at, and those still there."""
         summary = await self._store.summary()
-        return report.claimed + report.unasked + int(summary["due"])
+        return report.looked_at + int(summary["due"])
 
     async def _rest(self, seconds: float, retention: Retention) -> None:
         """Wait for the next tick, or for some seconds in an outage, pruning the audit meanwhile."""

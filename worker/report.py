@@ -29,13 +29,18 @@ class ScanReport:
     requests: int = 0
     seconds: float = 0.0
     is_full: bool = False
-    """Whether as many rows were due as could be claimed, so that more may be."""
+    """Whether rows are left that are due as well."""
 
     left_to_others: bool = False
     """Whether what is due was left to the worker that sweeps."""
 
     unasked: int = 0
     """Rows that Mux's lists settled though nobody had claimed them."""
+
+    @property
+    def looked_at(self) -> int:
+        """Count the rows of which something is known now."""
+        return self.claimed - self.released + self.unasked
 
 
 class Reporter:
