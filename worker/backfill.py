@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from worker.books import Books
 from worker.carry import Carrier, Settles
 from worker.decide import Rules
-from worker.errors import WorkerError
 from worker.find import Search
+from worker.home import KnowsEnvironment, environment_of_our_ids
 from worker.legacy import Lesson
 from worker.observe import AsksMux
 from worker.repair import Options, Step, ending, finding, is_listed, step
@@ -21,12 +21,8 @@ CHUNK = 20_000
 WALK = 2000
 
 
-class KnowsMux(AsksMux, Protocol):
+class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
     """What a backfill needs of Mux."""
-
-    async def environment(self) -> str:
-        """Give the id of the token's environment."""
-        ...
 
 
 @dataclass(slots=True)
@@ -72,7 +68,7 @@ class Backfill:
 
     async def plan(self, tell: Callable[[Step], None]) -> None:
         """Tell for each lesson what would be done; nothing is written."""
-        await self._environment()
+        await environment_of_our_ids(self._mux, self._books)
         async for steps, _ in self._steps(None):
             for one in steps:
                 tell(one)
@@ -81,7 +77,7 @@ class Backfill:
 
     async def apply(self, *, anew: bool = False) -> None:
         """Do it, going on where an interrupted one was."""
-        environment = await self._environment()
+        environment = await environment_of_our_ids(self._mux, self._books)
         begun = await self._books.begin(self._options.as_json(), anew=anew)
         progress = self.progress
         progress.begun_at, progress.goes_on = begun["begun_at"], begun["goes_on"]
@@ -104,17 +100,6 @@ class Backfill:
     def _count(self, steps: Sequence[Step]) -> None:
         self.progress.counts.update(one.kind for one in steps)
         self.progress.chunk_done += len(steps)
-
-    async def _environment(self) -> str:
-        """Give the token's environment; in another than ours every id would seem unknown."""
-        environment, home = await self._mux.environment(), await self._books.home()
-        if home not in (None, environment):
-            raise WorkerError(
-                f"The Mux token belongs to environment {environment}, and our ids were last found "
-                f"in {home}: every lesson would seem lost. Set MUX_TOKEN_ID and MUX_TOKEN_SECRET "
-                "of the environment that the app uploads to."
-            )
-        return environment
 
     async def _steps(self, after: str | None) -> AsyncIterator[tuple[list[Step], str | None]]:
         """Give page after page of what to do; the last of a chunk comes with where it ends."""

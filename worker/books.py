@@ -131,7 +131,11 @@ class Books:
         after: str | None,
         by: tuple[str, str | None],
     ) -> list[str]:
-        """Make failed rows due again; at most 500 of all."""
+        """Make failed rows due again: those named, or the next 500 at most of all."""
+        if lesson_ids is not None and len(lesson_ids) > RETRY_AT_ONCE:
+            first, rest = lesson_ids[:RETRY_AT_ONCE], lesson_ids[RETRY_AT_ONCE:]
+            told = await self.retry(first, error_type, after, by)
+            return told + await self.retry(rest, error_type, after, by)
         params = {
             "lesson_ids": None if lesson_ids is None else list(lesson_ids),
             "error_type": error_type,

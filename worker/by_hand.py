@@ -9,6 +9,7 @@ from worker.books import Books
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.find import Found, Search
+from worker.home import KnowsEnvironment, environment_of_our_ids
 from worker.legacy import Lesson
 from worker.observe import AsksMux
 from worker.repair import UPDATED, WORDS, Options, Step, step
@@ -18,12 +19,8 @@ By = tuple[str, str | None]
 """Who did it, and why, for the audit."""
 
 
-class KnowsMux(AsksMux, Protocol):
+class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
     """What publishing by hand needs of Mux."""
-
-    async def environment(self) -> str:
-        """Give the id of the token's environment."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +81,8 @@ async def publish(lesson: Lesson, mux: KnowsMux, books: Books, rules: Rules, by:
     """
     environment = await mux.environment()
     found = await look(lesson, mux)
+    if found.observation is not None and not found.observation.found:
+        await environment_of_our_ids(mux, books)
     rivals = await books.rivals([target.id for target in lesson.targets()])
     one = step(found, rules, Options(include_drafts=True), rivals)
     seen = one.observation

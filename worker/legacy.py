@@ -58,6 +58,7 @@ class Row:
     playback_id: str | None
     status: str
     tracked_at: str
+    error_type: str | None = None
 
     def is_about(self, seen: Observation) -> bool:
         """Tell whether a fact settles this row, by the rule of `mux_private.tracks`."""

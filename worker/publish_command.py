@@ -9,6 +9,7 @@ from worker import by_hand
 from worker.books import RETRY_AT_ONCE, Books
 from worker.by_hand import the_lesson
 from worker.decide import Rules
+from worker.legacy import Lesson
 
 if TYPE_CHECKING:
     from worker.operate import Parts
@@ -49,12 +50,19 @@ async def retry(arguments: argparse.Namespace, settings: "Settings", parts: "Par
         lessons = [await the_lesson(books, id_) for id_ in arguments.lessons]
         retried = await books.retry([lesson.id for lesson in lessons], arguments.type, None, by)
     for lesson in lessons:
-        if lesson.id in retried:
-            print(f"{lesson.id} is due again.")
-        else:
-            status = lesson.row.status if lesson.row else "not tracked"
-            print(f"{lesson.id} is {status}: there is nothing to retry.")
+        print(f"{lesson.id} {_told(lesson, lesson.id in retried, arguments.type)}")
     return DONE if len(retried) == len({lesson.id for lesson in lessons}) else FAILED
+
+
+def _told(lesson: Lesson, is_retried: bool, error_type: str | None) -> str:
+    row = lesson.row
+    if is_retried:
+        return "is due again."
+    if row is None or row.status != "error":
+        return f"is {row.status if row else 'not tracked'}: there is nothing to retry."
+    if error_type not in (None, row.error_type):
+        return f"failed with {row.error_type}, not with {error_type}: it is left as it is."
+    return "is locked by somebody else: try again in a moment."
 
 
 async def _retry_all(books: Books, error_type: str | None, by: tuple[str, str | None]) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 from worker.batching import Batching
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
+from worker.home import KnowsEnvironment
 from worker.model import Claim, Claimed, Outcome, Settlement, Sighting
 from worker.observe import AsksMux, observe
 from worker.report import Reporter, ScanReport
@@ -23,14 +24,10 @@ CLAIMS_A_SWEEP = 5
 RELEASE_WITHIN_SECONDS = 2.0
 
 
-class KnowsMux(AsksMux, Protocol):
+class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
     """What a scan needs of Mux."""
 
     requests: int
-
-    async def environment(self) -> str:
-        """Give the id of the token's environment."""
-        ...
 
 
 class KeepsRows(Protocol):

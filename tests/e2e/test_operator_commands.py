@@ -18,6 +18,7 @@ from tests.e2e.evidence import picked, tables
 from tests.e2e.test_backfill import SLOW, VIDEO, command, untracked, video
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
+from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -135,6 +136,20 @@ def test_publish_refuses_what_cannot_be_played(
     assert tables(db) == before
 
 
+def test_publish_does_not_blame_a_lesson_for_the_token_of_another_environment(
+    environment: dict[str, str], course: Course, db: psycopg.Connection
+) -> None:
+    """There every id seems unknown; it says which token is wanted, and writes nothing."""
+    lesson = course.tracked_lesson("Elsewhere")
+    db.execute("update mux_private.worker_state set environment_id = 'home'")
+    before = tables(db)
+    done = command(environment, "publish", str(lesson))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "our ids were last found in home" in done.stderr
+    assert "upload" not in done.stderr.replace("the app uploads to", "")
+    assert tables(db) == before
+
+
 def test_an_id_that_is_wrong_or_of_several_is_one_sentence(
     environment: dict[str, str], course: Course, mux: MuxSimulator
 ) -> None:
@@ -209,6 +224,22 @@ def test_retry_starts_failed_lessons_anew(
     assert [course.row(x)["status"] for x in lessons[1:]] == ["error", "processing", "processing"]
     assert command(environment, "retry", "--all-failed").stdout == "1 failed lesson due again.\n"
     assert command(environment, "retry").returncode == 2
+
+
+def test_retry_says_why_a_failed_lesson_is_left_as_it_is(
+    environment: dict[str, str], course: Course, supabase: LocalSupabase
+) -> None:
+    """Somebody holds it, or it failed with something else."""
+    held = course.tracked_lesson("up1", status="error", error_type="gave_up")
+    other = course.tracked_lesson("up2", status="error", error_type="upload_timed_out")
+    with supabase.connect(autocommit=False) as somebody:
+        somebody.execute("select from mux_asset_tracking where lesson_id = %s for update", [held])
+        done = command(environment, "retry", str(held), str(other), "--type", "gave_up")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{held} is locked by somebody else: try again in a moment.",
+        f"{other} failed with upload_timed_out, not with gave_up: it is left as it is.",
+    ]
 
 
 def test_status_counts_and_tells_what_failed(

@@ -50,6 +50,7 @@ class FakeStore:
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fault: SupabaseUnavailable | None = None
     found: list[dict[str, Any]] = field(default_factory=list)
+    lesson: dict[str, Any] = field(default_factory=lambda: KNOWN)
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Answer."""
@@ -58,7 +59,7 @@ class FakeStore:
             raise self.fault
         return {
             "worker_overview": OVERVIEW,
-            "worker_lesson": KNOWN if params.get("lesson_id") == LESSON else None,
+            "worker_lesson": self.lesson if params.get("lesson_id") == LESSON else None,
             "worker_past": [],
             "worker_make_due": {"outcome": "made_due", "status": "processing"},
             "worker_retry": [],
@@ -323,6 +324,15 @@ async def test_what_cannot_be_done_is_said(client: Client) -> None:
     assert out.headers["Content-Type"].startswith("text/html")
 
 
+async def test_a_failed_lesson_that_somebody_holds_is_not_said_to_be_well(client: Client) -> None:
+    """The button says that it is worth another try."""
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    client.store.lesson = {**KNOWN, "row": {**ROW, "status": "error"}}
+    done = await client.post(f"/lessons/{LESSON}/retry", {}, bearer)
+    said = "Somebody is at work on it just now: try again in a moment.\n"
+    assert (done.status, await done.text()) == (409, said)
+
+
 async def test_logging_out_ends_the_session_itself(client: Client) -> None:
     """A copy of its cookie opens nothing any more."""
     copy = (await client.log_in()).cookies["mux-worker-session"].value
@@ -383,7 +393,8 @@ async def test_a_program_shows_the_token_itself(client: Client) -> None:
     assert (done.status, await done.text()) == (200, "It is looked at next.\n")
     assert client.store.calls[-1][1] == {"lesson_id": LESSON, "operator": "cron", "why": "r"}
     done = await client.post(f"{path}/retry", {}, bearer)
-    assert (done.status, client.store.calls[-1][1]["operator"]) == (409, "by token")
+    retried = [given for name, given in client.store.calls if name == "worker_retry"]
+    assert (done.status, [given["operator"] for given in retried]) == (409, ["by token"])
     assert done.cookies == {}
     for wrong in ("Bearer x", f"Bearer {TOKEN}x", "Bearer"):
         refused = await client.get("/", Authorization=wrong)

@@ -106,6 +106,9 @@ class Buttons:
 
     async def _retry(self, lesson_id: str, by: by_hand.By) -> str:
         if lesson_id not in await self._books.retry([lesson_id], None, None, by):
+            told = await self._books.lesson_if_any(lesson_id)
+            if told is not None and (told["row"] or {}).get("status") == "error":
+                raise WorkerError("Somebody is at work on it just now: try again in a moment.")
             raise WorkerError("It has not failed, so there is nothing to retry.")
         return "It is looked at again, as if its upload had just begun."
 

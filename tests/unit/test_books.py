@@ -1,0 +1,22 @@
+"""How many lessons go into one call."""
+
+from typing import Any
+
+from worker.books import RETRY_AT_ONCE, Books
+
+
+async def test_any_number_of_lessons_is_retried_by_name() -> None:
+    """In calls of as many as one may hold; what each retried is told."""
+    calls: list[list[str]] = []
+
+    async def call(function: str, params: dict[str, Any]) -> list[str]:
+        assert (function, params["at_most"]) == ("worker_retry", RETRY_AT_ONCE)
+        ids: list[str] = params["lesson_ids"]
+        calls.append(ids)
+        return ids[1:]
+
+    names = [f"l{n}" for n in range(2 * RETRY_AT_ONCE + 1)]
+    told = await Books(call).retry(names, None, None, ("ines", None))
+    assert [len(ids) for ids in calls] == [RETRY_AT_ONCE, RETRY_AT_ONCE, 1]
+    assert [name for ids in calls for name in ids] == names
+    assert told == [name for ids in calls for name in ids[1:]]
