@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from worker.errors import MuxUnavailable
 from worker.legacy import Lesson, Target, looks_for
 from worker.model import Claim, Observation, Page, Sighting
 from worker.observe import AsksMux, observe
@@ -104,8 +105,13 @@ class Search:
     def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[Sighting]]:
         sought = self._waiting if of_assets else self._without_asset
 
+        been_at: set[str] = set()
+
         async def fetch(at: str | None) -> Page:
             page = await (self._mux.assets(at) if of_assets else self._mux.uploads(at))
+            if page.next in been_at:
+                raise MuxUnavailable("unreadable", "Mux's list leads back to where it was.")
+            been_at.add(page.next or "")
             if of_assets and page.next is None:
                 self._is_whole = True
             return page

@@ -23,6 +23,8 @@ PAGE_SIZE = 100
 
 CONNECT_WITHIN_SECONDS = 5.0
 PIECE_BYTES = 65536
+LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
+"""Many times what a page of assets with all their tracks has."""
 
 
 class _Api:
@@ -101,8 +103,7 @@ class Mux:
         which = {} if at is None else {"cursor": at}
         answer = await self._ask(self._api.assets.list_assets, limit=PAGE_SIZE, **which)
         listed = _listed(answer, answers.read_asset, "sweep")
-        cursor = answer.body.get("next_cursor")
-        return Page(listed, cursor if isinstance(cursor, str) and cursor else None)
+        return Page(listed, _cursor(answer.body.get("next_cursor")))
 
     async def uploads(self, at: str | None) -> Page:
         """Ask for a page of uploads, newest first; their pages are numbered from 1."""
@@ -183,6 +184,11 @@ def _listed(
     return read_data(answer, lambda data: answers.read_list(data, reader, source))
 
 
+def _cursor(told: object) -> str | None:
+    """Read where a list goes on; what could not be sent back ends it."""
+    return told if isinstance(told, str) and told and told.isascii() else None
+
+
 def _fetch(call: Callable[..., Any], timeout: float) -> Answer:
     """Make one call and read its answer, in a thread.
 
@@ -196,14 +202,17 @@ def _fetch(call: Callable[..., Any], timeout: float) -> Answer:
     limits = (min(timeout, CONNECT_WITHIN_SECONDS), timeout)
     try:
         response = call(_preload_content=False, _request_timeout=limits)
-        pieces = []
+        body = bytearray()
         while piece := response.read1(PIECE_BYTES):
-            pieces.append(piece)
+            body += piece
             if time.monotonic() > deadline:
                 response.close()
                 raise MuxUnavailable("timeout", "Mux did not finish its answer in time.")
+            if len(body) > LONGEST_ANSWER_BYTES:
+                response.close()
+                raise MuxUnavailable("unreadable", "Mux's answer is too long.")
         response.release_conn()
-        return Answer.of(response.status, response.headers, b"".join(pieces))
+        return Answer.of(response.status, response.headers, bytes(body))
     except ApiException as error:
         return Answer.of(error.status, error.headers, error.body)
     except urllib3.exceptions.HTTPError as error:

@@ -186,6 +186,8 @@ class Settings(BaseSettings):
         """
         try:
             return cls()
+        except UnicodeDecodeError:
+            raise SettingsError(".env is not UTF-8 text: save it as that.") from None
         except ValidationError as error:
             faults = [_explain(fault) for fault in error.errors(include_url=False)]
             raise SettingsError(

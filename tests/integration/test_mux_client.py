@@ -275,7 +275,7 @@ async def test_a_list_is_walked_to_its_end(client: Callable[..., Mux], mux: MuxS
 
 
 @pytest.mark.parametrize(
-    ("cursor", "next_at"), [(None, None), ("", None), (7, None), ("abc", "abc")]
+    ("cursor", "next_at"), [(None, None), ("", None), (7, None), ("\ud800", None), ("abc", "abc")]
 )
 async def test_only_a_cursor_leads_on(
     client: Callable[..., Mux], mux: MuxSimulator, cursor: object, next_at: str | None
@@ -307,3 +307,21 @@ async def test_a_list_that_is_no_list_is_a_fault(
     with pytest.raises(MuxUnavailable) as raised:
         await getattr(client(), route)(None)
     assert raised.value.reason == "unreadable"
+
+
+async def test_an_answer_without_end_does_not_fill_the_memory(
+    client: Callable[..., Mux],
+    mux: MuxSimulator,
+    stopping: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is read as far as any answer of Mux's may be long."""
+    monkeypatch.setattr("worker.mux.LONGEST_ANSWER_BYTES", 1000)
+    mux.faults.add(Fault("answer", status=200, body=" " * 1001))
+    stopping.set()  # so that one try is enough
+    with pytest.raises(MuxUnavailable) as raised:
+        await client().assets(None)
+    assert (raised.value.reason, raised.value.message) == (
+        "unreadable",
+        "Mux's answer is too long.",
+    )

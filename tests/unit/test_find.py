@@ -1,6 +1,9 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
+from worker.errors import MuxUnavailable
 from worker.find import Found, Search
 from worker.legacy import Lesson
 from worker.model import Observation, Page, PlaybackId
@@ -139,3 +142,17 @@ async def test_who_claims_a_lesson_is_known_once_the_list_was_read_to_its_end() 
     assert found["l3"].claimed_by == ()
     assert all(one.is_whole and one.observation is None for one in found.values())
     assert len(mux.asked) == 3
+
+
+async def test_a_list_that_leads_back_is_a_fault() -> None:
+    """Read to its end, it would be read for ever."""
+
+    class Circle(ListedMux):
+        async def assets(self, at: str | None) -> Page:
+            page = await super().assets(at)
+            return page if page.next else replace(page, next="100")
+
+    mux = Circle([asset(n) for n in range(300)])
+    with pytest.raises(MuxUnavailable):
+        await search(mux, replace(LESSON, id="l1"), to_the_end=True)
+    assert mux.asked == ["assets 0", "assets 100", "assets 200"]

@@ -162,6 +162,16 @@ def test_the_environment_wins_over_the_file(
     assert (settings.log_level, settings.scan_batch_size) == ("warning", 7)
 
 
+def test_a_file_that_is_no_text_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none of its bytes are shown."""
+    (tmp_path / ".env").write_bytes(b"MUX_TOKEN_SECRET=\xff\xfesecret")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as that\.$"):
+        Settings.load()
+
+
 def test_the_example_file_is_the_settings(tmp_path: Path) -> None:
     """.env.example names every setting once, with its default, and loads once filled in."""
     example = (CHECKOUT / ".env.example").read_text()
