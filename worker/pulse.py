@@ -27,7 +27,8 @@ def longest_pass_seconds(settings: Settings) -> float:
 
     A pass that settles page after page may take as long as it needs.
     """
-    one_question = LONGEST_QUESTION_SECONDS + settings.mux_timeout_seconds
+    its_turn = 1 / settings.mux_requests_per_second
+    one_question = its_turn + LONGEST_QUESTION_SECONDS + settings.mux_timeout_seconds
     return REQUESTS_A_ROW * one_question + LONGEST_CALL_TIMEOUTS * settings.supabase_timeout_seconds
 
 

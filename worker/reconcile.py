@@ -21,7 +21,7 @@ from worker.sweep import FEW, Credit
 CLAIMS_A_SWEEP = 5
 """The rows of so many claims are looked for in one walk; it is not begun anew for each of them."""
 
-RELEASE_WITHIN_SECONDS = 2.0
+RELEASE_WITHIN_SECONDS = 1.0
 
 
 class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
