@@ -460,6 +460,19 @@ async def test_more_connections_than_allowed_push_the_oldest_silent_one_out(
         assert not slow[400].at_eof()
 
 
+async def test_connections_that_have_their_answer_make_room_too(here: Site) -> None:
+    """500 that ask once and stay, as a sender of events may, lock nobody out."""
+    async with AsyncExitStack() as stack:
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        idle = [await silent(here, stack, request) for _ in range(500)]
+        for reader in idle:
+            assert await reader.readuntil(b"}")
+        assert (await here.ask("GET", "/healthz")).status == 200
+        async with asyncio.timeout(10):
+            assert await ended(idle[0]) == b""
+        assert not idle[400].at_eof()
+
+
 async def test_a_slow_second_request_is_closed_as_well(here: Site, mocker: MockerFixture) -> None:
     """A connection that has asked once is not trusted for ever."""
     mocker.patch("worker.web.guard.HEAD_WITHIN_SECONDS", 0.5)

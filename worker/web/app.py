@@ -68,9 +68,14 @@ def for_operators(handler: Handler, token: str | None) -> Handler:
 
 @web.middleware
 async def _note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if isinstance(request.protocol, Connection):
-        request.protocol.asked()
-    return await handler(request)
+    connection = request.protocol
+    if not isinstance(connection, Connection):
+        return await handler(request)
+    connection.asked()
+    try:
+        return await handler(request)
+    finally:
+        connection.answered()
 
 
 async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:

@@ -4,6 +4,7 @@ aiohttp has no limit on connections and none on the time that a request's head m
 """
 
 import asyncio
+from itertools import chain
 from typing import Any
 
 from aiohttp import web
@@ -29,13 +30,17 @@ log = get_logger()
 
 
 class Connections:
-    """The open connections of a server; makes room by closing the oldest that asks nothing."""
+    """The open connections of a server; makes room by closing the oldest that asks nothing.
+
+    First of those that never asked anything, then of those that have their answer.
+    """
 
     def __init__(self, server: web.Server, most: int = MOST_CONNECTIONS) -> None:
         self._server = server
         self._most = most
         self._silent: dict[Connection, None] = {}
         self._asking: set[Connection] = set()
+        self._answered: dict[Connection, None] = {}
         self._crashes = Sparingly(60)
 
     def protocol(self) -> "Connection":
@@ -45,12 +50,12 @@ class Connections:
     @property
     def count(self) -> int:
         """How many are open."""
-        return len(self._silent) + len(self._asking)
+        return len(self._silent) + len(self._asking) + len(self._answered)
 
     def opened(self, connection: "Connection") -> None:
         """Take a new connection in, if there is room or can be made."""
         if self.count >= self._most:
-            oldest = next(iter(self._silent), connection)
+            oldest = next(chain(self._silent, self._answered), connection)
             oldest.end()
             if oldest is connection:
                 return
@@ -59,13 +64,24 @@ class Connections:
 
     def asked(self, connection: "Connection") -> None:
         """Note that a connection has sent the head of a request."""
-        if self._silent.pop(connection, connection) is None:
+        if self._knows(connection):
+            self.closed(connection)
             self._asking.add(connection)
+
+    def answered(self, connection: "Connection") -> None:
+        """Note that a connection has its answer, or is about to."""
+        if self._knows(connection):
+            self.closed(connection)
+            self._answered[connection] = None
+
+    def _knows(self, connection: "Connection") -> bool:
+        return any(connection in some for some in (self._silent, self._asking, self._answered))
 
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
         self._silent.pop(connection, None)
         self._asking.discard(connection)
+        self._answered.pop(connection, None)
 
     def crashed(self, error: BaseException | None) -> None:
         """Tell of a fault of our own, which the one who asked is told nothing of."""
@@ -102,6 +118,10 @@ class Connection(web.RequestHandler):
         """Note that the head of a request has come: it has some time for the rest."""
         self._good_until = self._loop.time() + CLOSED_AFTER_SECONDS
         self._connections.asked(self)
+
+    def answered(self) -> None:
+        """Note that the request has its answer."""
+        self._connections.answered(self)
 
     def end(self) -> None:
         """Close it at once, whatever is still to be sent."""
