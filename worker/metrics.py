@@ -97,7 +97,7 @@ class Metrics(Watch):
     ) -> None:
         """Name who knows what is only looked up when the numbers are asked for."""
         self._rate_left.set_function(lambda: _known(rate_left()))
-        self._last_pass.set_function(lambda: _known(last_pass_at()))
+        self._last_pass.set_function(lambda: last_pass_at() or 0.0)  # none yet is long ago
 
     def counted(self, summary: Mapping[str, Any] | None) -> None:
         """Take in what the tables hold; None where they could not be counted."""

@@ -95,7 +95,7 @@ def test_alerts_go_by_numbers_that_there_are() -> None:
     wanted = [rule["expr"] for rule in alerts()]
     assert all(re.search(r"mux_worker_\w+", expression) for expression in wanted)
     assert {n for e in wanted for n in re.findall(r"mux_worker_\w+", e)} <= names
-    assert {n for e in wanted for n in re.findall(r"(\w+)(?:=~|=)\"", e)} <= labels
+    assert {n for e in wanted for n in re.findall(r"(\w+)(?:=~|!=|=)\"", e)} <= labels
 
 
 def test_heroku_has_time_to_stop_too() -> None:
