@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.status_site import Console, StatusSite, news, news_until
 from tests.course import Course
+from worker.local.faults import Fault
 from worker.local.mux_timeline import Timeline
 from worker.local.stack import LocalSupabase
 
@@ -366,6 +367,23 @@ def test_a_worker_that_does_not_answer_is_told(
     page.context.clear_cookies()
     page.clock.run_for(5_000)
     expect(page.get_by_text("You are logged out.")).to_be_visible()
+
+
+def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
+) -> None:
+    """It would have a healthy worker restarted."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    page.goto(f"{site.url}/lessons/{lessons['failed']}")
+    supabase.faults.add(Fault("answer", 503, "{}"), path="/rest/v1/rpc/*")
+    try:
+        news_until(page, page.get_by_text("Supabase does not answer: this is how things were at"))
+    finally:
+        supabase.faults.clear()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("The worker does not answer")).to_have_count(0)
 
 
 def test_a_page_that_nobody_sees_asks_nothing(

@@ -42,7 +42,9 @@
       say("This lesson is gone. Load the page again.");
     } else {
       const time = heardAt.toISOString().slice(11, 19);
-      say(`The worker does not answer: this is how things were at ${time} UTC.`);
+      const told = answer.status === 503 && page && page.querySelector("#content h1");
+      const who = told ? told.textContent.trim() : "The worker does not answer";
+      say(`${who}: this is how things were at ${time} UTC.`);
     }
   }
 
