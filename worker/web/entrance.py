@@ -88,11 +88,11 @@ class Entrance:
         return see_other(f"/login?next={quote(_back_to(request), safe='')}")
 
     def _by_token(self, shown: str) -> Operator | web.Response:
-        if wait := self._slowing.seconds_to_wait("strangers"):
-            return _too_many(web.Response(status=429, text="too many wrong tokens\n"), wait)
         if self._sessions.is_token(shown):
             return Operator("by token", None)
-        self._slowing.failed("strangers")
+        if wait := self._slowing.seconds_to_wait("headers"):
+            return _too_many(web.Response(status=429, text="too many wrong tokens\n"), wait)
+        self._slowing.failed("headers")
         self._note_refusal("wrong token")
         return web.Response(
             status=401, text="unauthorized\n", headers={"WWW-Authenticate": "Bearer"}
