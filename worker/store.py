@@ -1,41 +1,26 @@
-"""The only module that talks to Supabase: one method for each of the worker's SQL functions."""
+"""What the worker asks of its database: one method for each of its SQL functions."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-import httpx
-from postgrest.exceptions import APIError
-from supabase import AsyncClient, AsyncClientOptions, create_async_client
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
-
 from worker.batching import Batching
+from worker.database import Database
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.pace import Turns
-from worker.pausing import pause
-from worker.refusal import REQUIRED_FILE, refusal, will_not_pass
+from worker.refusal import REQUIRED_FILE
 from worker.settings import Settings
 from worker.watch import Watch
-from worker.wire import expect, note_json, read, sendable, settlement_json, timed_out
+from worker.wire import expect, note_json, read, settlement_json, timed_out
 
 SETTLE_AT_ONCE = 100
-ATTEMPTS = 4
-LONGEST_TRY = 1.5
-"""In timeouts: one call, whose connecting, sending and reading have a timeout each, and no try
-begins later than that. So a connection that has died heals unnoticed, and a hang is told soon."""
-
-KEEP_ALIVE_SECONDS = 30.0
 SWEEP_SECONDS = 15.0
 """How long sweeping is left to the worker that did it last, at the least."""
 
 LAST_CALL_SECONDS = 1.0
-
-T = TypeVar("T")
 
 
 class Store:
@@ -45,37 +30,26 @@ class Store:
     tries: settling twice is harmless, so a call whose answer was lost is simply repeated.
     """
 
-    def __init__(self, client: AsyncClient, http: httpx.AsyncClient, timeout: float) -> None:
-        self._client = client
-        self._http = http
-        self._timeout = timeout
-        self._stopping = asyncio.Event()
+    def __init__(self, database: Database, *, sweep_seconds: float = SWEEP_SECONDS) -> None:
+        self._database = database
+        self._rpc = database.call
         self._name = str(uuid4())
-        self._sweep_seconds = SWEEP_SECONDS
+        self._sweep_seconds = sweep_seconds
         self._sweeps = False
-        self._watch = Watch()
-        self.calls = 0
 
     @classmethod
     async def connect(
         cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
     ) -> "Store":
         """Prepare the client; nothing is sent yet."""
-        http = httpx.AsyncClient(
-            timeout=httpx.Timeout(settings.supabase_timeout_seconds),
-            limits=httpx.Limits(max_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS),
-            follow_redirects=False,
-        )
-        options = AsyncClientOptions(
-            httpx_client=http, auto_refresh_token=False, persist_session=False
-        )
-        key = settings.supabase_service_role_key.get_secret_value()
-        client = await create_async_client(settings.supabase_url, key, options)
-        store = cls(client, http, settings.supabase_timeout_seconds)
-        store._stopping = stopping
-        store._watch = watch or store._watch
-        store._sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
-        return store
+        database = await Database.connect(settings, stopping, watch)
+        sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
+        return cls(database, sweep_seconds=sweep_seconds)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were sent, repeats included."""
+        return self._database.calls
 
     async def close(self) -> None:
         """Leave sweeping to others, if it was ours, and close the connections."""
@@ -83,7 +57,7 @@ class Store:
             with suppress(SupabaseUnavailable, TimeoutError):  # then its time just runs out
                 async with asyncio.timeout(LAST_CALL_SECONDS):
                     await self._rpc("worker_release", {"claimed": [], "sweeper": self._name})
-        await self._http.aclose()
+        await self._database.close()
 
     async def check_schema(self) -> None:
         """Make sure that sql/ is applied.
@@ -202,50 +176,3 @@ class Store:
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Call one of the functions that have no method here."""
         return await self._rpc(function, params)
-
-    async def _rpc(self, function: str, params: dict[str, Any]) -> Any:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(SupabaseUnavailable),
-            stop=self._is_out_of_patience,
-            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            sleep=partial(pause, stopping=self._stopping),
-            reraise=True,
-        )
-        return await retrying(self._rpc_watched, function, sendable(params))
-
-    async def _rpc_watched(self, function: str, params: dict[str, Any]) -> Any:
-        began, reason = time.monotonic(), "cancelled"
-        try:
-            answer = await self._rpc_once(function, params)
-            reason = ""
-            return answer
-        except SupabaseUnavailable as fault:
-            reason = fault.reason
-            raise
-        finally:
-            self._watch.rpc_ended(function, time.monotonic() - began, reason)
-
-    async def _rpc_once(self, function: str, params: dict[str, Any]) -> Any:
-        self.calls += 1
-        try:
-            async with asyncio.timeout(self._timeout * LONGEST_TRY):
-                return (await self._client.rpc(function, params).execute()).data
-        except APIError as error:
-            message = (error.message or "no reason given")[:300]
-            raise refusal(str(error.code or ""), message, function) from error
-        except (httpx.TimeoutException, TimeoutError) as error:
-            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
-        except httpx.HTTPError as error:
-            words = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise SupabaseUnavailable("connection", f"No answer from Supabase: {words}") from error
-        except (ValueError, RecursionError) as error:
-            raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
-
-    def _is_out_of_patience(self, state: RetryCallState) -> bool:
-        fault = state.outcome.exception() if state.outcome else None
-        return (
-            self._stopping.is_set()
-            or state.attempt_number >= ATTEMPTS
-            or (state.seconds_since_start or 0) >= self._timeout * LONGEST_TRY
-            or will_not_pass(fault)
-        )

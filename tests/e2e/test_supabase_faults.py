@@ -13,11 +13,11 @@ from tests.e2e.evidence import (
 )
 from tests.e2e.road import Road
 from tests.worker_process import WorkerProcess
+from worker.database import ATTEMPTS
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
 from worker.refusal import REQUIRED_FILE
-from worker.store import ATTEMPTS
 
 pytestmark = pytest.mark.stack
 

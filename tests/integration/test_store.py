@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from worker.database import ATTEMPTS
 from worker.errors import SupabaseUnavailable
 from worker.local.faults import Fault
 from worker.local.stack import LocalSupabase
 from worker.settings import Settings
-from worker.store import ATTEMPTS, Store
+from worker.store import Store
 
 pytestmark = pytest.mark.stack
 

@@ -42,9 +42,9 @@ def test_the_heart_is_pure(name: str) -> None:
 
 
 def test_only_one_module_knows_each_service() -> None:
-    """mux.py talks to Mux and store.py to Supabase; nobody else could."""
+    """mux.py talks to Mux and database.py to Supabase; nobody else could."""
     assert importers("mux_python", "urllib3") == {"mux.py"}
-    assert importers("supabase", "postgrest", "httpx") == {"store.py"}
+    assert importers("supabase", "postgrest", "httpx") == {"database.py"}
 
 
 def test_the_worker_does_not_know_its_rehearsal_stage() -> None:
