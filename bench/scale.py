@@ -181,7 +181,9 @@ def measure(here: Database) -> Measured:
     _settle(here, watch)
     watch.time(
         "release 100",
-        lambda: Jsonb([{k: r[k] for k in ("id", "leased_until")} for r in here.claimed(100)]),
+        lambda: Jsonb(
+            [{k: r[k] for k in ("id", "leased_until", "due_at")} for r in here.claimed(100)]
+        ),
         lambda rows: here.call("select worker_release(%s)", rows),
     )
     watch.time("summary", lambda: None, lambda _: here.call("select worker_summary()"))

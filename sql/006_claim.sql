@@ -129,6 +129,7 @@ begin
     'upload_id', left(t.upload_id, 300),
     'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
     'tracked_at', t.tracked_at,
+    'due_at', t.due_at,
     'leased_until', t.next_check_at,
     'age_seconds', extract(epoch from now() - t.tracked_at),
     'check_count', t.check_count,
@@ -161,16 +162,17 @@ declare
   released integer;
 begin
   if claimed is null or jsonb_typeof(claimed) <> 'array' then
-    raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until}';
+    raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until, due_at}';
   end if;
+  -- Due as they were: what was looked at meanwhile, and is due again, comes after them.
   with mine as (
-    select t.id
-    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz)
+    select t.id, least(c.due_at, now()) as due_at
+    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
     join public.mux_asset_tracking t on t.id = c.id and t.next_check_at = c.leased_until
     where t.status = 'processing'
     for update of t skip locked
   )
-  update public.mux_asset_tracking t set next_check_at = now() from mine where t.id = mine.id;
+  update public.mux_asset_tracking t set next_check_at = mine.due_at from mine where t.id = mine.id;
   get diagnostics released = row_count;
   update mux_private.worker_state s set sweeps_until = now()
   where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
@@ -178,7 +180,7 @@ begin
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, each at its place in the queue (due_at). A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
 
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;

@@ -237,7 +237,7 @@ begin
   returning t.* into tracking;
   return told || jsonb_build_object('outcome', 'adopted', 'claim', jsonb_build_object(
     'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
-    'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'leased_until', tracking.next_check_at,
+    'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(), 'leased_until', tracking.next_check_at,
     'age_seconds', 0, 'check_count', 0, 'missing_seconds', null, 'missing_count', 0));
 end
 $$;

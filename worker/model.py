@@ -75,8 +75,8 @@ class Observation:
 class Claim:
     """A due row that this worker has leased, as it was when it was claimed.
 
-    Ages are seconds by the database's clock. `tracked_at` and `leased_until` are the database's
-    own texts, handed back as they came so that no precision is lost.
+    Ages are seconds by the database's clock. `tracked_at`, `due_at` and `leased_until` are the
+    database's own texts, handed back as they came so that no precision is lost.
     """
 
     id: str
@@ -85,6 +85,7 @@ class Claim:
     upload_id: str
     asset_id: str | None
     tracked_at: str
+    due_at: str
     leased_until: str
     age_seconds: float
     check_count: int

@@ -131,8 +131,8 @@ class Store:
         return read(lambda: [Outcome.from_json(row) for row in expect(answer, list)])
 
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Hand claimed rows back, due at once; returns how many were still ours."""
-        claimed = [{"id": c.id, "leased_until": c.leased_until} for c in claims]
+        """Hand claimed rows back, due as they were; returns how many were still ours."""
+        claimed = [{"id": c.id, "leased_until": c.leased_until, "due_at": c.due_at} for c in claims]
         return expect(await self._rpc("worker_release", {"claimed": claimed}), int)
 
     async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:

@@ -9,6 +9,8 @@ from tests.sql.service import Service
 
 pytestmark = pytest.mark.stack
 
+TIMES = ("tracked_at", "due_at", "leased_until")
+
 
 def due_in(db: psycopg.Connection, lesson: object, seconds: float) -> None:
     """Move a row's due time, counted from now."""
@@ -23,13 +25,15 @@ def test_a_new_row_is_due_at_once(course: Course, service: Service) -> None:
     """A claim hands out all that the worker needs to know of a row, ages in seconds."""
     lesson = course.tracked_lesson("up1")
     course.backdate(lesson, 90)
+    was = course.row(lesson)
     (row,) = service.claim(lease=60)
     tracking = course.row(lesson)
     age = row.pop("age_seconds")
     assert 90 <= age < 100
-    times = {name: datetime.fromisoformat(row.pop(name)) for name in ("tracked_at", "leased_until")}
+    times = {name: datetime.fromisoformat(row.pop(name)) for name in TIMES}
     assert times == {
         "tracked_at": tracking["tracked_at"],
+        "due_at": was["next_check_at"],
         "leased_until": tracking["next_check_at"],
     }
     assert row == {
@@ -120,6 +124,31 @@ def test_released_rows_are_due_at_once(course: Course, service: Service) -> None
     claimed = service.claim()
     assert service.release(claimed) == 1
     assert [row["id"] for row in service.claim()] == [row["id"] for row in claimed]
+
+
+def test_released_rows_keep_their_place(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """Nothing that was looked at meanwhile, and is due again, goes before them."""
+    waiting, again = (course.tracked_lesson(upload) for upload in ("up1", "up2"))
+    due_in(db, waiting, -50)
+    due_in(db, again, -90)
+    claimed = service.claim()
+    due_in(db, again, -20)  # looked at since, and due again
+    service.release([row for row in claimed if row["upload_id"] == "up1"])
+    assert [row["upload_id"] for row in service.claim(1)] == ["up1"]
+
+
+@pytest.mark.parametrize("seconds", [None, 3600], ids=["not told", "in the future"])
+def test_a_release_never_makes_rows_wait(
+    course: Course, service: Service, db: psycopg.Connection, seconds: int | None
+) -> None:
+    """Whatever is said of when they were due."""
+    course.tracked_lesson("up1")
+    (row,) = service.claim()
+    row["due_at"] = seconds and (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    assert service.release([row]) == 1
+    assert len(service.claim()) == 1
 
 
 def test_a_lease_of_somebody_else_is_not_released(
