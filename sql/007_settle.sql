@@ -1,4 +1,5 @@
--- What it does: makes worker_settle, the one function that changes lessons, and its parts.
+-- What it does: makes worker_settle, the one function that changes lessons, its parts, and
+--   worker_refuse for what it cannot end in time.
 -- Needs: 004, 005, 006.
 -- Locks: none. (The functions lock lesson and tracking row, in this order, never waiting.)
 -- Undo: down/007_settle.sql
@@ -339,7 +340,9 @@ $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
--- settled or knows it already, and such a row is not even locked, since a lock is a write.
+-- settled or knows it already, and such a row is not even locked, since a lock is a write. However
+-- many rows track one upload, at most a hundred of each fact's that nobody claimed have their turn:
+-- the others are due, and will be claimed.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = '' as $$
@@ -362,23 +365,25 @@ begin
     from jsonb_array_elements(verdicts) with ordinality i
   ) f
   left join lateral (
-    select r.id, r.lesson_id, r.status, r.mux_asset_id, r.tracking,
-      (select c from jsonb_array_elements(f.claimed) c where c ->> 'id' = r.id::text limit 1) as claim
+    select r.id, r.lesson_id, r.status, r.mux_asset_id, r as tracking, m.claim
     from (
-      select t.id, t.lesson_id, t.status, t.mux_asset_id, t as tracking
-      from public.mux_asset_tracking t
-      where t.upload_id = f.upload_id and f.upload_id <> 'migrated'
-      union all
-      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
-      from public.mux_asset_tracking t
-      where t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
-      union all
-      select t.id, t.lesson_id, t.status, t.mux_asset_id, t
-      from public.mux_asset_tracking t
-      where f.upload_id is null and f.asset_id is null and t.id in (
-        select (c ->> 'id')::uuid from jsonb_array_elements(f.claimed) c
-        where c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')
-    ) r
+      select about.id, (array_agg(about.claim) filter (where about.claim is not null))[1] as claim
+      from (
+        select (c ->> 'id')::uuid as id, c as claim from jsonb_array_elements(f.claimed) c
+        where c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        union all
+        (select t.id, null from public.mux_asset_tracking t
+         where t.upload_id = f.upload_id and f.upload_id <> 'migrated'
+         order by t.status = 'ready', t.lesson_id limit 100)
+        union all
+        (select t.id, null from public.mux_asset_tracking t
+         where t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
+         order by t.status = 'ready', t.lesson_id limit 100)
+      ) about
+      group by about.id
+    ) m
+    join public.mux_asset_tracking r on r.id = m.id
+    where mux_private.tracks(r, f.upload_id, f.asset_id, m.claim)
   ) t on true
   order by f.place, t.lesson_id;
 end
@@ -450,6 +455,38 @@ $$;
 comment on function public.worker_settle is
   'For the worker: settles at most 100 verdicts, each against every row that tracks its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
 
+-- One that takes so long holds up all others each time, so it waits the longer the older it is.
+create or replace function public.worker_refuse(
+  verdict jsonb default null, sqlstate text default null, message text default null
+) returns jsonb
+language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+  found record;
+  outcomes jsonb[] := '{}';
+begin
+  if verdict is null or jsonb_typeof(verdict) <> 'object' or worker_refuse.sqlstate is null then
+    raise sqlstate 'PT400' using message = 'worker_refuse needs verdict, an object, and sqlstate';
+  end if;
+  for found in
+    select a.*, least(greatest(extract(epoch from now() - t.tracked_at) / 4, 300), 3600) as pause_seconds
+    from mux_private.rows_about(jsonb_build_array(verdict)) a
+    join public.mux_asset_tracking t on t.id = a.tracking_id
+    where a.nothing_to_do is null
+  loop
+    perform mux_private.refuse(
+      found.tracking_id, found.pause_seconds, left(format('%s: %s', worker_refuse.sqlstate, worker_refuse.message), 500));
+    outcomes := outcomes || jsonb_build_object(
+      'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
+      'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id',
+      'sqlstate', worker_refuse.sqlstate, 'message', worker_refuse.message);
+  end loop;
+  return to_jsonb(outcomes);
+end
+$$;
+comment on function public.worker_refuse is
+  'For the worker: notes that one verdict cannot be settled at all (the statement timeout ended it), so that its rows wait five minutes to an hour and say why, and hold up no others meanwhile.';
+
 do $$
 declare
   part regprocedure;
@@ -465,8 +502,8 @@ begin
   end loop;
 end
 $$;
-revoke execute on function public.worker_settle from public, anon, authenticated;
-grant execute on function public.worker_settle to service_role;
+revoke execute on function public.worker_settle, public.worker_refuse from public, anon, authenticated;
+grant execute on function public.worker_settle, public.worker_refuse to service_role;
 
 insert into mux_private.applied_files (name) values ('007_settle') on conflict do nothing;
 

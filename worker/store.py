@@ -14,7 +14,7 @@ from worker.pace import Turns
 from worker.refusal import REQUIRED_FILE
 from worker.settings import Settings
 from worker.watch import Watch
-from worker.wire import expect, note_json, read, settlement_json, timed_out
+from worker.wire import TOO_SLOW, expect, note_json, read, settlement_json, timed_out
 
 SETTLE_AT_ONCE = 100
 SWEEP_SECONDS = 15.0
@@ -127,8 +127,17 @@ class Store:
                     *await self._settle(items[:half], environment_id),
                     *await self._settle(items[half:], environment_id),
                 ]
-            return [timed_out(items[0])]
+            return await self._refuse(items[0])
         return read(lambda: [Outcome.from_json(row) for row in expect(answer, list)])
+
+    async def _refuse(self, item: dict[str, Any]) -> list[Outcome]:
+        """Have the rows wait for which even a call of their own takes too long."""
+        told: list[Any] = []
+        with suppress(StatementTimeout):
+            params = {"verdict": item, "sqlstate": "57014", "message": TOO_SLOW}
+            told = expect(await self._rpc("worker_refuse", params), list)
+        refused = read(lambda: [Outcome.from_json(row) for row in told])
+        return refused or [timed_out(item)]
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Hand claimed rows back, due as they were; returns how many were still ours."""

@@ -2,6 +2,7 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
+drop function if exists public.worker_refuse;
 drop function if exists public.worker_settle;
 drop function if exists mux_private.rows_about;
 drop function if exists mux_private.settle_row;

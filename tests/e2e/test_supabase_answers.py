@@ -8,6 +8,7 @@ from tests.e2e.evidence import (
     assert_published,
     assert_works_on,
     lines,
+    picked,
     supabase_out,
     supabase_outages,
 )
@@ -155,16 +156,25 @@ def test_a_settle_that_takes_too_long_is_halved(
 def test_a_row_that_cannot_be_settled_in_time_alone_is_refused(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
 ) -> None:
-    """The smallest call is cut off too: said once, with the SQLSTATE; a lease later it goes on."""
+    """The smallest call is cut off too: said once, and the row waits, holding up no others."""
     upload_id = mux.state.create_upload()
     lesson = course.tracked_lesson(upload_id)
-    supabase.faults.add(postgrest_error("57014"), path=SETTLE, times=2)
+    supabase.faults.add(postgrest_error("57014"), path=SETTLE, times=1)
     worker.start(LEASE_SECONDS="1")
+    worker.wait_for("lesson.refused")
+    row = course.row(lesson)
+    assert picked(row, "status", "error_type", "check_count") == ("processing", "refused", 1)
+    assert 290 < (row["next_check_at"] - row["last_checked_at"]).total_seconds() <= 300
+    for _ in range(3):  # enough for a walk, on which it is met
+        assert_works_on(worker, course, mux)
+    assert course.row(lesson) == row
+    course.make_due(lesson)
     assert_published(worker, course, mux, lesson, upload_id)
     assert lines(worker, "lesson.refused", "supabase.unavailable") == [
         {
             "level": "error",
             "event": "lesson.refused",
+            "lesson_id": str(lesson),
             "upload_id": upload_id,
             "asset_id": mux.state.upload(upload_id).asset_id,
             "sqlstate": "57014",

@@ -36,6 +36,7 @@ MAY_CALL = {
         "mux_private.was_deleted(uuid,text)",
         "worker_doctor()",
         "worker_prune_events(integer,integer)",
+        "worker_refuse(jsonb,text,text)",
         "worker_release(jsonb,text)",
         "worker_schema_version()",
         "worker_settle(jsonb,text,text)",

@@ -102,7 +102,7 @@ CALLABLE = [
                 "worker_note_events",
             ),
             *("worker_overview", "worker_past"),
-            *("worker_prune_events", "worker_publish", "worker_release"),
+            *("worker_prune_events", "worker_publish", "worker_refuse", "worker_release"),
             *("worker_retry", "worker_rivals", "worker_schema_version"),
             *("worker_settle", "worker_slow_down", "worker_status"),
             *("worker_summary", "worker_take_note", "worker_take_turns", "worker_untracked"),

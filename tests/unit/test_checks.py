@@ -193,11 +193,11 @@ def test_every_table_must_be_there_and_protected(
 @pytest.mark.parametrize(
     ("functions", "expected"),
     [
-        (ALL_FUNCTIONS, ("ok", "all 26 are for service_role alone")),
-        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 26 are for service_role alone")),
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 27 are for service_role alone")),
         (
             [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
-            ("ok", "all 27 are for service_role alone"),
+            ("ok", "all 28 are for service_role alone"),
         ),
         (
             [
