@@ -234,7 +234,11 @@ begin
   set upload_id = excluded.upload_id, temp_asset_id = coalesce(excluded.temp_asset_id, t.temp_asset_id),
       mux_asset_id = excluded.mux_asset_id, mux_playback_id = null, status = 'processing', tracked_at = now(),
       next_check_at = excluded.next_check_at, updated_at = now()
+  where t.id = tracking.id
   returning t.* into tracking;
+  if not found then  -- the app has just begun to track it
+    return told || '{"outcome": "changed"}';
+  end if;
   return told || jsonb_build_object('outcome', 'adopted', 'claim', jsonb_build_object(
     'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
     'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'leased_until', tracking.next_check_at,
@@ -259,12 +263,18 @@ begin
     raise sqlstate 'PT400' using message = 'worker_adopt needs adoptions, an array of at most 100';
   end if;
   set constraints all immediate;
+  -- A row that the app inserts at the same moment cannot be skipped, only waited for: not for long,
+  -- and for others of that moment hardly at all.
+  perform set_config('lock_timeout', '300ms', true);
   for item in select i.value from jsonb_array_elements(adoptions) with ordinality i order by i.ordinality
   loop
     begin
       outcomes := outcomes || mux_private.adopt(item, lease_seconds);
     exception
-      when serialization_failure or deadlock_detected or lock_not_available then raise;
+      when serialization_failure or deadlock_detected then raise;
+      when lock_not_available then
+        outcomes := outcomes || jsonb_build_object('outcome', 'busy', 'lesson_id', item ->> 'lesson_id');
+        perform set_config('lock_timeout', '20ms', true);
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
         outcomes := outcomes || jsonb_build_object(
