@@ -139,8 +139,21 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
+-- Security definer: nobody else may read the list of first trackers.
+create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
+language sql stable security definer set search_path = ''
+begin atomic
+  select distinct on (f.mux_id) f.mux_id, f.creator_id
+  from mux_private.first_trackers f
+  where f.mux_id in (select i from unnest(ids) i)
+  order by f.mux_id, f.tracked_at, f.kind desc;
+end;
+comment on function mux_private.first_instructors is 'For each of these ids that somebody has tracked, as an upload or an asset, the instructor who did so first.';
+
 -- One pass over the table for all ids of a chunk; there may be no index on either column. The ids
 -- are subqueries, which are hashed: an array in a kept plan would be read through for each lesson.
+-- When a lesson was made, its instructor may write, and a placeholder everybody may read: between
+-- instructors neither decides.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
 language plpgsql stable set search_path = '' as $$
 #variable_conflict use_column
@@ -156,19 +169,32 @@ begin
         '^temp_(playback_)?', '') as mux_id, h.id, h.creator_id, h.created_at
     from held h
     where h.by_asset or h.mux_playback_id in (select 'temp_playback_' || i from unnest(ids) i)
-  ), oldest as (
-    select distinct on (h.mux_id) h.mux_id, h.id, h.creator_id,
-      count(*) over (partition by h.mux_id) as lessons
+  ), counted as (
+    select h.mux_id, count(*) as lessons, (array_agg(h.creator_id))[1] as creator_id,
+      count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) as instructors
     from holders h
-    order by h.mux_id, h.created_at::timestamptz nulls last, h.id
+    group by h.mux_id
+  ), owned as (
+    select c.mux_id, case when f.mux_id is null then c.creator_id else f.creator_id end as creator_id,
+      f.mux_id is null and c.instructors > 1 as is_disputed
+    from counted c
+    left join mux_private.first_instructors(ids) f on f.mux_id = c.mux_id
+    where c.lessons > 1
+  ), oldest as (
+    select distinct on (h.mux_id) h.mux_id, o.is_disputed, h.id, h.creator_id is not distinct from o.creator_id as is_hers, o.creator_id
+    from owned o join holders h on h.mux_id = o.mux_id
+    order by h.mux_id, h.creator_id is distinct from o.creator_id, h.created_at::timestamptz nulls last, h.id
   )
-  select coalesce(jsonb_object_agg(o.mux_id, jsonb_build_object('lesson_id', o.id, 'creator_id', o.creator_id)), '{}')
-  into told from oldest o where o.lessons > 1;
+  select coalesce(jsonb_object_agg(o.mux_id, jsonb_build_object(
+    'lesson_id', case when o.is_hers and not o.is_disputed then o.id end,
+    'creator_id', case when not o.is_disputed then o.creator_id end,
+    'is_disputed', o.is_disputed)), '{}')
+  into told from oldest o;
   return told;
 end
 $$;
 comment on function public.worker_rivals is
-  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest of them and its instructor.';
+  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest lesson of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and nobody has tracked it.';
 
 -- Gives back what stands in the ready row. The status once for each upload.
 create or replace function mux_private.give_back(
@@ -411,7 +437,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
-           and p.proname in ('is_temporary', 'legacy_json', 'give_back', 'adopt'))
+           and p.proname in ('is_temporary', 'legacy_json', 'first_instructors', 'give_back', 'adopt'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',
                              'worker_backfill_begin', 'worker_backfill_note', 'worker_backfill_findings'))

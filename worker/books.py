@@ -32,8 +32,8 @@ class Books:
         told = _expect(await self._call("worker_legacy_lessons", params), dict)
         return [Lesson.from_json(one) for one in told["lessons"]], told["walked"], told["next"]
 
-    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        """Give the oldest lesson, with its instructor, of each id that several lessons hold."""
+    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Give whose is each id that several lessons hold, or that it is disputed."""
         return _expect(await self._call("worker_rivals", {"ids": list(ids)}), dict)
 
     async def untracked(self) -> list[Lesson]:

@@ -10,6 +10,7 @@ drop function if exists public.worker_adopt;
 drop function if exists mux_private.adopt;
 drop function if exists mux_private.give_back;
 drop function if exists public.worker_rivals;
+drop function if exists mux_private.first_instructors;
 drop function if exists public.worker_legacy_lessons;
 drop function if exists mux_private.legacy_json;
 drop function if exists mux_private.is_temporary;

@@ -60,6 +60,7 @@ MAY_CALL = {
         "worker_status()",
         "worker_untracked(integer,integer)",
         "mux_private.adopt(jsonb,double precision)",
+        "mux_private.first_instructors(text[])",
         "mux_private.give_back(text,mux_asset_tracking)",
         "mux_private.is_temporary(text)",
         "mux_private.legacy_json(lessons,mux_asset_tracking)",

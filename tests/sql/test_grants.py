@@ -65,7 +65,8 @@ CALLABLE = [
         "service_role",
         "mux_private",
         [
-            *("actor", "adopt", "events_arrive", "fail", "first_event_since", "give_back"),
+            *("actor", "adopt", "events_arrive", "fail", "first_event_since"),
+            *("first_instructors", "give_back"),
             "is_left_to_events",
             *(
                 "is_mux_id",
