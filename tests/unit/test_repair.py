@@ -99,12 +99,11 @@ def test_of_a_disputed_id_nobody_gets_the_video() -> None:
     """Somebody has to say whose it is; the message says what to do."""
     rivals = {"up": {"lesson_id": None, "creator_id": None, "is_disputed": True}}
     one = step(Found(DRAFT, READY, UP), Rules(), Options(), rivals)
-    assert (one.kind, one.act, one.message) == (
-        "lesson_mismatch",
-        "nothing",
+    said = (
         "the id up is held by lessons of several instructors: an operator must clear the wrong "
-        "lesson's ids",
+        "lesson's ids"
     )
+    assert (one.kind, one.act, one.message) == ("lesson_mismatch", "nothing", said)
 
 
 def test_every_kind_has_its_words_and_its_end() -> None:
