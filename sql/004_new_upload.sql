@@ -3,7 +3,7 @@
 --   first is remembered, since only that instructor may have its video.
 -- Needs: 003.
 -- Locks: mux_asset_tracking, share row exclusive (triggers) while its rows are compared once with
---   what was noted before it.
+--   what was noted before it. Before that it reads mux_asset_tracking and lessons, without a lock.
 -- Undo: down/004_new_upload.sql
 
 begin;
@@ -18,7 +18,7 @@ create table if not exists mux_private.first_trackers (
   tracked_at timestamptz not null default now(),
   primary key (mux_id, kind)
 );
-comment on table mux_private.first_trackers is 'Which instructor tracked an upload first (or an asset, where its upload is not known). Outlives the tracking row.';
+comment on table mux_private.first_trackers is 'Which instructor tracked an upload first (or an asset, where its upload is not known), or held its placeholder before anybody tracked it. Outlives the tracking row.';
 comment on column mux_private.first_trackers.kind is 'upload, or asset for rows whose upload id is ''migrated''.';
 comment on column mux_private.first_trackers.mux_id is 'The upload''s or asset''s id.';
 comment on column mux_private.first_trackers.creator_id is 'The instructor: lessons.creator_id at that time.';
@@ -120,6 +120,27 @@ begin atomic
   on conflict do nothing;
 end;
 call mux_private.note_earlier_uploads();
+
+-- What nobody has tracked yet: the app's placeholders contain an id, of an upload or of an asset, and
+-- are to be read by everybody, so whoever copies one later must not be the first to track it. Where
+-- lessons of several instructors hold an id, nobody knows whose it is.
+with placeholders as materialized (
+  select l.id as lesson_id, l.creator_id, regexp_replace(left(held.id, 300), '^temp_(playback_)?', '') as mux_id
+  from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) held (id)
+  where left(held.id, 5) = 'temp_'
+), of_one as (
+  select distinct on (p.mux_id) p.mux_id, p.creator_id, p.lesson_id
+  from placeholders p
+  where not exists (select from mux_private.first_trackers f where f.mux_id = p.mux_id)
+    and not exists (select from placeholders o where o.mux_id = p.mux_id and o.creator_id is distinct from p.creator_id)
+    and not exists (select from public.lessons l where left(l.mux_asset_id, 300) = p.mux_id and l.creator_id is distinct from p.creator_id)
+  order by p.mux_id, p.lesson_id
+)
+insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
+select k.kind, o.mux_id, o.creator_id, o.lesson_id
+from of_one o cross join (values ('upload'), ('asset')) k (kind)
+where o.mux_id not in ('undefined', 'null', 'NaN', 'playback', 'none') and mux_private.is_mux_id(o.mux_id)
+on conflict do nothing;
 analyze mux_private.first_trackers;
 
 create or replace trigger start_upload_anew

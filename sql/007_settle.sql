@@ -340,9 +340,9 @@ $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
--- settled or knows it already, and such a row is not even locked, since a lock is a write. However
--- many rows track one upload, at most a hundred of each fact's that nobody claimed have their turn:
--- the others are due, and will be claimed.
+-- settled or knows it already, and such a row is not even locked, since a lock is a write. Somebody
+-- may track one upload for all her lessons: of rows that nobody claimed a fact takes a hundred, and
+-- the others have their turn when they are due.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = '' as $$
@@ -365,31 +365,36 @@ begin
     from jsonb_array_elements(verdicts) with ordinality i
   ) f
   left join lateral (
-    select r.id, r.lesson_id, r.status, r.mux_asset_id, r as tracking, m.claim
+    select t.id, t.lesson_id, t.status, t.mux_asset_id, t.tracking, r.claim
     from (
-      select about.id, (array_agg(about.claim) filter (where about.claim is not null))[1] as claim
+      select distinct on (a.id) a.id, a.claim
       from (
-        select (c ->> 'id')::uuid as id, c as claim from jsonb_array_elements(f.claimed) c
-        where c ->> 'id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+        select case when c ->> 'id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (c ->> 'id')::uuid end as id, c as claim
+        from jsonb_array_elements(f.claimed) c
         union all
-        (select t.id, null from public.mux_asset_tracking t
-         where t.upload_id = f.upload_id and f.upload_id <> 'migrated'
-         order by t.status = 'ready', t.lesson_id limit 100)
+        (select o.id, null
+         from public.mux_asset_tracking o
+         where o.upload_id = f.upload_id and f.upload_id <> 'migrated'
+         order by o.status = 'ready', o.lesson_id limit 100)
         union all
-        (select t.id, null from public.mux_asset_tracking t
-         where t.mux_asset_id = f.asset_id and t.mux_asset_id !~ '^temp_' and (f.upload_id is null or t.upload_id = 'migrated')
-         order by t.status = 'ready', t.lesson_id limit 100)
-      ) about
-      group by about.id
-    ) m
-    join public.mux_asset_tracking r on r.id = m.id
-    where mux_private.tracks(r, f.upload_id, f.asset_id, m.claim)
+        (select o.id, null
+         from public.mux_asset_tracking o
+         where o.mux_asset_id = f.asset_id and o.mux_asset_id !~ '^temp_' and (f.upload_id is null or o.upload_id = 'migrated')
+         order by o.status = 'ready', o.lesson_id limit 100)
+      ) a
+      order by a.id, a.claim is null
+    ) r
+    cross join lateral (
+      select o.id, o.lesson_id, o.status, o.mux_asset_id, o as tracking
+      from public.mux_asset_tracking o where o.id = r.id limit 1
+    ) t
+    where r.claim is null or mux_private.tracks(t.tracking, f.upload_id, f.asset_id, r.claim)
   ) t on true
   order by f.place, t.lesson_id;
 end
 $$;
 comment on function mux_private.rows_about is
-  'For each fact the rows that it is about, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed.';
+  'For each fact the claimed rows that it is about and at most 100 others, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed.';
 
 -- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
 -- A connection keeps its plans: made while the tables were small, they would read through them for
@@ -453,7 +458,7 @@ begin
 end
 $$;
 comment on function public.worker_settle is
-  'For the worker: settles at most 100 verdicts, each against every row that tracks its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
+  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
 
 -- One that takes so long holds up all others each time, so it waits the longer the older it is.
 create or replace function public.worker_refuse(

@@ -79,28 +79,59 @@ language sql immutable set search_path = ''
 return left(coalesce(id, ''), 5) = 'temp_';
 comment on function mux_private.is_temporary is 'Whether an id is one of the app''s placeholders.';
 
-create or replace function mux_private.legacy_json(lesson public.lessons, tracking public.mux_asset_tracking) returns jsonb
+-- The app's table may have no such columns, and what an instructor writes into a row may be large:
+-- where a lesson has none, the name is found further out, and no other column is looked at.
+create or replace function mux_private.lesson_created_at(lesson_id uuid) returns text
 language plpgsql stable set search_path = '' as $$
+#variable_conflict use_column
 begin
-  return jsonb_build_object(
-    'lesson_id', lesson.id,
-    'creator_id', lesson.creator_id,
-    'created_at', to_jsonb(lesson) ->> 'created_at',
-    'status', lesson.status::text,
-    'asset_id', left(lesson.mux_asset_id, 300),
-    'playback_id', left(lesson.mux_playback_id, 300),
-    'row', case when tracking.id is not null then jsonb_build_object(
-      'id', tracking.id, 'upload_id', left(tracking.upload_id, 300),
-      'temp_asset_id', left(tracking.temp_asset_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
-      'playback_id', left(tracking.mux_playback_id, 300), 'status', tracking.status,
-      'error_type', tracking.error_type, 'error_message', tracking.error_message,
-      'tracked_at', tracking.tracked_at, 'next_check_at', tracking.next_check_at,
-      'last_checked_at', tracking.last_checked_at, 'check_count', tracking.check_count,
-      'age_seconds', extract(epoch from now() - tracking.tracked_at)) end
-  );
+  return (
+    select (
+      select to_jsonb(created_at) #>> '{}'
+      from (select l.* from public.lessons l where l.id = lesson_created_at.lesson_id) o)
+    from (values (null::timestamptz)) absent (created_at));
 end
 $$;
-comment on function mux_private.legacy_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
+comment on function mux_private.lesson_created_at is 'When a lesson was made, if the app keeps that.';
+
+create or replace function mux_private.lesson_title(lesson_id uuid) returns text
+language plpgsql stable set search_path = '' as $$
+#variable_conflict use_column
+begin
+  return (
+    select (
+      select left(title::text, 200)
+      from (select l.* from public.lessons l where l.id = lesson_title.lesson_id) o)
+    from (values (null::text)) absent (title));
+end
+$$;
+comment on function mux_private.lesson_title is 'The beginning of a lesson''s title, if lessons have one.';
+
+-- By id: a lesson as an argument would be copied whole.
+create or replace function mux_private.lesson_json(lesson_id uuid, tracking public.mux_asset_tracking) returns jsonb
+language plpgsql stable set search_path = '' as $$
+#variable_conflict use_column
+begin
+  return (
+    select jsonb_build_object(
+      'lesson_id', l.id,
+      'creator_id', l.creator_id,
+      'created_at', mux_private.lesson_created_at(l.id),
+      'status', l.status::text,
+      'asset_id', left(l.mux_asset_id, 300),
+      'playback_id', left(l.mux_playback_id, 300),
+      'row', case when tracking.id is not null then jsonb_build_object(
+        'id', tracking.id, 'upload_id', left(tracking.upload_id, 300),
+        'temp_asset_id', left(tracking.temp_asset_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
+        'playback_id', left(tracking.mux_playback_id, 300), 'status', tracking.status,
+        'error_type', tracking.error_type, 'error_message', tracking.error_message,
+        'tracked_at', tracking.tracked_at, 'next_check_at', tracking.next_check_at,
+        'last_checked_at', tracking.last_checked_at, 'check_count', tracking.check_count,
+        'age_seconds', extract(epoch from now() - tracking.tracked_at)) end)
+    from public.lessons l where l.id = lesson_json.lesson_id);
+end
+$$;
+comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
 
 -- By the primary key and so many lessons a call, however few of them wait: no call meets a
 -- statement timeout.
@@ -116,8 +147,8 @@ begin
     raise sqlstate 'PT400' using message = 'worker_legacy_lessons needs walk (1 to 10000)';
   end if;
   with walked as (
-    select l.id, l.status::text = 'draft' or mux_private.is_temporary(l.mux_asset_id)
-      or mux_private.is_temporary(l.mux_playback_id) as waits
+    select l.id, l.status::text = 'draft' or mux_private.is_temporary(left(l.mux_asset_id, 300))
+      or mux_private.is_temporary(left(l.mux_playback_id, 300)) as waits
     from public.lessons l
     where l.id > coalesce(worker_legacy_lessons.after, '00000000-0000-0000-0000-000000000000')
     order by l.id limit walk
@@ -126,7 +157,7 @@ begin
     'walked', (select count(*) from walked),
     'next', (select w.id from walked w order by w.id offset walk - 1),
     'lessons', coalesce((
-      select jsonb_agg(mux_private.legacy_json(l, t) order by l.id)
+      select jsonb_agg(mux_private.lesson_json(l.id, t) order by l.id)
       from walked w join public.lessons l on l.id = w.id
       left join public.mux_asset_tracking t on t.lesson_id = l.id
       left join mux_private.backfill_findings f on f.lesson_id = l.id and f.found_at >= since
@@ -139,8 +170,21 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
+-- Security definer: nobody else may read the list of first trackers.
+create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
+language sql stable security definer set search_path = ''
+begin atomic
+  select distinct on (f.mux_id) f.mux_id, f.creator_id
+  from mux_private.first_trackers f
+  where f.mux_id in (select i from unnest(ids) i)
+  order by f.mux_id, f.tracked_at, f.kind desc;
+end;
+comment on function mux_private.first_instructors is 'For each of these ids that somebody has tracked, as an upload or an asset, the instructor who did so first.';
+
 -- One pass over the table for all ids of a chunk; there may be no index on either column. The ids
 -- are subqueries, which are hashed: an array in a kept plan would be read through for each lesson.
+-- When a lesson was made, its instructor may write, and a placeholder everybody may read: between
+-- instructors neither decides.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
 language plpgsql stable set search_path = '' as $$
 #variable_conflict use_column
@@ -148,27 +192,43 @@ declare
   told jsonb;
 begin
   with held as (
-    select l.id, l.creator_id, to_jsonb(l) ->> 'created_at' as created_at, l.mux_asset_id, l.mux_playback_id,
-      l.mux_asset_id in (select i from unnest(ids) i union all select 'temp_' || i from unnest(ids) i) as by_asset
+    select l.id, l.creator_id, left(l.mux_asset_id, 300) as mux_asset_id, left(l.mux_playback_id, 300) as mux_playback_id
     from public.lessons l
+    where left(l.mux_asset_id, 300) in (select i from unnest(ids) i union all select 'temp_' || i from unnest(ids) i)
+       or left(l.mux_playback_id, 300) in (select 'temp_playback_' || i from unnest(ids) i)
   ), holders as (
-    select regexp_replace(case when h.by_asset then h.mux_asset_id else h.mux_playback_id end,
-        '^temp_(playback_)?', '') as mux_id, h.id, h.creator_id, h.created_at
+    select case
+        when h.mux_asset_id in (select i from unnest(ids) i) then h.mux_asset_id
+        when h.mux_asset_id in (select 'temp_' || i from unnest(ids) i) then substr(h.mux_asset_id, 6)
+        else substr(h.mux_playback_id, 15)
+      end as mux_id, h.id, h.creator_id, mux_private.lesson_created_at(h.id) as created_at
     from held h
-    where h.by_asset or h.mux_playback_id in (select 'temp_playback_' || i from unnest(ids) i)
-  ), oldest as (
-    select distinct on (h.mux_id) h.mux_id, h.id, h.creator_id,
-      count(*) over (partition by h.mux_id) as lessons
+  ), counted as (
+    select h.mux_id, count(*) as lessons, (array_agg(h.creator_id))[1] as creator_id,
+      count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) as instructors
     from holders h
-    order by h.mux_id, h.created_at::timestamptz nulls last, h.id
+    group by h.mux_id
+  ), owned as (
+    select c.mux_id, case when f.mux_id is null then c.creator_id else f.creator_id end as creator_id,
+      f.mux_id is null and c.instructors > 1 as is_disputed
+    from counted c
+    left join mux_private.first_instructors(ids) f on f.mux_id = c.mux_id
+    where c.lessons > 1
+  ), oldest as (
+    select distinct on (h.mux_id) h.mux_id, o.is_disputed, h.id, h.creator_id is not distinct from o.creator_id as is_hers, o.creator_id
+    from owned o join holders h on h.mux_id = o.mux_id
+    order by h.mux_id, h.creator_id is distinct from o.creator_id, h.created_at::timestamptz nulls last, h.id
   )
-  select coalesce(jsonb_object_agg(o.mux_id, jsonb_build_object('lesson_id', o.id, 'creator_id', o.creator_id)), '{}')
-  into told from oldest o where o.lessons > 1;
+  select coalesce(jsonb_object_agg(o.mux_id, jsonb_build_object(
+    'lesson_id', case when o.is_hers and not o.is_disputed then o.id end,
+    'creator_id', case when not o.is_disputed then o.creator_id end,
+    'is_disputed', o.is_disputed)), '{}')
+  into told from oldest o;
   return told;
 end
 $$;
 comment on function public.worker_rivals is
-  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest of them and its instructor.';
+  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest lesson of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and nobody has tracked it.';
 
 -- Gives back what stands in the ready row. The status once for each upload.
 create or replace function mux_private.give_back(
@@ -234,7 +294,11 @@ begin
   set upload_id = excluded.upload_id, temp_asset_id = coalesce(excluded.temp_asset_id, t.temp_asset_id),
       mux_asset_id = excluded.mux_asset_id, mux_playback_id = null, status = 'processing', tracked_at = now(),
       next_check_at = excluded.next_check_at, updated_at = now()
+  where t.id = tracking.id
   returning t.* into tracking;
+  if not found then  -- the app has just begun to track it
+    return told || '{"outcome": "changed"}';
+  end if;
   return told || jsonb_build_object('outcome', 'adopted', 'claim', jsonb_build_object(
     'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
     'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(), 'leased_until', tracking.next_check_at,
@@ -259,12 +323,18 @@ begin
     raise sqlstate 'PT400' using message = 'worker_adopt needs adoptions, an array of at most 100';
   end if;
   set constraints all immediate;
+  -- A row that the app inserts at the same moment cannot be skipped, only waited for: not for long,
+  -- and for others of that moment hardly at all.
+  perform set_config('lock_timeout', '300ms', true);
   for item in select i.value from jsonb_array_elements(adoptions) with ordinality i order by i.ordinality
   loop
     begin
       outcomes := outcomes || mux_private.adopt(item, lease_seconds);
     exception
-      when serialization_failure or deadlock_detected or lock_not_available then raise;
+      when serialization_failure or deadlock_detected then raise;
+      when lock_not_available then
+        outcomes := outcomes || jsonb_build_object('outcome', 'busy', 'lesson_id', item ->> 'lesson_id');
+        perform set_config('lock_timeout', '20ms', true);
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
         outcomes := outcomes || jsonb_build_object(
@@ -365,24 +435,26 @@ begin
   else
     ids := array(select l.id from public.lessons l where l.id > walk_from order by l.id limit walk);
   end if;
-  select coalesce(jsonb_agg(mux_private.legacy_json(c.lesson, t) order by (c.lesson).id), '[]') into found_lessons
+  select coalesce(jsonb_agg(mux_private.lesson_json(l.id, t) order by l.id), '[]') into found_lessons
   from (
-    select l as lesson from public.lessons l
+    select l.id
+    from public.lessons l
     left join public.mux_asset_tracking t on t.lesson_id = l.id
     left join mux_private.backfill_findings f on f.lesson_id = l.id
     where l.id = any(ids)
-      and (mux_private.is_temporary(l.mux_asset_id) or mux_private.is_temporary(l.mux_playback_id))
+      and (mux_private.is_temporary(left(l.mux_asset_id, 300)) or mux_private.is_temporary(left(l.mux_playback_id, 300)))
       and (f.lesson_id is null or f.found_at < now() - interval '1 day'
            or (f.asset_id, f.playback_id) is distinct from (left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)))
       and (t.id is null or t.status = 'ready' or not exists (
         select 1
-        from unnest(array[l.mux_asset_id, l.mux_playback_id]) i
+        from unnest(array[left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)]) i
         where mux_private.is_temporary(i)
           and regexp_replace(i, '^temp_(playback_)?', '') in (
-            regexp_replace(t.upload_id, '[^a-zA-Z0-9]', '_', 'g'), regexp_replace(t.mux_asset_id, '[^a-zA-Z0-9]', '_', 'g'))))
+            regexp_replace(left(t.upload_id, 300), '[^a-zA-Z0-9]', '_', 'g'), regexp_replace(left(t.mux_asset_id, 300), '[^a-zA-Z0-9]', '_', 'g'))))
     order by l.id limit at_most
   ) c
-  left join public.mux_asset_tracking t on t.lesson_id = (c.lesson).id;
+  join public.lessons l on l.id = c.id
+  left join public.mux_asset_tracking t on t.lesson_id = c.id;
 
   update mux_private.adoption_walk w
   set after = case
@@ -401,7 +473,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
-           and p.proname in ('is_temporary', 'legacy_json', 'give_back', 'adopt'))
+           and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'give_back', 'adopt'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',
                              'worker_backfill_begin', 'worker_backfill_note', 'worker_backfill_findings'))

@@ -6,6 +6,7 @@
 
 begin;
 set local lock_timeout = '5s';
+set local client_min_messages = warning;
 
 create or replace function mux_private.name_operator(operator text, why text) returns void
 language plpgsql set search_path = '' as $$
@@ -44,7 +45,7 @@ begin
       limit at_most);
   end if;
   return (
-    select coalesce(jsonb_agg(mux_private.legacy_json(l, t) order by l.id), '[]')
+    select coalesce(jsonb_agg(mux_private.lesson_json(l.id, t) order by l.id), '[]')
     from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
     where l.id = any(ids)
   );
@@ -56,8 +57,8 @@ comment on function public.worker_find_lessons is
 create or replace function public.worker_lesson(lesson_id uuid default null, events integer default 50) returns jsonb
 language sql stable set search_path = ''
 return (
-  select mux_private.legacy_json(l, t) || jsonb_build_object(
-    'title', left(to_jsonb(l) ->> 'title', 200),
+  select mux_private.lesson_json(l.id, t) || jsonb_build_object(
+    'title', mux_private.lesson_title(l.id),
     'now', now(),
     'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
     'events', (
@@ -69,6 +70,10 @@ return (
   where l.id = $1
 );
 comment on function public.worker_lesson is 'For the worker''s commands: a lesson, its tracking row and the last of its audit.';
+
+-- What worker_lesson called in an earlier version:
+-- squawk-ignore ban-drop-function
+drop function if exists mux_private.legacy_json;
 
 create or replace function public.worker_publish(
   verdict jsonb default null,

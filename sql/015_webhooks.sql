@@ -9,8 +9,8 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Waits for a row that somebody else is just settling: unlike a verdict, which the next scan would
--- find again, nobody would ever ask Mux again for a deletion.
+-- Waits a moment for a row that somebody else is just settling: unlike a verdict, which the next
+-- scan would find again, nobody would ever ask Mux again for a deletion.
 create or replace function mux_private.note_fact(
   item jsonb, tracking_id uuid, lesson_id uuid
 ) returns jsonb
@@ -59,18 +59,26 @@ begin
   if facts is null or jsonb_typeof(facts) <> 'array' or jsonb_array_length(facts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_take_note needs facts, an array of at most 100';
   end if;
-  perform set_config('lock_timeout', '2s', true);
+  -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
+  perform set_config('lock_timeout', '300ms', true);
   for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
   loop
-    outcomes := outcomes || case
-      when found.tracking_id is null then found.nothing_to_do
-      else mux_private.note_fact(found.item, found.tracking_id, found.lesson_id) end;
+    begin
+      outcomes := outcomes || case
+        when found.tracking_id is null then found.nothing_to_do
+        else mux_private.note_fact(found.item, found.tracking_id, found.lesson_id) end;
+    exception when lock_not_available then
+      outcomes := outcomes || jsonb_build_object(
+        'outcome', 'busy', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
+        'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id');
+      perform set_config('lock_timeout', '20ms', true);
+    end;
   end loop;
   return to_jsonb(outcomes);
 end
 $$;
 comment on function public.worker_take_note is
-  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called asset_deleted where the lesson had the video.';
+  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called asset_deleted where the lesson had the video. What cannot be locked in a moment is busy: to be told of again.';
 
 create or replace function public.worker_note_events() returns void
 language sql set search_path = ''

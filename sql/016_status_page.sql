@@ -39,7 +39,7 @@ create or replace function mux_private.overview_row(tracking public.mux_asset_tr
 language sql stable set search_path = ''
 return (
   select jsonb_build_object(
-    'lesson_id', ($1).lesson_id, 'title', left(to_jsonb(l) ->> 'title', 200), 'lesson_status', l.status::text,
+    'lesson_id', ($1).lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text,
     'upload_id', left(($1).upload_id, 300), 'asset_id', left(($1).mux_asset_id, 300),
     'error_type', ($1).error_type, 'error_message', left(($1).error_message, 1000),
     'tracked_at', ($1).tracked_at, 'next_check_at', ($1).next_check_at, 'last_checked_at', ($1).last_checked_at,
@@ -93,7 +93,7 @@ begin
   told := told || jsonb_build_object(
     'published', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'lesson_id', e.lesson_id, 'title', left(to_jsonb(l) ->> 'title', 200), 'lesson_status', l.status::text, 'event', e.event,
+        'lesson_id', e.lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text, 'event', e.event,
         'happened_at', e.happened_at, 'actor', e.actor, 'reason', e.reason,
         'upload_id', e.upload_id, 'asset_id', e.asset_id, 'playback_id', e.playback_id,
         'waited_seconds', case when t.tracked_at <= e.happened_at then extract(epoch from e.happened_at - t.tracked_at) end,

@@ -13,10 +13,10 @@ from worker.backfill import KnowsMux
 from worker.books import Books
 from worker.carry import Carrier
 from worker.decide import Rules
-from worker.errors import Unavailable
+from worker.errors import StatementTimeout, Unavailable
 from worker.find import Search
 from worker.legacy import Lesson
-from worker.logs import get_logger
+from worker.logs import Sparingly, get_logger
 from worker.pausing import pause
 from worker.repair import Options, Step, ending, finding, is_listed, step
 from worker.report import Reporter
@@ -30,6 +30,12 @@ EVERY = 60
 """In scan intervals: first after half a minute, then every five, at the default of 5 s."""
 
 LONGEST_PAUSE_SECONDS = 300.0
+
+LONGEST_WALK, SHORTEST_WALK = 2000, 20
+"""In lessons; where the database cuts a pass off, the next one goes a tenth of the way."""
+
+LESSONS_PER_FOUND = 40
+HOUR_SECONDS = 3600.0
 
 log = get_logger()
 
@@ -47,6 +53,8 @@ class Adoption:
         self._stopping = stopping
         self._carrier = Carrier(store, books, rules)
         self._reporter = Reporter()
+        self._walk = LONGEST_WALK
+        self._cut_off = Sparingly(HOUR_SECONDS)
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:
@@ -66,9 +74,24 @@ class Adoption:
     async def _run(self) -> None:
         await self._pause(FIRST_AFTER)
         while not self._stopping.is_set():
-            with suppress(Unavailable):  # the scan tells of an outage
-                await self.adopt()
+            await self._adopt_what_can_be()
             await self._pause(EVERY)
+
+    async def _adopt_what_can_be(self) -> None:
+        """Do one pass; go in smaller steps past what is too much for one statement."""
+        try:
+            await self.adopt()
+            self._walk = min(self._walk * 10, LONGEST_WALK)
+        except StatementTimeout as fault:
+            self._walk = max(self._walk // 10, SHORTEST_WALK)
+            if self._cut_off.may_say("cut off"):
+                log.warning(
+                    "adoption.failed",
+                    reason=fault.reason,
+                    message=f"{fault.message} The next pass looks at {self._walk} lessons.",
+                )
+        except Unavailable:
+            pass  # the scan tells of an outage
 
     async def _pause(self, intervals: float) -> None:
         await pause(min(intervals * self._interval_seconds, LONGEST_PAUSE_SECONDS), self._stopping)
@@ -78,7 +101,7 @@ class Adoption:
 
         Raises Unavailable when Mux or Supabase is; what was not adopted then has its turn later.
         """
-        lessons = await self._books.untracked()
+        lessons = await self._books.untracked(self._walk, self._walk // LESSONS_PER_FOUND or 1)
         if not lessons:
             return
         environment = await self._mux.environment()

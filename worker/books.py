@@ -32,13 +32,14 @@ class Books:
         told = _expect(await self._call("worker_legacy_lessons", params), dict)
         return [Lesson.from_json(one) for one in told["lessons"]], told["walked"], told["next"]
 
-    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        """Give the oldest lesson, with its instructor, of each id that several lessons hold."""
+    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Give whose is each id that several lessons hold, or that it is disputed."""
         return _expect(await self._call("worker_rivals", {"ids": list(ids)}), dict)
 
-    async def untracked(self) -> list[Lesson]:
-        """Give some lessons that hold temporary ids and are not tracked with them."""
-        told = _expect(await self._call("worker_untracked", {}), list)
+    async def untracked(self, walk: int, at_most: int) -> list[Lesson]:
+        """Give those of the next `walk` lessons that hold temporary ids and are not tracked."""
+        params = {"walk": walk, "at_most": at_most}
+        told = _expect(await self._call("worker_untracked", params), list)
         return [Lesson.from_json(one) for one in told]
 
     async def adopt(self, items: Sequence[dict[str, Any]], lease: float) -> list[dict[str, Any]]:

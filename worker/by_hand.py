@@ -133,5 +133,5 @@ def _why_not(one: Step) -> str:
     if one.kind == "no_video":
         return "nothing here tells of a video. Have the instructor upload one."
     if one.kind == "lesson_mismatch":
-        return "the video belongs to an older lesson of another instructor."
+        return f"{said.rstrip('.')}."
     return f"{one.kind}: {said.rstrip('.')}. Have the instructor upload the video again."

@@ -134,12 +134,12 @@ def finding(one: Step) -> dict[str, Any]:
 
 
 def step(
-    found: Found, rules: Rules, options: Options, rivals: Mapping[str, Mapping[str, str]]
+    found: Found, rules: Rules, options: Options, rivals: Mapping[str, Mapping[str, Any]]
 ) -> Step:
     """Decide for one lesson; the verdict about its video is `decide`'s, as for any other."""
     lesson, seen = found.lesson, found.observation
-    if any(_holds_first(lesson, rivals.get(target.id)) for target in lesson.targets()):
-        return Step(lesson, "lesson_mismatch", message=WORDS["lesson_mismatch"], observation=seen)
+    if why := _is_of_another(lesson, rivals):
+        return Step(lesson, "lesson_mismatch", message=why, observation=seen)
     if (seen is None or not seen.found) and found.claimed_by:
         if len(found.claimed_by) > 1:
             return Step(lesson, "claimed_twice", message=_assets(found.claimed_by))
@@ -187,9 +187,18 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
             return Step(lesson, "followed", act, verdict.message, seen)
 
 
-def _holds_first(lesson: Lesson, rival: Mapping[str, str] | None) -> bool:
-    """Tell whether an older lesson of another instructor holds the same id."""
-    return rival is not None and rival["creator_id"] != lesson.creator_id
+def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Say why a lesson does not get a video whose id others hold, too; None if it may."""
+    for target in lesson.targets():
+        rival = rivals.get(target.id)
+        if rival is not None and rival.get("is_disputed"):
+            return (
+                f"the id {target.id} is held by lessons of several instructors: an operator must "
+                "clear the wrong lesson's ids"
+            )
+        if rival is not None and rival["creator_id"] != lesson.creator_id:
+            return WORDS["lesson_mismatch"]
+    return None
 
 
 def _assets(seen: tuple[Observation, ...]) -> str:

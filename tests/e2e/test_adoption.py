@@ -99,7 +99,7 @@ def test_what_mux_does_not_know_is_told_once_and_left_alone(
 def test_nobody_gets_anothers_video_by_naming_it(
     worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
-    """Anybody can write a placeholder: the older lesson, or who tracked it first, has the video."""
+    """Anybody can write a placeholder: who tracked it first has the video, if somebody did."""
     upload = mux.state.create_upload()
     theirs = course.tracked_lesson(upload, course.bert)
     mine = untracked(course, upload)

@@ -158,18 +158,21 @@ def test_passthrough_is_shown_and_taken_only_when_it_is_trusted(
     assert course.state(twice)["status"] == "draft"
 
 
-def test_of_two_instructors_with_one_id_the_older_lesson_has_it(
+def test_of_two_instructors_with_one_id_none_has_it(
     environment: dict[str, str], course: Course, mux: MuxSimulator
 ) -> None:
-    """The other is named as such; two lessons of one instructor both have it."""
+    """Until the wrong one's is cleared; then all lessons of the other have it."""
     upload = mux.state.create_upload()
-    younger = untracked(course, upload, created_at="2024-02-02")
-    older = untracked(course, upload, course.bert, created_at="2024-01-01")
-    both = untracked(course, upload, course.bert, created_at="2024-03-03")
+    theirs = untracked(course, upload, course.bert, created_at="2024-01-01")
+    mine = [untracked(course, upload, created_at=f"2024-0{n}-02") for n in (2, 3)]
     done = command(environment, "backfill", "--apply", "--yes")
-    assert counts(done.stdout) == {"published": 2, "lesson_mismatch": 1}
-    states = [course.state(x)["status"] for x in (older, both, younger)]
-    assert states == ["published", "published", "draft"]
+    assert counts(done.stdout) == {"lesson_mismatch": 3}
+    refused = command(environment, "publish", str(theirs), OPERATOR="olga")
+    assert f"the id {upload} is held by lessons of several instructors" in refused.stderr
+    course.delete(theirs)
+    done = command(environment, "backfill", "--apply", "--yes")
+    assert counts(done.stdout) == {"published": 2}
+    assert [course.state(x)["status"] for x in mine] == ["published", "published"]
 
 
 def test_the_newer_temporary_id_wins(

@@ -337,3 +337,25 @@ def test_the_doctor_sends_itself_events(
     (check,) = [c for c in json.loads(asking.output) if c["name"] == "webhook"]
     assert check["health"] == "ok", check
     assert course.state(lesson)["status"] == "draft"
+
+
+def test_a_deletion_that_meets_a_locked_row_is_to_be_sent_again(
+    hooked: Hooked, course: Course, supabase: LocalSupabase
+) -> None:
+    """And no event of another lesson is."""
+    lessons, assets = [], []
+    for _ in range(2):
+        upload = hooked.mux.state.create_upload()
+        lessons.append(course.tracked_lesson(upload))
+        assets.append(hooked.asset_of(upload))
+        assert hooked.send("video.asset.ready", assets[-1]) == 200
+    with closing(supabase.connect(autocommit=False)) as holder:
+        holder.execute(
+            "select from mux_asset_tracking where lesson_id = %s for update", [lessons[0]]
+        )
+        assert hooked.send("video.asset.deleted", assets[0]) == 503
+        assert hooked.send("video.asset.deleted", assets[1]) == 200
+    assert hooked.send("video.asset.deleted", assets[0]) == 200
+    for lesson in lessons:
+        hooked.worker.wait_for("asset.deleted", lesson_id=str(lesson))
+    hooked.worker.wait_for("webhook.rejected", reason="busy")

@@ -6,7 +6,9 @@ from psycopg.types.json import Jsonb
 
 from tests.course import Course
 from tests.sql.conftest import Connections
+from tests.sql.racing import Action, Scene, Stage
 from tests.sql.service import PUBLISH, Service, fact
+from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -98,6 +100,39 @@ def test_what_somebody_holds_is_busy(
     other.execute("select from lessons where id = %s for update", [lessons[0]])
     other.execute("select from mux_asset_tracking where lesson_id = %s for update", [lessons[1]])
     assert [told["outcome"] for told in adopt(service, *items)] == ["busy", "busy", "adopted"]
+
+
+TRACKS_NEW = "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, 'new')"
+
+
+def test_what_the_app_begins_to_track_meanwhile_stays_tracked(
+    supabase: LocalSupabase, course: Course
+) -> None:
+    """Her insert was not to be seen yet when the lesson was read: her new upload is what counts."""
+    lesson = course.lesson(mux_asset_id="temp_old")
+    old = item(course, lesson, upload_id="old")
+    adoption = Action("adopt", None, lambda connection, _: adopt(Service(connection), old)[0])
+    with Stage(supabase) as stage:
+        stage.holder.execute(TRACKS_NEW, [lesson])
+        stage.one.starts(adoption, Scene(None), and_commits=True)
+        stage.holder.commit()
+        outcome = stage.one.told()["outcome"]
+    assert outcome in ("changed", "busy")
+    assert course.row(lesson)["upload_id"] == "new"
+
+
+def test_an_insert_of_the_app_is_not_waited_for_long(
+    course: Course, service: Service, connections: Connections
+) -> None:
+    """Its lesson is busy, and can be saved by the app; the others are adopted."""
+    lessons = [course.lesson(mux_asset_id=f"temp_up{n}") for n in range(2)]
+    items = [item(course, lesson, upload_id=f"up{n}") for n, lesson in enumerate(lessons)]
+    app = connections.transaction()
+    app.execute(TRACKS_NEW, [lessons[0]])
+    assert [told["outcome"] for told in adopt(service, *items)] == ["busy", "adopted"]
+    app.execute("update lessons set title = 'saved' where id = %s", [lessons[0]])
+    app.commit()
+    assert course.row(lessons[0])["upload_id"] == "new"
 
 
 def test_a_ready_row_gives_the_status_back_once(course: Course, service: Service) -> None:

@@ -65,13 +65,16 @@ CALLABLE = [
         "service_role",
         "mux_private",
         [
-            *("actor", "adopt", "events_arrive", "fail", "first_event_since", "give_back"),
+            *("actor", "adopt", "events_arrive", "fail", "first_event_since"),
+            *("first_instructors", "give_back"),
             "is_left_to_events",
             *(
                 "is_mux_id",
                 "is_of_another",
                 "is_temporary",
-                "legacy_json",
+                "lesson_created_at",
+                "lesson_json",
+                "lesson_title",
                 "may_sweep",
                 "may_write",
             ),

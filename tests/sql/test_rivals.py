@@ -26,17 +26,53 @@ def held_since(db: psycopg.Connection, lesson: UUID, hours: int) -> None:
     db.execute(query, [hours, lesson])
 
 
+def whose(lesson: UUID | None, creator: UUID | None) -> Json:
+    """Build what is told of an id that is no dispute."""
+    told = {"lesson_id": lesson and str(lesson), "creator_id": creator and str(creator)}
+    return {**told, "is_disputed": False}
+
+
+DISPUTED = {"lesson_id": None, "creator_id": None, "is_disputed": True}
+
+
 def test_the_oldest_of_several_holders_is_told(
     db: psycopg.Connection, course: Course, service: Service
 ) -> None:
     """However each holds the id: as its asset, or in either placeholder."""
     real = course.lesson(mux_asset_id="as1")
-    in_asset = course.lesson(course.bert, mux_asset_id="temp_as1")
+    in_asset = course.lesson(mux_asset_id="temp_as1")
     in_playback = course.lesson(mux_asset_id=None, mux_playback_id="temp_playback_as1")
     for hours, lesson in enumerate((real, in_playback, in_asset)):
         held_since(db, lesson, hours)
-    expected = {"lesson_id": str(in_asset), "creator_id": str(course.bert)}
-    assert rivals(service, "as1") == {"as1": expected}
+    assert rivals(service, "as1") == {"as1": whose(in_asset, course.anna)}
+
+
+@pytest.mark.parametrize("since", ["-infinity", "infinity", "2020-01-01"])
+def test_between_instructors_no_age_decides(
+    db: psycopg.Connection, course: Course, service: Service, since: str
+) -> None:
+    """When a lesson was made, its instructor may write, and placeholders are there to be read."""
+    for creator in (course.anna, course.bert):
+        course.lesson(creator, mux_asset_id="temp_up1", mux_playback_id="temp_playback_up1")
+    db.execute("update lessons set created_at = %s where creator_id = %s", [since, course.bert])
+    assert rivals(service, "up1") == {"up1": DISPUTED}
+
+
+@pytest.mark.parametrize("by", ["upload", "asset"])
+def test_who_tracked_it_first_has_it(course: Course, service: Service, by: str) -> None:
+    """Her oldest lesson that holds it, or none of them any more, however old are the others."""
+    course.lesson(course.anna, mux_asset_id="temp_id1", created_at="2020-01-01")
+    older, younger = (
+        course.lesson(course.bert, mux_asset_id="temp_id1", created_at=f"2021-0{n}-01")
+        for n in (1, 2)
+    )
+    track = {"upload_id": "id1"} if by == "upload" else {"upload_id": "migrated"}
+    course.track(younger, **track, mux_asset_id="id1" if by == "asset" else None)
+    assert rivals(service, "id1") == {"id1": whose(older, course.bert)}
+    course.delete(older)
+    course.delete(younger)
+    course.lesson(course.anna, mux_asset_id="temp_id1")
+    assert rivals(service, "id1") == {"id1": whose(None, course.bert)}
 
 
 def test_an_id_of_one_lesson_has_no_rivals(course: Course, service: Service) -> None:

@@ -1,3 +1,4 @@
+from collections import Counter
 from uuid import UUID, uuid4
 
 import pytest
@@ -178,3 +179,60 @@ def test_a_fact_that_no_row_tracks_does_nothing(service: Service) -> None:
     assert service.settle(fact(PUBLISH, "up1", "as1")) == [
         {"outcome": "unmatched", "upload_id": "up1", "asset_id": "as1"}
     ]
+
+
+def test_of_the_rows_of_one_upload_that_nobody_claimed_a_hundred_are_settled(
+    course: Course, service: Service
+) -> None:
+    """Whoever tracks one upload for all her lessons stalls nobody; the rest has its turn later."""
+    for _ in range(120):
+        course.tracked_lesson("up1")
+    assert Counter(service.outcomes(fact(PUBLISH, "up1", "as1"))) == {"published": 100}
+    assert Counter(service.outcomes(fact(PUBLISH, "up1", "as1"))) == {
+        "published": 20,
+        "unchanged": 80,
+    }
+
+
+def test_of_the_rows_of_one_asset_that_nobody_claimed_a_hundred_are_settled(
+    course: Course, service: Service
+) -> None:
+    """As for an upload."""
+    for _ in range(120):
+        course.tracked_lesson("migrated", mux_asset_id="as1")
+    assert Counter(service.outcomes(fact(PUBLISH, "up1", "as1"))) == {"published": 100}
+
+
+def test_claimed_rows_are_all_settled(course: Course, service: Service) -> None:
+    """However many rows come before them; each once, by its own verdict."""
+    lessons = sorted(course.tracked_lesson("up1") for _ in range(220))
+    (claimed,) = (row for row in service.claim(220) if row["lesson_id"] == str(lessons[-1]))
+    told = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, FAIL)] * 2))
+    ends = {outcome["lesson_id"]: outcome["outcome"] for outcome in told}
+    assert (len(told), len(ends)) == (101, 101)
+    assert ends == {
+        **{str(lesson): "published" for lesson in lessons[:100]},
+        str(lessons[-1]): "failed",
+    }
+
+
+def test_a_claimed_row_that_tracks_something_else_by_now_is_left_alone(
+    course: Course, service: Service
+) -> None:
+    """The fact is about no row any more, and the row is due for its new upload as it was."""
+    lesson = course.tracked_lesson("up1")
+    (claimed,) = service.claim()
+    course.track(lesson, "up2")
+    before = course.row(lesson)
+    told = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, PUBLISH)]))
+    assert told == [{"outcome": "unmatched", "upload_id": "up1", "asset_id": "as1"}]
+    assert course.row(lesson) == before
+
+
+@pytest.mark.parametrize("claimed", [[{}], [{"id": None}], [{"id": "x"}], ["x"], [1], [None]])
+def test_a_claim_that_names_no_row_is_nothing(
+    course: Course, service: Service, claimed: list[object]
+) -> None:
+    """The fact holds for its rows all the same."""
+    course.tracked_lesson("up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1", claimed=claimed)) == ["published"]

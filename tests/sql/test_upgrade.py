@@ -189,3 +189,46 @@ def test_rows_from_before_are_owned_by_whoever_was_first(
     assert {numbers[outcome["lesson_id"]]: outcome["outcome"] for outcome in outcomes} == {
         n: "published" if (n + n // 2) % 2 == 0 else "failed" for n in range(2, 82)
     }
+
+
+def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
+    supabase: LocalSupabase, database: str
+) -> None:
+    """As an upload and as an asset; not what several hold, and not what can be no id."""
+    with supabase.connect(database="install") as owner:
+        course = Course(owner, anna=ANNA, bert=BERT)
+        oldest, *_ = sorted(course.lesson(mux_asset_id="temp_mine") for _ in range(2))
+        in_playback = course.lesson(BERT, mux_playback_id="temp_playback_theirs")
+        for creator in (ANNA, BERT):
+            course.lesson(creator, mux_asset_id="temp_both")
+        course.lesson(ANNA, mux_asset_id="real")
+        course.lesson(BERT, mux_playback_id="temp_playback_real")
+        for text in ("temp_", "temp_undefined", "temp_a b", "temp_" + "x" * 400, "temp_temp_y"):
+            course.lesson(mux_asset_id=text, mux_playback_id=text)
+        for _ in range(2):
+            apply_all(database)
+            told = owner.execute(
+                "select kind, mux_id, creator_id, lesson_id from mux_private.first_trackers"
+            ).fetchall()
+            assert sorted(told) == [
+                ("asset", "mine", ANNA, oldest),
+                ("asset", "theirs", BERT, in_playback),
+                ("upload", "mine", ANNA, oldest),
+                ("upload", "theirs", BERT, in_playback),
+            ]
+
+
+def test_who_tracked_it_goes_before_a_placeholder_from_before(
+    supabase: LocalSupabase, database: str
+) -> None:
+    """Her row is evidence; the placeholder may be a copy."""
+    run(database, REPORT.read_text())
+    with supabase.connect(database="install") as owner:
+        course = Course(owner, anna=ANNA, bert=BERT)
+        lesson = course.tracked_lesson("taken", BERT)
+        course.lesson(ANNA, mux_asset_id="temp_taken")
+        apply_all(database)
+        assert owner.execute(
+            "select kind, creator_id, lesson_id from mux_private.first_trackers "
+            "where mux_id = 'taken'"
+        ).fetchall() == [("upload", BERT, lesson)]

@@ -189,18 +189,29 @@ def test_when_webhooks_stop_the_scan_is_as_before(
     assert told() == (1, False)
 
 
-def test_a_row_that_is_being_settled_is_waited_for(
-    course: Course, connections: Any, db: psycopg.Connection, service: Service
+def test_a_row_that_somebody_keeps_locked_is_busy_alone(
+    course: Course, connections: Any, service: Service
 ) -> None:
-    """A deletion is not lost because the row is locked: the call fails, to be repeated."""
-    course.tracked_lesson("up1")
-    service.settle(fact(PUBLISH, "up1", "as1"))
+    """A deletion is not lost, to be told of again; the facts of others are taken note of."""
+    lessons = [course.tracked_lesson(f"up{n}") for n in range(5)]
+    held = {"up1", "up3", "up4"}
+    service.settle(*(fact(PUBLISH, f"up{n}", f"as{n}") for n in range(5)))
     holder = connections.transaction()
-    holder.execute("select from mux_asset_tracking where upload_id = 'up1' for update")
-    with pytest.raises(psycopg.errors.LockNotAvailable):
-        take(service, note("deleted", "up1", "as1"))
+    holder.execute(
+        "select from mux_asset_tracking where upload_id = any(%s) for update", [list(held)]
+    )
+    notes = [note("deleted", f"up{n}", f"as{n}") for n in range(5)]
+    row = service.connection.execute("select worker_take_note(%s)", [Jsonb(notes)]).fetchone()
+    assert row is not None
+    ends = {one["upload_id"]: one["outcome"] for one in row[0]}
+    assert ends == {f"up{n}": "busy" if f"up{n}" in held else "asset_deleted" for n in range(5)}
+    names = ("lesson_id", "tracking_id", "asset_id")
+    (busy,) = (one for one in row[0] if one["upload_id"] == "up1")
+    assert [busy[name] for name in names] == [
+        str(lessons[1]), str(course.row(lessons[1])["id"]), "as1",
+    ]  # fmt: skip
     holder.rollback()
-    assert take(service, note("deleted", "up1", "as1")) == [("asset_deleted", "asset_deleted")]
+    assert take(service, notes[1]) == [("asset_deleted", "asset_deleted")]
 
 
 @pytest.mark.parametrize("value", [None, {}, [1] * 101])

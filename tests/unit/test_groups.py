@@ -14,13 +14,15 @@ class Settling:
         self.groups: list[list[int]] = []
         self.may_end = asyncio.Event()
         self.fault: Exception | None = None
+        self.busy: set[int] = set()
 
-    async def __call__(self, items: Sequence[int]) -> None:
+    async def __call__(self, items: Sequence[int]) -> set[int]:
         """Settle a group."""
         self.groups.append(list(items))
         await self.may_end.wait()
         if self.fault is not None:
             raise self.fault
+        return self.busy
 
 
 async def begun(group: GroupCommit[int], *items: int) -> list[asyncio.Task[None]]:
@@ -63,6 +65,18 @@ async def test_a_fault_is_told_to_all_of_its_group_and_to_nobody_else() -> None:
     assert told == [settling.fault]
     settling.fault = None
     await asyncio.gather(*await begun(group, 2, 3))
+
+
+async def test_what_could_not_be_settled_is_told_to_its_submitter_alone() -> None:
+    """The others of its group are settled all the same."""
+    settling = Settling()
+    group = GroupCommit(settling, within_seconds=5)
+    settling.busy = {2}
+    tasks = await begun(group, 0)
+    tasks += await begun(group, 1, 2, 3)
+    settling.may_end.set()
+    told = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [getattr(one, "reason", None) for one in told] == [None, None, "busy", None]
 
 
 async def test_settling_that_hangs_is_cut_off() -> None:

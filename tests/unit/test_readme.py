@@ -9,7 +9,9 @@ from worker.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
-EVENT = re.compile(r"(worker|scan|backfill|lesson|mux|supabase|asset|web|webhook|events)\.[a-z_]+")
+EVENT = re.compile(
+    r"(worker|scan|backfill|adoption|lesson|mux|supabase|asset|web|webhook|events)\.[a-z_]+"
+)
 
 
 def section(name: str) -> list[list[str]]:

@@ -87,12 +87,23 @@ def test_a_claim_is_taken_only_if_trusted_alone_and_all_was_read() -> None:
     assert done(DRAFT, PREPARING, trust, (READY,)) == ("followed", "adopt")
 
 
-def test_an_older_lesson_of_another_instructor_has_it() -> None:
-    """One of the same instructor may share it."""
+def test_a_lesson_of_the_instructor_whose_it_is_has_it() -> None:
+    """Each of hers; nobody else's."""
     found = Found(DRAFT, READY, UP)
     for creator, kind in (("bert", "lesson_mismatch"), ("anna", "published")):
-        rivals = {"up": {"lesson_id": "other", "creator_id": creator}}
+        rivals = {"up": {"lesson_id": "other", "creator_id": creator, "is_disputed": False}}
         assert step(found, Rules(), Options(), rivals).kind == kind
+
+
+def test_of_a_disputed_id_nobody_gets_the_video() -> None:
+    """Somebody has to say whose it is; the message says what to do."""
+    rivals = {"up": {"lesson_id": None, "creator_id": None, "is_disputed": True}}
+    one = step(Found(DRAFT, READY, UP), Rules(), Options(), rivals)
+    said = (
+        "the id up is held by lessons of several instructors: an operator must clear the wrong "
+        "lesson's ids"
+    )
+    assert (one.kind, one.act, one.message) == ("lesson_mismatch", "nothing", said)
 
 
 def test_every_kind_has_its_words_and_its_end() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from worker.errors import SupabaseUnavailable
@@ -15,11 +15,12 @@ T = TypeVar("T")
 class GroupCommit(Generic[T]):
     """Hands items over in groups, in the order they came, never two groups at a time.
 
-    An item whose submitter has gone before its turn is left out.
+    An item whose submitter has gone before its turn is left out. `settle` gives back the items that
+    could not be settled now.
     """
 
     def __init__(
-        self, settle: Callable[[Sequence[T]], Awaitable[None]], *, within_seconds: float
+        self, settle: Callable[[Sequence[T]], Awaitable[Collection[T]]], *, within_seconds: float
     ) -> None:
         self._settle = settle
         self._within = within_seconds
@@ -27,7 +28,10 @@ class GroupCommit(Generic[T]):
         self._work: asyncio.Task[None] | None = None
 
     async def submit(self, item: T) -> None:
-        """Return once the item is settled; raises what its settling did."""
+        """Return once the item is settled; raises what its settling did.
+
+        Raises SupabaseUnavailable for an item that could not be settled now.
+        """
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, settled))
         if self._work is None or self._work.done():
@@ -46,17 +50,20 @@ class GroupCommit(Generic[T]):
 
     async def _settle_group(self, group: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
         fault: Exception | None = None
+        busy: Collection[T] = ()
         try:
             async with asyncio.timeout(self._within):
-                await self._settle([item for item, _ in group])
+                busy = await self._settle([item for item, _ in group])
         except TimeoutError:
             fault = SupabaseUnavailable("timeout", "Supabase did not settle the events in time.")
         except Exception as error:  # noqa: BLE001  # raised again by each that waits for it
             fault = error
-        for _, settled in group:
+        for item, settled in group:
             if settled.done():
                 continue
-            if fault is None:
-                settled.set_result(None)
-            else:
+            if fault is not None:
                 settled.set_exception(fault)
+            elif item in busy:
+                settled.set_exception(SupabaseUnavailable("busy", "Somebody has its row locked."))
+            else:
+                settled.set_result(None)

@@ -1,7 +1,7 @@
 """Bring lessons in line with what events say: decide, settle, tell, as for any observation."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from worker.decide import Rules, settlement
@@ -55,10 +55,12 @@ class Hearing:
         self._clock = clock
         self._noticed_at = float("-inf")
 
-    async def settle(self, events: Sequence[Event]) -> None:
+    async def settle(self, events: Sequence[Event]) -> list[Event]:
         """Settle a group of events; one that came twice is settled once.
 
-        Raises SupabaseUnavailable; then nothing is lost that Mux does not send again.
+        Gives back those that Mux has to send again, since nobody would find out otherwise: of an
+        asset that was deleted while somebody had its row locked. Raises SupabaseUnavailable; then
+        nothing is lost that Mux does not send again.
         """
         facts = list(dict.fromkeys(event.fact for event in events if event.fact))
         if facts:
@@ -67,8 +69,12 @@ class Hearing:
             self._reporter.tell(settlements, outcomes)
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
-        if notes:
-            self._reporter.tell_notes(await self._store.take_note(notes))
+        if not notes:
+            return []
+        taken = await self._store.take_note(notes)
+        self._reporter.tell_notes(taken)
+        busy = {(one.upload_id, one.asset_id) for one in taken if one.name == "busy"}
+        return [event for event in events if _is_lost(event, busy)]
 
     async def notice(self) -> None:
         """Tell all workers that webhooks arrive, now and then; it is no harm if that fails."""
@@ -91,3 +97,11 @@ class Hearing:
         for outcome in outcomes:
             if outcome.name == "published" and (since := ready.get(outcome.asset_id)):
                 self._watch.published_after_ready(max(0.0, self._clock() - since))
+
+
+def _is_lost(event: Event, busy: Container[tuple[str | None, str | None]]) -> bool:
+    """Tell whether an event is among those that met a lock, and no scan finds out the same."""
+    if event.note is None or event.note.kind != "deleted":
+        return False
+    seen = event.note.observation
+    return (seen.upload_id, seen.asset_id) in busy

@@ -1,0 +1,86 @@
+"""What an instructor may write into a lesson is not bounded; what is read of it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+LARGE = "(select string_agg(md5(n::text), '') from generate_series(1, 60000) n)"
+"""Two megabytes that cannot be compressed, and so lie in a thousand pieces."""
+
+CALLS = {
+    "untracked": "select worker_untracked()",
+    "legacy lessons": "select worker_legacy_lessons()",
+    "rivals": "select worker_rivals(array['up1'])",
+    "overview": "select worker_overview()",
+    "lesson": "select worker_lesson(id) from lessons",
+    "find": "select worker_find_lessons('up1')",
+}
+
+
+@pytest.fixture
+def connection(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
+    """Give a connection of the worker's whose transaction is undone at the end."""
+    with closing(supabase.connect("service_role", autocommit=False)) as connection:
+        yield connection
+
+
+def pieces_read(connection: psycopg.Connection, run: Callable[[], object]) -> int:
+    """Run something, and count the pieces of large texts of lessons that were read."""
+    query = b"""select idx_tup_fetch from pg_stat_xact_all_tables
+        where relid = (select reltoastrelid from pg_class where oid = 'lessons'::regclass)"""
+    (before,) = connection.execute(query).fetchone() or (0,)
+    run()
+    (after,) = connection.execute(query).fetchone() or (0,)
+    return int(after - before)
+
+
+def call(connection: psycopg.Connection, name: str) -> Callable[[], object]:
+    """Give what makes a call and reads its answer."""
+    return lambda: connection.execute(CALLS[name].encode()).fetchall()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_large_text_beside_it_is_not_read_at_all(
+    course: Course, db: psycopg.Connection, connection: psycopg.Connection, name: str
+) -> None:
+    """Of a lesson only the columns that are told of are looked at."""
+    course.track(course.lesson(mux_asset_id="temp_up1"), "up0")
+    course.lesson(mux_playback_id="temp_playback_up1")
+    db.execute(f"update lessons set description = {LARGE}".encode())
+    assert pieces_read(connection, call(connection, name)) == 0
+
+
+@pytest.mark.parametrize("column", ["mux_asset_id", "mux_playback_id", "title"])
+@pytest.mark.parametrize("name", CALLS)
+def test_of_a_large_text_only_the_beginning_is_read(
+    course: Course, db: psycopg.Connection, connection: psycopg.Connection, name: str, column: str
+) -> None:
+    """No id is longer than 255 characters, and no title is shown whole."""
+    course.track(course.lesson(mux_asset_id="temp_up1"), "up0")
+    course.lesson(mux_playback_id="temp_playback_up1")
+    db.execute(f"update lessons set {column} = 'temp_' || {LARGE}".encode())
+    assert pieces_read(connection, call(connection, name)) < 60
+
+
+@pytest.mark.parametrize("column", ["created_at", "title"])
+def test_a_table_without_a_column_is_read_all_the_same(
+    supabase: LocalSupabase, course: Course, column: str
+) -> None:
+    """What the app does not keep is null, also when it was dropped after sql/ was applied."""
+    course.track(course.lesson(mux_asset_id="temp_up1"), "up0")
+    course.lesson(mux_playback_id="temp_playback_up1")
+    with closing(supabase.connect("supabase_admin", autocommit=False)) as connection:
+        (lesson,) = connection.execute("select id from lessons limit 1").fetchone() or (None,)
+        for drop in (b"select 1", f"alter table lessons drop column {column}".encode()):
+            connection.execute(drop)
+            for query in CALLS.values():
+                connection.execute(query.encode())
+        told = connection.execute(f"select mux_private.lesson_{column}(%s)".encode(), [lesson])
+        assert told.fetchone() == (None,)
