@@ -35,7 +35,7 @@ WORDS: Mapping[str, str] = {
     "upload_not_found": "Mux knows no such upload or asset",
     "asset_not_found": "Mux knows no such asset",
     "mux_rejected": "Mux refuses the id",
-    "lesson_mismatch": "the video belongs to another instructor's lesson",
+    "lesson_mismatch": "the video is another instructor's, or nobody knows whose",
     "no_playback_id": "the asset has no playback id of an accepted policy",
     "asset_errored": "Mux could not make a video of the file",
     "upload_errored": "the upload failed",
@@ -197,7 +197,7 @@ def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> s
                 "clear the wrong lesson's ids"
             )
         if rival is not None and rival["creator_id"] != lesson.creator_id:
-            return WORDS["lesson_mismatch"]
+            return "the video belongs to another instructor's lesson"
     return None
 
 

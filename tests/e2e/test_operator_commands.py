@@ -117,8 +117,9 @@ def test_publish_refuses_what_cannot_be_played(
     environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
 ) -> None:
     """Preparing, broken, signed, unknown, empty, somebody else's: one sentence, nothing written."""
-    theirs = mux.state.create_upload()
-    untracked(course, theirs, course.bert, created_at="2020-01-01")
+    theirs, disputed = mux.state.create_upload(), mux.state.create_upload()
+    course.track(untracked(course, theirs, course.bert), theirs)
+    untracked(course, disputed, course.bert, created_at="2020-01-01")
     lessons = {
         "preparing": untracked(course, mux.state.create_upload(SLOW)),
         "asset_errored": untracked(course, mux.state.create_upload(BROKEN)),
@@ -126,6 +127,7 @@ def test_publish_refuses_what_cannot_be_played(
         "upload_not_found": untracked(course, "Gone"),
         "nothing here tells of a video": course.lesson(),
         "another instructor": untracked(course, theirs),
+        "an operator must clear": untracked(course, disputed),
     }
     before = tables(db)
     for word, lesson in lessons.items():
