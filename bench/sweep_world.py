@@ -199,17 +199,17 @@ class FakeStore:
         is_ours = len(rows) > few
         most = batching.most("ours" if is_ours else "none")
         claims = tuple(self._claim(row) for row in rows[:most])
-        for place, row in enumerate(rows):
-            lease = batching.lease_seconds if place < most else 0
-            self._world.plan(row, self._world.now + lease)
+        for row in rows[:most]:
+            self._world.plan(row, self._world.now + batching.lease_seconds)
+        for row in rows[most:]:
+            self._world.plan(row, row.due_at)
         return Claimed(claims, "home", "ours" if is_ours else "none", more_are_due=len(rows) > most)
 
     def _claim(self, row: Row) -> Claim:
         name, age = row.video.upload_id, self._world.now - row.tracked_at
         asset_id, count = row.asset_id, row.check_count
-        return Claim(
-            name, name, "draft", name, asset_id, "", str(row.due_at), "", age, count, None, 0
-        )
+        due_at = str(row.due_at)
+        return Claim(name, name, "draft", name, asset_id, "", "", age, count, None, 0, due_at)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -234,7 +234,8 @@ class FakeStore:
         return outcomes
 
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Take rows back: they are due as they were."""
+        """Take rows back: they are due at once, in the place they had."""
         for claim in claims:
-            self._world.plan(self._world.rows[claim.id], float(claim.due_at))
+            due_at = self._world.now if claim.due_at is None else float(claim.due_at)
+            self._world.plan(self._world.rows[claim.id], due_at)
         return len(claims)

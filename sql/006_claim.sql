@@ -129,8 +129,8 @@ begin
     'upload_id', left(t.upload_id, 300),
     'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
     'tracked_at', t.tracked_at,
-    'due_at', t.due_at,
     'leased_until', t.next_check_at,
+    'due_at', t.due_at,
     'age_seconds', extract(epoch from now() - t.tracked_at),
     'check_count', t.check_count,
     'missing_seconds', extract(epoch from now() - t.missing_since),
@@ -153,6 +153,9 @@ $$;
 comment on function public.worker_claim is
   'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute. more_are_due: whether due rows are left for whoever asks again.';
 
+-- A row keeps its place among those that are due, or whatever a scan did not come to would stand
+-- behind what it has just looked at, again and again. It is never due before its upload began, nor
+-- in that moment: what was claimed once is not left to webhooks (see is_left_to_events).
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
@@ -166,13 +169,13 @@ begin
   end if;
   -- Due as they were: what was looked at meanwhile, and is due again, comes after them.
   with mine as (
-    select t.id, least(c.due_at, now()) as due_at
+    select t.id, greatest(coalesce(c.due_at, now()), t.tracked_at + interval '1 microsecond') as due_at
     from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
     join public.mux_asset_tracking t on t.id = c.id and t.next_check_at = c.leased_until
     where t.status = 'processing'
     for update of t skip locked
   )
-  update public.mux_asset_tracking t set next_check_at = mine.due_at from mine where t.id = mine.id;
+  update public.mux_asset_tracking t set next_check_at = least(mine.due_at, now()) from mine where t.id = mine.id;
   get diagnostics released = row_count;
   update mux_private.worker_state s set sweeps_until = now()
   where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
@@ -180,7 +183,7 @@ begin
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, each at its place in the queue (due_at). A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in the place they had: since due_at, if that is given and past, else since now. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
 
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;

@@ -171,4 +171,4 @@ def looks_for(target: Target, name: str, *, looked: int = 0) -> list[Claim]:
 
 
 def _look(name: str, upload_id: str, asset_id: str | None, looked: int) -> Claim:
-    return Claim(name, "", "", upload_id, asset_id, "", "", "", 0.0, looked, None, 0)
+    return Claim(name, "", "", upload_id, asset_id, "", "", 0.0, looked, None, 0)

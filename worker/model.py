@@ -75,8 +75,9 @@ class Observation:
 class Claim:
     """A due row that this worker has leased, as it was when it was claimed.
 
-    Ages are seconds by the database's clock. `tracked_at`, `due_at` and `leased_until` are the
-    database's own texts, handed back as they came so that no precision is lost.
+    Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are the
+    database's own texts, handed back as they came so that no precision is lost. `due_at` is the
+    place that the row has when it is handed back; without one it goes behind all that are due.
     """
 
     id: str
@@ -85,17 +86,17 @@ class Claim:
     upload_id: str
     asset_id: str | None
     tracked_at: str
-    due_at: str
     leased_until: str
     age_seconds: float
     check_count: int
     missing_seconds: float | None
     missing_count: int
+    due_at: str | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """Read a row of `worker_claim`."""
-        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name in row})
 
 
 @dataclass(frozen=True, slots=True)

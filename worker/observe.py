@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting, is_mux_id
@@ -40,21 +40,30 @@ class AsksMux(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Probes:
+    """How many rows may be asked for alone, and which of them have been, by the id of the claim."""
+
+    most: int | None = None
+    begun: set[str] = field(default_factory=set)
+
+
 async def observe(
     claims: Sequence[Claim],
     mux: AsksMux,
     stopping: asyncio.Event,
     credit: Credit | None = None,
-    most_probes: int | None = None,
+    probes: Probes | None = None,
 ) -> AsyncIterator[list[Sighting]]:
     """Observe every claimed row and give what was seen by the page, in whatever order it comes.
 
     With credit, Mux's lists are walked first, as far as it lasts, and what they say about other
-    rows is given too; of the rows that are left, the first `most_probes` are asked for, each alone,
+    rows is given too; of the rows that are left, the first `probes.most` are asked for, each alone,
     and the others stay unobserved. Ends early, leaving rows unobserved, when `stopping` is set. A
     fault of Mux ends it too: what was observed until then is given first, then it is raised.
     """
     left = {claim.id: claim for claim in claims}
+    probes = probes or Probes()
     if credit is not None:
         async for page in sweep(left.values(), mux.assets, credit, stopping):
             _strike_off(left, page)
@@ -62,7 +71,7 @@ async def observe(
         async for page in _sweep_uploads(left, mux, stopping):
             yield page
     if not stopping.is_set():
-        async for page in _probe(list(left.values())[:most_probes], mux, stopping):
+        async for page in _probe(list(left.values()), probes, mux, stopping):
             yield page
 
 
@@ -91,10 +100,10 @@ async def _sweep_uploads(
 
 
 async def _probe(
-    claims: Sequence[Claim], mux: AsksMux, stopping: asyncio.Event
+    claims: Sequence[Claim], probes: Probes, mux: AsksMux, stopping: asyncio.Event
 ) -> AsyncIterator[list[Sighting]]:
     """Put each different question to Mux once."""
-    questions = iter(_questions(claims))
+    questions = iter(_questions(claims[: probes.most]))
     inbox: asyncio.Queue[Sighting | Exception | None] = asyncio.Queue()
 
     async def probe() -> None:
@@ -102,19 +111,20 @@ async def _probe(
             for group in questions:
                 if stopping.is_set():
                     break
+                probes.begun.update(claim.id for claim in group)
                 inbox.put_nowait(Sighting(await _ask(group[0], mux), group))
         except Exception as error:  # noqa: BLE001  # raised again by whoever reads the inbox
             inbox.put_nowait(error)
         inbox.put_nowait(None)
 
-    probes = [asyncio.create_task(probe()) for _ in range(min(PROBES_AT_ONCE, len(claims)))]
+    tasks = [asyncio.create_task(probe()) for _ in range(min(PROBES_AT_ONCE, len(claims)))]
     try:
-        async for page in _pages(inbox, len(probes)):
+        async for page in _pages(inbox, len(tasks)):
             yield page
     finally:
-        for task in probes:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pages(

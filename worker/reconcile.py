@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,7 +13,7 @@ from worker.decide import Rules, settlement
 from worker.errors import Unavailable
 from worker.home import KnowsEnvironment
 from worker.model import Claim, Claimed, Outcome, Settlement, Sighting
-from worker.observe import AsksMux, observe
+from worker.observe import AsksMux, Probes, observe
 from worker.report import Reporter, ScanReport
 from worker.settling import Settling
 from worker.sweep import FEW, Credit
@@ -123,7 +123,7 @@ class Reconciler:
             try:
                 more = await self._store.claim(self._batching, FEW)
             except BaseException:
-                await self._release(claimed.claims)
+                await self._release(claimed.claims, Probes())
                 raise
             calls, goes_on = calls + 1, more.more_are_due
             claims = claimed.claims + more.claims
@@ -132,12 +132,12 @@ class Reconciler:
 
     async def _work_off(self, claimed: Claimed, credit: Credit | None, report: ScanReport) -> None:
         scan = _UnderWay({claim.id: claim for claim in claimed.claims}, credit, report)
-        home = claimed.environment_id
+        home, probes = claimed.environment_id, Probes(self._batching.probes)
         try:
             environment = await self._mux.environment()
             async with Settling() as settling:
                 async for page in observe(
-                    claimed.claims, self._mux, self._stopping, credit, self._batching.probes
+                    claimed.claims, self._mux, self._stopping, credit, probes
                 ):
                     # What a list says about ids that nobody asked for proves nothing of ours.
                     if any(sighting.observation.found for sighting in page if sighting.claims):
@@ -148,7 +148,7 @@ class Reconciler:
                         await settling.wait()  # what is under way may have earned another page
         finally:
             if scan.claims:
-                report.released = await self._release(list(scan.claims.values()))
+                report.released = await self._release(scan.claims.values(), probes)
 
     async def _settle(
         self, page: Sequence[Sighting], environment: str, home: str | None, scan: _UnderWay
@@ -166,11 +166,15 @@ class Reconciler:
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
 
-    async def _release(self, claims: Sequence[Claim]) -> int:
-        """Hand back what was not settled; if that fails, the rows fall due with their lease."""
+    async def _release(self, claims: Iterable[Claim], probes: Probes) -> int:
+        """Hand back what was not settled; if that fails, the rows fall due with their lease.
+
+        What was asked for in vain goes behind the others, or it might be in their way for ever.
+        """
+        back = [replace(c, due_at=None) if c.id in probes.begun else c for c in claims]
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN_SECONDS):
-                return await self._store.release(claims)
+                return await self._store.release(back)
         return 0
 
 

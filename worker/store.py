@@ -140,7 +140,7 @@ class Store:
         return refused or [timed_out(item)]
 
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Hand claimed rows back, due as they were; returns how many were still ours."""
+        """Hand claimed rows back, due at once and in their place; returns how many were ours."""
         claimed = [{"id": c.id, "leased_until": c.leased_until, "due_at": c.due_at} for c in claims]
         return expect(await self._rpc("worker_release", {"claimed": claimed}), int)
 

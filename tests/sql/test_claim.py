@@ -9,7 +9,7 @@ from tests.sql.service import Service
 
 pytestmark = pytest.mark.stack
 
-TIMES = ("tracked_at", "due_at", "leased_until")
+TIMES = ("tracked_at", "leased_until", "due_at")
 
 
 def due_in(db: psycopg.Connection, lesson: object, seconds: float) -> None:
@@ -25,7 +25,7 @@ def test_a_new_row_is_due_at_once(course: Course, service: Service) -> None:
     """A claim hands out all that the worker needs to know of a row, ages in seconds."""
     lesson = course.tracked_lesson("up1")
     course.backdate(lesson, 90)
-    was = course.row(lesson)
+    was_due_at = course.row(lesson)["next_check_at"]
     (row,) = service.claim(lease=60)
     tracking = course.row(lesson)
     age = row.pop("age_seconds")
@@ -33,8 +33,8 @@ def test_a_new_row_is_due_at_once(course: Course, service: Service) -> None:
     times = {name: datetime.fromisoformat(row.pop(name)) for name in TIMES}
     assert times == {
         "tracked_at": tracking["tracked_at"],
-        "due_at": was["next_check_at"],
         "leased_until": tracking["next_check_at"],
+        "due_at": was_due_at,
     }
     assert row == {
         "id": str(tracking["id"]),
@@ -129,26 +129,48 @@ def test_released_rows_are_due_at_once(course: Course, service: Service) -> None
 def test_released_rows_keep_their_place(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
-    """Nothing that was looked at meanwhile, and is due again, goes before them."""
-    waiting, again = (course.tracked_lesson(upload) for upload in ("up1", "up2"))
-    due_in(db, waiting, -50)
-    due_in(db, again, -90)
-    claimed = service.claim()
-    due_in(db, again, -20)  # looked at since, and due again
-    service.release([row for row in claimed if row["upload_id"] == "up1"])
-    assert [row["upload_id"] for row in service.claim(1)] == ["up1"]
+    """What was not looked at comes before what fell due meanwhile, in the order it had."""
+    lessons = [course.tracked_lesson(f"up{n}") for n in range(3)]
+    for lesson, seconds in zip(lessons, (-30, -40, 60), strict=True):
+        course.backdate(lesson, 300)
+        due_in(db, lesson, seconds)
+    first = service.claim()
+    assert service.release(list(reversed(first))) == 2
+    due_in(db, lessons[2], -10)
+    again = service.claim()
+    assert [row["upload_id"] for row in again] == ["up1", "up0", "up2"]
+    assert [row["due_at"] for row in again[:2]] == [row["due_at"] for row in first]
 
 
-@pytest.mark.parametrize("seconds", [None, 3600], ids=["not told", "in the future"])
-def test_a_release_never_makes_rows_wait(
-    course: Course, service: Service, db: psycopg.Connection, seconds: int | None
+@pytest.mark.parametrize(
+    "said",
+    [{}, {"due_at": None}, {"due_at": "infinity"}, {"due_at": "2999-01-01T00:00:00+00:00"}],
+    ids=["nothing", "null", "never", "in time to come"],
+)
+def test_without_a_place_a_released_row_goes_behind_the_others(
+    course: Course, service: Service, db: psycopg.Connection, said: dict[str, str | None]
 ) -> None:
-    """Whatever is said of when they were due."""
-    course.tracked_lesson("up1")
-    (row,) = service.claim()
-    row["due_at"] = seconds and (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-    assert service.release([row]) == 1
-    assert len(service.claim()) == 1
+    """An older worker tells none, and none is in the future: due at once, since now."""
+    lessons = [course.tracked_lesson(f"up{n}") for n in range(2)]
+    for lesson, seconds in zip(lessons, (-40, 60), strict=True):
+        course.backdate(lesson, 300)
+        due_in(db, lesson, seconds)
+    (claimed,) = service.claim()
+    del claimed["due_at"]
+    due_in(db, lessons[1], -10)
+    assert service.release([{**claimed, **said}]) == 1
+    assert [row["upload_id"] for row in service.claim()] == ["up1", "up0"]
+
+
+@pytest.mark.parametrize("due_at", ["-infinity", "1970-01-01T00:00:00+00:00", "as it was"])
+def test_no_place_is_before_the_upload_began(course: Course, service: Service, due_at: str) -> None:
+    """Nor at that moment, by which uploads are told that webhooks may still tell of."""
+    lesson = course.tracked_lesson("up1")
+    (claimed,) = service.claim()
+    place = claimed["due_at"] if due_at == "as it was" else due_at
+    assert service.release([{**claimed, "due_at": place}]) == 1
+    row = course.row(lesson)
+    assert row["next_check_at"] - row["tracked_at"] == timedelta(microseconds=1)
 
 
 def test_a_lease_of_somebody_else_is_not_released(

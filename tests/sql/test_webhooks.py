@@ -159,6 +159,17 @@ def test_what_something_has_made_due_is_not_left(
     assert len(service.claim()) == 1
 
 
+def test_what_was_claimed_before_webhooks_came_is_not_left(
+    course: Course, db: psycopg.Connection, service: Service
+) -> None:
+    """A new upload that a scan had no time for is handed back to the scans."""
+    lesson = course.tracked_lesson("up1")
+    claimed = service.claim()
+    db.execute("update mux_private.worker_state set events_at = now()")
+    service.release(claimed)
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
 @pytest.mark.parametrize("by", ["the app", "the operator"])
 def test_a_failed_upload_that_is_tried_again_is_not_left(
     course: Course, service: Service, arriving: None, by: str

@@ -15,12 +15,12 @@ CLAIM = Claim(
     upload_id="up1",
     asset_id=None,
     tracked_at="2026-01-01T00:00:00+00:00",
-    due_at="2026-01-01T00:00:00+00:00",
     leased_until="2026-01-01T00:01:00+00:00",
     age_seconds=60.0,
     check_count=1,
     missing_seconds=None,
     missing_count=0,
+    due_at="2026-01-01T00:00:30+00:00",
 )
 PUBLIC, SIGNED = PlaybackId("pub1", "public"), PlaybackId("sig1", "signed")
 

@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -6,6 +7,7 @@ from typing import Any, Literal
 import pytest
 from pytest_mock import MockerFixture
 
+from bench.sweep_world import World
 from tests.unit.test_decide import CLAIM
 from worker.batching import Batching
 from worker.decide import Rules
@@ -79,6 +81,7 @@ class FakeStore:
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
+    put_behind: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def claim(self, batching: Batching, few: int) -> Claimed:
@@ -125,6 +128,7 @@ class FakeStore:
         if self.hangs:
             await asyncio.Event().wait()
         self.released += [claim.id for claim in claims]
+        self.put_behind += [claim.id for claim in claims if claim.due_at is None]
         return len(claims)
 
 
@@ -212,6 +216,27 @@ async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
     assert set(reasons(store)) | set(store.released) == {f"t{n}" for n in range(9)}
     assert "t5" in store.released
     assert set(reasons(store)).isdisjoint(store.released)
+
+
+async def test_what_was_asked_for_in_vain_is_put_behind_the_others() -> None:
+    """An id that Mux always fails on is not the first to be asked for in every scan to come."""
+    store = FakeStore(rows(9), sweep="ours")
+    mux = FakeMux({f"up{n}" for n in range(9)}, fault_at="up0")
+    with pytest.raises(MuxUnavailable):
+        await reconciler(mux, store, size=5).scan()
+    assert "t0" in store.put_behind
+    assert set(store.released) - set(store.put_behind) == {"t5", "t6", "t7", "t8"}
+
+
+async def test_no_row_waits_while_others_are_asked_for_again() -> None:
+    """Of 180 that no list tells of and of which Mux has no news, the last has its turn too."""
+    world = World()
+    world.track([world.add(has_asset=False) for _ in range(180)])
+    for _ in range(400):
+        world.add()
+    await world.work(until=150)
+    looks = Counter(row.check_count for row in world.rows.values())
+    assert (looks[0], max(looks)) == (0, 2)
 
 
 async def test_when_settling_fails_the_rows_are_handed_back() -> None:

@@ -9,8 +9,8 @@ from worker.model import Claim, Observation, PlaybackId, Subject
 from worker.web import words
 
 CHECKOUT = Path(__file__).parents[2]
-OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", "t", 10**7, 99, GRACE_SECONDS, 99)
-YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", "t", 1, 99, GRACE_SECONDS, 99)
+OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", 10**7, 99, GRACE_SECONDS, 99)
+YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", 1, 99, GRACE_SECONDS, 99)
 SAID: list[tuple[Subject, str]] = [
     ("none", "unaskable"),
     *(("upload", s) for s in ("waiting", "asset_created", "errored", "cancelled", "timed_out")),
