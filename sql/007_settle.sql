@@ -1,5 +1,5 @@
 -- What it does: makes worker_settle, the one function that changes lessons, its parts, and
---   worker_refuse for what it cannot end in time.
+--   worker_refuse, for a verdict that takes too long to be settled.
 -- Needs: 004, 005, 006.
 -- Locks: none. (The functions lock lesson and tracking row, in this order, never waiting.)
 -- Undo: down/007_settle.sql
@@ -340,9 +340,9 @@ $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
--- settled or knows it already, and such a row is not even locked, since a lock is a write. Somebody
--- may track one upload for all her lessons: of rows that nobody claimed a fact takes a hundred, and
--- the others have their turn when they are due.
+-- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
+-- Somebody may track one upload for all her lessons: of rows that nobody claimed a fact takes a
+-- hundred, and the others have their turn when they are due.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = '' as $$
@@ -355,6 +355,8 @@ begin
       when t.claim is not null then null
       when t.status = 'ready' or (t.status = 'error' and f.verdict <> 'publish')
         then mux_private.outcome('unchanged', t.tracking, f.reason)
+      when t.status = 'processing' and (t.tracking).error_type = 'refused' and (t.tracking).next_check_at > now()
+        then mux_private.outcome('waiting', t.tracking, 'refused')
       when t.status = 'processing' and f.verdict = 'wait' and t.mux_asset_id is not distinct from coalesce(f.asset_id, t.mux_asset_id)
         then mux_private.outcome('waiting', t.tracking, f.reason)
     end
@@ -460,9 +462,10 @@ $$;
 comment on function public.worker_settle is
   'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
 
--- One that takes so long holds up all others each time, so it waits the longer the older it is.
+-- What takes longer than a statement may is cut off together with all that it did, so it leaves no
+-- trace of itself. Its rows then back off for as long as such a call may cost the others.
 create or replace function public.worker_refuse(
-  verdict jsonb default null, sqlstate text default null, message text default null
+  verdict jsonb default null, code text default null, problem text default null
 ) returns jsonb
 language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -470,27 +473,27 @@ declare
   found record;
   outcomes jsonb[] := '{}';
 begin
-  if verdict is null or jsonb_typeof(verdict) <> 'object' or worker_refuse.sqlstate is null then
-    raise sqlstate 'PT400' using message = 'worker_refuse needs verdict, an object, and sqlstate';
+  if (jsonb_typeof(verdict) = 'object' and code is not null and problem is not null) is not true then
+    raise sqlstate 'PT400' using message = 'worker_refuse needs verdict, an item of worker_settle, code and problem';
   end if;
-  for found in
-    select a.*, least(greatest(extract(epoch from now() - t.tracked_at) / 4, 300), 3600) as pause_seconds
-    from mux_private.rows_about(jsonb_build_array(verdict)) a
-    join public.mux_asset_tracking t on t.id = a.tracking_id
-    where a.nothing_to_do is null
+  for found in select * from mux_private.rows_about(jsonb_build_array(verdict))
   loop
-    perform mux_private.refuse(
-      found.tracking_id, found.pause_seconds, left(format('%s: %s', worker_refuse.sqlstate, worker_refuse.message), 500));
+    if found.nothing_to_do is not null then
+      outcomes := outcomes || found.nothing_to_do;
+      continue;
+    end if;
     outcomes := outcomes || jsonb_build_object(
       'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
-      'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id',
-      'sqlstate', worker_refuse.sqlstate, 'message', worker_refuse.message);
+      'upload_id', verdict ->> 'upload_id', 'asset_id', verdict ->> 'asset_id',
+      'sqlstate', code, 'message', left(problem, 500));
+    perform mux_private.refuse(
+      found.tracking_id, greatest(mux_private.pause_of(found.claim), 300), left(format('%s: %s', code, problem), 500));
   end loop;
   return to_jsonb(outcomes);
 end
 $$;
 comment on function public.worker_refuse is
-  'For the worker: notes that one verdict cannot be settled at all (the statement timeout ended it), so that its rows wait five minutes to an hour and say why, and hold up no others meanwhile.';
+  'For the worker: makes every row wait, five minutes at least, that a verdict is about which could not be settled in the time that a statement has. code, problem: the SQLSTATE and why. Says of each row what worker_settle would have said.';
 
 do $$
 declare
@@ -507,8 +510,10 @@ begin
   end loop;
 end
 $$;
-revoke execute on function public.worker_settle, public.worker_refuse from public, anon, authenticated;
-grant execute on function public.worker_settle, public.worker_refuse to service_role;
+revoke execute on function public.worker_settle from public, anon, authenticated;
+grant execute on function public.worker_settle to service_role;
+revoke execute on function public.worker_refuse from public, anon, authenticated;
+grant execute on function public.worker_refuse to service_role;
 
 insert into mux_private.applied_files (name) values ('007_settle') on conflict do nothing;
 

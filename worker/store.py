@@ -8,13 +8,14 @@ from uuid import uuid4
 
 from worker.batching import Batching
 from worker.database import Database
-from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
+from worker.errors import SchemaOutdated, SupabaseUnavailable
+from worker.halving import Halving
 from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.pace import Turns
 from worker.refusal import REQUIRED_FILE
 from worker.settings import Settings
 from worker.watch import Watch
-from worker.wire import TOO_SLOW, expect, note_json, read, settlement_json, timed_out
+from worker.wire import expect, note_json, read, settlement_json
 
 SETTLE_AT_ONCE = 100
 SWEEP_SECONDS = 15.0
@@ -36,6 +37,7 @@ class Store:
         self._name = str(uuid4())
         self._sweep_seconds = sweep_seconds
         self._sweeps = False
+        self._halving = Halving(self._rpc)
 
     @classmethod
     async def connect(
@@ -108,36 +110,10 @@ class Store:
         outcomes: list[Outcome] = []
         for start in range(0, len(settlements), SETTLE_AT_ONCE):
             part = [settlement_json(s) for s in settlements[start : start + SETTLE_AT_ONCE]]
-            outcomes += await self._settle(part, environment_id)
-        return outcomes
-
-    async def _settle(
-        self, items: list[dict[str, Any]], environment_id: str | None
-    ) -> list[Outcome]:
-        """Settle one call's worth, or its halves where the database cuts the whole off."""
-        try:
-            answer = await self._rpc(
-                "worker_settle",
-                {"verdicts": items, "environment_id": environment_id, "sweeper": self._name},
+            outcomes += await self._halving.settle(
+                part, environment_id=environment_id, sweeper=self._name
             )
-        except StatementTimeout:
-            if len(items) > 1:
-                half = len(items) // 2
-                return [
-                    *await self._settle(items[:half], environment_id),
-                    *await self._settle(items[half:], environment_id),
-                ]
-            return await self._refuse(items[0])
-        return read(lambda: [Outcome.from_json(row) for row in expect(answer, list)])
-
-    async def _refuse(self, item: dict[str, Any]) -> list[Outcome]:
-        """Have the rows wait for which even a call of their own takes too long."""
-        told: list[Any] = []
-        with suppress(StatementTimeout):
-            params = {"verdict": item, "sqlstate": "57014", "message": TOO_SLOW}
-            told = expect(await self._rpc("worker_refuse", params), list)
-        refused = read(lambda: [Outcome.from_json(row) for row in told])
-        return refused or [timed_out(item)]
+        return outcomes
 
     async def release(self, claims: Sequence[Claim]) -> int:
         """Hand claimed rows back, due at once and in their place; returns how many were ours."""

@@ -10,7 +10,6 @@ from worker.model import ClaimVerdict, Note, Outcome, Settlement
 T = TypeVar("T")
 
 LONGEST_TEXT_BYTES = 2048
-TOO_SLOW = "Settling this one alone exceeds the database's statement timeout."
 
 _UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -81,7 +80,7 @@ def timed_out(item: dict[str, Any]) -> Outcome:
         upload_id=item["upload_id"],
         asset_id=item["asset_id"],
         sqlstate="57014",
-        message=TOO_SLOW,
+        message="Settling this one alone exceeds the database's statement timeout.",
     )
 
 

@@ -1,5 +1,8 @@
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 
+import psycopg
 import pytest
 
 from tests.course import Course
@@ -8,7 +11,6 @@ from tests.e2e.evidence import (
     assert_published,
     assert_works_on,
     lines,
-    picked,
     supabase_out,
     supabase_outages,
 )
@@ -20,6 +22,7 @@ from worker.local.stack import LocalSupabase
 pytestmark = pytest.mark.stack
 
 SETTLE, CLAIM = "*/rpc/worker_settle", "*/rpc/worker_claim"
+REFUSE = "*/rpc/worker_refuse"
 
 
 def postgrest_error(code: str, message: str = "a fault", status: int = 500) -> Fault:
@@ -153,29 +156,75 @@ def test_a_settle_that_takes_too_long_is_halved(
     assert_works_on(worker, course, mux)
 
 
-def test_a_row_that_cannot_be_settled_in_time_alone_is_refused(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+@pytest.fixture
+def slow(db: psycopg.Connection) -> Iterator[Callable[[], object]]:
+    """Cut off every statement that publishes the lesson `slow`; give what mends that."""
+    db.execute("""
+        create function public.take_too_long() returns trigger language plpgsql as $$
+        begin raise exception using errcode = 'query_canceled'; end $$;
+        create trigger take_too_long before update on lessons for each row
+        when (new.title = 'slow') execute function public.take_too_long()
+    """)
+    mend = partial(db.execute, "drop function if exists public.take_too_long() cascade")
+    yield mend
+    mend()
+
+
+def test_a_row_that_cannot_be_settled_in_time_alone_backs_off(
+    worker: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    supabase: LocalSupabase,
+    slow: Callable[[], object],
 ) -> None:
-    """The smallest call is cut off too: said once, and the row waits, holding up no others."""
+    """Said once, with the SQLSTATE; it costs the others one search, and then nothing until due."""
     upload_id = mux.state.create_upload()
-    lesson = course.tracked_lesson(upload_id)
-    supabase.faults.add(postgrest_error("57014"), path=SETTLE, times=1)
-    worker.start(LEASE_SECONDS="1")
+    lesson = course.lesson(title="slow")
+    course.track(lesson, upload_id)
+    others = [course.tracked_lesson(seeded.upload_id) for seeded in mux.state.seed(7)]
+    worker.start()
+    worker.wait_for("lesson.published", times=7)
     worker.wait_for("lesson.refused")
-    row = course.row(lesson)
-    assert picked(row, "status", "error_type", "check_count") == ("processing", "refused", 1)
-    assert 290 < (row["next_check_at"] - row["last_checked_at"]).total_seconds() <= 300
-    for seeded in mux.state.seed(5):  # enough for a walk, on which it is met
-        course.tracked_lesson(seeded.upload_id)
-    worker.wait_for("lesson.published", times=5)
-    assert course.row(lesson) == row
-    course.make_due(lesson)
-    assert_published(worker, course, mux, lesson, upload_id)
+    later = [course.tracked_lesson(mux.state.create_upload()) for _ in range(3)]
+    worker.wait_for("lesson.published", times=10)
+    assert {course.state(one)["status"] for one in others + later} == {"published"}
+    message = "Settling this one alone exceeds the database's statement timeout."
     assert lines(worker, "lesson.refused", "supabase.unavailable") == [
         {
             "level": "error",
             "event": "lesson.refused",
             "lesson_id": str(lesson),
+            "upload_id": upload_id,
+            "asset_id": mux.state.upload(upload_id).asset_id,
+            "sqlstate": "57014",
+            "message": message,
+        }
+    ]
+    assert supabase.requests.count("/rest/v1/rpc/worker_refuse") == 1
+    row = course.row(lesson)
+    assert (row["error_type"], row["error_message"]) == ("refused", f"57014: {message}")
+    slow()
+    course.make_due(lesson)
+    assert_published(worker, course, mux, lesson, upload_id)
+    events = [event["event"] for event in course.events(lesson)]
+    assert events == ["tracked", "refused", "published"]
+    assert_works_on(worker, course, mux)
+
+
+def test_a_refusal_that_cannot_be_kept_is_told_all_the_same(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
+) -> None:
+    """Said once, though the database has no time for anything; a lease later it goes on."""
+    upload_id = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload_id)
+    supabase.faults.add(postgrest_error("57014"), path=SETTLE, times=2)
+    supabase.faults.add(postgrest_error("57014"), path=REFUSE, times=2)
+    worker.start(LEASE_SECONDS="1")
+    assert_published(worker, course, mux, lesson, upload_id)
+    assert lines(worker, "lesson.refused", "supabase.unavailable") == [
+        {
+            "level": "error",
+            "event": "lesson.refused",
             "upload_id": upload_id,
             "asset_id": mux.state.upload(upload_id).asset_id,
             "sqlstate": "57014",

@@ -51,6 +51,13 @@ class Service:
         """Settle items; give the outcomes' names."""
         return [outcome["outcome"] for outcome in self.settle(*items)]
 
+    def refuse(self, item: Json, problem: str = "too slow") -> list[Json]:
+        """Have the rows back off that an item is about; give the outcomes."""
+        outcomes: list[Json] = self._call(
+            "select worker_refuse(%s, '57014', %s)", Jsonb(item), problem
+        )
+        return outcomes
+
     def release(self, rows: list[Json]) -> int:
         """Hand rows back."""
         count: int = self._call("select worker_release(%s)", Jsonb(rows))

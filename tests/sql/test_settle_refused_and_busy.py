@@ -162,6 +162,87 @@ def test_a_malformed_item_harms_nobody(
     assert course.state(fine)["status"] == "published"
 
 
+@pytest.mark.parametrize(("pause_seconds", "expected"), [(None, 300), (20, 300), (400, 400)])
+def test_what_takes_too_long_backs_off_for_five_minutes_or_more(
+    course: Course, service: Service, db: psycopg.Connection, pause_seconds: int, expected: int
+) -> None:
+    """Each of its rows holds the refusal, as if it had been refused while it was settled."""
+    lesson = course.tracked_lesson("up1")
+    claimed = [looked_at(row, PUBLISH, pause_seconds=pause_seconds) for row in service.claim()]
+    item = fact(PUBLISH, "up1", "as1", claimed=claimed if pause_seconds else [])
+    (outcome,) = service.refuse(item)
+    row = course.row(lesson)
+    assert outcome == {
+        "outcome": "refused",
+        "tracking_id": str(row["id"]),
+        "lesson_id": str(lesson),
+        "upload_id": "up1",
+        "asset_id": "as1",
+        "sqlstate": "57014",
+        "message": "too slow",
+    }
+    assert (row["status"], row["error_type"], row["error_message"], row["check_count"]) == (
+        "processing",
+        "refused",
+        "57014: too slow",
+        1,
+    )
+    assert expected - 5 < seconds_to_due(db) <= expected
+    assert [event["event"] for event in course.events(lesson)] == ["tracked", "refused"]
+
+
+def test_what_backs_off_is_not_tried_until_it_is_due(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """A page or event that carries it costs no second cut-off, nor does it refuse it anew."""
+    lesson = stubborn_lesson(course, "up1", "57014")
+    fine = course.tracked_lesson("up2")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        service.settle(fact(PUBLISH, "up1", "as1"))
+    service.refuse(fact(PUBLISH, "up1", "as1"))
+    page = (fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
+    assert service.outcomes(*page) == ["waiting", "published"]
+    assert [one["outcome"] for one in service.refuse(page[0])] == ["waiting"]
+    assert (course.row(lesson)["check_count"], course.state(fine)["status"]) == (1, "published")
+    course.make_due()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        service.settle(*page)
+
+
+def test_what_backs_off_is_not_even_locked(
+    app_trigger: psycopg.Connection,
+    course: Course,
+    service: Service,
+    connections: Connections,
+    db: psycopg.Connection,
+) -> None:
+    """A page that comes while somebody holds the lesson does not make its row due in 5 s."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    holder = connections.transaction()
+    holder.execute("select 1 from lessons where id = %s for update", [lesson])
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["waiting"]
+    assert seconds_to_due(db) > 50
+
+
+def test_a_refusal_is_told_of_rows_that_need_it(course: Course, service: Service) -> None:
+    """What has been settled meanwhile stays so, and there may be nobody left to refuse."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    assert [one["outcome"] for one in service.refuse(fact(PUBLISH, "up1", "as1"))] == ["unchanged"]
+    assert [one["outcome"] for one in service.refuse(fact(PUBLISH, "up2", "as2"))] == ["unmatched"]
+    row = course.row(lesson)
+    assert (row["status"], row["error_type"]) == ("ready", None)
+
+
+@pytest.mark.parametrize("arguments", ["", "'[]', '57014', 'x'", "'{}', null, 'x'", "'{}', 'x'"])
+def test_a_refusal_needs_its_verdict_and_why(service: Service, arguments: str) -> None:
+    """Anything less is a 400 for PostgREST."""
+    with pytest.raises(psycopg.Error, match="worker_refuse needs") as refused:
+        service.connection.execute(f"select worker_refuse({arguments})".encode())
+    assert refused.value.sqlstate == "PT400"
+
+
 def test_a_locked_lesson_is_busy_and_the_others_go_on(
     course: Course, service: Service, connections: Connections, db: psycopg.Connection
 ) -> None:
