@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -83,12 +84,13 @@ def test_whatever_is_no_answer_is_an_outage_that_touches_no_row(
     replicas: dict[str, Replica], db: psycopg.Connection, course: Course, mux: MuxSimulator
 ) -> None:
     """Four bad answers in a row make an outage, told once; then each lesson is published once."""
-    uploads = [mux.state.create_upload() for _ in replicas]
-    lessons = [course.tracked_lesson(upload_id) for upload_id in uploads]
-    before = tables(db)
-    for kind, replica in replicas.items():
+    lessons: list[UUID] = []
+    for kind, replica in replicas.items():  # one after the other, so that each has a row
         replica.meet([fault for _, fault in NO_ANSWERS[kind]])
+        lessons.append(course.tracked_lesson(mux.state.create_upload()))
         replica.worker.start(SCAN_BATCH_SIZE="1", MUX_TIMEOUT_SECONDS="0.7")
+        replica.mux.faults.wait_for_hits(1)
+    before = tables(db)
     for replica in replicas.values():
         replica.worker.wait_for("mux.unavailable", timeout=40)
     assert tables(db) == before

@@ -1,8 +1,9 @@
 import asyncio
 import json
+import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -12,19 +13,31 @@ from tests.integration.test_web_server import READY, SECRET, Site, read, site
 from tests.unit.test_events import FIELDS, JSON, KINDS
 from worker.local.mux_webhooks import signature
 
+T = TypeVar("T")
+
 
 class Fuzzed:
-    """A server, and a loop to ask it from tests that are no coroutines."""
+    """A server, and a loop to ask it from tests that are no coroutines.
+
+    The loop runs on while the test thinks: one that stands still is answered for by a thread.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
         self._serving = site()
-        self.site: Site = self._loop.run_until_complete(self._serving.__aenter__())
+        self.site: Site = self._run(self._serving.__aenter__())
 
     def close(self) -> None:
         """Stop the server."""
-        self._loop.run_until_complete(self._serving.__aexit__(None, None, None))
+        self._run(self._serving.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def status(self, body: bytes, header: bytes) -> int:
         """Send a body with a signature header; give the status of the answer."""
@@ -32,7 +45,7 @@ class Fuzzed:
             b"POST /webhooks/mux HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             b"Content-Length: %d\r\nmux-signature: %b\r\n\r\n%b" % (len(body), header, body)
         )
-        return read(self._loop.run_until_complete(self.site.raw(request))).status
+        return read(self._run(self.site.raw(request))).status
 
 
 @pytest.fixture(scope="module")
