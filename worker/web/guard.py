@@ -4,8 +4,7 @@ aiohttp has no limit on connections and none on the time that a request's head m
 """
 
 import asyncio
-from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -26,6 +25,8 @@ LIMITS: dict[str, Any] = {
     "access_log": None,
 }
 
+Doing = Literal["silent", "asking", "answered"]
+
 log = get_logger()
 
 
@@ -38,9 +39,9 @@ class Connections:
     def __init__(self, server: web.Server, most: int = MOST_CONNECTIONS) -> None:
         self._server = server
         self._most = most
-        self._silent: dict[Connection, None] = {}
-        self._asking: set[Connection] = set()
-        self._answered: dict[Connection, None] = {}
+        self._open: dict[Connection, Doing] = {}
+        """In the order in which each began what it does."""
+
         self._crashes = Sparingly(60)
 
     def protocol(self) -> "Connection":
@@ -50,38 +51,36 @@ class Connections:
     @property
     def count(self) -> int:
         """How many are open."""
-        return len(self._silent) + len(self._asking) + len(self._answered)
+        return len(self._open)
 
     def opened(self, connection: "Connection") -> None:
         """Take a new connection in, if there is room or can be made."""
         if self.count >= self._most:
-            oldest = next(chain(self._silent, self._answered), connection)
+            oldest = self._oldest("silent") or self._oldest("answered") or connection
             oldest.end()
             if oldest is connection:
                 return
             self.closed(oldest)
-        self._silent[connection] = None
+        self._open[connection] = "silent"
 
     def asked(self, connection: "Connection") -> None:
         """Note that a connection has sent the head of a request."""
-        if self._knows(connection):
-            self.closed(connection)
-            self._asking.add(connection)
+        self._note(connection, "asking")
 
     def answered(self, connection: "Connection") -> None:
         """Note that a connection has its answer, or is about to."""
-        if self._knows(connection):
-            self.closed(connection)
-            self._answered[connection] = None
-
-    def _knows(self, connection: "Connection") -> bool:
-        return any(connection in some for some in (self._silent, self._asking, self._answered))
+        self._note(connection, "answered")
 
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
-        self._silent.pop(connection, None)
-        self._asking.discard(connection)
-        self._answered.pop(connection, None)
+        self._open.pop(connection, None)
+
+    def _oldest(self, doing: Doing) -> "Connection | None":
+        return next((one for one, does in self._open.items() if does == doing), None)
+
+    def _note(self, connection: "Connection", doing: Doing) -> None:
+        if self._open.pop(connection, None) is not None:
+            self._open[connection] = doing
 
     def crashed(self, error: BaseException | None) -> None:
         """Tell of a fault of our own, which the one who asked is told nothing of."""
