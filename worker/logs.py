@@ -10,8 +10,6 @@ import structlog
 
 LONGEST_TEXT = 2000
 LONGEST_TRACEBACK = 6000
-"""Of a line that a platform may split at 10,000 bytes."""
-
 """Characters of a field; a line beyond 10,000 bytes is split by Heroku."""
 
 Event = MutableMapping[str, Any]
@@ -101,13 +99,15 @@ class _Redact:
         self._secrets = sorted((s for s in secrets if s), key=len, reverse=True)
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
-        # What begins with an underscore is structlog's own, and removed before rendering.
-        cleaned = {k: v if k.startswith("_") else self._cleaned(v) for k, v in event.items()}
-        if "exception" in event:  # a traceback tells at its end what went wrong
-            text = self._clean(str(event["exception"]), None)
-            is_long = len(text) > LONGEST_TRACEBACK
-            cleaned["exception"] = f"…{text[-LONGEST_TRACEBACK:]}" if is_long else text
-        return cleaned
+        return {name: self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: str, value: Any) -> Any:
+        if name.startswith("_"):  # structlog's own, and removed before rendering
+            return value
+        if name == "exception":  # a traceback tells at its end what went wrong
+            text = self._redacted(str(value))
+            return text if len(text) <= LONGEST_TRACEBACK else f"…{text[-LONGEST_TRACEBACK:]}"
+        return self._cleaned(value)
 
     def _cleaned(self, value: Any) -> Any:
         match value:
@@ -120,12 +120,16 @@ class _Redact:
             case _:
                 return self._clean(str(value))
 
-    def _clean(self, text: str, longest: int | None = LONGEST_TEXT) -> str:
+    def _clean(self, text: str) -> str:
+        text = self._redacted(text)
+        return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+
+    def _redacted(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         if not text.isascii():
             text = text.encode(errors="replace").decode()  # a lone surrogate would lose the line
-        return text if longest is None or len(text) <= longest else f"{text[:longest]}…"
+        return text
 
 
 class Sparingly:
