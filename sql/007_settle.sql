@@ -339,6 +339,20 @@ end
 $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
+create or replace function mux_private.turn_down(
+  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text
+) returns jsonb
+language plpgsql set search_path = '' as $$
+begin
+  perform mux_private.refuse(tracking_id, pause_seconds, left(format('%s: %s', code, problem), 500));
+  return jsonb_build_object(
+    'outcome', 'refused', 'tracking_id', tracking_id, 'lesson_id', lesson_id,
+    'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
+    'sqlstate', code, 'message', left(problem, 500));
+end
+$$;
+comment on function mux_private.turn_down is 'Makes a row wait whose verdict the database would not take, and says so for the worker''s log.';
+
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
 -- Somebody may track one upload for all her lessons: of rows that nobody claimed a fact takes a
@@ -431,13 +445,8 @@ begin
       when serialization_failure or deadlock_detected or lock_not_available then raise;
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text;
-        outcomes := outcomes || jsonb_build_object(
-          'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
-          'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id',
-          'sqlstate', code, 'message', left(problem, 500));
-        perform mux_private.refuse(
-          found.tracking_id, coalesce(mux_private.pause_of(found.claim), 60),
-          left(format('%s: %s', code, problem), 500));
+        outcomes := outcomes || mux_private.turn_down(
+          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem);
     end;
   end loop;
   -- Whoever is at it says the same, or the next to come does.
@@ -482,12 +491,8 @@ begin
       outcomes := outcomes || found.nothing_to_do;
       continue;
     end if;
-    outcomes := outcomes || jsonb_build_object(
-      'outcome', 'refused', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
-      'upload_id', verdict ->> 'upload_id', 'asset_id', verdict ->> 'asset_id',
-      'sqlstate', code, 'message', left(problem, 500));
-    perform mux_private.refuse(
-      found.tracking_id, greatest(mux_private.pause_of(found.claim), 300), left(format('%s: %s', code, problem), 500));
+    outcomes := outcomes || mux_private.turn_down(
+      found.item, found.tracking_id, found.lesson_id, greatest(mux_private.pause_of(found.claim), 300), code, problem);
   end loop;
   return to_jsonb(outcomes);
 end
@@ -503,7 +508,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('tracks', 'rows_about', 'is_of_another', 'was_deleted', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
-                        'postpone', 'refuse', 'settle_row')
+                        'postpone', 'refuse', 'turn_down', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

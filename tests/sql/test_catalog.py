@@ -86,6 +86,7 @@ MAY_CALL = {
         "mux_private.rows_about(jsonb)",
         "mux_private.settle_row(jsonb,uuid,uuid,jsonb)",
         "mux_private.tracks(mux_asset_tracking,text,text,jsonb)",
+        "mux_private.turn_down(jsonb,uuid,uuid,double precision,text,text)",
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
     },
 }

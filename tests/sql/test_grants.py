@@ -88,7 +88,7 @@ CALLABLE = [
                 "pause_of",
             ),
             *("postpone", "prune_events", "publish", "record_event", "refuse", "rows_about"),
-            *("settle_row", "tracks", "wait", "was_deleted"),
+            *("settle_row", "tracks", "turn_down", "wait", "was_deleted"),
         ],
     ),
     (
