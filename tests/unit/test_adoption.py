@@ -1,12 +1,9 @@
 import asyncio
 import io
-import json
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
-from worker import logs
+from tests.unit.log_lines import told
 from worker.adoption import Adoption
 from worker.errors import StatementTimeout, SupabaseUnavailable
 
@@ -30,20 +27,6 @@ class Database:
         if params["walk"] > self._longest_walk:
             raise self._fault
         return []
-
-
-@pytest.fixture
-def out() -> io.StringIO:
-    """Send the log to a buffer."""
-    stream = io.StringIO()
-    logs.configure(form="json", stream=stream)
-    return stream
-
-
-def told(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines without their times."""
-    read = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
 
 
 async def adopts(database: Database) -> list[tuple[int, int]]:

@@ -2,10 +2,10 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from tests.unit.log_lines import told
 from worker import logs
 
 
@@ -21,19 +21,13 @@ def out() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-def lines(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines, without their times."""
-    read = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
-
-
 def test_a_line_is_one_object_with_its_head_first(out: io.StringIO) -> None:
     """When, how grave and what come before the fields; the time is UTC."""
     logs.get_logger().info("lesson.published", lesson_id="l1", waited_seconds=1.5)
     line = json.loads(out.getvalue())
     assert list(line) == ["timestamp", "level", "event", "lesson_id", "waited_seconds"]
     assert line["timestamp"].endswith("Z")
-    assert lines(out) == [
+    assert told(out) == [
         {"level": "info", "event": "lesson.published", "lesson_id": "l1", "waited_seconds": 1.5}
     ]
 
@@ -42,7 +36,7 @@ def test_libraries_speak_json_too_and_only_when_something_is_wrong(out: io.Strin
     """A warning of a library is a line like ours; what it tells besides is dropped."""
     logging.getLogger("httpx").info("HTTP Request: GET https://example.org")
     logging.getLogger("httpx").warning("odd: %s", "thing")
-    assert lines(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
+    assert told(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
 
 
 def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
@@ -57,7 +51,7 @@ def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
     except ValueError:
         log.exception("worker.crashed")
     assert "s3cret" not in out.getvalue()
-    assert lines(out)[0]["key"] == "x *** y"
+    assert told(out)[0]["key"] == "x *** y"
 
 
 def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
@@ -66,7 +60,7 @@ def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
         raise ValueError("broken")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
-    (line,) = lines(out)
+    (line,) = told(out)
     assert (line["level"], line["event"]) == ("error", "worker.crashed")
     assert "ValueError: broken" in line["exception"]
 
@@ -77,15 +71,15 @@ def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
         raise ValueError("y" * 2 * logs.LONGEST_TRACEBACK + "the reason")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
-    told = lines(out)[0]["exception"]
-    assert len(told) == logs.LONGEST_TRACEBACK + 1
-    assert told.endswith("the reason")
+    text = told(out)[0]["exception"]
+    assert len(text) == logs.LONGEST_TRACEBACK + 1
+    assert text.endswith("the reason")
 
 
 def test_a_long_text_is_cut(out: io.StringIO) -> None:
     """No field makes a line that a platform would split."""
     logs.get_logger().info("x", message="y" * 50_000)
-    assert len(lines(out)[0]["message"]) == logs.LONGEST_TEXT + 1
+    assert len(told(out)[0]["message"]) == logs.LONGEST_TEXT + 1
 
 
 def test_the_level_is_the_settings(out: io.StringIO) -> None:

@@ -1,10 +1,9 @@
 import io
-import json
 from typing import Any
 
 import pytest
 
-from worker import logs
+from tests.unit.log_lines import told
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
 from worker.outage import Outage, Service
 
@@ -24,20 +23,6 @@ class Clock:
 def clock() -> Clock:
     """Give a clock that stands still."""
     return Clock()
-
-
-@pytest.fixture
-def out() -> io.StringIO:
-    """Send the log to a buffer."""
-    stream = io.StringIO()
-    logs.configure(form="json", stream=stream)
-    return stream
-
-
-def told(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines without their times."""
-    read = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
 
 
 DOWN = MuxUnavailable("http_503", "down")

@@ -1,31 +1,16 @@
 import io
-import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.unit.log_lines import told
 from tests.unit.test_decide import CLAIM
-from worker import logs
 from worker.model import ClaimVerdict, Observation, Outcome, PlaybackId, Settlement, Verdict
 from worker.report import Heartbeat, Reporter, ScanReport
 
 IDS: dict[str, Any] = {"lesson_id": "l1", "upload_id": "up1", "asset_id": "as1"}
-
-
-@pytest.fixture
-def out() -> io.StringIO:
-    """Send the log to a buffer."""
-    stream = io.StringIO()
-    logs.configure(form="json", stream=stream)
-    return stream
-
-
-def told(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines without their times."""
-    read = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]
 
 
 def outcome(name: str, **more: Any) -> Outcome:

@@ -1,14 +1,12 @@
 import asyncio
 import io
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from worker import logs
+from tests.unit.log_lines import told
 from worker.daemon import Daemon
 from worker.errors import SupabaseUnavailable
 from worker.report import ScanReport
@@ -47,22 +45,9 @@ class Clock:
         return self.now
 
 
-@pytest.fixture
-def out() -> io.StringIO:
-    """Send the log to a buffer."""
-    stream = io.StringIO()
-    logs.configure(form="json", stream=stream)
-    return stream
-
-
-def told(out: io.StringIO) -> list[dict[str, Any]]:
+def pruned(out: io.StringIO) -> list[dict[str, Any]]:
     """Read the lines about pruning without their times."""
-    read = [json.loads(line) for line in out.getvalue().splitlines()]
-    return [
-        {k: v for k, v in line.items() if k != "timestamp"}
-        for line in read
-        if line["event"] == "events.pruned"
-    ]
+    return [line for line in told(out) if line["event"] == "events.pruned"]
 
 
 async def all_of(retention: Retention) -> int:
@@ -77,7 +62,7 @@ async def test_before_it_is_time_nothing_is_asked(out: io.StringIO) -> None:
     """The database hears of retention once a day only."""
     audit = Audit(10)
     assert await all_of(Retention(audit, 90)) == 0
-    assert (audit.asked, told(out)) == ([], [])
+    assert (audit.asked, pruned(out)) == ([], [])
 
 
 async def test_batch_after_batch_until_none_is_left_and_told_once(out: io.StringIO) -> None:
@@ -89,7 +74,7 @@ async def test_batch_after_batch_until_none_is_left_and_told_once(out: io.String
     assert audit.asked == [(90, BATCH)] * 4
     assert await all_of(retention) == 0
     assert audit.asked == [(90, BATCH)] * 4
-    assert told(out) == [
+    assert pruned(out) == [
         {"level": "info", "event": "events.pruned", "count": 2 * BATCH + 1, "seconds": 2.0}
     ]
 
@@ -107,7 +92,7 @@ async def test_a_fault_leaves_the_rest_for_the_next_day(out: io.StringIO) -> Non
     audit.fault = None
     await retention.begin()
     assert await all_of(retention) == 1
-    assert told(out) == [
+    assert pruned(out) == [
         {
             "level": "warning",
             "event": "events.pruned",
@@ -130,7 +115,7 @@ async def test_a_day_that_comes_while_the_last_is_not_done_goes_on_with_it(
     await retention.prune_some()
     await retention.begin()
     await all_of(retention)
-    assert [line["count"] for line in told(out)] == [BATCH + 7]
+    assert [line["count"] for line in pruned(out)] == [BATCH + 7]
 
 
 async def test_it_comes_every_day_and_first_within_the_hour_after_some_minutes() -> None:
@@ -198,7 +183,7 @@ async def test_a_busy_worker_removes_one_batch_between_two_scans(out: io.StringI
     audit.on_prune = lambda: order.append("prune")
     await asyncio.wait_for(daemon(scan, stopping).run(await begun(audit)), 30)
     assert order == [*["scan", "prune"] * 4, "scan"]
-    assert [line["count"] for line in told(out)] == [3 * BATCH]
+    assert [line["count"] for line in pruned(out)] == [3 * BATCH]
 
 
 async def test_an_idle_worker_removes_all_while_it_rests(out: io.StringIO) -> None:
@@ -241,4 +226,4 @@ async def test_a_stop_waits_for_no_batch(out: io.StringIO) -> None:
             return await asyncio.Future[int]()
 
     await asyncio.wait_for(daemon(ScanReport, stopping).run(await begun(Hangs(1))), 5)
-    assert told(out) == []
+    assert pruned(out) == []

@@ -1,0 +1,13 @@
+import io
+
+import pytest
+
+from worker import logs
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    """Send the log to a buffer."""
+    stream = io.StringIO()
+    logs.configure(form="json", stream=stream)
+    return stream
