@@ -167,15 +167,14 @@ begin
   if claimed is null or jsonb_typeof(claimed) <> 'array' then
     raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until, due_at}';
   end if;
-  -- Due as they were: what was looked at meanwhile, and is due again, comes after them.
   with mine as (
-    select t.id, greatest(coalesce(c.due_at, now()), t.tracked_at + interval '1 microsecond') as due_at
+    select t.id, least(now(), greatest(coalesce(c.due_at, now()), t.tracked_at + interval '1 microsecond')) as due_at
     from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
     join public.mux_asset_tracking t on t.id = c.id and t.next_check_at = c.leased_until
     where t.status = 'processing'
     for update of t skip locked
   )
-  update public.mux_asset_tracking t set next_check_at = least(mine.due_at, now()) from mine where t.id = mine.id;
+  update public.mux_asset_tracking t set next_check_at = mine.due_at from mine where t.id = mine.id;
   get diagnostics released = row_count;
   update mux_private.worker_state s set sweeps_until = now()
   where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
