@@ -19,7 +19,7 @@ from worker.legacy import Lesson
 from worker.logs import Sparingly, get_logger
 from worker.pausing import pause
 from worker.repair import Options, Step, ending, finding, is_listed, step
-from worker.report import Reporter
+from worker.report import HOUR_SECONDS, Reporter
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -35,7 +35,6 @@ LONGEST_WALK, SHORTEST_WALK = 2000, 20
 """In lessons; where the database cuts a pass off, the next one goes a tenth of the way."""
 
 LESSONS_PER_FOUND = 40
-HOUR_SECONDS = 3600.0
 
 log = get_logger()
 

@@ -202,10 +202,8 @@ def test_past_the_deadline_it_ends_all_the_same(
     assert worker.wait() == 1
     assert 1.4 < time.monotonic() - began < 10
     (line,) = stopped_lines(worker)
-    assert line.pop("signal") in (
-        "SIGINT",
-        "SIGTERM",
-    )  # where both are pending, either may be first
+    # Where both are pending, either may be first.
+    assert line.pop("signal") in ("SIGINT", "SIGTERM")
     assert line == {"level": "error", "event": "worker.stopped", "forced": True}
     assert (is_due(lesson, db), course.row(lesson)["check_count"]) == (False, 0)
     course.make_due(lesson)
