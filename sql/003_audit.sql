@@ -51,7 +51,7 @@ comment on column public.mux_asset_events.message is 'Why, in words; Mux''s own 
 comment on column public.mux_asset_events.observation is 'What Mux had said, with its source.';
 
 create or replace function mux_private.actor() returns text
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return coalesce(
   nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
   case when nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role' = 'service_role'
@@ -72,7 +72,7 @@ create or replace function mux_private.record_event(
   message text default null,
   observation jsonb default null
 ) returns void
-language sql security definer set search_path = ''
+language sql security definer set search_path = public, extensions, pg_temp
 begin atomic
   insert into public.mux_asset_events (
     actor, event, lesson_id, tracking_id, creator_id, upload_id, asset_id, playback_id,

@@ -71,7 +71,7 @@ comment on function mux_private.start_upload_anew() is 'Trigger: clears what an 
 
 -- Security definer: whoever tracks an upload may neither read nor write the list of first trackers.
 create or replace function mux_private.note_upload() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
   kind text := case when new.upload_id = 'migrated' then 'asset' else 'upload' end;
   mux_id text := case when new.upload_id = 'migrated' then new.mux_asset_id else new.upload_id end;
@@ -100,7 +100,7 @@ grant execute on function mux_private.is_mux_id(text) to service_role;
 -- Rows from before this file: the oldest row of an upload tracked it first. Most are noted before
 -- the triggers are made, while nobody waits; what was tracked meanwhile, afterwards.
 create or replace procedure mux_private.note_earlier_uploads()
-language sql set search_path = ''
+language sql set search_path = public, extensions, pg_temp
 begin atomic
   with unknown as materialized (  -- of all questions, is_mux_id takes the longest: it comes last
     select t.lesson_id, t.created_at, tracked.kind, tracked.mux_id

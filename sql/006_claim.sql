@@ -35,7 +35,7 @@ insert into mux_private.worker_state default values on conflict do nothing;
 -- One worker at a time walks Mux's lists, and what it finds there it settles for all. Who asks
 -- again, or first after the time is up, is the one.
 create or replace function mux_private.may_sweep(sweeper text, seconds double precision) returns boolean
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   perform 1 from mux_private.worker_state s
@@ -45,7 +45,8 @@ begin
     return false;
   end if;
   update mux_private.worker_state s
-  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds);
+  set sweeper = may_sweep.sweeper, sweeps_until = now() + make_interval(secs => seconds)
+  where s.only_row;
   return true;
 end
 $$;
@@ -54,12 +55,12 @@ comment on function mux_private.may_sweep is 'Makes this worker the one that swe
 -- While Mux's webhooks arrive, an upload that has just begun is left to them: nobody looks at it in
 -- its first minute, unless something has made it due since. When they stop, that ends by itself.
 create or replace function mux_private.events_arrive() returns boolean
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return coalesce((select s.events_at > now() - interval '10 minutes' from mux_private.worker_state s), false);
 comment on function mux_private.events_arrive() is 'Whether Mux''s webhooks have told of an upload or asset in the last ten minutes.';
 
 create or replace function mux_private.is_left_to_events(tracking public.mux_asset_tracking) returns boolean
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return ($1).check_count = 0 and ($1).next_check_at <= ($1).tracked_at
   and ($1).tracked_at > now() - interval '1 minute';
 comment on function mux_private.is_left_to_events is 'Whether a due row is so new that a webhook is likely to settle it before anybody has to ask Mux.';
@@ -74,7 +75,7 @@ create or replace function public.worker_claim(
   sweep_seconds double precision default 15,
   sweep_size integer default null
 ) returns jsonb
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
@@ -159,7 +160,7 @@ comment on function public.worker_claim is
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   released integer;

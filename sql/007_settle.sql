@@ -12,7 +12,7 @@ set local lock_timeout = '5s';
 create or replace function mux_private.tracks(
   tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
 ) returns boolean
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return case
   when $2 is null and $3 is null then $4 is not null
   when ($1).upload_id = 'migrated' then coalesce(($1).mux_asset_id = $3, false)
@@ -26,7 +26,7 @@ comment on function mux_private.tracks is 'Whether a fact about this upload and 
 create or replace function mux_private.is_of_another(
   creator_id uuid, upload_id text, asset_id text, claims jsonb
 ) returns boolean
-language sql stable security definer set search_path = ''
+language sql stable security definer set search_path = public, extensions, pg_temp
 return coalesce((
   select f.creator_id is distinct from $1
   from (
@@ -49,7 +49,7 @@ comment on function mux_private.is_of_another is
 
 -- A webhook that was late may say of a deleted asset that it is ready.
 create or replace function mux_private.was_deleted(lesson_id uuid, asset_id text) returns boolean
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return exists (
   select 1 from public.mux_asset_events e
   where e.lesson_id = $1 and e.event = 'asset_deleted' and e.asset_id = $2
@@ -59,7 +59,7 @@ comment on function mux_private.was_deleted is 'Whether Mux has told that this a
 create or replace function mux_private.outcome(
   name text, tracking public.mux_asset_tracking, reason text default null, message text default null
 ) returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return jsonb_build_object(
   'outcome', $1, 'tracking_id', ($2).id, 'lesson_id', ($2).lesson_id, 'upload_id', left(($2).upload_id, 300),
   'asset_id', left(($2).mux_asset_id, 300), 'playback_id', ($2).mux_playback_id, 'reason', $3, 'message', $4,
@@ -77,7 +77,7 @@ comment on function mux_private.pause_of is 'The seconds after which a claimed r
 create or replace function mux_private.publish(
   tracking public.mux_asset_tracking, lesson_status text, item jsonb
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   was public.mux_asset_tracking := tracking;
@@ -126,7 +126,7 @@ comment on function mux_private.publish is 'Gives a lesson its video and, where 
 create or replace function mux_private.fail(
   tracking public.mux_asset_tracking, reason text, message text, item jsonb
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   was public.mux_asset_tracking := tracking;
@@ -148,7 +148,7 @@ comment on function mux_private.fail is 'Gives an upload up, with the reason. Th
 -- transaction has written is kept in a setting of its own, which a sub-transaction that is undone
 -- takes back with it; the row's timestamps would not tell, since a trigger of the app may set them.
 create or replace function mux_private.may_write(tracking public.mux_asset_tracking) returns boolean
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   written text := coalesce(current_setting('mux_private.written', true), '');
 begin
@@ -166,7 +166,7 @@ comment on function mux_private.may_write is 'Whether a locked tracking row can 
 create or replace function mux_private.wait(
   tracking public.mux_asset_tracking, claim jsonb, item jsonb
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   was public.mux_asset_tracking := tracking;
@@ -206,7 +206,7 @@ comment on function mux_private.wait is 'Notes a look that settled nothing. The 
 create or replace function mux_private.postpone(
   tracking_id uuid, pause_seconds double precision, refusal text default null
 ) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
@@ -234,7 +234,7 @@ comment on function mux_private.postpone is 'Makes a row due in some seconds; wi
 create or replace function mux_private.settle_row(
   item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   creator_id uuid;
@@ -328,7 +328,7 @@ comment on function mux_private.settle_row is 'Settles one verdict against one r
 create or replace function mux_private.refuse(
   tracking_id uuid, pause_seconds double precision, refusal text
 ) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   perform mux_private.postpone(tracking_id, pause_seconds, refusal);
 exception
@@ -342,7 +342,7 @@ comment on function mux_private.refuse is 'Makes a row wait that the database re
 create or replace function mux_private.turn_down(
   item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   perform mux_private.refuse(tracking_id, pause_seconds, left(format('%s: %s', code, problem), 500));
   return jsonb_build_object(
@@ -359,7 +359,7 @@ comment on function mux_private.turn_down is 'Makes a row wait whose verdict the
 -- hundred, and the others have their turn when they are due.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return query
@@ -420,7 +420,7 @@ comment on function mux_private.rows_about is
 create or replace function public.worker_settle(
   verdicts jsonb default null, environment_id text default null, sweeper text default null
 ) returns jsonb
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;
@@ -476,7 +476,7 @@ comment on function public.worker_settle is
 create or replace function public.worker_refuse(
   verdict jsonb default null, code text default null, problem text default null
 ) returns jsonb
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;

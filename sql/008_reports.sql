@@ -16,7 +16,7 @@ create index if not exists idx_mux_asset_tracking_failed on public.mux_asset_tra
 -- is not counted, since that would take reading it. Failed rows lie still, so they are counted from
 -- their index alone: a million in about a tenth of a second.
 create or replace function public.worker_summary() returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return (
   select jsonb_build_object(
     'processing', w.processing,
@@ -42,12 +42,12 @@ comment on function public.worker_summary() is
 
 -- Security definer: the list of files is nobody's to read, its newest name is the worker's.
 create or replace function mux_private.newest_file() returns text
-language sql stable security definer set search_path = ''
+language sql stable security definer set search_path = public, extensions, pg_temp
 return (select max(f.name) from mux_private.applied_files f);
 comment on function mux_private.newest_file() is 'The last file of sql/ that was applied.';
 
 create or replace function public.worker_schema_version() returns text
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return mux_private.newest_file();
 comment on function public.worker_schema_version() is
   'For the worker: the last file of sql/ that was applied, such as 008_reports.';

@@ -7,7 +7,7 @@ begin;
 set local lock_timeout = '5s';
 
 create or replace function public.worker_doctor() returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return jsonb_build_object(
   'schema_version', public.worker_schema_version(),
   'database_time', extract(epoch from clock_timestamp()),

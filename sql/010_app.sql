@@ -8,7 +8,7 @@ begin;
 set local lock_timeout = '5s';
 
 create or replace function public.check_asset_status(lesson_id uuid default null) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   told jsonb;
@@ -41,7 +41,7 @@ comment on function public.check_asset_status(uuid) is
 create or replace function public.track_upload(
   lesson_id uuid default null, upload_id text default null, temp_asset_id text default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   if auth.uid() is null then
@@ -101,7 +101,7 @@ comment on function mux_private.app_asset is 'The asset with which a lesson woul
 create or replace function mux_private.app_is_of_another(
   asset_id text, lesson public.lessons
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
   owner_id uuid;
 begin
@@ -126,7 +126,7 @@ comment on function mux_private.app_is_of_another is 'Whether an asset is the vi
 create or replace function mux_private.app_require_video(
   asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
 ) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   if coalesce(asset_id, '') = '' then
     raise sqlstate 'PT400' using message = 'the lesson has no video yet', hint = 'Upload one and track its upload.';
@@ -154,7 +154,7 @@ comment on function mux_private.app_require_video is
 -- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
 -- the audit. Whose lesson it is, it checks itself.
 create or replace function mux_private.app_publish(lesson_id uuid) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   lesson public.lessons;
@@ -212,7 +212,7 @@ comment on function mux_private.app_publish is 'Does what publish_lesson promise
 create or replace function mux_private.app_look_soon(
   lesson_id uuid, tracking public.mux_asset_tracking, asset_id text, playback_id text
 ) returns public.mux_asset_tracking
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   if tracking.id is null then
@@ -236,7 +236,7 @@ comment on function mux_private.app_look_soon is 'Has the worker look at a lesso
 
 -- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
 create or replace function public.publish_lesson(lesson_id uuid default null) returns jsonb
-language sql set search_path = ''
+language sql set search_path = public, extensions, pg_temp
 return mux_private.app_publish($1);
 comment on function public.publish_lesson(uuid) is
   'For the app: publishes a lesson of one''s own by hand, with the real asset id that is known of it, and has the worker fill in or repair its playback id. Answers {playable}: whether the lesson has a real playback id already. 400 without a video, 404 for a lesson of somebody else, 409 if Mux has said that the video is broken.';

@@ -46,7 +46,7 @@ comment on function mux_private.pace_share is 'The share of the allowed rate at 
 create or replace function public.worker_take_turns(
   turns integer default null, per_second double precision default null, bulk boolean default false
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   pace mux_private.mux_pace;
@@ -75,7 +75,8 @@ begin
         when not bulk then pace.next_bulk_turn_at
         when pace.live_at between moment - interval '10 s' and first_at then first_at + turns * gap * 4
         else first_at + turns * gap end,
-      live_at = case when bulk then pace.live_at else first_at end;
+      live_at = case when bulk then pace.live_at else first_at end
+  where p.only_row;
   return jsonb_build_object(
     'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap));
 end
@@ -84,7 +85,7 @@ comment on function public.worker_take_turns is
   'For the worker: hands out the next moments at which Mux may be asked, so that all workers together keep to per_second: the first in so many seconds, the others a gap apart. Bulk work is given every fourth at most while live work goes on.';
 
 create or replace function public.worker_slow_down() returns void
-language sql set search_path = ''
+language sql set search_path = public, extensions, pg_temp
 begin atomic
   update mux_private.mux_pace p
   set slowed_to = greatest(0.1, mux_private.pace_share(p, clock_timestamp()) / 2),

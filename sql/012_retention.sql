@@ -11,7 +11,7 @@ set local client_min_messages = warning;
 -- is younger than a day. Ids grow with time: reading the first few tells whether there is anything
 -- to do, however large the table is, or was when this connection began.
 create or replace function mux_private.prune_events(older_than_days integer, at_most integer) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   pruned integer;
@@ -35,7 +35,7 @@ comment on function mux_private.prune_events is 'Does what worker_prune_events p
 create or replace function public.worker_prune_events(
   older_than_days integer default null, at_most integer default null
 ) returns integer
-language sql set search_path = ''
+language sql set search_path = public, extensions, pg_temp
 return mux_private.prune_events($1, $2);
 comment on function public.worker_prune_events is
   'For the worker: removes audit rows that are older than so many days (at least 1), the oldest first, at most so many (1 to 1000). Returns how many it removed; called until that is 0, it removes all.';

@@ -82,7 +82,7 @@ comment on function mux_private.is_temporary is 'Whether an id is one of the app
 -- The app's table may have no such columns, and what an instructor writes into a row may be large:
 -- where a lesson has none, the name is found further out, and no other column is looked at.
 create or replace function mux_private.lesson_created_at(lesson_id uuid) returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return (
@@ -95,7 +95,7 @@ $$;
 comment on function mux_private.lesson_created_at is 'When a lesson was made, if the app keeps that.';
 
 create or replace function mux_private.lesson_title(lesson_id uuid) returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return (
@@ -109,7 +109,7 @@ comment on function mux_private.lesson_title is 'The beginning of a lesson''s ti
 
 -- By id: a lesson as an argument would be copied whole.
 create or replace function mux_private.lesson_json(lesson_id uuid, tracking public.mux_asset_tracking) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return (
@@ -138,7 +138,7 @@ comment on function mux_private.lesson_json is 'A lesson and its tracking row as
 create or replace function public.worker_legacy_lessons(
   after uuid default null, walk integer default 2000, since timestamptz default null
 ) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   told jsonb;
@@ -172,7 +172,7 @@ comment on function public.worker_legacy_lessons is
 
 -- Security definer: nobody else may read the list of first trackers.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
-language sql stable security definer set search_path = ''
+language sql stable security definer set search_path = public, extensions, pg_temp
 begin atomic
   select distinct on (f.mux_id) f.mux_id, f.creator_id
   from mux_private.first_trackers f
@@ -186,7 +186,7 @@ comment on function mux_private.first_instructors is 'For each of these ids that
 -- When a lesson was made, its instructor may write, and a placeholder everybody may read: between
 -- instructors neither decides.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   told jsonb;
@@ -234,7 +234,7 @@ comment on function public.worker_rivals is
 create or replace function mux_private.give_back(
   lesson_status text, tracking public.mux_asset_tracking
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   video text := case when tracking.upload_id = 'migrated' then tracking.mux_asset_id else tracking.upload_id end;
@@ -251,7 +251,7 @@ $$;
 comment on function mux_private.give_back is 'Gives a lesson the ids of its ready row again, and its status once for each upload. Both rows are locked by the caller.';
 
 create or replace function mux_private.adopt(item jsonb, lease_seconds double precision) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   lesson public.lessons;
@@ -310,7 +310,7 @@ comment on function mux_private.adopt is 'Begins to track one lesson''s video, o
 create or replace function public.worker_adopt(
   adoptions jsonb default null, lease_seconds double precision default 60
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   item jsonb;
@@ -350,7 +350,7 @@ comment on function public.worker_adopt is
 create or replace function public.worker_backfill_begin(
   options jsonb default '{}', anew boolean default false
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   run mux_private.backfill_runs;
@@ -362,6 +362,7 @@ begin
   if not goes_on then
     update mux_private.backfill_runs r
     set begun_at = now(), finished_at = null, noted_at = now(), options = worker_backfill_begin.options, after = null, counts = '{}'
+    where r.only_row
     returning r.* into run;
   end if;
   return jsonb_build_object('begun_at', run.begun_at, 'after', run.after, 'counts', run.counts, 'goes_on', goes_on);
@@ -373,7 +374,7 @@ comment on function public.worker_backfill_begin is
 create or replace function public.worker_backfill_note(
   after uuid default null, counts jsonb default null, findings jsonb default '[]', finished boolean default false
 ) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   insert into mux_private.backfill_findings as f (lesson_id, asset_id, playback_id, kind, message, known)
@@ -386,7 +387,8 @@ begin
   if counts is not null then
     update mux_private.backfill_runs r
     set after = coalesce(worker_backfill_note.after, r.after), counts = worker_backfill_note.counts, noted_at = now(),
-        finished_at = case when finished then now() end;
+        finished_at = case when finished then now() end
+    where r.only_row;
   end if;
 end
 $$;
@@ -396,7 +398,7 @@ comment on function public.worker_backfill_note is
 create or replace function public.worker_backfill_findings(
   since timestamptz default null, after uuid default null, at_most integer default 500
 ) returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return (
   select coalesce(jsonb_agg(jsonb_build_object(
     'lesson_id', f.lesson_id, 'kind', f.kind, 'message', f.message, 'lesson_asset_id', f.asset_id,
@@ -413,7 +415,7 @@ comment on function public.worker_backfill_findings is
 -- With the index of sql/optional only lessons with temporary ids are read, else the next so many of
 -- all. What Mux did not know an hour ago is asked for again after a day, or with other ids.
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   walk_from uuid;
@@ -459,7 +461,8 @@ begin
   update mux_private.adoption_walk w
   set after = case
     when jsonb_array_length(found_lessons) = at_most then (found_lessons -> -1 ->> 'lesson_id')::uuid
-    when cardinality(ids) = walk then ids[walk] end;
+    when cardinality(ids) = walk then ids[walk] end
+  where w.only_row;
   return found_lessons;
 end
 $$;

@@ -9,7 +9,7 @@ set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
 create or replace function mux_private.name_operator(operator text, why text) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   perform set_config('mux_worker.operator', left(coalesce(operator, ''), 100), true),
           set_config('mux_worker.why', left(coalesce(why, ''), 1000), true);
@@ -19,7 +19,7 @@ comment on function mux_private.name_operator is 'Has the audit of this transact
 
 -- By index as far as one goes; lessons themselves are read through only where no row has the id.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   wanted text := worker_find_lessons.id;
@@ -55,7 +55,7 @@ comment on function public.worker_find_lessons is
   'For the worker''s commands: the lessons with this id, else those whose upload, asset or placeholder has it.';
 
 create or replace function public.worker_lesson(lesson_id uuid default null, events integer default 50) returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return (
   select mux_private.lesson_json(l.id, t) || jsonb_build_object(
     'title', mux_private.lesson_title(l.id),
@@ -82,7 +82,7 @@ create or replace function public.worker_publish(
   operator text default null,
   why text default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   adopted jsonb;
@@ -111,7 +111,7 @@ create or replace function public.worker_retry(
   operator text default null,
   why text default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   retried uuid[];
@@ -143,7 +143,7 @@ comment on function public.worker_retry is
 -- How long a video waited is not known to the second: at most since the last look that found it
 -- not ready.
 create or replace function public.worker_status() returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return public.worker_summary() || jsonb_build_object(
   'ready', (select count(*) from public.mux_asset_tracking t where t.status = 'ready'),
   'ready_to_published', (

@@ -14,7 +14,7 @@ set local client_min_messages = warning;
 create or replace function mux_private.note_fact(
   item jsonb, tracking_id uuid, lesson_id uuid
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
@@ -50,7 +50,7 @@ $$;
 comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit that its asset was deleted, once.';
 
 create or replace function public.worker_take_note(facts jsonb default null) returns jsonb
-language plpgsql set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   found record;
@@ -81,7 +81,7 @@ comment on function public.worker_take_note is
   'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called asset_deleted where the lesson had the video. What cannot be locked in a moment is busy: to be told of again.';
 
 create or replace function public.worker_note_events() returns void
-language sql set search_path = ''
+language sql set search_path = public, extensions, pg_temp
 begin atomic
   update mux_private.worker_state s set events_at = now()
   where s.events_at is null or s.events_at < now() - interval '1 s';

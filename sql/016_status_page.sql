@@ -10,7 +10,7 @@ set local lock_timeout = '5s';
 -- Ids grow with time, so a moment is found among them as a name is in a telephone book. The index
 -- of happened_at is a brin one: of what it has not summed up yet, it would read all.
 create or replace function mux_private.first_event_since(since timestamptz, at_most bigint) returns bigint
-language plpgsql stable set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   low bigint;
@@ -36,7 +36,7 @@ comment on function mux_private.first_event_since is
   'The id from which on the audit is younger than a moment, among the newest so many.';
 
 create or replace function mux_private.overview_row(tracking public.mux_asset_tracking) returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return (
   select jsonb_build_object(
     'lesson_id', ($1).lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text,
@@ -52,7 +52,7 @@ comment on function mux_private.overview_row is 'A tracking row, with its lesson
 -- every few seconds. What is processing is read whole, as by worker_summary. The audit is counted
 -- over a day, at most its newest hundred thousand rows.
 create or replace function public.worker_overview(at_most integer default 20) returns jsonb
-language plpgsql stable set search_path = '' set enable_seqscan = off set jit = off as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   first_id bigint;
@@ -128,7 +128,7 @@ comment on function public.worker_overview is
   'For the worker''s status page: worker_summary, the rows that wait, are stuck or failed last, what was published last and how long it took, and how much was published and failed in each hour of the last day; counted_seconds where that is not the whole day.';
 
 create or replace function public.worker_past(lesson_id uuid default null, events integer default 50) returns jsonb
-language sql stable set search_path = ''
+language sql stable set search_path = public, extensions, pg_temp
 return (
   select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
   from (
@@ -140,7 +140,7 @@ comment on function public.worker_past is 'For the worker''s status page: the la
 create or replace function public.worker_make_due(
   lesson_id uuid default null, operator text default null, why text default null
 ) returns jsonb
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;

@@ -27,7 +27,7 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     with shared_supabase.connect("supabase_admin") as connection:
         connection.execute(
             # Truncating takes five times as long as deleting the few rows that a test leaves.
-            "delete from lessons; delete from mux_asset_events;"
+            "delete from lessons; delete from notifications; delete from mux_asset_events;"
             "delete from mux_private.first_trackers;"
             "update mux_private.worker_state"
             " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null;"

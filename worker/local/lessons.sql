@@ -45,3 +45,38 @@ create policy "Instructors delete their own lessons" on public.lessons
 
 grant select on public.lessons to anon;
 grant select, insert, update, delete on public.lessons to authenticated, service_role;
+
+-- What apps do when a lesson is published. The names in it are unqualified, as they mostly are: that
+-- works for every request that comes through PostgREST, whose search_path has `public`.
+create table public.notifications (
+    id bigint generated always as identity primary key,
+    lesson_id uuid not null,
+    title text not null,
+    created_at timestamptz not null default now()
+);
+
+comment on table public.notifications is 'What is sent to the students of a course.';
+
+alter table public.notifications enable row level security;
+
+create policy "Instructors notify their students" on public.notifications
+    for insert to authenticated
+    with check (lesson_id in (select id from public.lessons where creator_id = (select auth.uid())));
+
+grant insert on public.notifications to authenticated;
+grant select, insert, delete on public.notifications to service_role;
+
+create function public.notify_students() returns trigger
+language plpgsql as $$
+begin
+    insert into notifications (lesson_id, title) values (new.id, new.title);
+    return null;
+end
+$$;
+
+comment on function public.notify_students() is 'Trigger: tells the students of a lesson that was just published.';
+
+create trigger notify_students
+    after update of status on public.lessons for each row
+    when (new.status = 'published' and old.status <> 'published')
+    execute function public.notify_students();
