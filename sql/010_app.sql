@@ -117,20 +117,20 @@ comment on function mux_private.app_asset is 'The asset with which a lesson woul
 
 -- Where the history does not know an asset, only what other lessons say of themselves is left to go by.
 create or replace function mux_private.app_is_of_another(
-  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+  p_asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (
     select from mux_private.upload_history h
-    where h.mux_id_written = mux_private.as_written(asset_id)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(asset_id))
+    where h.mux_id_written = mux_private.as_written(p_asset_id)
+       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_asset_id))
   ) then
-    return mux_private.is_of_another(tracking, lesson.creator_id, null, asset_id);
+    return mux_private.is_of_another(tracking, lesson.creator_id, null, p_asset_id);
   end if;
   return exists (
     select 1 from public.lessons l
-    where l.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id
+    where l.mux_asset_id = p_asset_id and l.creator_id is distinct from lesson.creator_id
   );
 end
 $$;

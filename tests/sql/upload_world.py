@@ -218,6 +218,7 @@ class World:
             environment="environment",
         )
         self.service.release(rows)
+        self._adopts_newer(outcomes)
         return outcomes
 
     def lets_time_pass(self) -> None:
@@ -235,7 +236,14 @@ class World:
 
     def hears(self, *seen: Observation) -> list[Json]:
         """Settle what events say, about whichever rows they concern."""
-        return self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
+        outcomes = self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
+        self._adopts_newer(outcomes)
+        return outcomes
+
+    def _adopts_newer(self, outcomes: list[Json]) -> None:
+        named = [o["lesson_id"] for o in outcomes if o.get("reason") == "names_newer"]
+        if named:
+            self.adopts(*(UUID(lesson) for lesson in named))
 
     def hears_of(self, video: Video) -> list[Json]:
         """Settle what an event says that Mux sends now."""
@@ -254,32 +262,35 @@ class World:
 
         This alone knows how the database's function is called.
         """
-        told = self._adopt(list(lessons) or None, [], by_hand)
+        ids = [str(lesson) for lesson in lessons]
+        if not ids:
+            ids = _one(self.service.connection, "select worker_untracked()")
+        told = self._adopt([{"lesson_id": id_, "by_hand": by_hand} for id_ in ids])
         asked = [one for one in told if one["outcome"] == "ask"]
         if not asked:
             return told
-        known = [self._known(one["asset_id"]) for one in asked]
-        again = self._adopt([UUID(one["lesson_id"]) for one in asked], known, by_hand)
+        again = self._adopt(
+            [
+                self._known(one["id"]) | {"lesson_id": one["lesson_id"], "by_hand": by_hand}
+                for one in asked
+            ]
+        )
         return [one for one in told if one["outcome"] != "ask"] + again
 
-    def _known(self, asset_id: str) -> Json:
-        seen = self.mux.asset(asset_id)
-        playback_id = next((playback.id for playback in seen.playback_ids), None)
-        return {
-            "asset_id": asset_id,
-            "upload_id": seen.upload_id,
-            "status": seen.status,
-            "playback_id": playback_id if seen.status == "ready" else None,
-        }
+    def _known(self, id_: str) -> Json:
+        video = self.mux.by_id(id_)
+        if (
+            video is None
+            or video.stage == "unknown"
+            or (id_ == video.asset and video.stage not in HAS_ASSET - {"deleted"})
+        ):
+            return {"id": id_, "missing": [id_]}
+        asset = video.asset if video.stage in HAS_ASSET else None
+        return {"id": id_, "upload_id": video.upload, "asset_id": asset}
 
-    def _adopt(
-        self, lessons: Sequence[UUID] | None, known: list[Json], by_hand: bool
-    ) -> list[Json]:
+    def _adopt(self, items: list[Json]) -> list[Json]:
         told: list[Json] = _one(
-            self.service.connection,
-            "select worker_adopt(lesson_ids => %s::uuid[], known => %s, by_hand => %s, "
-            "lease_seconds => 60)",
-            [lessons, Jsonb(known), by_hand],
+            self.service.connection, "select worker_adopt(%s, 60)", [Jsonb(items)]
         )
         return told
 
