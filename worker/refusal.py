@@ -68,11 +68,12 @@ _RULES = (
         "schema_not_exposed",
     ),
     _Rule(
-        "PGRST202",
+        "PGRST202|42883",  # the latter while PostgREST does not know yet that it is gone
         SchemaOutdated,
         f"The database has no function {{function}}: apply sql/ up to {REQUIRED_FILE}.sql. "
         "If that was done just now, PostgREST is about to notice.",
         "function_missing",
+        words=r"Could not find|^function public\.worker_",
     ),
     _Rule(
         "PGRST203",

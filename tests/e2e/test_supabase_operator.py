@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -39,6 +40,11 @@ def health(port: int, path: str) -> tuple[int, str]:
         return answer.code, json.loads(answer.read())["reason"]
 
 
+def is_ready(port: int, status: int, reason: str) -> bool:
+    """Whether readiness is told like this."""
+    return health(port, "/readyz") == (status, reason)
+
+
 @pytest.mark.parametrize(
     ("faults", "level"), [(LASTING, "error"), (PASSING, "warning")], ids=["lasting", "passing"]
 )
@@ -54,7 +60,7 @@ def test_each_fault_is_told_once_at_its_level_and_heals_by_itself(
     port = free_port()
     worker.start(PORT=str(port), HOST="127.0.0.1", SCAN_INTERVAL_SECONDS="0.1")
     worker.wait_for("scan.finished")
-    worker.wait_until(lambda: health(port, "/readyz") == (200, ""))
+    worker.wait_until(lambda: is_ready(port, 200, ""))
     for number, fault in enumerate(faults.values(), start=1):
         hits = len(supabase.faults.hits)
         supabase.faults.add(fault, path=CLAIM)
@@ -62,10 +68,10 @@ def test_each_fault_is_told_once_at_its_level_and_heals_by_itself(
         supabase.faults.wait_for_hits(hits + 8 if level == "warning" else hits + 2)
         assert health(port, "/healthz") == (200, "")
         told = (503, f"Supabase: {reason}") if level == "error" else (200, "")
-        worker.wait_until(lambda told=told: health(port, "/readyz") == told)
+        worker.wait_until(partial(is_ready, port, *told))
         supabase.faults.clear()
         worker.wait_for("supabase.recovered", times=number)
-    worker.wait_until(lambda: health(port, "/readyz") == (200, ""))
+    worker.wait_until(lambda: is_ready(port, 200, ""))
     assert [
         (line["level"], line["event"])
         for line in lines(worker, "supabase.unavailable", "supabase.recovered")
@@ -102,7 +108,7 @@ def test_one_fault_after_another_is_told_too(
     names = ("a paused project", "a project that is down", "a full disk", "a read-only database")
     for number, name in enumerate(names, start=1):
         supabase.faults.clear()
-        supabase.faults.add((LASTING | PASSING)[name])
+        supabase.faults.add({**LASTING, **PASSING}[name])
         worker.wait_for("supabase.unavailable", times=number)
     supabase.faults.clear()
     told = supabase_outages(worker)
@@ -120,7 +126,7 @@ def test_one_fault_after_another_is_told_too(
 def exposed(supabase: LocalSupabase, schemas: str) -> Iterator[None]:
     """Have PostgREST expose other schemas, as the dashboard's API settings do."""
     with supabase.connect("supabase_admin") as db:
-        db.execute(f"alter role authenticator set pgrst.db_schemas = '{schemas}'")  # type: ignore[arg-type]  # a literal of this file
+        db.execute(f"alter role authenticator set pgrst.db_schemas = '{schemas}'")
         db.execute("notify pgrst, 'reload config'")
         try:
             yield
@@ -164,9 +170,7 @@ def test_a_function_of_the_apps_beside_ours_is_named(
         "batch_size bigint, lease_seconds real, sweeper varchar default null, sweep_above bigint "
         "default 0, sweep_seconds real default 15, sweep_size bigint default null"
     )
-    db.execute(
-        f"create function worker_claim({arguments}) returns text language sql return 'mine'"  # type: ignore[arg-type]  # a literal of this file
-    )
+    db.execute(f"create function worker_claim({arguments}) returns text language sql return 'mine'")
     try:
         supabase.reload_schema()
         worker.wait_for("supabase.unavailable")

@@ -46,6 +46,7 @@ REASONS = {
     "a path of its own": "PGRST125",
     "a function of the app's": "function_ambiguous",
     "a function that is gone": "function_missing",
+    "a function that went just now": "function_missing",
     "a read-only database": "read_only",
     "a full disk": "disk_full",
     "a missing grant": "forbidden",
@@ -67,7 +68,7 @@ def test_what_lasts_needs_an_operator_and_says_what_to_do() -> None:
     assert {type(fault) for fault in told.values()} == {SupabaseNeedsOperator, SchemaOutdated}
     for name, fault in told.items():
         assert fault.needs_somebody, name
-        assert is_final(fault) == (name != "a function that is gone")
+        assert is_final(fault) == (fault.reason != "function_missing"), name
         assert re.fullmatch(r".+\. [A-Z].+\.", fault.message), name
 
 

@@ -48,6 +48,9 @@ LASTING: Mapping[str, Fault] = {
     "a path of its own": postgrest_error("PGRST125", "Invalid path specified", 404),
     "a function of the app's": postgrest_error("PGRST203", "Could not choose", 300),
     "a function that is gone": postgrest_error("PGRST202", "Could not find the function", 404),
+    "a function that went just now": postgrest_error(
+        "42883", "function public.worker_claim(batch_size => integer) does not exist", 404
+    ),
     "a read-only database": postgrest_error("25006", "cannot execute UPDATE", 405),
     "a full disk": postgrest_error("53100", "could not extend file", 503),
     "a missing grant": postgrest_error("42501", "permission denied for table lessons", 403),
