@@ -93,10 +93,14 @@ def test_a_fault_lasts_from_its_first_pass_to_the_next_good_one() -> None:
     passes = Passes(lambda: float(next(times)))
     passes.cut_short(SUPABASE)
     passes.cut_short(SUPABASE)
-    assert passes.faults == {"supabase": Fault(1, SUPABASE.message, needs_somebody=False)}
+    assert passes.faults == {
+        "supabase": Fault(1, SUPABASE.reason, SUPABASE.message, needs_somebody=False)
+    }
     passes.cut_short(MuxUnavailable("http_503", "Mux failed."))
     passes.cut_short(MuxUnauthorized("http_401", "Mux refuses the token."))
-    assert passes.faults == {"mux": Fault(3, "Mux refuses the token.", needs_somebody=True)}
+    assert passes.faults == {
+        "mux": Fault(3, "http_401", "Mux refuses the token.", needs_somebody=True)
+    }
     passes.finished(ScanReport())
     assert passes.faults == {}
 
@@ -113,10 +117,10 @@ def test_when_all_is_well_nothing_needs_anybody() -> None:
     ("changes", "fault", "counts", "said"),
     [
         ({"loop_fault": "no pass"}, None, {}, "The worker's loop hangs: no pass."),
-        ({"supabase": Fault(1, "Gone.", True)}, "x", {}, "Supabase is out: Gone."),
+        ({"supabase": Fault(1, "paused", "Gone.", True)}, "x", {}, "Supabase is out: Gone."),
         ({}, "Slow.", {}, "Supabase does not answer this page: Slow."),
         ({"mux_refuses": True}, None, {}, "Mux refuses the credentials."),
-        ({"mux": Fault(1, "Down.", False)}, None, {}, "Mux is out: Down."),
+        ({"mux": Fault(1, "http_503", "Down.", False)}, None, {}, "Mux is out: Down."),
         ({}, None, {"stuck": 1}, "1 lesson has waited for over half an hour."),
         (
             {},
@@ -143,5 +147,5 @@ def test_the_gravest_is_said_first() -> None:
     """Before lessons come services."""
     from dataclasses import replace
 
-    standing = replace(WELL, mux=Fault(1, "Down.", needs_somebody=False))
+    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_somebody=False))
     assert [t.gravity for t in troubles(standing, seen(stuck=3))] == ["bad", "warn"]
