@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from worker import wording
 from worker.books import Books
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
@@ -12,7 +13,7 @@ from worker.find import Found, Search
 from worker.home import KnowsEnvironment, environment_of_our_ids
 from worker.legacy import Lesson
 from worker.observe import AsksMux
-from worker.repair import UPDATED, WORDS, Options, Step, step
+from worker.repair import UPDATED, Options, Step, step
 from worker.wire import settlement_json
 
 By = tuple[str, str | None]
@@ -124,7 +125,6 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
 
 def _why_not(one: Step) -> str:
     seen = one.observation
-    said = one.message or WORDS.get(one.kind, one.kind)
     if one.kind == "followed" and seen is not None:
         return (
             f"its {seen.subject} is {seen.status} at Mux. Wait: the worker publishes a tracked "
@@ -132,6 +132,4 @@ def _why_not(one: Step) -> str:
         )
     if one.kind == "no_video":
         return "nothing here tells of a video. Have the instructor upload one."
-    if one.kind == "lesson_mismatch":
-        return f"{said.rstrip('.')}."
-    return f"{one.kind}: {said.rstrip('.')}. Have the instructor upload the video again."
+    return f"{one.kind}: {wording.kind(one.kind, one.message)}"
