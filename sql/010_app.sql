@@ -23,7 +23,9 @@ begin
     'status', coalesce(t.status::text, 'unknown'),
     'playbackId', case when t.status = 'ready' then t.mux_playback_id end,
     'error', case when t.status = 'error'
-      then jsonb_build_object('message', t.error_message, 'type', t.error_type) end,
+      then jsonb_build_object(
+        'message', coalesce(nullif(btrim(t.error_message), ''), 'The video could not be processed. Upload it again.'),
+        'type', t.error_type) end,
     'stuck', coalesce(t.status = 'processing' and t.tracked_at < now() - interval '30 minutes', false),
     'checkedAt', t.last_checked_at
   ) into told
@@ -36,7 +38,7 @@ begin
 end
 $$;
 comment on function public.check_asset_status(uuid) is
-  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
 
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
@@ -178,8 +180,8 @@ begin
   if tracking.status = 'error' and tracking.mux_asset_id = asset_id
      and tracking.error_type in ('asset_errored', 'asset_not_found', 'mux_rejected', 'lesson_mismatch') then
     raise sqlstate 'PT409' using
-      message = format('the video cannot be played: %s', coalesce(tracking.error_message, tracking.error_type)),
-      hint = 'Upload the video again.';
+      message = 'the video cannot be played',
+      hint = coalesce(nullif(btrim(tracking.error_message), ''), 'The video could not be processed. Upload it again.');
   end if;
   if mux_private.app_is_of_another(asset_id, lesson, tracking) then
     raise sqlstate 'PT409' using
