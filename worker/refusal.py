@@ -16,7 +16,7 @@ class Conflict(SupabaseUnavailable):
     """Others were in the way; the database undid the call."""
 
 
-def refusal(code: str, message: str, function: str) -> SupabaseUnavailable:
+def refusal(code: str, message: str, function: str) -> SupabaseUnavailable:  # noqa: PLR0911  # a table
     """Give our error for PostgREST's, about a call of a function."""
     if code in _PASSING:
         return Conflict(code, f"{function} met others at work: {message}")
@@ -32,6 +32,9 @@ def refusal(code: str, message: str, function: str) -> SupabaseUnavailable:
         return SupabaseUnavailable(
             "forbidden", f"The key may not call {function}, was sql/ applied whole? {message}"
         )
+    if code == "21000":  # of Supabase's safeupdate; refused again until sql/ is another
+        advice = "Apply the files of sql/ from this version again, in order."
+        return SchemaOutdated(code, f"Supabase refuses {function}: {message}. {advice}")
     if code == "PGRST202":
         return SchemaOutdated(
             "function_missing",
