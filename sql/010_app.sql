@@ -79,17 +79,16 @@ comment on function public.track_upload(uuid, text, text) is
   'For the app: begins to wait for the video of a lesson of one''s own, or begins anew with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
 -- The tracking row comes first, since what stands there came from Mux; but not with an asset that
--- is not ready, if the lesson can play another one meanwhile. (A body of SQL would keep the app
--- from changing these columns.)
+-- is not ready, if the lesson can play another one meanwhile.
 create or replace function mux_private.app_asset(
-  lesson public.lessons, tracking public.mux_asset_tracking
+  lesson_asset_id text, lesson_playback_id text, tracking public.mux_asset_tracking
 ) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case
-    when mux_private.is_mux_id(tracking.mux_asset_id) is not true then lesson.mux_asset_id
+    when mux_private.is_mux_id(tracking.mux_asset_id) is not true then lesson_asset_id
     when mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_asset_id
-    when mux_private.is_mux_id(lesson.mux_asset_id) and mux_private.is_mux_id(lesson.mux_playback_id) then lesson.mux_asset_id
+    when mux_private.is_mux_id(lesson_asset_id) and mux_private.is_mux_id(lesson_playback_id) then lesson_asset_id
     else tracking.mux_asset_id
   end;
 end
@@ -153,11 +152,16 @@ comment on function mux_private.app_require_video is
 
 -- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
 -- the audit. Whose lesson it is, it checks itself.
+--
+-- What it reads of the lesson it keeps as texts: a connection that has kept the plan of an expression
+-- over a row of lessons fails once the app has changed a column's type.
 create or replace function mux_private.app_publish(lesson_id uuid) returns jsonb
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  lesson public.lessons;
+  lesson_status text;
+  lesson_asset_id text;
+  lesson_playback_id text;
   tracking public.mux_asset_tracking;
   asset_id text;
   playback_id text;
@@ -169,7 +173,9 @@ begin
   if app_publish.lesson_id is null then
     raise sqlstate 'PT400' using message = 'publish_lesson needs lesson_id';
   end if;
-  select l.* into lesson from public.lessons l
+  select l.status::text, l.mux_asset_id, l.mux_playback_id
+  into lesson_status, lesson_asset_id, lesson_playback_id
+  from public.lessons l
   where l.id = app_publish.lesson_id and l.creator_id = auth.uid() for no key update;
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
@@ -177,30 +183,31 @@ begin
   select t.* into tracking from public.mux_asset_tracking t
   where t.lesson_id = app_publish.lesson_id for no key update;
 
-  asset_id := mux_private.app_asset(lesson, tracking);
-  perform mux_private.app_require_video(asset_id, lesson, tracking);
+  asset_id := mux_private.app_asset(lesson_asset_id, lesson_playback_id, tracking);
+  perform mux_private.app_require_video(asset_id, l, tracking)
+  from public.lessons l where l.id = app_publish.lesson_id;
   playback_id := case
     when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_playback_id
-    when lesson.mux_asset_id = asset_id or mux_private.is_mux_id(lesson.mux_playback_id) is not true then lesson.mux_playback_id
+    when lesson_asset_id = asset_id or mux_private.is_mux_id(lesson_playback_id) is not true then lesson_playback_id
   end;  -- never a real one that came with another asset
 
-  if (lesson.status::text, lesson.mux_asset_id, lesson.mux_playback_id)
+  if (lesson_status, lesson_asset_id, lesson_playback_id)
      is distinct from ('published', asset_id, playback_id) then
     update public.lessons l
     set status = 'published', mux_asset_id = asset_id, mux_playback_id = playback_id, updated_at = now()
-    where l.id = lesson.id
+    where l.id = app_publish.lesson_id
     returning l.status::text into found_status;
     if found_status is distinct from 'published' then
       raise sqlstate 'PT409' using message = format('a rule of the app keeps the lesson %s', coalesce(found_status, 'as it is'));
     end if;
   end if;
-  tracking := mux_private.app_look_soon(lesson.id, tracking, asset_id, playback_id);
+  tracking := mux_private.app_look_soon(app_publish.lesson_id, tracking, asset_id, playback_id);
   if found_status is not null then
     tracking.mux_asset_id := asset_id;
     tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
     perform mux_private.record_event(
-      case when lesson.status::text = 'published' then 'attached' else 'published' end,
-      tracking, tracking.status, lesson.status::text, 'published', 'by_hand');
+      case when lesson_status = 'published' then 'attached' else 'published' end,
+      tracking, tracking.status, lesson_status, 'published', 'by_hand');
   end if;
   return jsonb_build_object('playable', coalesce(mux_private.is_mux_id(playback_id), false));
 end
