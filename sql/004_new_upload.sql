@@ -16,6 +16,17 @@ language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
+-- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
+-- row of lessons fails once the app has changed a column's type.
+do $$
+begin
+  if to_regtype('mux_private.lesson') is null then
+    create type mux_private.lesson as (id uuid, owner uuid, status text, asset_id text, playback_id text);
+  end if;
+end
+$$;
+comment on type mux_private.lesson is 'What is read of a lesson.';
+
 create sequence if not exists mux_private.upload_places;
 comment on sequence mux_private.upload_places is 'The order in which ids began to count for a lesson.';
 revoke all on sequence mux_private.upload_places from public, anon, authenticated, service_role;

@@ -66,6 +66,15 @@ NO_ROWS = {
         postgrest_error("57014", "canceling statement"),
         supabase_out("57014", "worker_claim exceeds the statement timeout."),
     ),
+    "an UPDATE of all rows, of an earlier sql/": (
+        postgrest_error("21000", "UPDATE requires a WHERE clause", 400),
+        supabase_out(
+            "21000",
+            "Supabase refuses worker_claim: UPDATE requires a WHERE clause. Apply the files of "
+            "sql/ from this version again, in order.",
+            "error",
+        ),
+    ),
     "others at work, all the time": (
         postgrest_error("40P01", "deadlock detected"),
         supabase_out(
