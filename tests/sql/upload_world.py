@@ -1,6 +1,5 @@
 """Two instructors, the app's form, a simulated Mux and the worker, each acting step by step."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
