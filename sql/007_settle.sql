@@ -9,15 +9,15 @@ set local lock_timeout = '5s';
 
 -- A row with a real upload id tracks that upload, and its asset only where the fact names no
 -- upload. A 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
+-- What cannot be an id, such as an empty text, is the id of nothing.
 create or replace function mux_private.tracks(
   tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
 ) returns boolean
 language sql stable set search_path = public, extensions, pg_temp
 return case
   when $2 is null and $3 is null then $4 is not null
-  when ($1).upload_id = 'migrated' then coalesce(($1).mux_asset_id = $3, false)
-  when $2 is not null then ($1).upload_id = $2
-  else coalesce(($1).mux_asset_id = $3, false)
+  when $2 is not null and ($1).upload_id <> 'migrated' then ($1).upload_id = $2 and $2 ~ '^[A-Za-z0-9_-]{1,255}$'
+  else coalesce(($1).mux_asset_id = $3 and mux_private.is_mux_id($3), false)
 end;
 comment on function mux_private.tracks is 'Whether a fact about this upload and asset is about this tracking row.';
 
@@ -390,12 +390,12 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id = f.upload_id and f.upload_id <> 'migrated'
+         where o.upload_id = f.upload_id and f.upload_id <> 'migrated' and f.upload_id ~ '^[A-Za-z0-9_-]{1,255}$'
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.mux_asset_id = f.asset_id and o.mux_asset_id !~ '^temp_' and (f.upload_id is null or o.upload_id = 'migrated')
+         where o.mux_asset_id = f.asset_id and mux_private.is_mux_id(f.asset_id) and (f.upload_id is null or o.upload_id = 'migrated')
          order by o.status = 'ready', o.lesson_id limit 100)
       ) a
       order by a.id, a.claim is null

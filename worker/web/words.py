@@ -35,6 +35,7 @@ REASONS: Mapping[str, str] = {
     "asset_preparing": "Mux is preparing the video",
     "asset_ready": "the video is ready",
     "asset_deleted": "the video was deleted in Mux",
+    "mux_fault": "Mux does not answer about this video alone",
     "unknown_status": "Mux says something that this worker does not know",
     "wrong_environment": "the Mux token is of another environment",
     "by_hand": "by hand",
