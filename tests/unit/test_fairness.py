@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from bench.sweep_world import FakeMux, Row, World
-from worker.errors import MuxUnavailable
-from worker.model import Observation
+from worker.errors import MuxUnauthorized, MuxUnavailable
+from worker.model import Observation, Page
 from worker.pace import Sent, unheard
 
 
@@ -45,6 +45,43 @@ async def test_a_bad_id_costs_the_good_ones_beside_it_nothing(others: int) -> No
     assert max(published, default=0) < 20
     assert 4 <= mux.asked["u0"] <= 7
     assert world.rows["u0"].check_count == mux.asked["u0"]
+
+
+class RefusesVideo(FakeMux):
+    """A Mux that says who we are and refuses all else."""
+
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+        """Refuse a GET of an upload."""
+        await super().upload(upload_id, sent)
+        raise MuxUnauthorized("http_403", "Mux refuses the access token.")
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+        """Refuse a list of one upload's assets."""
+        return await self.upload(upload_id, sent)
+
+    async def assets(self, at: str | None) -> Page:
+        """Refuse a page."""
+        await super().assets(at)
+        raise MuxUnauthorized("http_403", "Mux refuses the access token.")
+
+    async def control(self) -> None:
+        """Refuse the control question."""
+        await self.assets(None)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+async def test_an_hour_of_refused_videos_touches_no_row(rows: int) -> None:
+    """However often it is tried meanwhile, and however many rows are due."""
+    world = World()
+    world.track([world.add() for _ in range(rows)])
+    mux = RefusesVideo(world)
+    while world.now < 3600:
+        with pytest.raises(MuxUnauthorized):
+            await world.work(until=3600, mux=mux)
+        world.now += 5
+    assert {row.check_count for row in world.rows.values()} == {0}
+    await world.work(until=world.now + 5)
+    assert {row.is_processing for row in world.rows.values()} == {False}
 
 
 @pytest.mark.parametrize("begins_at", [0, 30, 100])
