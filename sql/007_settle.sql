@@ -9,18 +9,22 @@ set local lock_timeout = '5s';
 
 -- A row with a real upload id tracks that upload, and its asset only where the fact names no upload.
 -- An app may have stored an asset's id there: Mux's ids are random, so it is compared with both. A
--- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
+-- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone. What cannot be
+-- an id, such as an empty text, is the id of nothing.
 create or replace function mux_private.tracks(
   tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
 ) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_variable
+declare
+  upload text := case when mux_private.is_mux_id(upload_id) then upload_id end;
+  asset text := case when mux_private.is_mux_id(asset_id) then asset_id end;
 begin
   return case
     when upload_id is null and asset_id is null then claim is not null
-    when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset_id, false)
-    when upload_id is not null then tracking.upload_id = upload_id or coalesce(tracking.upload_id = asset_id, false)
-    else coalesce(asset_id in (tracking.mux_asset_id, tracking.upload_id), false)
+    when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset, false)
+    when upload is not null then tracking.upload_id = upload or coalesce(tracking.upload_id = asset, false)
+    else coalesce(asset in (tracking.mux_asset_id, tracking.upload_id), false)
   end;
 end
 $$;
@@ -402,12 +406,12 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id in (f.upload_id, f.asset_id) and o.upload_id <> 'migrated'
+         where o.upload_id in (f.upload_id, f.asset_id) and mux_private.is_mux_id(o.upload_id)
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.mux_asset_id = f.asset_id and o.mux_asset_id !~ '^temp_' and (f.upload_id is null or o.upload_id = 'migrated')
+         where o.mux_asset_id = f.asset_id and mux_private.is_mux_id(f.asset_id) and (f.upload_id is null or o.upload_id = 'migrated')
          order by o.status = 'ready', o.lesson_id limit 100)
       ) a
       order by a.id, a.claim is null

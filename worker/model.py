@@ -43,7 +43,8 @@ class Observation:
 
     It carries only ids that Mux named or was asked for, never those of the row that prompted the
     question. `status` is Mux's own word, or `missing` (Mux answered 404), `rejected` (another 4xx
-    about this id alone) or `unaskable` (there is no id that could be sent to Mux).
+    about this id alone), `fault` (Mux does not answer about this id alone) or `unaskable` (there is
+    no id that could be sent to Mux).
     """
 
     subject: Subject
@@ -57,15 +58,18 @@ class Observation:
     claims: tuple[str, ...] = ()
     """The asset's `passthrough` and `meta.external_id`: perhaps the id of a lesson."""
 
+    is_test: bool = False
+    """Whether it is a test asset, which Mux deletes a day after it was made."""
+
     @property
     def found(self) -> bool:
         """Whether Mux knows the id, so that the token's environment is the right one."""
-        return self.subject != "none" and self.status not in ("missing", "rejected")
+        return self.subject != "none" and self.status not in ("missing", "rejected", "fault")
 
     def as_json(self) -> dict[str, Any]:
         """Give the observation as the audit keeps it, without what was not said."""
         said = ((name, getattr(self, name)) for name in self.__slots__)
-        told = {name: value for name, value in said if value not in (None, ())}
+        told = {name: value for name, value in said if value not in (None, (), False)}
         if self.playback_ids:
             told["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
         return told

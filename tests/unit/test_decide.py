@@ -103,6 +103,17 @@ def missing(seconds: float | None, looks: int) -> Claim:
             asset("rejected", error_type="bad", error_message="what?"),
             Verdict("wait", "mux_rejected", "Mux says: bad: what?", missing=True),
         ),
+        (
+            Observation(
+                "asset", "fault", "probe", asset_id="as1", error_message="It answered 500."
+            ),
+            Verdict(
+                "wait",
+                "mux_fault",
+                "Mux does not answer about this asset: It answered 500.",
+                missing=None,
+            ),
+        ),
         (upload("pondering"), Verdict("wait", "unknown_status", "The upload is 'pondering'.")),
         (
             Observation("none", "unaskable", "probe", error_message="no id"),
@@ -189,7 +200,36 @@ def test_one_settlement_decides_for_all_and_for_each_claim() -> None:
     made = settlement(upload("missing"), ((CLAIM, 0.5), (over, 0.5)), RULES)
     assert made.verdict.action == "wait"
     assert [(c.claim, c.verdict.action) for c in made.claims] == [(CLAIM, "wait"), (over, "fail")]
-    assert [c.pause_seconds for c in made.claims] == [7.5, 7.5]
+    assert [c.pause_seconds for c in made.claims] == [5, 200]
+
+
+@pytest.mark.parametrize(("looks", "seconds"), [(0, 5), (1, 30), (2, 200), (3, 300), (9, 300)])
+@pytest.mark.parametrize("age", [10, 90_000])
+@pytest.mark.parametrize("events_arrive", [True, False])
+def test_what_mux_does_not_know_is_looked_at_less_and_less(
+    looks: int, seconds: float, age: float, events_arrive: bool
+) -> None:
+    """Three looks within four minutes, whatever else is due, then every five minutes at most."""
+    claim = replace(CLAIM, missing_count=looks, age_seconds=age, check_count=7)
+    rules = replace(RULES, events_arrive=events_arrive)
+    for seen in (upload("missing"), asset("rejected")):
+        assert settlement(seen, ((claim, 0.5),), rules).claims[0].pause_seconds == seconds
+
+
+def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() -> None:
+    """Its row waits however often, and fails only by its age; away from home not even then."""
+    fault = Observation("upload", "fault", "probe", "up1", error_message="Mux answered with 500.")
+    old = replace(missing(9999, 9), age_seconds=604_799)
+    assert decide(fault, old, RULES).reason == "mux_fault"
+    given_up = replace(old, age_seconds=604_800)
+    assert decide(fault, given_up, RULES) == Verdict(
+        "fail",
+        "gave_up",
+        "Gave up waiting. The last thing Mux said: Mux does not answer about this upload: "
+        "Mux answered with 500.",
+    )
+    away = decide(fault, given_up, replace(RULES, at_home=False))
+    assert (away.action, away.reason) == ("wait", "mux_fault")
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,16 @@ class MuxState:
         passthrough: str | None = None,
         external_id: str | None = None,
         policies: Sequence[str] = ("public",),
+        of_upload: str | None = None,
     ) -> str:
-        """Make an asset that no upload led to, and give its id; it begins to prepare now."""
+        """Make an asset and give its id; it begins to prepare now.
+
+        Nothing was uploaded for it, or it is one more of an upload, which names another.
+        """
         settings = Settings.of(policies, passthrough, external_id)
         with self._lock:
-            return self._here.make_asset(timeline, settings, self.clock.now()).id
+            upload = None if of_upload is None else self.upload(of_upload)
+            return self._here.make_asset(timeline, settings, self.clock.now(), upload).id
 
     def seed(
         self,
