@@ -284,6 +284,9 @@ begin
 
   is_same := tracking.id is not null and mux_private.tracks(tracking, nullif(upload_id, 'migrated'), asset_id, null);
   if is_same and tracking.status = 'ready' and (item ->> 'anew') is distinct from 'true' then
+    if mux_private.is_unplayable(tracking) then
+      return told || '{"outcome": "tracked"}';
+    end if;
     return mux_private.give_back(lesson.status::text, tracking) || told || '{"adopted": "given_back"}';
   elsif is_same and tracking.status = 'processing' then
     return told || '{"outcome": "tracked"}';

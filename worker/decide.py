@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.model import Claim, ClaimVerdict, Observation, Settlement, Verdict
+from worker.model import UNPLAYABLE, Claim, ClaimVerdict, Observation, Settlement, Verdict
 
 GRACE_SECONDS = 600.0
 GRACE_LOOKS = 3
@@ -63,6 +63,8 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     Grace and give-up depend on the row, so without a claim what they would decide is `wait`.
     """
     verdict = _from_fact(observation, rules)
+    if claim is not None and claim.status == "ready":
+        return _once_more(observation, verdict, claim, rules)
     if claim is None or verdict.action != "wait":
         return verdict
     if not observation.found and observation.subject != "none" and not rules.at_home:
@@ -72,6 +74,24 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     if claim.age_seconds >= rules.give_up_after_seconds:
         return Verdict("fail", "gave_up", _last_words(observation, verdict))
     return verdict
+
+
+def _once_more(seen: Observation, verdict: Verdict, claim: Claim, rules: Rules) -> Verdict:
+    """Decide whether a lesson's video still plays, and by which id.
+
+    While its id is listed nothing changes. What is not said clearly is asked for again.
+    """
+    if any(playback.id == claim.playback_id for playback in seen.playback_ids):
+        return Verdict("publish", "asset_ready", playback_id=claim.playback_id)
+    if verdict.action == "publish":
+        return verdict
+    if verdict.reason in ("no_playback_id", "asset_errored"):
+        return Verdict("fail", "playback_ids_withdrawn", UNPLAYABLE["playback_ids_withdrawn"])
+    if seen.status == "missing" and not rules.at_home:
+        return Verdict("wait", "wrong_environment", missing=None)
+    if seen.status == "missing" and _grace_is_over(claim):
+        return Verdict("fail", verdict.reason, UNPLAYABLE["asset_deleted"])
+    return Verdict("wait", verdict.reason, verdict.message, missing=seen.status == "missing")
 
 
 def _from_fact(seen: Observation, rules: Rules) -> Verdict:
@@ -153,7 +173,7 @@ def pause_seconds(
 
 def is_stuck(claim: Claim) -> bool:
     """Tell whether a row has been processing for longer than half an hour."""
-    return claim.age_seconds >= STUCK_SECONDS
+    return claim.status == "processing" and claim.age_seconds >= STUCK_SECONDS
 
 
 def unknown_values(seen: Observation) -> tuple[tuple[str, str], ...]:

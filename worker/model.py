@@ -9,6 +9,17 @@ Subject = Literal["upload", "asset", "none"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
 
+UNPLAYABLE: Mapping[str, str] = {
+    "playback_ids_withdrawn": (
+        "The playback id of the video was removed in Mux, so it can no longer be played. "
+        "Upload the video again."
+    ),
+    "asset_deleted": (
+        "The video was deleted in Mux, so it can no longer be played. Upload the video again."
+    ),
+}
+"""Why the video of a lesson that has one can no longer be played, by error type."""
+
 UPLOAD_UNKNOWN = "migrated"
 """What the migration script of the app writes as upload id where it knows only the asset."""
 
@@ -92,6 +103,9 @@ class Claim:
     missing_seconds: float | None
     missing_count: int
     due_at: str | None = None
+    status: Literal["processing", "ready"] = "processing"
+    playback_id: str | None = None
+    """What the lesson plays by, if the row is ready and is only to be looked at once more."""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -170,7 +184,7 @@ class Settlement:
 class Note:
     """A fact that settles nothing by itself, but after which Mux should be looked at.
 
-    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted.
+    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted, which is final.
     """
 
     kind: Literal["look", "deleted"]
@@ -180,6 +194,11 @@ class Note:
     def reason(self) -> str:
         """Say in one word what happened."""
         return f"{self.observation.subject}_{self.observation.status}"
+
+    @property
+    def message(self) -> str | None:
+        """Give the sentence for it, if it ends the playing of a video."""
+        return UNPLAYABLE.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,9 @@ async def observe(
     left = {claim.id: claim for claim in claims}
     probes = probes or Probes()
     if credit is not None:
-        async for page in sweep(left.values(), mux.assets, credit, stopping):
+        # What a list says may be old; a row that is ready is asked for itself.
+        waiting = [claim for claim in claims if claim.status == "processing"]
+        async for page in sweep(waiting, mux.assets, credit, stopping):
             _strike_off(left, page)
             yield page
         async for page in _sweep_uploads(left, mux, stopping):
@@ -168,6 +170,8 @@ def _questions(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
 async def _ask(claim: Claim, mux: AsksMux) -> Observation:
     """Put the cheapest question that tells where this row's upload stands."""
     has_asset = claim.asset_id is not None and is_mux_id(claim.asset_id)
+    if claim.status == "ready":
+        return await mux.asset(claim.asset_id or "")
     if claim.upload_id == UPLOAD_UNKNOWN:
         if has_asset:
             return await mux.asset(claim.asset_id or "")

@@ -9,7 +9,14 @@ from worker.printing import WIDTH, coloured
 
 Told = Mapping[str, Any]
 GOOD, BAD, DIM = "32", "31", "2"
-HUES = {"ready": GOOD, "published": GOOD, "attached": GOOD, "error": BAD, "failed": BAD}
+HUES = {
+    "ready": GOOD,
+    "published": GOOD,
+    "attached": GOOD,
+    "error": BAD,
+    "failed": BAD,
+    "unplayable": BAD,
+}
 
 
 def table_lines(told: Told) -> list[str]:

@@ -1,16 +1,18 @@
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from worker.decide import GRACE_SECONDS, Rules, decide
-from worker.model import Claim, Observation, PlaybackId, Subject
+from worker.model import UNPLAYABLE, Claim, Observation, PlaybackId, Subject
 from worker.web import words
 
 CHECKOUT = Path(__file__).parents[2]
 OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", 10**7, 99, GRACE_SECONDS, 99)
 YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", 1, 99, GRACE_SECONDS, 99)
+READY = replace(OLD, status="ready", playback_id="p0")
 SAID: list[tuple[Subject, str]] = [
     ("none", "unaskable"),
     *(("upload", s) for s in ("waiting", "asset_created", "errored", "cancelled", "timed_out")),
@@ -26,7 +28,7 @@ def decided(action: str) -> set[str]:
     verdicts = [
         decide(one, claim, Rules(at_home=at_home))
         for one in seen
-        for claim in (OLD, YOUNG, None)
+        for claim in (OLD, YOUNG, READY, None)
         for at_home in (True, False)
     ]
     return {verdict.reason for verdict in verdicts if verdict.action == action}
@@ -56,7 +58,7 @@ def test_every_way_to_fail_has_its_words() -> None:
         r"error_type = case when .* else '(\w+)' end"
     )
     assert by_database == {"lesson_mismatch", "refused"}
-    assert set(words.FAILURES) == decided("fail") | by_database
+    assert set(words.FAILURES) == decided("fail") | by_database | UNPLAYABLE.keys()
 
 
 def test_every_reason_has_its_words() -> None:

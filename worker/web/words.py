@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from worker.model import UNPLAYABLE
+
 FAILURES: Mapping[str, str] = {
     "upload_errored": "The upload broke off on its way to Mux. Uploading the video again helps.",
     "upload_cancelled": "The upload was cancelled. Uploading the video again helps.",
@@ -22,6 +24,7 @@ FAILURES: Mapping[str, str] = {
     "gave_up": "Mux was not done with it after a very long time. Uploading the video again helps.",
     "lesson_mismatch": "The video belongs to a lesson of another instructor, so it is not given to "
     "this one. Uploading the video for this lesson helps.",
+    **UNPLAYABLE,
     "refused": "The database refuses to write this lesson. That is for a developer: the message "
     "says why.",
 }
@@ -35,6 +38,8 @@ REASONS: Mapping[str, str] = {
     "asset_preparing": "Mux is preparing the video",
     "asset_ready": "the video is ready",
     "asset_deleted": "the video was deleted in Mux",
+    "playback_ids_changed": "the playback ids of the video changed in Mux",
+    "playback_ids_withdrawn": "the playback id was removed in Mux",
     "unknown_status": "Mux says something that this worker does not know",
     "wrong_environment": "the Mux token is of another environment",
     "by_hand": "by hand",
@@ -48,7 +53,9 @@ EVENTS: Mapping[str, str] = {
     "failed": "Failed",
     "waiting": "Seen at Mux",
     "refused": "Refused by the database",
-    "asset_deleted": "Video deleted in Mux",
+    "updated": "Plays by another id",
+    "unplayable": "Can no longer be played",
+    "rechecked": "To be looked at once more",
     "made_due": "Looked at again",
 }
 
