@@ -261,7 +261,10 @@ create or replace function mux_private.contradicts(item jsonb, tracking public.m
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
-      and item #>> '{observation,status}' = 'ready' and (tracking.recheck_at <= now()) is not true) is not true then
+      and item #>> '{observation,status}' = 'ready') is not true then
+    return false;
+  -- A page comes again; of an event that comes while Mux is asked nobody would hear again.
+  elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
     return false;
   end if;
   if mux_private.is_unplayable(tracking) then

@@ -113,8 +113,6 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
             return Done(name, lesson, outcome["asset_id"], outcome["playback_id"])
         case "busy":
             raise WorkerError(f"{lesson.id} is locked by somebody else: try again in a moment.")
-        case "waiting":
-            raise WorkerError(f"{lesson.id} is not published now: a scan looks at it once more.")
         case "changed" | "gone":
             raise WorkerError(f"{lesson.id} was changed meanwhile: look at it and try again.")
         case "failed":

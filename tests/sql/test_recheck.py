@@ -335,6 +335,9 @@ def test_a_lesson_that_the_app_protects_backs_off(
     assert settled(service, look(service.claim()[0], listing("two"))) == [("refused", None)]
     assert (stands(course, lesson), service.claim()) == (PLAYS, [])
     assert course.row(lesson)["recheck_at"] is not None
+    page = replace(listing("two"), source="sweep")
+    assert settled(service, event(page)) == [("unchanged", "asset_ready")]
+    assert service.claim() == []
 
 
 def test_what_cannot_be_played_is_not_published_by_hand(
