@@ -82,6 +82,8 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     Grace and give-up depend on the row, so without a claim what they would decide is `wait`.
     """
     verdict = _from_fact(observation, rules)
+    if claim is not None and claim.status == "ready":
+        return _once_more(observation, verdict, claim, rules)
     if claim is None or verdict.action != "wait":
         return verdict
     if not observation.found and observation.subject != "none" and not rules.at_home:
@@ -93,6 +95,24 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     if claim.age_seconds >= rules.give_up_after_seconds:
         return _fail("gave_up", _last_answer(observation, verdict))
     return verdict
+
+
+def _once_more(seen: Observation, verdict: Verdict, claim: Claim, rules: Rules) -> Verdict:
+    """Decide whether a lesson's video still plays, and by which id.
+
+    While its id is listed nothing changes. What is not said clearly is asked for again.
+    """
+    if any(playback.id == claim.playback_id for playback in seen.playback_ids):
+        return Verdict("publish", "asset_ready", playback_id=claim.playback_id)
+    if verdict.action == "publish":
+        return verdict
+    if verdict.reason in ("no_playback_id", "asset_errored"):
+        return _fail("playback_ids_withdrawn", None)
+    if seen.status == "missing" and not rules.at_home:
+        return Verdict("wait", "wrong_environment", missing=None)
+    if seen.status == "missing" and _grace_is_over(claim):
+        return _fail("asset_deleted", None)
+    return Verdict("wait", verdict.reason, verdict.message, missing=seen.status == "missing")
 
 
 def _from_fact(seen: Observation, rules: Rules) -> Verdict:
@@ -182,7 +202,7 @@ def _spread(pause: float, jitter: float) -> float:
 
 def is_stuck(claim: Claim) -> bool:
     """Tell whether a row has been processing for longer than half an hour."""
-    return claim.age_seconds >= STUCK_SECONDS
+    return claim.status == "processing" and claim.age_seconds >= STUCK_SECONDS
 
 
 def unknown_values(seen: Observation) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from worker.wording import FAILURES
+
 Subject = Literal["upload", "asset", "none"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
@@ -96,6 +98,9 @@ class Claim:
     missing_seconds: float | None
     missing_count: int
     due_at: str | None = None
+    status: Literal["processing", "ready"] = "processing"
+    playback_id: str | None = None
+    """What the lesson plays by, if the row is ready and is only to be looked at once more."""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -175,7 +180,7 @@ class Settlement:
 class Note:
     """A fact that settles nothing by itself, but after which Mux should be looked at.
 
-    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted.
+    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted, which is final.
     """
 
     kind: Literal["look", "deleted"]
@@ -185,6 +190,11 @@ class Note:
     def reason(self) -> str:
         """Say in one word what happened."""
         return f"{self.observation.subject}_{self.observation.status}"
+
+    @property
+    def message(self) -> str | None:
+        """Give the sentence for it, if it ends the playing of a video."""
+        return FAILURES.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)

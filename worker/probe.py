@@ -103,12 +103,12 @@ async def probe(claim: Claim, mux: AnswersProbes, sent: Sent) -> Observation:
     Raises IdFault.
     """
     asset_id = claim.asset_id if is_mux_id(claim.asset_id) else None
-    if not has_upload(claim):
-        if claim.upload_id != UPLOAD_UNKNOWN:
-            return _unaskable(f"{_shown(claim.upload_id)} cannot be the id of an upload.")
-        if asset_id is None:
-            return _unaskable("The upload is not known and neither is a real asset.")
+    if asset_id is not None and (claim.status == "ready" or claim.upload_id == UPLOAD_UNKNOWN):
         return await _about("asset", asset_id, mux.asset(asset_id, sent))
+    if claim.upload_id == UPLOAD_UNKNOWN:
+        return _unaskable("The upload is not known and neither is a real asset.")
+    if not has_upload(claim):
+        return _unaskable(f"{_shown(claim.upload_id)} cannot be the id of an upload.")
     upload_id, asset = claim.upload_id, None
     if asset_id is not None:
         asset = await _about("asset", asset_id, mux.asset(asset_id, sent))

@@ -194,6 +194,7 @@ class Reconciler:
         if named and self.adopt is not None:
             with suppress(Unavailable):
                 await self.adopt(named)
+
     def _count_faults(self, page: Sequence[Sighting]) -> None:
         if len(self._faults) > MOST_FAULTS:
             self._faults.clear()

@@ -98,12 +98,15 @@ class Reporter:
                     message=outcome.message,
                     waited_seconds=_rounded(outcome.age_seconds),
                 )
-            case "asset_deleted":
+            case "updated":
+                log.info("lesson.updated", **_ids(outcome), playback_id=outcome.playback_id)
+            case "unplayable":
                 log.warning(
-                    "asset.deleted",
+                    "lesson.unplayable",
                     **_ids(outcome),
                     playback_id=outcome.playback_id,
-                    message="The video of this lesson was deleted in Mux and plays no more.",
+                    error_type=outcome.reason,
+                    message=outcome.message,
                 )
             case "refused" if self._refused.may_say(outcome.sqlstate):
                 log.error(

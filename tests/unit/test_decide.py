@@ -354,3 +354,43 @@ def test_while_webhooks_arrive_pauses_are_longer(looks: int, age: float, pause: 
         Observation("upload", "waiting", "probe"), ((claim, 0.5),), rules
     ).claims
     assert claimed.pause_seconds == pytest.approx(pause)
+
+
+HAS_VIDEO = replace(CLAIM, status="ready", asset_id="as1", playback_id="pub1", age_seconds=10**7)
+OTHER = PlaybackId("pub2", "public")
+GONE = "playback_ids_withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        (asset("ready", OTHER, PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (asset("preparing", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (asset("ready", SIGNED, OTHER), Verdict("publish", "asset_ready", playback_id="pub2")),
+        (asset("ready", SIGNED), Verdict("fail", GONE, FAILURES[GONE])),
+        (asset("ready"), Verdict("fail", GONE, FAILURES[GONE])),
+        (asset("preparing"), Verdict("wait", "asset_preparing")),
+        (asset("rejected"), Verdict("wait", "mux_rejected")),
+        (
+            asset("missing"),
+            Verdict("wait", "asset_not_found", "Mux knows no such asset.", missing=True),
+        ),
+    ],
+)
+def test_a_look_at_a_published_lesson_asks_whether_its_id_still_plays(
+    seen: Observation, verdict: Verdict
+) -> None:
+    """While its id is listed nothing changes; else the next one counts, and never its age."""
+    assert decide(seen, HAS_VIDEO, RULES) == verdict
+    assert not is_stuck(HAS_VIDEO)
+
+
+def test_a_published_video_that_stays_missing_was_deleted() -> None:
+    """After the grace, and only in the environment in which our ids were found."""
+    claim = replace(HAS_VIDEO, missing_seconds=600, missing_count=2)
+    deleted = Verdict("fail", "asset_not_found", FAILURES["asset_deleted"])
+    assert decide(asset("missing"), claim, RULES) == deleted
+    away = replace(RULES, at_home=False)
+    assert decide(asset("missing"), claim, away) == Verdict(
+        "wait", "wrong_environment", missing=None
+    )

@@ -383,3 +383,18 @@ async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None
     pages = observe(claims, mux, asyncio.Event(), Credit(3))
     told = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
     assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
+
+
+async def test_a_row_that_has_its_video_is_asked_for_itself() -> None:
+    """Its asset and nothing else, also where a list that is walked for others names it."""
+    known = Observation("asset", "ready", "probe", "up9", "as9")
+    mux = FakeMux(known, assets=(Page((listed("as9", "up9"), listed("as1", "up1")), None),))
+    ready = replace(row("up9", "as9", name="t9"), status="ready", playback_id="p")
+    claims = [ready, *(row(f"up{n}", name=f"t{n}") for n in range(3))]
+    seen = {}
+    async for page in observe(claims, mux, asyncio.Event(), Credit(4)):
+        seen.update({c.id: s.observation for s in page for c in s.claims})
+    assert seen["t9"] == known
+    assert mux.asked.count("asset as9") == 1
+    assert not any("up9" in question for question in mux.asked)
+    assert seen["t1"].source == "sweep"

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.local.mux_clock import Clock
 from worker.local.mux_environment import Environment
@@ -144,6 +144,13 @@ class MuxState:
             playback_id = PlaybackId(self._ids.new(), policy, self.clock.now())
             self.asset(asset_id).playback_ids.append(playback_id)
             return playback_id
+
+    def remove_playback_id(self, asset_id: str, playback_id: str) -> None:
+        """Remove a playback id; raises `KeyError` when there is no such asset."""
+        with self._lock:
+            now = self.clock.now()
+            ids = self.asset(asset_id).playback_ids
+            ids[:] = [replace(p, exists_until=now) if p.id == playback_id else p for p in ids]
 
     def cancel_upload(self, upload_id: str) -> Upload:
         """Cancel a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
