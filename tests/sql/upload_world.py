@@ -22,7 +22,7 @@ RULES = Rules()
 HAS_ASSET: frozenset[Stage] = frozenset({"preparing", "ready", "errored", "deleted"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Video:
     """A video at Mux: an upload, and the asset and playback id that it becomes."""
 
