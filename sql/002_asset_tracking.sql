@@ -71,8 +71,7 @@ alter table public.mux_asset_tracking
   add column if not exists missing_since timestamptz,
   -- squawk-ignore prefer-bigint-over-int
   add column if not exists missing_count integer not null default 0,
-  add column if not exists settled_at timestamptz,
-  add column if not exists status_given_back_for text;
+  add column if not exists settled_at timestamptz;
 
 -- Not dropped and added again, which would read all rows each time the file is applied.
 do $$
@@ -117,7 +116,6 @@ comment on column public.mux_asset_tracking.last_checked_at is 'When Mux was las
 comment on column public.mux_asset_tracking.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
 comment on column public.mux_asset_tracking.missing_count is 'How many looks in a row found it missing.';
 comment on column public.mux_asset_tracking.settled_at is 'When it became ready or failed.';
-comment on column public.mux_asset_tracking.status_given_back_for is 'The upload (or asset) for which the lesson was published a second time, after the app had saved it as a draft with temporary ids again. Once: who unpublishes it after that means it.';
 
 insert into mux_private.applied_files (name) values ('002_asset_tracking') on conflict do nothing;
 

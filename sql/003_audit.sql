@@ -72,8 +72,8 @@ create or replace function mux_private.record_event(
   message text default null,
   observation jsonb default null
 ) returns void
-language sql security definer set search_path = public, extensions, pg_temp
-begin atomic
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
   insert into public.mux_asset_events (
     actor, event, lesson_id, tracking_id, creator_id, upload_id, asset_id, playback_id,
     from_status, to_status, lesson_from_status, lesson_to_status, reason, message, observation
@@ -83,7 +83,8 @@ begin atomic
     left($2.upload_id, 255), left($2.mux_asset_id, 255), left($2.mux_playback_id, 255), $3, $2.status, $4, $5, $6,
     coalesce($7, nullif(current_setting('mux_worker.why', true), '')), $8
   );
-end;
+end
+$$;
 comment on function mux_private.record_event is 'Writes one audit row about a tracking row as it is now.';
 
 revoke execute on function mux_private.actor() from public, anon, authenticated;

@@ -1,43 +1,204 @@
--- What it does: keeps a tracking row true to its current upload. A new upload id, whoever writes
---   it, clears what the old upload left behind and starts the clocks anew; who tracked an upload
---   first is remembered, since only that instructor may have its video.
+-- What it does: keeps a tracking row true to its newest upload, and makes the upload history, which
+--   says which upload of a lesson is the newest and whose a video is. A new upload id clears what
+--   the old upload left behind and restarts the clocks; an older one changes nothing.
 -- Needs: 003.
--- Locks: mux_asset_tracking, share row exclusive (triggers) while its rows are compared once with
---   what was noted before it. Before that it reads mux_asset_tracking and lessons, without a lock.
+-- Locks: lessons, share row exclusive for a moment (foreign key). mux_asset_tracking, share row
+--   exclusive (triggers) while its rows are compared once with the history. Before that it reads
+--   mux_asset_tracking and lessons, without a lock.
 -- Undo: down/004_new_upload.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
-create table if not exists mux_private.first_trackers (
-  kind text not null constraint an_upload_or_an_asset check (kind in ('upload', 'asset')),
-  mux_id text not null,
-  creator_id uuid,
-  lesson_id uuid not null,
-  tracked_at timestamptz not null default now(),
-  primary key (mux_id, kind)
-);
-comment on table mux_private.first_trackers is 'Which instructor tracked an upload first (or an asset, where its upload is not known), or held its placeholder before anybody tracked it. Outlives the tracking row.';
-comment on column mux_private.first_trackers.kind is 'upload, or asset for rows whose upload id is ''migrated''.';
-comment on column mux_private.first_trackers.mux_id is 'The upload''s or asset''s id.';
-comment on column mux_private.first_trackers.creator_id is 'The instructor: lessons.creator_id at that time.';
-comment on column mux_private.first_trackers.lesson_id is 'The lesson it was tracked for.';
-comment on column mux_private.first_trackers.tracked_at is 'When.';
-
 create or replace function mux_private.is_mux_id(id text) returns boolean
 language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
+create sequence if not exists mux_private.upload_places;
+comment on sequence mux_private.upload_places is 'The order in which ids began to count for a lesson.';
+revoke all on sequence mux_private.upload_places from public, anon, authenticated, service_role;
+
+-- The foreign key closes the history of a deleted lesson: an entry without a lesson says whose a
+-- video is, and no longer which upload is the newest.
+create table if not exists mux_private.upload_history (
+  id bigint generated always as identity primary key,
+  lesson_id uuid references public.lessons (id) on delete set null,
+  owner uuid,
+  mux_id text not null,
+  mux_id_written text not null generated always as (regexp_replace(mux_id, '[^A-Za-z0-9]', '_', 'g')) stored,
+  asset_id text,
+  asset_id_written text generated always as (regexp_replace(asset_id, '[^A-Za-z0-9]', '_', 'g')) stored,
+  playback_id text,
+  how text not null constraint it_was_tracked_or_stood_there check (how in ('tracked', 'stood there')),
+  place bigint not null default nextval('mux_private.upload_places'),
+  tracking_id uuid,
+  is_known boolean not null default false,
+  is_deleted boolean not null default false,
+  was_published boolean not null default false,
+  restored_at timestamptz,
+  heard_at timestamptz not null default now(),
+  constraint a_lesson_hears_of_an_id_once unique (lesson_id, mux_id_written)
+);
+create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
+create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
+  where asset_id is not null;
+create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
+comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
+comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
+comment on column mux_private.upload_history.lesson_id is 'The lesson; null once it is deleted, and for what stood in an untracked lesson when this was installed.';
+comment on column mux_private.upload_history.owner is 'The instructor: lessons.creator_id at that time.';
+comment on column mux_private.upload_history.mux_id is 'The id of the upload; of the asset where its upload was not known; of either where a placeholder named it.';
+comment on column mux_private.upload_history.mux_id_written is 'The same as a placeholder writes it.';
+comment on column mux_private.upload_history.asset_id is 'The asset that the upload became, once that is known.';
+comment on column mux_private.upload_history.asset_id_written is 'The same as a placeholder writes it.';
+comment on column mux_private.upload_history.playback_id is 'The playback id by which the lesson played it.';
+comment on column mux_private.upload_history.how is 'tracked, or stood there: in the lesson''s columns when another upload began to be tracked.';
+comment on column mux_private.upload_history.place is 'The order in which the ids of a lesson count: the newest is its current upload.';
+comment on column mux_private.upload_history.tracking_id is 'The row of mux_asset_tracking that tracked it last.';
+comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id.';
+comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
+comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
+comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';
+comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
+
+create or replace function mux_private.as_written(p_id text) returns text
+language plpgsql immutable set search_path = '' as $$
+begin
+  return regexp_replace(left(p_id, 300), '[^A-Za-z0-9]', '_', 'g');
+end
+$$;
+comment on function mux_private.as_written is 'An id as a placeholder of the app writes it.';
+
+-- What JavaScript writes where it has no id is none.
+create or replace function mux_private.named_id(p_value text) returns text
+language plpgsql immutable set search_path = '' as $$
+declare
+  named text := regexp_replace(left(p_value, 300), '^(temp_(playback_)?)+', '');
+begin
+  return case
+    when named not in ('', 'undefined', 'null', 'NaN', 'playback', 'none') and mux_private.is_mux_id(named) then named
+  end;
+end
+$$;
+comment on function mux_private.named_id is 'The id in a placeholder, or the real id that stands there; null where there can be none.';
+
+create or replace function mux_private.named_by(p_asset_id text, p_playback_id text) returns text
+language plpgsql immutable set search_path = '' as $$
+begin
+  return coalesce(
+    mux_private.named_id(p_asset_id),
+    case when left(p_playback_id, 5) = 'temp_' then mux_private.named_id(p_playback_id) end);
+end
+$$;
+comment on function mux_private.named_by is 'The upload or asset that a lesson''s columns name; null where they name none.';
+
+create or replace function mux_private.key_of(p_upload_id text, p_asset_id text) returns text
+language plpgsql immutable set search_path = '' as $$
+begin
+  return case when p_upload_id = 'migrated' then p_asset_id else p_upload_id end;
+end
+$$;
+comment on function mux_private.key_of is 'The id by which a tracking row''s video is known: its upload, or its asset where the upload is not known.';
+
+-- Security definer: nobody else may read or write the history but through functions. One place
+-- decides whether an id is older; all that brings an id to a tracking row meets it in a trigger.
+create or replace function mux_private.newest_entry(p_lesson_id uuid) returns mux_private.upload_history
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  entry mux_private.upload_history;
+begin
+  select h.* into entry from mux_private.upload_history h
+  where h.lesson_id = p_lesson_id and h.how = 'tracked'
+  order by h.place desc limit 1;
+  return entry;
+end
+$$;
+comment on function mux_private.newest_entry is 'The newest upload that was tracked for a lesson.';
+
+create or replace function mux_private.entry_of(p_lesson_id uuid, p_id text) returns mux_private.upload_history
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  entry mux_private.upload_history;
+begin
+  select h.* into entry from mux_private.upload_history h
+  where h.lesson_id = p_lesson_id
+    and (h.mux_id_written = mux_private.as_written(p_id) or h.asset_id_written = mux_private.as_written(p_id))
+  order by h.how = 'tracked' desc, h.place desc limit 1;
+  return entry;
+end
+$$;
+comment on function mux_private.entry_of is 'What the history of a lesson knows of an id, as an upload''s or as an asset''s.';
+
+create or replace function mux_private.is_superseded(
+  p_lesson_id uuid, p_upload_id text, p_asset_id text, p_current_upload_id text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  key text := mux_private.key_of(p_upload_id, p_asset_id);
+  newest mux_private.upload_history := mux_private.newest_entry(p_lesson_id);
+  entry mux_private.upload_history := mux_private.entry_of(p_lesson_id, key);
+begin
+  if newest.mux_id = key then
+    return false;
+  end if;
+  -- The script of the app that writes 'migrated' knows nothing of the upload: it replaces none.
+  return p_upload_id = 'migrated' and p_current_upload_id <> 'migrated' or coalesce(entry.how = 'tracked', false);
+end
+$$;
+comment on function mux_private.is_superseded is 'Whether an id that is brought to a lesson''s tracking row is older than what the row tracks.';
+
+create or replace function mux_private.note_columns(p_lesson_id uuid, p_key text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, was_published)
+  select l.id, l.creator_id, named.id, named.asset_id, named.playback_id, 'stood there', l.status::text = 'published'
+  from public.lessons l
+  cross join lateral (
+    select mux_private.named_id(held.id) as id,
+      case when left(held.id, 5) <> 'temp_' then held.id end as asset_id,
+      case when left(held.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) then l.mux_playback_id end as playback_id
+    from (values
+      (l.mux_asset_id), (case when left(l.mux_playback_id, 5) = 'temp_' then l.mux_playback_id end)) held (id)
+  ) named
+  where l.id = p_lesson_id and named.id is not null
+    and mux_private.as_written(named.id) is distinct from mux_private.as_written(p_key)
+  on conflict (lesson_id, mux_id_written) do nothing;
+end
+$$;
+comment on function mux_private.note_columns is 'Notes the ids that stand in a lesson''s columns when another upload begins to be tracked: they are older.';
+
+create or replace function mux_private.enter_upload(
+  p_lesson_id uuid, p_key text, p_tracking_id uuid, p_asset_id text default null
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform mux_private.note_columns(p_lesson_id, p_key);
+  insert into mux_private.upload_history as h (lesson_id, owner, mux_id, asset_id, how, tracking_id)
+  select l.id, l.creator_id, p_key, p_asset_id, 'tracked', p_tracking_id
+  from public.lessons l where l.id = p_lesson_id and mux_private.is_mux_id(p_key)
+  on conflict (lesson_id, mux_id_written) do update
+  set mux_id = excluded.mux_id, how = 'tracked', tracking_id = coalesce(excluded.tracking_id, h.tracking_id),
+      asset_id = coalesce(h.asset_id, excluded.asset_id),
+      place = case
+        when h.place >= (mux_private.newest_entry(p_lesson_id)).place then h.place else excluded.place end;
+end
+$$;
+comment on function mux_private.enter_upload is 'Enters the upload that a lesson begins to track: it is the newest from now on.';
+
 -- Where the owner's rights may be at work, pg_temp is named last: unnamed it comes first, and there
--- whoever has a connection may make a type text of her own.
+-- a user with a connection may make a type text of their own.
 --
--- Each value that equals the old one was left behind by the old upload; one that differs was
+-- Security definer: it reads the history. Each value that equals the old one was left behind by the old upload; one that differs was
 -- brought by the statement that brought the new id.
 create or replace function mux_private.start_upload_anew() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  if mux_private.key_of(new.upload_id, new.mux_asset_id) is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id)
+     and mux_private.is_superseded(old.lesson_id, new.upload_id, new.mux_asset_id, old.upload_id) then
+    return old;
+  end if;
   if new.upload_id is distinct from old.upload_id then
     if new.status = old.status then new.status := 'processing'; end if;
     if new.temp_asset_id = old.temp_asset_id then new.temp_asset_id := null; end if;
@@ -45,8 +206,11 @@ begin
       if new.mux_asset_id = old.mux_asset_id then new.mux_asset_id := null; end if;
       if new.mux_playback_id = old.mux_playback_id then new.mux_playback_id := null; end if;
     end if;
-  elsif new.status = 'processing' and old.status = 'ready' and new.tracked_at = old.tracked_at then
+  elsif new.status = 'processing' and old.status = 'ready' and new.tracked_at = old.tracked_at
+        and new.mux_asset_id is not distinct from old.mux_asset_id then
     new.status := 'ready';  -- the same upload saved once more: it is ready all the same
+    return new;
+  elsif new.status <> 'processing' or old.status = 'processing' and new.upload_id <> 'migrated' then
     return new;
   end if;
   if new.error_type = old.error_type then new.error_type := null; end if;
@@ -67,22 +231,19 @@ begin
   return new;
 end
 $$;
-comment on function mux_private.start_upload_anew() is 'Trigger: clears what an earlier upload, or an earlier failure of this one, left behind.';
+comment on function mux_private.start_upload_anew() is 'Trigger: keeps a row at its upload where an older one is brought; else clears what an earlier upload, or an earlier failure of this one, left behind.';
 
--- Security definer: whoever tracks an upload may neither read nor write the list of first trackers.
+-- Security definer: who tracks an upload may neither read nor write the history.
 create or replace function mux_private.note_upload() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
-  kind text := case when new.upload_id = 'migrated' then 'asset' else 'upload' end;
-  mux_id text := case when new.upload_id = 'migrated' then new.mux_asset_id else new.upload_id end;
-  began boolean := tg_op = 'INSERT' or new.tracked_at is distinct from old.tracked_at;
+  key text := mux_private.key_of(new.upload_id, new.mux_asset_id);
 begin
-  if mux_private.is_mux_id(mux_id) then
-    insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
-    select kind, mux_id, l.creator_id, l.id from public.lessons l where l.id = new.lesson_id
-    on conflict do nothing;
+  if tg_op = 'INSERT' or key is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id) then
+    perform mux_private.enter_upload(
+      new.lesson_id, key, new.id, case when new.upload_id = 'migrated' then new.mux_asset_id end);
   end if;
-  if began then
+  if tg_op = 'INSERT' or new.tracked_at is distinct from old.tracked_at then
     perform mux_private.record_event(
       'tracked', new, case when tg_op = 'UPDATE' then old.status end
     );
@@ -90,63 +251,210 @@ begin
   return null;
 end
 $$;
-comment on function mux_private.note_upload() is 'Trigger: remembers who tracked an upload first, and writes the audit row ''tracked''.';
+comment on function mux_private.note_upload() is 'Trigger: enters an upload that begins to be tracked into the history, and writes the audit row ''tracked''.';
 
-revoke execute on function mux_private.is_mux_id(text) from public, anon, authenticated;
-revoke execute on function mux_private.start_upload_anew() from public, anon, authenticated;
-revoke execute on function mux_private.note_upload() from public, anon, authenticated;
-grant execute on function mux_private.is_mux_id(text) to service_role;
+-- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
+-- that ever tracked it. A row that somebody holds is learning the same, or the next fact tells it.
+create or replace function mux_private.learn(p_verdicts jsonb) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update mux_private.upload_history h
+  set asset_id = coalesce(h.asset_id, free.asset_id), is_known = h.is_known or free.is_known
+  from (
+    select o.id, f.asset_id, f.is_known
+    from (
+      select i.value ->> 'upload_id' as upload_id,
+        case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
+        coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected'), false) as is_known
+      from jsonb_array_elements(p_verdicts) i
+    ) f
+    join mux_private.upload_history o
+      on o.mux_id_written = any (array[mux_private.as_written(f.upload_id), mux_private.as_written(f.asset_id)])
+      and o.mux_id in (f.upload_id, f.asset_id)
+    where (o.asset_id is null and f.asset_id is not null) or (f.is_known and not o.is_known)
+    order by o.id
+    for no key update of o skip locked
+  ) free
+  where h.id = free.id;
+end
+$$;
+comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
 
--- Rows from before this file: the oldest row of an upload tracked it first. Most are noted before
--- the triggers are made, while nobody waits; what was tracked meanwhile, afterwards.
-create or replace procedure mux_private.note_earlier_uploads()
-language sql set search_path = public, extensions, pg_temp
-begin atomic
-  with unknown as materialized (  -- of all questions, is_mux_id takes the longest: it comes last
-    select t.lesson_id, t.created_at, tracked.kind, tracked.mux_id
-    from public.mux_asset_tracking t
-    cross join lateral (values (
-      case when t.upload_id = 'migrated' then 'asset' else 'upload' end,
-      case when t.upload_id = 'migrated' then t.mux_asset_id else t.upload_id end
-    )) tracked (kind, mux_id)
-    where not exists (
-      select from mux_private.first_trackers f where f.mux_id = tracked.mux_id and f.kind = tracked.kind)
-  )
-  insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id, tracked_at)
-  select u.kind, u.mux_id, l.creator_id, l.id, u.created_at
-  from unknown u join public.lessons l on l.id = u.lesson_id
-  where mux_private.is_mux_id(u.mux_id)
-  order by u.created_at, l.id
-  on conflict do nothing;
-end;
-call mux_private.note_earlier_uploads();
+create or replace function mux_private.mark_deleted(p_asset_id text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update mux_private.upload_history h set is_deleted = true
+  where not h.is_deleted
+    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id));
+end
+$$;
+comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
 
--- What nobody has tracked yet: the app's placeholders contain an id, of an upload or of an asset, and
--- are to be read by everybody, so whoever copies one later must not be the first to track it. Where
--- lessons of several instructors hold an id, nobody knows whose it is.
-with placeholders as materialized (
-  select l.id as lesson_id, l.creator_id, regexp_replace(left(held.id, 300), '^temp_(playback_)?', '') as mux_id
-  from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) held (id)
-  where left(held.id, 5) = 'temp_'
+create or replace function mux_private.was_deleted(p_asset_id text) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  return exists (
+    select from mux_private.upload_history h where h.asset_id_written = mux_private.as_written(p_asset_id) and h.is_deleted)
+    or exists (
+    select from mux_private.upload_history h where h.mux_id_written = mux_private.as_written(p_asset_id) and h.is_deleted);
+end
+$$;
+comment on function mux_private.was_deleted is 'Whether Mux has said that an asset was deleted: a late event may still call it ready.';
+
+create or replace function mux_private.note_video(
+  p_lesson_id uuid, p_key text, p_asset_id text, p_playback_id text, p_was_published boolean
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update mux_private.upload_history h
+  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true
+  where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
+end
+$$;
+comment on function mux_private.note_video is 'Keeps by which ids a lesson plays an upload.';
+
+create or replace function mux_private.note_unknown(p_lesson_id uuid, p_id text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into mux_private.upload_history (lesson_id, owner, mux_id, how)
+  select l.id, l.creator_id, p_id, 'stood there' from public.lessons l where l.id = p_lesson_id
+  on conflict (lesson_id, mux_id_written) do nothing;
+end
+$$;
+comment on function mux_private.note_unknown is 'Keeps that a lesson names an id that Mux does not know, so that it replaces nothing.';
+
+-- The first entry of a video says whose it is, also after row and lesson are gone. A lesson that
+-- changes hands keeps the upload that its tracking row entered; a lesson's id alone proves nothing,
+-- since it can be chosen.
+create or replace function mux_private.is_of_another(
+  p_tracking public.mux_asset_tracking, p_owner uuid, p_upload_id text, p_asset_id text, p_references jsonb default '[]'
+) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  ids text[] := array[mux_private.as_written(p_upload_id), mux_private.as_written(p_asset_id)];
+  first_entry mux_private.upload_history;
+begin
+  select h.* into first_entry from (
+    (select * from mux_private.upload_history u where u.mux_id_written = ids[1] order by u.id limit 1)
+    union all
+    (select * from mux_private.upload_history m where m.mux_id_written = ids[2] order by m.id limit 1)
+    union all
+    (select * from mux_private.upload_history a where a.asset_id is not null and a.asset_id_written = ids[2] order by a.id limit 1)
+  ) h
+  order by h.id limit 1;
+  if first_entry.id is not null and first_entry.owner is distinct from p_owner
+     and first_entry.tracking_id is distinct from p_tracking.id then
+    return true;
+  end if;
+  return exists (
+    select
+    from jsonb_array_elements_text(coalesce(p_references, '[]')) r
+    join mux_private.upload_history h
+      on h.lesson_id = case when r ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then r::uuid end
+    where h.lesson_id is distinct from p_tracking.lesson_id and lower(r) is distinct from p_owner::text
+      and h.owner is distinct from p_owner
+      and (h.mux_id_written = any (ids) or h.asset_id_written = ids[2])
+  );
+end
+$$;
+comment on function mux_private.is_of_another is
+  'Whether a video belongs to another instructor, who tracked it first or in whose lesson its id stood first, or names a lesson of theirs that had it.';
+
+-- Counted in the audit, which also knows of rows that were deleted since.
+create or replace function mux_private.limit_uploads() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if (
+    select count(*)
+    from (select e.event, e.happened_at from public.mux_asset_events e where e.lesson_id = new.lesson_id order by e.id desc limit 500) e
+    where e.event = 'tracked' and e.happened_at > now() - interval '1 hour'
+  ) >= 50 then
+    raise sqlstate 'PT429' using
+      message = 'This lesson has begun 50 uploads in the last hour.',
+      hint = 'Wait an hour, then upload the video again.';
+  end if;
+  return null;
+end
+$$;
+comment on function mux_private.limit_uploads() is 'Trigger: refuses the 51st upload that a lesson begins in an hour.';
+
+do $$
+declare
+  part regprocedure;
+begin
+  for part in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'mux_private'::regnamespace
+      and p.proname in ('is_mux_id', 'as_written', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
+                        'note_columns', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
+                        'note_video', 'note_unknown', 'is_of_another', 'limit_uploads')
+  loop
+    execute format('revoke execute on function %s from public, anon, authenticated', part);
+    if (select p.prorettype <> 'trigger'::regtype from pg_proc p where p.oid = part) then
+      execute format('grant execute on function %s to service_role', part);
+    end if;
+  end loop;
+end
+$$;
+
+-- Rows from before this file, the oldest first. Of a lesson that has a row, what its columns name
+-- counts as older. Most are entered before the triggers are made, while nobody waits; what was
+-- tracked meanwhile, afterwards.
+create or replace procedure mux_private.enter_earlier_uploads()
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  insert into mux_private.upload_history (
+    lesson_id, owner, mux_id, asset_id, playback_id, how, tracking_id, is_known, was_published, heard_at)
+  select l.id, l.creator_id, e.mux_id, e.asset_id, e.playback_id, e.how, e.tracking_id, e.playback_id is not null,
+    l.status::text = 'published', t.created_at
+  from public.mux_asset_tracking t
+  join public.lessons l on l.id = t.lesson_id
+  cross join lateral (
+    select 1 as step, mux_private.named_id(held.id) as mux_id, case when left(held.id, 5) <> 'temp_' then held.id end as asset_id,
+      case when left(held.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) then l.mux_playback_id end as playback_id,
+      'stood there' as how, null::uuid as tracking_id
+    from (values (l.mux_asset_id), (case when left(l.mux_playback_id, 5) = 'temp_' then l.mux_playback_id end)) held (id)
+    where mux_private.as_written(mux_private.named_id(held.id))
+          is distinct from mux_private.as_written(mux_private.key_of(t.upload_id, t.mux_asset_id))
+    union all
+    select 2, mux_private.key_of(t.upload_id, t.mux_asset_id),
+      case when mux_private.is_mux_id(t.mux_asset_id) then t.mux_asset_id end,
+      case when t.status = 'ready' and mux_private.is_mux_id(t.mux_playback_id) then t.mux_playback_id end, 'tracked', t.id
+  ) e
+  where mux_private.is_mux_id(e.mux_id)
+    and not exists (select from mux_private.upload_history h where h.tracking_id = t.id)
+  order by t.created_at, l.id, e.step
+  on conflict (lesson_id, mux_id_written) do nothing;
+end
+$$;
+call mux_private.enter_earlier_uploads();
+
+-- What stands in lessons that nobody has tracked: the app's placeholders contain an id, of an upload
+-- or of an asset, and can be read by everybody, so who copies one later must not be the first to
+-- track it. Where lessons of several instructors hold an id, nobody knows whose it is.
+with held as materialized (
+  select l.creator_id, mux_private.named_id(h.id) as mux_id
+  from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) h (id)
+  where (h.id is not distinct from l.mux_asset_id or left(h.id, 5) = 'temp_')
+    and not exists (select from public.mux_asset_tracking t where t.lesson_id = l.id)
 ), of_one as (
-  select distinct on (p.mux_id) p.mux_id, p.creator_id, p.lesson_id
-  from placeholders p
-  where not exists (select from mux_private.first_trackers f where f.mux_id = p.mux_id)
-    and not exists (select from placeholders o where o.mux_id = p.mux_id and o.creator_id is distinct from p.creator_id)
-    and not exists (select from public.lessons l where left(l.mux_asset_id, 300) = p.mux_id and l.creator_id is distinct from p.creator_id)
-  order by p.mux_id, p.lesson_id
+  select h.mux_id, (array_agg(h.creator_id))[1] as owner
+  from held h where h.mux_id is not null
+  group by h.mux_id
+  having count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) = 1
 )
-insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
-select k.kind, o.mux_id, o.creator_id, o.lesson_id
-from of_one o cross join (values ('upload'), ('asset')) k (kind)
-where o.mux_id not in ('undefined', 'null', 'NaN', 'playback', 'none') and mux_private.is_mux_id(o.mux_id)
-on conflict do nothing;
-analyze mux_private.first_trackers;
+insert into mux_private.upload_history (owner, mux_id, how)
+select o.owner, o.mux_id, 'stood there' from of_one o
+where not exists (
+  select from mux_private.upload_history h
+  where h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id));
+analyze mux_private.upload_history;
 
 create or replace trigger start_upload_anew
   before update on public.mux_asset_tracking for each row
   when (new.upload_id is distinct from old.upload_id
-        or (new.status = 'processing' and old.status <> 'processing'))
+        or (new.status = 'processing' and old.status <> 'processing')
+        or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
   execute function mux_private.start_upload_anew();
 
 create or replace trigger note_new_upload
@@ -160,14 +468,24 @@ create or replace trigger note_changed_upload
         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
   execute function mux_private.note_upload();
 
-call mux_private.note_earlier_uploads();
+create or replace trigger limit_new_uploads
+  after insert on public.mux_asset_tracking for each row
+  when (not pg_has_role(current_user, 'service_role', 'member'))
+  execute function mux_private.limit_uploads();
+
+create or replace trigger limit_changed_uploads
+  after update on public.mux_asset_tracking for each row
+  when (new.upload_id is distinct from old.upload_id and not pg_has_role(current_user, 'service_role', 'member'))
+  execute function mux_private.limit_uploads();
+
+call mux_private.enter_earlier_uploads();
 -- It was for this file alone:
 -- squawk-ignore ban-drop-function
-drop procedure mux_private.note_earlier_uploads();
+drop procedure mux_private.enter_earlier_uploads();
 
 -- After the triggers, so that tables are locked in the order in which these lock them.
-alter table mux_private.first_trackers enable row level security;
-revoke all on mux_private.first_trackers from public, anon, authenticated, service_role;
+alter table mux_private.upload_history enable row level security;
+revoke all on mux_private.upload_history from public, anon, authenticated, service_role;
 
 insert into mux_private.applied_files (name) values ('004_new_upload') on conflict do nothing;
 

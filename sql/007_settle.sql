@@ -7,54 +7,42 @@
 begin;
 set local lock_timeout = '5s';
 
--- A row with a real upload id tracks that upload, and its asset only where the fact names no
--- upload. A 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
+-- A row with a real upload id tracks that upload, and its asset only where the fact names no upload.
+-- An app may have stored an asset's id there: Mux's ids are random, so it is compared with both. A
+-- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
 create or replace function mux_private.tracks(
   tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
 ) returns boolean
-language sql stable set search_path = public, extensions, pg_temp
-return case
-  when $2 is null and $3 is null then $4 is not null
-  when ($1).upload_id = 'migrated' then coalesce(($1).mux_asset_id = $3, false)
-  when $2 is not null then ($1).upload_id = $2
-  else coalesce(($1).mux_asset_id = $3, false)
-end;
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_variable
+begin
+  return case
+    when upload_id is null and asset_id is null then claim is not null
+    when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset_id, false)
+    when upload_id is not null then tracking.upload_id = upload_id or coalesce(tracking.upload_id = asset_id, false)
+    else coalesce(asset_id in (tracking.mux_asset_id, tracking.upload_id), false)
+  end;
+end
+$$;
 comment on function mux_private.tracks is 'Whether a fact about this upload and asset is about this tracking row.';
 
--- Security definer: compares owners, which only the database knows, whatever the app's policies
--- on lessons.
-create or replace function mux_private.is_of_another(
-  creator_id uuid, upload_id text, asset_id text, claims jsonb
+-- What the app wrote into the lesson since its upload began to be tracked is newer: then the adoption
+-- finds out first what it is.
+create or replace function mux_private.names_newer(
+  p_tracking public.mux_asset_tracking, p_lesson_asset_id text, p_lesson_playback_id text, p_upload_id text, p_asset_id text
 ) returns boolean
-language sql stable security definer set search_path = public, extensions, pg_temp
-return coalesce((
-  select f.creator_id is distinct from $1
-  from (
-    select * from mux_private.first_trackers u where u.mux_id = $2 and u.kind = 'upload'
-    union all
-    select * from mux_private.first_trackers a where a.mux_id = $3 and a.kind = 'asset'
-  ) f
-  order by f.tracked_at, f.kind desc
-  limit 1
-), false) or exists (
-  select 1
-  from jsonb_array_elements_text(coalesce($4, '[]')) c
-  where (
-    select l.creator_id is distinct from $1
-    from public.lessons l
-    where l.id = case when c ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c::uuid end)
-);
-comment on function mux_private.is_of_another is
-  'Whether a video belongs to another instructor: she tracked it first, or it carries the id of a lesson of hers.';
-
--- A webhook that was late may say of a deleted asset that it is ready.
-create or replace function mux_private.was_deleted(lesson_id uuid, asset_id text) returns boolean
-language sql stable set search_path = public, extensions, pg_temp
-return exists (
-  select 1 from public.mux_asset_events e
-  where e.lesson_id = $1 and e.event = 'asset_deleted' and e.asset_id = $2
-);
-comment on function mux_private.was_deleted is 'Whether Mux has told that this asset of a lesson was deleted.';
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  named text := mux_private.as_written(mux_private.named_by(p_lesson_asset_id, p_lesson_playback_id));
+begin
+  return named is not null
+    and named not in (coalesce(mux_private.as_written(p_tracking.upload_id), ''), coalesce(mux_private.as_written(p_tracking.mux_asset_id), ''),
+                      coalesce(mux_private.as_written(p_upload_id), ''), coalesce(mux_private.as_written(p_asset_id), ''))
+    and p_lesson_asset_id is distinct from p_tracking.temp_asset_id
+    and (mux_private.entry_of(p_tracking.lesson_id, named)).id is null;
+end
+$$;
+comment on function mux_private.names_newer is 'Whether a lesson''s columns name an upload or asset that its history does not know.';
 
 create or replace function mux_private.outcome(
   name text, tracking public.mux_asset_tracking, reason text default null, message text default null
@@ -74,6 +62,37 @@ return case
 end;
 comment on function mux_private.pause_of is 'The seconds after which a claimed row shall be due again, null if they make no sense.';
 
+create or replace function mux_private.write_video(
+  p_lesson_id uuid, p_status text, p_wanted_status text, p_asset_id text, p_playback_id text
+) returns text
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  found_status text;
+begin
+  if (mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)) is not true then
+    raise exception 'to publish takes an asset and a playback id' using errcode = 'invalid_parameter_value';
+  end if;
+  if p_status is distinct from p_wanted_status then
+    update public.lessons l
+    set status = 'published', mux_asset_id = p_asset_id, mux_playback_id = p_playback_id, updated_at = now()
+    where l.id = p_lesson_id
+    returning l.status::text into found_status;
+  else
+    update public.lessons l
+    set mux_asset_id = p_asset_id, mux_playback_id = p_playback_id, updated_at = now()
+    where l.id = p_lesson_id
+    returning l.status::text into found_status;
+  end if;
+  -- A trigger of the app may swallow an update, or turn it into another, without an error.
+  if found_status is distinct from p_wanted_status then
+    raise exception 'lesson should be % now and is %', p_wanted_status, coalesce(found_status, 'not updated')
+      using errcode = 'triggered_data_change_violation';
+  end if;
+  return found_status;
+end
+$$;
+comment on function mux_private.write_video is 'Writes a video into a lesson, and the status published where another than the lesson''s is wanted. The caller has locked it.';
+
 create or replace function mux_private.publish(
   tracking public.mux_asset_tracking, lesson_status text, item jsonb
 ) returns jsonb
@@ -81,30 +100,10 @@ language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   was public.mux_asset_tracking := tracking;
-  is_draft boolean := lesson_status = 'draft' and (item ->> 'keep_status') is distinct from 'true';
-  done text := case when is_draft then 'published' else 'attached' end;
-  wanted_status text := case when is_draft then 'published' else lesson_status end;
-  found_status text;
+  done text := case when lesson_status = 'draft' then 'published' else 'attached' end;
+  wanted_status text := case when lesson_status = 'draft' then 'published' else lesson_status end;
 begin
-  if (mux_private.is_mux_id(item ->> 'asset_id') and mux_private.is_mux_id(item ->> 'playback_id')) is not true then
-    raise exception 'to publish takes an asset and a playback id' using errcode = 'invalid_parameter_value';
-  end if;
-  if is_draft then
-    update public.lessons l
-    set status = 'published', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
-    where l.id = was.lesson_id
-    returning l.status::text into found_status;
-  else
-    update public.lessons l
-    set mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id', updated_at = now()
-    where l.id = was.lesson_id
-    returning l.status::text into found_status;
-  end if;
-  -- A trigger of the app may swallow an update, or turn it into another, without an error.
-  if found_status is distinct from wanted_status then
-    raise exception 'lesson should be % now and is %', wanted_status, coalesce(found_status, 'not updated')
-      using errcode = 'triggered_data_change_violation';
-  end if;
+  perform mux_private.write_video(was.lesson_id, lesson_status, wanted_status, item ->> 'asset_id', item ->> 'playback_id');
 
   update public.mux_asset_tracking t
   set status = 'ready', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id',
@@ -112,6 +111,9 @@ begin
       check_count = t.check_count + 1, last_checked_at = now(), settled_at = now(), updated_at = now()
   where t.id = was.id
   returning t.* into tracking;
+  perform mux_private.note_video(
+    tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), tracking.mux_asset_id,
+    tracking.mux_playback_id, wanted_status = 'published');
 
   perform mux_private.record_event(
     done, tracking, was.status, lesson_status, wanted_status,
@@ -239,10 +241,13 @@ language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   creator_id uuid;
   lesson_status text;
+  lesson_asset_id text;
+  lesson_playback_id text;
   tracking public.mux_asset_tracking;
   verdict text := item ->> 'verdict';
   reason text := item ->> 'reason';
   message text := item ->> 'message';
+  obstacle text;
   untouched jsonb := jsonb_build_object('tracking_id', tracking_id, 'lesson_id', lesson_id,
                                         'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
   for_log jsonb := '{}';
@@ -250,7 +255,8 @@ begin
   -- Always lesson first, then tracking row: the app's delete takes them in that order too. To
   -- wait changes no lesson and needs no lock on it.
   if verdict <> 'wait' or coalesce(claim ->> 'verdict', 'wait') <> 'wait' then
-    select l.creator_id, l.status::text into creator_id, lesson_status
+    select l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)
+    into creator_id, lesson_status, lesson_asset_id, lesson_playback_id
     from public.lessons l where l.id = lesson_id for no key update skip locked;
     if not found then
       if exists (select 1 from public.lessons l where l.id = lesson_id) then
@@ -291,7 +297,7 @@ begin
   -- Row and audit are hers to read, so nothing is written there of the video of another. (Waiting
   -- has not read the lesson.)
   if tracking.status <> 'ready' and mux_private.is_of_another(
-       coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
+       tracking, coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
        item ->> 'upload_id', item ->> 'asset_id', item -> 'claims') then
     for_log := jsonb_build_object('asset_id', left(item ->> 'asset_id', 300));
     item := item - '{asset_id,playback_id,observation}'::text[];
@@ -302,11 +308,17 @@ begin
     end if;
   end if;
 
-  if verdict = 'publish' and tracking.status <> 'ready' and mux_private.was_deleted(lesson_id, item ->> 'asset_id') then
-    verdict := 'wait';
-    reason := 'asset_deleted';
-    item := item || '{"reason": "asset_deleted"}';
-    claim := claim || '{"reason": "asset_deleted"}';
+  if verdict = 'publish' and tracking.status <> 'ready' then
+    obstacle := case
+      when mux_private.was_deleted(item ->> 'asset_id') then 'asset_deleted'
+      when mux_private.names_newer(tracking, lesson_asset_id, lesson_playback_id, item ->> 'upload_id', item ->> 'asset_id') then 'names_newer'
+    end;
+    if obstacle is not null then
+      verdict := 'wait';
+      reason := obstacle;
+      item := item || jsonb_build_object('reason', obstacle);
+      claim := claim || jsonb_build_object('reason', obstacle);
+    end if;
   end if;
 
   if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
@@ -390,7 +402,7 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id = f.upload_id and f.upload_id <> 'migrated'
+         where o.upload_id in (f.upload_id, f.asset_id) and o.upload_id <> 'migrated'
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null
@@ -433,6 +445,7 @@ begin
   end if;
   -- What the app put off until commit would fail there for all; now it fails for its own row.
   set constraints all immediate;
+  perform mux_private.learn(verdicts);
   for found in select * from mux_private.rows_about(verdicts)
   loop
     if found.nothing_to_do is not null then
@@ -507,7 +520,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('tracks', 'rows_about', 'is_of_another', 'was_deleted', 'outcome', 'pause_of', 'may_write', 'publish', 'fail', 'wait',
+      and p.proname in ('tracks', 'rows_about', 'names_newer', 'outcome', 'pause_of', 'may_write', 'write_video', 'publish', 'fail', 'wait',
                         'postpone', 'refuse', 'turn_down', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

@@ -38,8 +38,19 @@ $$;
 comment on function public.check_asset_status(uuid) is
   'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
 
-create or replace function public.track_upload(
-  lesson_id uuid default null, upload_id text default null, temp_asset_id text default null
+-- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
+-- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
+create or replace function mux_private.app_lock_lesson(lesson_id uuid) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  perform 1 from public.lessons l
+  where l.id = app_lock_lesson.lesson_id and l.creator_id = auth.uid() for no key update;
+end
+$$;
+comment on function mux_private.app_lock_lesson is 'Locks a lesson of one''s own until the end of the transaction.';
+
+create or replace function mux_private.app_track_upload(
+  lesson_id uuid, upload_id text, temp_asset_id text
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -47,73 +58,75 @@ begin
   if auth.uid() is null then
     raise sqlstate 'PT401' using message = 'track_upload needs a signed-in user';
   end if;
-  if track_upload.lesson_id is null then
+  if app_track_upload.lesson_id is null then
     raise sqlstate 'PT400' using message = 'track_upload needs lesson_id and upload_id';
   end if;
-  if (track_upload.upload_id ~ '^[A-Za-z0-9_-]{1,255}$' and track_upload.upload_id !~ '^(temp_.*|migrated)$') is not true then
+  if (app_track_upload.upload_id ~ '^[A-Za-z0-9_-]{1,255}$' and app_track_upload.upload_id !~ '^(temp_.*|migrated)$') is not true then
     raise sqlstate 'PT400' using
       message = 'upload_id is not the id of a Mux upload',
       hint = 'It is the id that Mux gave when the upload was created, not its URL and not a temp_ id.';
   end if;
-  if track_upload.temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
+  if app_track_upload.temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
     raise sqlstate 'PT400' using message = 'temp_asset_id does not begin with temp_ or is no id';
   end if;
-  perform 1 from public.lessons l where l.id = track_upload.lesson_id and l.creator_id = (select auth.uid());
+  perform 1 from public.lessons l where l.id = app_track_upload.lesson_id and l.creator_id = (select auth.uid());
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
 
   insert into public.mux_asset_tracking (lesson_id, upload_id, temp_asset_id, status, updated_at)
-  values (track_upload.lesson_id, track_upload.upload_id, track_upload.temp_asset_id, 'processing', now())
+  values (app_track_upload.lesson_id, app_track_upload.upload_id, app_track_upload.temp_asset_id, 'processing', now())
   on conflict (lesson_id) do update
   set upload_id = excluded.upload_id, temp_asset_id = excluded.temp_asset_id,
       status = excluded.status, updated_at = excluded.updated_at;
-  return public.check_asset_status(track_upload.lesson_id);
+  return public.check_asset_status(app_track_upload.lesson_id);
 exception
   when foreign_key_violation or insufficient_privilege then
-    if exists (select 1 from public.lessons l where l.id = track_upload.lesson_id) then raise; end if;
+    if exists (select 1 from public.lessons l where l.id = app_track_upload.lesson_id) then raise; end if;
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';  -- it was deleted just now
 end
 $$;
+comment on function mux_private.app_track_upload is 'Does what track_upload promises, with the rights of its caller.';
+
+-- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
+create or replace function public.track_upload(
+  lesson_id uuid default null, upload_id text default null, temp_asset_id text default null
+) returns jsonb
+language sql set search_path = public, extensions, pg_temp
+begin atomic
+  select mux_private.app_lock_lesson($1);
+  select mux_private.app_track_upload($1, $2, $3);
+end;
 comment on function public.track_upload(uuid, text, text) is
   'For the app: begins to wait for the video of a lesson of one''s own, or begins anew with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
--- The tracking row comes first, since what stands there came from Mux; but not with an asset that
--- is not ready, if the lesson can play another one meanwhile. (A body of SQL would keep the app
--- from changing these columns.)
+-- (A body of SQL would keep the app from changing these columns.)
 create or replace function mux_private.app_asset(
   lesson public.lessons, tracking public.mux_asset_tracking
 ) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case
-    when mux_private.is_mux_id(tracking.mux_asset_id) is not true then lesson.mux_asset_id
-    when mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_asset_id
-    when mux_private.is_mux_id(lesson.mux_asset_id) and mux_private.is_mux_id(lesson.mux_playback_id) then lesson.mux_asset_id
-    else tracking.mux_asset_id
+    when mux_private.is_mux_id(lesson.mux_asset_id) then lesson.mux_asset_id
+    when mux_private.is_mux_id(tracking.mux_asset_id) then tracking.mux_asset_id
+    else lesson.mux_asset_id
   end;
 end
 $$;
-comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not.';
+comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not: its own, else that of its tracking row.';
 
--- An asset belongs to who tracked it first, as an upload's or by itself. Where nobody did, only what
--- other lessons say of themselves is left to go by.
+-- Where the history does not know an asset, only what other lessons say of themselves is left to go by.
 create or replace function mux_private.app_is_of_another(
-  asset_id text, lesson public.lessons
+  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
 ) returns boolean
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
-declare
-  owner_id uuid;
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
-  select f.creator_id into owner_id
-  from mux_private.first_trackers f
-  where (f.mux_id, f.kind) in (
-    select asset_id, 'asset'
-    union all select t.upload_id, 'upload' from public.mux_asset_tracking t where t.mux_asset_id = asset_id
-  )
-  order by f.tracked_at limit 1;
-  if found then
-    return owner_id is distinct from lesson.creator_id;
+  if exists (
+    select from mux_private.upload_history h
+    where h.mux_id_written = mux_private.as_written(asset_id)
+       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(asset_id))
+  ) then
+    return mux_private.is_of_another(tracking, lesson.creator_id, null, asset_id);
   end if;
   return exists (
     select 1 from public.lessons l
@@ -122,6 +135,32 @@ begin
 end
 $$;
 comment on function mux_private.app_is_of_another is 'Whether an asset is the video of another instructor''s lesson.';
+
+create or replace function mux_private.app_is_current(
+  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  return tracking.id is null or coalesce(tracking.mux_asset_id = asset_id, false)
+    or coalesce((mux_private.entry_of(lesson.id, asset_id)).id = (mux_private.newest_entry(lesson.id)).id, false);
+end
+$$;
+comment on function mux_private.app_is_current is 'Whether an asset is that of the upload that a lesson tracks, or nothing is tracked.';
+
+create or replace function mux_private.app_require_newest(
+  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if not mux_private.app_is_current(asset_id, lesson, tracking)
+     and (tracking.status = 'ready' or (mux_private.entry_of(lesson.id, asset_id)).id is not null) then
+    raise sqlstate 'PT409' using
+      message = 'the lesson has a newer video than this one',
+      hint = 'To go back to the older video, delete the lesson''s row of mux_asset_tracking, then publish again.';
+  end if;
+end
+$$;
+comment on function mux_private.app_require_newest is 'Raises PT409 if a lesson shall be published with an asset that is older than the upload that it tracks.';
 
 create or replace function mux_private.app_require_video(
   asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
@@ -142,7 +181,7 @@ begin
       message = format('the video cannot be played: %s', coalesce(tracking.error_message, tracking.error_type)),
       hint = 'Upload the video again.';
   end if;
-  if mux_private.app_is_of_another(asset_id, lesson) then
+  if mux_private.app_is_of_another(asset_id, lesson, tracking) then
     raise sqlstate 'PT409' using
       message = 'the video belongs to a lesson of another instructor', hint = 'Upload a video of your own.';
   end if;
@@ -179,6 +218,7 @@ begin
 
   asset_id := mux_private.app_asset(lesson, tracking);
   perform mux_private.app_require_video(asset_id, lesson, tracking);
+  perform mux_private.app_require_newest(asset_id, lesson, tracking);
   playback_id := case
     when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_playback_id
     when lesson.mux_asset_id = asset_id or mux_private.is_mux_id(lesson.mux_playback_id) is not true then lesson.mux_playback_id
@@ -194,7 +234,7 @@ begin
       raise sqlstate 'PT409' using message = format('a rule of the app keeps the lesson %s', coalesce(found_status, 'as it is'));
     end if;
   end if;
-  tracking := mux_private.app_look_soon(lesson.id, tracking, asset_id, playback_id);
+  tracking := mux_private.app_look_soon(lesson, tracking, asset_id, playback_id);
   if found_status is not null then
     tracking.mux_asset_id := asset_id;
     tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
@@ -207,28 +247,32 @@ end
 $$;
 comment on function mux_private.app_publish is 'Does what publish_lesson promises, with the owner''s rights.';
 
--- What waits is due at once: a newer upload is never given up for an older asset. What is settled is
--- looked at again where the lesson lacks its playback id, or its own asset failed before.
+-- What waits is due at once. An asset that the history does not know is the newest: it is tracked
+-- in place of an upload that is not ready. What is settled is looked at again where the lesson lacks
+-- its playback id, or its own asset failed before.
 create or replace function mux_private.app_look_soon(
-  lesson_id uuid, tracking public.mux_asset_tracking, asset_id text, playback_id text
+  lesson public.lessons, tracking public.mux_asset_tracking, asset_id text, playback_id text
 ) returns public.mux_asset_tracking
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   if tracking.id is null then
     insert into public.mux_asset_tracking (lesson_id, upload_id, mux_asset_id)
-    values (app_look_soon.lesson_id, 'migrated', asset_id)
+    values (lesson.id, 'migrated', asset_id)
     on conflict (lesson_id) do nothing;
+  elsif not mux_private.app_is_current(asset_id, lesson, tracking) then
+    perform mux_private.enter_upload(lesson.id, asset_id, tracking.id, asset_id);
+    update public.mux_asset_tracking t
+    set upload_id = 'migrated', mux_asset_id = asset_id, status = 'processing', tracked_at = now(), updated_at = now()
+    where t.id = tracking.id;
   elsif tracking.status = 'processing' then
     update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
-  elsif mux_private.is_mux_id(playback_id) is not true
-        or (tracking.status = 'error' and tracking.mux_asset_id = asset_id) then
+  elsif mux_private.is_mux_id(playback_id) is not true or tracking.status = 'error' then
     update public.mux_asset_tracking t
-    set upload_id = case when t.mux_asset_id = asset_id then t.upload_id else 'migrated' end,
-        mux_asset_id = asset_id, status = 'processing', tracked_at = now(), updated_at = now()
+    set status = 'processing', tracked_at = now(), updated_at = now()
     where t.id = tracking.id;
   end if;
-  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = app_look_soon.lesson_id;
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id;
   return tracking;
 end
 $$;
@@ -243,12 +287,13 @@ comment on function public.publish_lesson(uuid) is
 
 revoke execute on function
   public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
-  mux_private.app_asset, mux_private.app_is_of_another, mux_private.app_require_video,
-  mux_private.app_look_soon, mux_private.app_publish
+  mux_private.app_asset, mux_private.app_is_of_another, mux_private.app_is_current, mux_private.app_require_video,
+  mux_private.app_require_newest, mux_private.app_look_soon, mux_private.app_publish, mux_private.app_lock_lesson,
+  mux_private.app_track_upload
   from public, anon, authenticated, service_role;
 grant execute on function
   public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
-  mux_private.app_publish
+  mux_private.app_publish, mux_private.app_lock_lesson, mux_private.app_track_upload
   to authenticated;
 
 insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;

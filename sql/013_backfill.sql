@@ -49,11 +49,13 @@ comment on column mux_private.backfill_findings.known is 'The ids that were look
 
 create table if not exists mux_private.adoption_walk (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
-  after uuid
+  after uuid,
+  rows_after uuid
 );
 comment on table mux_private.adoption_walk is 'Where the next pass of the adoption goes on. One row.';
 comment on column mux_private.adoption_walk.only_row is 'Always true.';
-comment on column mux_private.adoption_walk.after is 'The last lesson that was looked at; null to begin anew.';
+comment on column mux_private.adoption_walk.after is 'The last lesson that was searched for temporary ids; null at the beginning.';
+comment on column mux_private.adoption_walk.rows_after is 'The last lesson whose real ids were compared with its tracking row; null at the beginning.';
 
 do $$
 declare
@@ -107,6 +109,39 @@ end
 $$;
 comment on function mux_private.lesson_title is 'The beginning of a lesson''s title, if lessons have one.';
 
+-- What the lesson names, where its history does not know it; then what is tracked.
+create or replace function mux_private.targets(
+  p_lesson_id uuid, p_asset_id text, p_playback_id text, p_tracking public.mux_asset_tracking
+) returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  named text := mux_private.named_by(p_asset_id, p_playback_id);
+  newest mux_private.upload_history := mux_private.newest_entry(p_lesson_id);
+  targets jsonb := '[]';
+begin
+  if named is not null and (
+       p_tracking.id is null and newest.id is null
+       or mux_private.names_newer(p_tracking, p_asset_id, p_playback_id, null, null)) then
+    targets := jsonb_build_array(jsonb_build_object(
+      'id', named, 'kind', case when named = p_asset_id then 'asset' else 'either' end,
+      'found_in', case when named = p_asset_id then 'lesson' else 'temporary id' end));
+  end if;
+  if mux_private.is_mux_id(p_tracking.upload_id) then
+    return targets || jsonb_build_object('id', p_tracking.upload_id, 'kind', 'either', 'found_in', 'tracking row');
+  elsif p_tracking.id is not null then
+    named := coalesce(mux_private.named_id(p_tracking.upload_id), mux_private.named_id(p_tracking.temp_asset_id));
+    return targets
+      || case when named is null then '[]' else jsonb_build_array(jsonb_build_object('id', named, 'kind', 'either', 'found_in', 'tracking row')) end
+      || case when mux_private.is_mux_id(p_tracking.mux_asset_id) then jsonb_build_array(jsonb_build_object(
+           'id', p_tracking.mux_asset_id, 'kind', 'asset', 'found_in', 'tracking row')) else '[]' end;
+  elsif newest.id is not null then
+    return targets || jsonb_build_object('id', newest.mux_id, 'kind', 'either', 'found_in', 'upload history');
+  end if;
+  return targets;
+end
+$$;
+comment on function mux_private.targets is 'The ids that Mux is asked for on behalf of a lesson, the one that counts first: {id, kind, found_in}.';
+
 -- By id: a lesson as an argument would be copied whole.
 create or replace function mux_private.lesson_json(lesson_id uuid, tracking public.mux_asset_tracking) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
@@ -120,6 +155,7 @@ begin
       'status', l.status::text,
       'asset_id', left(l.mux_asset_id, 300),
       'playback_id', left(l.mux_playback_id, 300),
+      'targets', mux_private.targets(l.id, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300), tracking),
       'row', case when tracking.id is not null then jsonb_build_object(
         'id', tracking.id, 'upload_id', left(tracking.upload_id, 300),
         'temp_asset_id', left(tracking.temp_asset_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
@@ -170,16 +206,25 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
--- Security definer: nobody else may read the list of first trackers.
+-- Security definer: nobody else may read the history.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
-language sql stable security definer set search_path = public, extensions, pg_temp
-begin atomic
-  select distinct on (f.mux_id) f.mux_id, f.creator_id
-  from mux_private.first_trackers f
-  where f.mux_id in (select i from unnest(ids) i)
-  order by f.mux_id, f.tracked_at, f.kind desc;
-end;
-comment on function mux_private.first_instructors is 'For each of these ids that somebody has tracked, as an upload or an asset, the instructor who did so first.';
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+  return query
+  select i, f.owner
+  from unnest(ids) i
+  cross join lateral (
+    select h.owner from (
+      (select u.id, u.owner from mux_private.upload_history u where u.mux_id_written = mux_private.as_written(i) order by u.id limit 1)
+      union all
+      (select a.id, a.owner from mux_private.upload_history a
+       where a.asset_id is not null and a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
+    ) h order by h.id limit 1
+  ) f;
+end
+$$;
+comment on function mux_private.first_instructors is 'For each of these ids that the upload history knows, as an upload or an asset, the instructor whose it is.';
 
 -- One pass over the table for all ids of a chunk; there may be no index on either column. The ids
 -- are subqueries, which are hashed: an array in a kept plan would be read through for each lesson.
@@ -230,106 +275,236 @@ $$;
 comment on function public.worker_rivals is
   'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest lesson of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and nobody has tracked it.';
 
--- Gives back what stands in the ready row. The status once for each upload.
-create or replace function mux_private.give_back(
-  lesson_status text, tracking public.mux_asset_tracking
-) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
+create or replace function mux_private.newest_playable(p_lesson_id uuid) returns mux_private.upload_history
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  video text := case when tracking.upload_id = 'migrated' then tracking.mux_asset_id else tracking.upload_id end;
-  keep boolean := lesson_status <> 'draft' or tracking.status_given_back_for is not distinct from video;
+  entry mux_private.upload_history;
 begin
-  if not keep then
-    update public.mux_asset_tracking t set status_given_back_for = video where t.id = tracking.id;
-  end if;
-  return mux_private.publish(tracking, lesson_status, jsonb_build_object(
-    'asset_id', tracking.mux_asset_id, 'playback_id', tracking.mux_playback_id,
-    'reason', 'given_back', 'keep_status', keep));
+  select h.* into entry from mux_private.upload_history h
+  where h.lesson_id = p_lesson_id and mux_private.is_mux_id(h.asset_id) and mux_private.is_mux_id(h.playback_id)
+    and not h.is_deleted
+  order by h.place desc limit 1;
+  return entry;
 end
 $$;
-comment on function mux_private.give_back is 'Gives a lesson the ids of its ready row again, and its status once for each upload. Both rows are locked by the caller.';
+comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played and that was not deleted.';
 
-create or replace function mux_private.adopt(item jsonb, lease_seconds double precision) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
-declare
-  lesson public.lessons;
-  tracking public.mux_asset_tracking;
-  told jsonb := jsonb_build_object('lesson_id', item ->> 'lesson_id');
-  upload_id text := coalesce(item ->> 'upload_id', 'migrated');
-  asset_id text := item ->> 'asset_id';
-  is_same boolean;
+create or replace function mux_private.note_restored(p_entry_id bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  select l.* into lesson from public.lessons l
-  where l.id = (item ->> 'lesson_id')::uuid for no key update skip locked;
-  if not found then
-    return told || jsonb_build_object('outcome', case
-      when exists (select 1 from public.lessons l where l.id = (item ->> 'lesson_id')::uuid) then 'busy' else 'gone' end);
-  end if;
-  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id for no key update skip locked;
-  if not found and exists (select 1 from public.mux_asset_tracking t where t.lesson_id = lesson.id) then
-    return told || '{"outcome": "busy"}';
-  end if;
-  -- What was decided holds only for the lesson and the row as they were then.
-  if (lesson.status::text, left(lesson.mux_asset_id, 300), left(lesson.mux_playback_id, 300), tracking.id,
-      left(tracking.upload_id, 300), tracking.tracked_at, tracking.status::text)
-     is distinct from (item ->> 'lesson_status', item ->> 'lesson_asset_id', item ->> 'lesson_playback_id',
-      (item ->> 'row_id')::uuid, item ->> 'row_upload_id', (item ->> 'row_tracked_at')::timestamptz, item ->> 'row_status') then
-    return told || '{"outcome": "changed"}';
-  end if;
-  if (mux_private.is_mux_id(upload_id) or (upload_id = 'migrated' and mux_private.is_mux_id(asset_id))) is not true then
-    raise exception 'to adopt takes the id of an upload or of an asset' using errcode = 'invalid_parameter_value';
-  end if;
+  update mux_private.upload_history h set restored_at = now() where h.id = p_entry_id;
+end
+$$;
+comment on function mux_private.note_restored is 'Keeps that a lesson was published again with a video that it had.';
 
-  is_same := tracking.id is not null and mux_private.tracks(tracking, nullif(upload_id, 'migrated'), asset_id, null);
-  if is_same and tracking.status = 'ready' and (item ->> 'anew') is distinct from 'true' then
-    return mux_private.give_back(lesson.status::text, tracking) || told || '{"adopted": "given_back"}';
-  elsif is_same and tracking.status = 'processing' then
-    return told || '{"outcome": "tracked"}';
+-- A lesson plays what it can: a form that was left open may save a placeholder, or an older video,
+-- over its ids. Its status comes back once for each upload: an instructor who unpublishes it after
+-- that means it. Null where there is nothing to restore. The caller has locked both rows.
+create or replace function mux_private.restore(p_lesson public.lessons, p_tracking public.mux_asset_tracking) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  is_ready boolean := coalesce(p_tracking.status = 'ready' and p_tracking.error_type is null, false)
+    and mux_private.is_mux_id(p_tracking.mux_playback_id) and not mux_private.was_deleted(p_tracking.mux_asset_id);
+  video mux_private.upload_history := case
+    when is_ready then mux_private.entry_of(p_lesson.id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id))
+    else mux_private.newest_playable(p_lesson.id) end;
+  plays boolean := mux_private.is_mux_id(p_lesson.mux_asset_id) and mux_private.is_mux_id(p_lesson.mux_playback_id)
+    and not mux_private.was_deleted(p_lesson.mux_asset_id);
+  wanted_status text := p_lesson.status::text;
+  found_status text;
+begin
+  if is_ready then
+    video.asset_id := p_tracking.mux_asset_id;
+    video.playback_id := p_tracking.mux_playback_id;
   end if;
+  if video.playback_id is null or (p_lesson.mux_asset_id, p_lesson.mux_playback_id) is not distinct from (video.asset_id, video.playback_id)
+     or (plays and not is_ready)
+     or mux_private.is_of_another(p_tracking, p_lesson.creator_id, null, video.asset_id) then
+    return null;
+  end if;
+  if wanted_status = 'draft' and (is_ready or video.was_published) and video.restored_at is null then
+    wanted_status := 'published';
+    perform mux_private.note_restored(video.id);
+  end if;
+  found_status := mux_private.write_video(p_lesson.id, p_lesson.status::text, wanted_status, video.asset_id, video.playback_id);
+  p_tracking.mux_asset_id := video.asset_id;
+  p_tracking.mux_playback_id := video.playback_id;
+  p_tracking.upload_id := case when video.mux_id = video.asset_id then 'migrated' else coalesce(video.mux_id, p_tracking.upload_id) end;
+  perform mux_private.record_event('restored', p_tracking, p_tracking.status, p_lesson.status::text, found_status);
+  return mux_private.outcome('restored', p_tracking);
+end
+$$;
+comment on function mux_private.restore is 'Gives a lesson the ids of its newest playable video again, and its status once for each upload.';
+
+create or replace function mux_private.begin_to_track(
+  p_lesson public.lessons, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text, p_due_at timestamptz
+) returns public.mux_asset_tracking
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking;
+begin
+  perform mux_private.enter_upload(
+    p_lesson.id, mux_private.key_of(p_upload_id, p_asset_id), p_tracking.id, case when p_upload_id = 'migrated' then p_asset_id end);
   insert into public.mux_asset_tracking as t (lesson_id, upload_id, temp_asset_id, mux_asset_id, next_check_at)
-  values (lesson.id, upload_id, item ->> 'temp_asset_id', asset_id, now() + make_interval(secs => lease_seconds))
+  values (p_lesson.id, p_upload_id, case when left(p_lesson.mux_asset_id, 5) = 'temp_' then left(p_lesson.mux_asset_id, 300) end,
+          p_asset_id, p_due_at)
   on conflict (lesson_id) do update
   set upload_id = excluded.upload_id, temp_asset_id = coalesce(excluded.temp_asset_id, t.temp_asset_id),
       mux_asset_id = excluded.mux_asset_id, mux_playback_id = null, status = 'processing', tracked_at = now(),
       next_check_at = excluded.next_check_at, updated_at = now()
-  where t.id = tracking.id
+  where t.id = p_tracking.id
   returning t.* into tracking;
-  if not found then  -- the app has just begun to track it
-    return told || '{"outcome": "changed"}';
-  end if;
-  return told || jsonb_build_object('outcome', 'adopted', 'claim', jsonb_build_object(
-    'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
-    'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(), 'leased_until', tracking.next_check_at,
-    'age_seconds', 0, 'check_count', 0, 'missing_seconds', null, 'missing_count', 0));
+  return tracking;
 end
 $$;
-comment on function mux_private.adopt is 'Begins to track one lesson''s video, or gives its ids back; what cannot be locked at once is busy.';
+comment on function mux_private.begin_to_track is 'Begins to track an upload or asset for a lesson, as its newest. Returns no row if the app has just begun to track another.';
+
+-- What the lesson names, which upload of it is the newest, and whose that is, decides what follows.
+-- An id that the history does not know was written since, so it is the newest; where the lesson has
+-- a history, or names an asset, Mux is asked first what the id is.
+create or replace function mux_private.adopt(p_item jsonb, p_rivals jsonb, p_lease_seconds double precision) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  lesson public.lessons;
+  tracking public.mux_asset_tracking;
+  answer jsonb := jsonb_build_object('lesson_id', p_item ->> 'lesson_id');
+  by_hand boolean := coalesce(p_item ->> 'by_hand' = 'true', false);
+  upload_id text := case when mux_private.is_mux_id(p_item ->> 'upload_id') then p_item ->> 'upload_id' end;
+  asset_id text := case when mux_private.is_mux_id(p_item ->> 'asset_id') then p_item ->> 'asset_id' end;
+  due_at timestamptz := now() + coalesce(make_interval(secs => p_lease_seconds), interval '1 microsecond');
+  named text;
+  is_real boolean;
+  is_current boolean;
+  entry mux_private.upload_history;
+  newest mux_private.upload_history;
+  restored jsonb;
+begin
+  select l.* into lesson from public.lessons l
+  where l.id = (p_item ->> 'lesson_id')::uuid for no key update skip locked;
+  if not found then
+    return answer || jsonb_build_object('outcome', case
+      when exists (select 1 from public.lessons l where l.id = (p_item ->> 'lesson_id')::uuid) then 'busy' else 'gone' end);
+  end if;
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id for no key update skip locked;
+  if not found and exists (select 1 from public.mux_asset_tracking t where t.lesson_id = lesson.id) then
+    return answer || '{"outcome": "busy"}';
+  end if;
+
+  named := coalesce(
+    mux_private.named_by(left(lesson.mux_asset_id, 300), left(lesson.mux_playback_id, 300)),
+    case when mux_private.is_mux_id(tracking.upload_id) is not true and tracking.upload_id <> 'migrated'
+      then coalesce(mux_private.named_id(tracking.upload_id), mux_private.named_id(tracking.temp_asset_id)) end);
+  if p_item ->> 'trusted' = 'true' then
+    named := coalesce(upload_id, asset_id);
+  elsif p_item ? 'id' and mux_private.as_written(p_item ->> 'id') is distinct from mux_private.as_written(named) then
+    upload_id := null;  -- Mux was asked for what the lesson or its row named before
+    asset_id := null;
+  end if;
+  is_real := coalesce(named = lesson.mux_asset_id, false);
+  if mux_private.as_written(named) in (select mux_private.as_written(m) from jsonb_array_elements_text(coalesce(p_item -> 'missing', '[]')) m)
+     and (tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
+    perform mux_private.note_unknown(lesson.id, named);
+  end if;
+  if upload_id is not null and asset_id is not null then
+    perform mux_private.learn(jsonb_build_array(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id)));
+  end if;
+  newest := mux_private.newest_entry(lesson.id);
+  entry := mux_private.entry_of(lesson.id, named);
+  if entry.id is null then
+    entry := mux_private.entry_of(lesson.id, upload_id);
+  end if;
+  is_current := tracking.id is not null and coalesce(
+    mux_private.as_written(named) in (mux_private.as_written(tracking.upload_id), mux_private.as_written(tracking.mux_asset_id))
+    or lesson.mux_asset_id = tracking.temp_asset_id or entry.id = newest.id, false);
+
+  if named is null and (tracking.id is null or not by_hand) then
+    return answer || '{"outcome": "left_alone", "reason": "names_nothing"}';
+  end if;
+  if named is not null and entry.id is null and not is_current then
+    if tracking.id is null and lesson.status::text = 'draft' and is_real and mux_private.is_mux_id(lesson.mux_playback_id) and not by_hand then
+      return answer || '{"outcome": "left_alone", "reason": "has_video"}';
+    elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) then
+      return answer || jsonb_build_object('outcome', 'ask', 'id', named, 'kind', case when is_real then 'asset' else 'either' end);
+    elsif mux_private.is_of_another(tracking, lesson.creator_id, coalesce(upload_id, named), coalesce(asset_id, named))
+          or (p_rivals ? named and (p_rivals -> named ->> 'is_disputed' = 'true'
+                                    or p_rivals -> named ->> 'creator_id' is distinct from lesson.creator_id::text)) then
+      return answer || '{"outcome": "disputed", "reason": "lesson_mismatch"}';
+    end if;
+    tracking := mux_private.begin_to_track(
+      lesson, tracking, coalesce(upload_id, case when asset_id is null then named else 'migrated' end), asset_id, due_at);
+  elsif not is_current and by_hand and is_real then
+    return answer || '{"outcome": "older"}';
+  elsif tracking.id is null and newest.id is null then
+    return answer || '{"outcome": "left_alone", "reason": "not_found"}';
+  elsif tracking.id is null then
+    tracking := mux_private.begin_to_track(
+      lesson, tracking, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id, due_at);
+  elsif by_hand and is_real and tracking.status = 'ready' and lesson.mux_asset_id is distinct from tracking.mux_asset_id then
+    return answer || '{"outcome": "older"}';
+  elsif by_hand then
+    update public.mux_asset_tracking t
+    set status = 'processing', next_check_at = due_at, updated_at = now(),
+        tracked_at = case when t.status = 'processing' then t.tracked_at else now() end
+    where t.id = tracking.id
+    returning t.* into tracking;
+  else
+    restored := mux_private.restore(lesson, tracking);
+    if restored is null and tracking.status = 'processing' and p_item ? 'missing' then
+      update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
+    end if;
+    return coalesce(restored, jsonb_build_object(
+      'outcome', case when tracking.status = 'processing' then 'tracked' else 'unchanged' end)) || answer;
+  end if;
+
+  if tracking.id is null then  -- the app has just begun to track it
+    return answer || '{"outcome": "changed"}';
+  end if;
+  if not by_hand then
+    restored := mux_private.restore(lesson, tracking);
+  end if;
+  return answer || jsonb_build_object(
+    'outcome', 'adopted', 'upload_id', tracking.upload_id, 'asset_id', tracking.mux_asset_id, 'restored', restored,
+    'claim', jsonb_build_object(
+      'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
+      'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(), 'leased_until', tracking.next_check_at,
+      'age_seconds', extract(epoch from now() - tracking.tracked_at), 'check_count', tracking.check_count, 'missing_seconds', null, 'missing_count', 0));
+end
+$$;
+comment on function mux_private.adopt is 'Begins to track what one lesson names, if that is the newest, or gives it back what it can play; what cannot be locked at once is busy.';
 
 create or replace function public.worker_adopt(
-  adoptions jsonb default null, lease_seconds double precision default 60
+  adoptions jsonb default null, lease_seconds double precision default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   item jsonb;
   outcomes jsonb[] := '{}';
+  named text[];
+  rivals jsonb := '{}';
   problem text;
   code text;
 begin
   if adoptions is null or jsonb_typeof(adoptions) <> 'array' or jsonb_array_length(adoptions) > 100
-     or lease_seconds is null or lease_seconds not between 1 and 3600 then
+     or lease_seconds not between 1 and 3600 then
     raise sqlstate 'PT400' using message = 'worker_adopt needs adoptions, an array of at most 100';
   end if;
   set constraints all immediate;
+  -- A backfill has compared the lessons of a whole chunk.
+  named := array(
+    select mux_private.named_by(left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
+    from jsonb_array_elements(adoptions) i join public.lessons l on l.id = (i ->> 'lesson_id')::uuid
+    where not i ? 'id' or i ->> 'by_hand' = 'true');
+  if cardinality(named) > 0 then
+    rivals := public.worker_rivals(named);
+  end if;
   -- A row that the app inserts at the same moment cannot be skipped, only waited for: not for long,
   -- and for others of that moment hardly at all.
   perform set_config('lock_timeout', '300ms', true);
   for item in select i.value from jsonb_array_elements(adoptions) with ordinality i order by i.ordinality
   loop
     begin
-      outcomes := outcomes || mux_private.adopt(item, lease_seconds);
+      outcomes := outcomes || mux_private.adopt(item, rivals, lease_seconds);
     exception
       when serialization_failure or deadlock_detected then raise;
       when lock_not_available then
@@ -345,7 +520,7 @@ begin
 end
 $$;
 comment on function public.worker_adopt is
-  'For the worker: begins to track the uploads or assets of at most 100 lessons, in the order given, and leases the rows as worker_claim does. Each only while lesson and row are as they were read (else: changed). A row that is ready already gives its lesson the ids back instead.';
+  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, missing: the ids that Mux does not know}; trusted: an asset names the lesson; by_hand: an operator wants it published. Outcomes: adopted (with a claim, leased for lease_seconds, else due at once), restored, ask (Mux, for id), tracked, unchanged, older, disputed, left_alone (with a reason), busy, changed, gone, refused.';
 
 create or replace function public.worker_backfill_begin(
   options jsonb default '{}', anew boolean default false
@@ -412,62 +587,74 @@ return (
 comment on function public.worker_backfill_findings is
   'For the worker: the lessons that could not be given a video since a time, by id, so many a call.';
 
--- With the index of sql/optional only lessons with temporary ids are read, else the next so many of
--- all. What Mux did not know an hour ago is asked for again after a day, or with other ids.
+-- With the index of sql/optional only lessons with temporary ids are read, else the next lessons of
+-- all. Real ids are compared by the tracking row: a form that was left open saves those of an older
+-- video, and an app may write a newer one.
+create or replace function mux_private.wants_adoption(p_lesson_id uuid, p_asset_id text, p_playback_id text) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking;
+begin
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson_id;
+  return tracking.id is null or tracking.status = 'ready'
+    or mux_private.names_newer(tracking, p_asset_id, p_playback_id, null, null)
+    or ((mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)) is not true
+        and (mux_private.newest_playable(p_lesson_id)).id is not null);
+end
+$$;
+comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
+
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  walk_from uuid;
+  position mux_private.adoption_walk;
   ids uuid[];
-  found_lessons jsonb;
+  rows_ids uuid[];
+  candidates uuid[];
+  row_candidates uuid[];
+  nothing constant uuid := '00000000-0000-0000-0000-000000000000';
 begin
   if (walk between 1 and 10000 and at_most between 1 and 100) is not true then
     raise sqlstate 'PT400' using message = 'worker_untracked needs walk (1 to 10000) and at_most (1 to 100)';
   end if;
-  select coalesce(w.after, '00000000-0000-0000-0000-000000000000') into walk_from
-  from mux_private.adoption_walk w for no key update skip locked;
+  select w.* into position from mux_private.adoption_walk w for no key update skip locked;
   if not found then return '[]'; end if;
 
   if to_regclass('public.idx_lessons_temporary_ids') is not null then
     ids := array(
       select l.id from public.lessons l
-      where l.id > walk_from and (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
+      where l.id > coalesce(position.after, nothing) and (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
       order by l.id limit walk);
   else
-    ids := array(select l.id from public.lessons l where l.id > walk_from order by l.id limit walk);
+    ids := array(select l.id from public.lessons l where l.id > coalesce(position.after, nothing) order by l.id limit walk);
   end if;
-  select coalesce(jsonb_agg(mux_private.lesson_json(l.id, t) order by l.id), '[]') into found_lessons
-  from (
-    select l.id
-    from public.lessons l
-    left join public.mux_asset_tracking t on t.lesson_id = l.id
-    left join mux_private.backfill_findings f on f.lesson_id = l.id
-    where l.id = any(ids)
-      and (mux_private.is_temporary(left(l.mux_asset_id, 300)) or mux_private.is_temporary(left(l.mux_playback_id, 300)))
-      and (f.lesson_id is null or f.found_at < now() - interval '1 day'
-           or (f.asset_id, f.playback_id) is distinct from (left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)))
-      and (t.id is null or t.status = 'ready' or not exists (
-        select 1
-        from unnest(array[left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)]) i
-        where mux_private.is_temporary(i)
-          and regexp_replace(i, '^temp_(playback_)?', '') in (
-            regexp_replace(left(t.upload_id, 300), '[^a-zA-Z0-9]', '_', 'g'), regexp_replace(left(t.mux_asset_id, 300), '[^a-zA-Z0-9]', '_', 'g'))))
-    order by l.id limit at_most
-  ) c
-  join public.lessons l on l.id = c.id
-  left join public.mux_asset_tracking t on t.lesson_id = c.id;
+  candidates := array(
+    select l.id from public.lessons l
+    where l.id = any(ids) and (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
+      and mux_private.named_by(left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)) is not null
+      and mux_private.wants_adoption(l.id, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
+    order by l.id limit at_most);
+  rows_ids := array(
+    select t.lesson_id from public.mux_asset_tracking t
+    where t.lesson_id > coalesce(position.rows_after, nothing) order by t.lesson_id limit walk);
+  row_candidates := array(
+    select l.id from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
+    where t.lesson_id = any(rows_ids) and left(l.mux_asset_id, 5) <> 'temp_' and l.mux_asset_id <> ''
+      and (l.mux_asset_id, l.mux_playback_id) is distinct from (t.mux_asset_id, t.mux_playback_id)
+      and mux_private.wants_adoption(l.id, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
+    order by l.id limit at_most);
 
   update mux_private.adoption_walk w
-  set after = case
-    when jsonb_array_length(found_lessons) = at_most then (found_lessons -> -1 ->> 'lesson_id')::uuid
-    when cardinality(ids) = walk then ids[walk] end
+  set after = case when cardinality(candidates) = at_most then candidates[at_most] when cardinality(ids) = walk then ids[walk] end,
+      rows_after = case
+        when cardinality(row_candidates) = at_most then row_candidates[at_most] when cardinality(rows_ids) = walk then rows_ids[walk] end
   where w.only_row;
-  return found_lessons;
+  return to_jsonb(array(select distinct c from unnest(candidates || row_candidates) c order by c));
 end
 $$;
 comment on function public.worker_untracked is
-  'For the worker: some of the lessons that hold temporary ids and are not tracked with them, a part of the table a call, one call at a time.';
+  'For the worker: some of the lessons whose columns may name what is not tracked, or which do not play what they could; a part of the table a call, one call at a time.';
 
 do $$
 declare
@@ -476,7 +663,8 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
-           and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'give_back', 'adopt'))
+           and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'targets', 'newest_playable', 'note_restored', 'restore',
+                            'begin_to_track', 'adopt', 'wants_adoption'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',
                              'worker_backfill_begin', 'worker_backfill_note', 'worker_backfill_findings'))

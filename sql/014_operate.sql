@@ -77,31 +77,22 @@ drop function if exists mux_private.legacy_json;
 
 create or replace function public.worker_publish(
   verdict jsonb default null,
-  adoption jsonb default null,
   environment_id text default null,
   operator text default null,
   why text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
-declare
-  adopted jsonb;
 begin
   if jsonb_typeof(verdict) is distinct from 'object' or coalesce(operator, '') = '' then
     raise sqlstate 'PT400' using message = 'worker_publish needs verdict and operator';
   end if;
   perform mux_private.name_operator(operator, why);
-  if jsonb_typeof(adoption) = 'object' then
-    adopted := public.worker_adopt(jsonb_build_array(adoption), 5) -> 0;
-    if adopted ->> 'outcome' not in ('adopted', 'tracked') then
-      return jsonb_build_array(adopted);
-    end if;
-  end if;
   return public.worker_settle(jsonb_build_array(verdict), worker_publish.environment_id);
 end
 $$;
 comment on function public.worker_publish is
-  'For the worker''s command publish: adopts and settles in one go, with the operator and the reason in the audit.';
+  'For the worker''s command publish: settles one verdict, with the operator and the reason in the audit.';
 
 create or replace function public.worker_retry(
   lesson_ids uuid[] default null,

@@ -28,13 +28,13 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
         connection.execute(
             # Truncating takes five times as long as deleting the few rows that a test leaves.
             "delete from lessons; delete from notifications; delete from mux_asset_events;"
-            "delete from mux_private.first_trackers;"
+            "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
             " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null;"
             "delete from mux_private.mux_pace;"
             "insert into mux_private.mux_pace default values;"
             "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
-            "update mux_private.adoption_walk set after = null"
+            "update mux_private.adoption_walk set after = null, rows_after = null"
         )
     shared_supabase.requests.clear()
     yield shared_supabase

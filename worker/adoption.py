@@ -1,29 +1,24 @@
-"""Adopt, every five minutes, the lessons whose temporary ids nobody tracked, a few at a time.
+"""Adopt lessons: begin to track what they name, or give them back what they could play.
 
 The app saved the form before, or without, tracking the upload; or it saved a form that was left
-open, with temporary ids again, over a lesson that had its video.
+open over a lesson that had its video. Which upload is the newest, and whose, the database decides.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from worker.backfill import KnowsMux
 from worker.books import Books
-from worker.carry import Carrier
-from worker.decide import Rules
 from worker.errors import StatementTimeout, Unavailable
-from worker.find import Search
-from worker.legacy import Lesson
+from worker.home import KnowsEnvironment
 from worker.logs import Sparingly, get_logger
+from worker.observe import AsksMux
 from worker.pausing import pause
-from worker.repair import Options, Step, ending, finding, is_listed, step
-from worker.report import HOUR_SECONDS, Reporter
+from worker.report import HOUR_SECONDS
 
 if TYPE_CHECKING:
     from worker.settings import Settings
-    from worker.store import Store
 
 FIRST_AFTER = 6
 EVERY = 60
@@ -39,19 +34,69 @@ LESSONS_PER_FOUND = 40
 log = get_logger()
 
 
+class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
+    """What adopting needs of Mux."""
+
+
+class Adopter:
+    """Adopts the lessons that it is given; asks Mux only what an id is that is new to a lesson."""
+
+    def __init__(self, mux: KnowsMux, books: Books) -> None:
+        self._mux = mux
+        self._books = books
+        self._disputed = Sparingly(HOUR_SECONDS)
+
+    async def adopt(self, lesson_ids: Sequence[str]) -> None:
+        """Adopt some lessons.
+
+        Raises Unavailable when Mux or Supabase is; what was not adopted then has its turn later.
+        """
+        answers = await self._books.adopt([{"lesson_id": id_} for id_ in lesson_ids])
+        asked = [answer for answer in answers if answer["outcome"] == "ask"]
+        if asked and await self._books.home() in (None, await self._mux.environment()):
+            known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in asked]
+            answers += await self._books.adopt(known)
+        for answer in answers:
+            self._tell(answer)
+
+    async def _identify(self, lesson_id: str, id_: str, kind: str) -> dict[str, Any]:
+        """Ask Mux what an id is; what that is worth, the database decides."""
+        known = {"lesson_id": lesson_id, "id": id_}
+        if kind == "either":
+            upload = await self._mux.upload(id_)
+            if upload.found:
+                return {**known, "upload_id": id_, "asset_id": upload.asset_id}
+        asset = await self._mux.asset(id_)
+        if asset.found:
+            return {**known, "upload_id": asset.upload_id, "asset_id": id_}
+        return {**known, "missing": [id_]}
+
+    def _tell(self, answer: dict[str, Any]) -> None:
+        restored = answer if answer["outcome"] == "restored" else answer.get("restored")
+        if answer["outcome"] == "adopted":
+            log.info("lesson.adopted", **_ids(answer))
+        if restored:
+            log.info("lesson.restored", **_ids(restored), playback_id=restored["playback_id"])
+        if answer["outcome"] == "disputed" and self._disputed.may_say(answer["lesson_id"]):
+            log.warning(
+                "adoption.failed",
+                **_ids(answer),
+                reason="lesson_mismatch",
+                message="Lessons of several instructors name this video. Clear the wrong "
+                "lesson's ids.",
+            )
+
+
 class Adoption:
-    """Looks at a few lessons a pass; what Mux does not know it leaves alone for a day."""
+    """Adopts a few lessons a pass, every five minutes."""
 
     def __init__(
-        self, mux: KnowsMux, store: "Store", settings: "Settings", stopping: asyncio.Event
+        self, adopter: Adopter, books: Books, settings: "Settings", stopping: asyncio.Event
     ) -> None:
-        self._mux = mux
-        self._books = books = Books(store.call)
-        self._rules = rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
+        self._adopter = adopter
+        self._books = books
         self._interval_seconds = settings.scan_interval_seconds
         self._stopping = stopping
-        self._carrier = Carrier(store, books, rules)
-        self._reporter = Reporter()
         self._walk = LONGEST_WALK
         self._cut_off = Sparingly(HOUR_SECONDS)
 
@@ -100,71 +145,11 @@ class Adoption:
 
         Raises Unavailable when Mux or Supabase is; what was not adopted then has its turn later.
         """
-        lessons = await self._books.untracked(self._walk, self._walk // LESSONS_PER_FOUND or 1)
-        if not lessons:
-            return
-        environment = await self._mux.environment()
-        if await self._books.home() not in (None, environment):
-            return  # every id would seem unknown; the scan says so
-        ready = [lesson for lesson in lessons if _was_ready(lesson)]
-        if ready:
-            await self._carry_out(
-                [Step(lesson, "given_back", "adopt") for lesson in ready], environment
-            )
-        rest = [lesson for lesson in lessons if not _was_ready(lesson)]
-        rivals = await self._books.rivals(_ids(rest)) if rest else {}
-        search = Search([x for x in rest if not x.is_draft_with_video], self._mux, self._stopping)
-        async for page in search.pages():
-            steps = [step(found, self._rules, Options(), rivals) for found in page]
-            await self._carry_out(steps, environment)
-        await self._note([Step(x, "has_video") for x in rest if x.is_draft_with_video])
-
-    async def _carry_out(self, steps: list[Step], environment: str) -> None:
-        done = await self._carrier.carry_out(steps, environment)
-        for one in self._carrier.adopted:
-            log.info(
-                "lesson.adopted",
-                lesson_id=one.lesson.id,
-                lesson_status=one.lesson.status,
-                **_named(one),
-            )
-        self._reporter.tell(self._carrier.settlements, self._carrier.outcomes)
-        for one in done:
-            if one.kind == "given_back":
-                log.info(
-                    "lesson.given_back",
-                    lesson_id=one.lesson.id,
-                    lesson_status=one.lesson.status,
-                    **_named(one),
-                )
-        settled = {outcome.lesson_id for outcome in self._carrier.outcomes}
-        hopeless = [x for x in done if is_listed(x.kind) and x.lesson.id not in settled]
-        for one in hopeless:
-            if ending(one.kind) == "failed":
-                log.warning(
-                    "lesson.unrecoverable",
-                    lesson_id=one.lesson.id,
-                    reason=one.kind,
-                    message=one.message,
-                    **_named(one),
-                )
-        await self._note(hopeless)
-
-    async def _note(self, hopeless: list[Step]) -> None:
-        if hopeless:
-            await self._books.note(None, [finding(one) for one in hopeless])
+        lesson_ids = await self._books.untracked(self._walk, self._walk // LESSONS_PER_FOUND or 1)
+        if lesson_ids:
+            await self._adopter.adopt(lesson_ids)
 
 
-def _was_ready(lesson: Lesson) -> bool:
-    """Tell whether the lesson had its video, and holds only placeholders of the same upload."""
-    return lesson.row is not None and lesson.row.status == "ready" and not lesson.holds_newer
-
-
-def _ids(lessons: list[Lesson]) -> list[str]:
-    return sorted({target.id for lesson in lessons for target in lesson.targets()})
-
-
-def _named(one: Step) -> dict[str, str]:
-    about = one.observation or one.lesson.row
-    ids = {"upload_id": about.upload_id, "asset_id": about.asset_id} if about else {}
-    return {name: value for name, value in ids.items() if value is not None}
+def _ids(answer: dict[str, Any]) -> dict[str, str]:
+    names = ("lesson_id", "upload_id", "asset_id")
+    return {name: answer[name] for name in names if answer.get(name) is not None}

@@ -135,5 +135,5 @@ class Backfill:
         return lesson.is_draft_with_video and not self._options.include_drafts
 
     async def _rivals(self, lessons: Sequence[Lesson]) -> Any:
-        ids = sorted({target.id for lesson in lessons for target in lesson.targets()})
+        ids = sorted({target.id for lesson in lessons for target in lesson.targets})
         return await self._books.rivals(ids) if ids else {}

@@ -36,14 +36,18 @@ class Books:
         """Give whose is each id that several lessons hold, or that it is disputed."""
         return _expect(await self._call("worker_rivals", {"ids": list(ids)}), dict)
 
-    async def untracked(self, walk: int, at_most: int) -> list[Lesson]:
-        """Give those of the next `walk` lessons that hold temporary ids and are not tracked."""
+    async def untracked(self, walk: int, at_most: int) -> list[str]:
+        """Return those of the next `walk` lessons that may name what is not tracked."""
         params = {"walk": walk, "at_most": at_most}
-        told = _expect(await self._call("worker_untracked", params), list)
-        return [Lesson.from_json(one) for one in told]
+        return _expect(await self._call("worker_untracked", params), list)
 
-    async def adopt(self, items: Sequence[dict[str, Any]], lease: float) -> list[dict[str, Any]]:
-        """Begin to track videos, any number, at most a hundred a call."""
+    async def adopt(
+        self, items: Sequence[dict[str, Any]], lease: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Begin to track what lessons name, any number, at most a hundred a call.
+
+        The rows are leased for some seconds; without a lease they are due at once.
+        """
         told: list[dict[str, Any]] = []
         for start in range(0, len(items), ADOPT_AT_ONCE):
             part = list(items[start : start + ADOPT_AT_ONCE])
@@ -111,14 +115,12 @@ class Books:
     async def publish(
         self,
         verdict: dict[str, Any],
-        adoption: dict[str, Any] | None,
         environment_id: str,
         by: tuple[str, str | None],
     ) -> list[dict[str, Any]]:
-        """Adopt and settle at once in an operator's name."""
+        """Settle in an operator's name."""
         params = {
             "verdict": verdict,
-            "adoption": adoption,
             "environment_id": environment_id,
             "operator": by[0],
             "why": by[1],

@@ -15,6 +15,8 @@ from worker.observe import AsksMux
 from worker.repair import UPDATED, WORDS, Options, Step, step
 from worker.wire import settlement_json
 
+LEASE_SECONDS = 5.0
+
 By = tuple[str, str | None]
 """Who did it, and why, for the audit."""
 
@@ -83,7 +85,7 @@ async def publish(lesson: Lesson, mux: KnowsMux, books: Books, rules: Rules, by:
     found = await look(lesson, mux)
     if found.observation is not None and not found.observation.found:
         await environment_of_our_ids(mux, books)
-    rivals = await books.rivals([target.id for target in lesson.targets()])
+    rivals = await books.rivals([target.id for target in lesson.targets])
     one = step(found, rules, Options(include_drafts=True), rivals)
     seen = one.observation
     if one.kind not in UPDATED or seen is None:
@@ -93,12 +95,11 @@ async def publish(lesson: Lesson, mux: KnowsMux, books: Books, rules: Rules, by:
     wanted = ("published", seen.asset_id, playback_id)
     if (lesson.status, lesson.asset_id, lesson.playback_id) == wanted:
         return Done("published_before", lesson, seen.asset_id, playback_id)
-    outcomes = await books.publish(
-        settlement_json(decided),
-        None if one.act == "settle" else replace(one, anew=True).adoption(),
-        environment,
-        by,
-    )
+    if one.act != "settle" or one.missing:
+        answer = (await books.adopt([replace(one, by_hand=True).adoption()], LEASE_SECONDS))[0]
+        if answer["outcome"] != "adopted":
+            return _done(lesson, [answer])
+    outcomes = await books.publish(settlement_json(decided), environment, by)
     return _done(lesson, outcomes)
 
 
@@ -113,7 +114,14 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
             return Done(name, lesson, outcome["asset_id"], outcome["playback_id"])
         case "busy":
             raise WorkerError(f"{lesson.id} is locked by somebody else: try again in a moment.")
-        case "changed" | "gone":
+        case "older":
+            raise WorkerError(
+                f"{lesson.id} is not published: it has a newer video than the one it names. To go "
+                "back to the older one, delete its row of mux_asset_tracking and try again."
+            )
+        case "disputed":
+            raise WorkerError(f"{lesson.id} is not published: {WORDS['lesson_mismatch']}.")
+        case "changed" | "gone" | "ask" | "left_alone":
             raise WorkerError(f"{lesson.id} was changed meanwhile: look at it and try again.")
         case "failed":
             raise WorkerError(f"{lesson.id} is not published: {outcome.get('message')}")

@@ -14,6 +14,16 @@ LEASE_SECONDS = 20.0
 BUSY_TRIES = 3
 BUSY_PAUSE_SECONDS = 1.0
 
+_KINDS = {
+    "gone": "changed",
+    "ask": "changed",
+    "left_alone": "changed",
+    "older": "unchanged",
+    "disputed": "lesson_mismatch",
+}
+"""Outcomes of `worker_adopt` that have another name among the backfill's kinds."""
+
+
 
 class Settles(Protocol):
     """What carrying out needs of the database, besides the books."""
@@ -42,12 +52,13 @@ class Carrier:
         self.settlements, self.outcomes, self.adopted = [], [], []
         told = {one.lesson.id: one for one in steps}
         claims: dict[str, Claim] = {}
-        for adopted in await self._adopt([s for s in steps if s.act == "adopt"]):
+        to_adopt = [s for s in steps if s.act == "adopt" or (s.act == "settle" and s.missing)]
+        for adopted in await self._adopt(to_adopt):
             lesson_id = adopted["lesson_id"]
             if adopted["outcome"] == "adopted":
                 claims[lesson_id] = Claim.from_json(adopted["claim"])
                 self.adopted.append(told[lesson_id])
-            elif adopted["outcome"] != "tracked":
+            elif adopted["outcome"] != "tracked" and told[lesson_id].act == "adopt":
                 told[lesson_id] = _came_out(told[lesson_id], adopted)
         if to_settle := [s for s in told.values() if s.act != "nothing"]:
             await self._settle(to_settle, claims, environment, told)
@@ -111,11 +122,7 @@ class Carrier:
 
 def _came_out(one: Step, adopted: dict[str, Any]) -> Step:
     """Read what adopting did where nothing is left to settle."""
-    kind = adopted["outcome"]
-    if adopted.get("adopted") == "given_back":
-        kind = "given_back"
-    elif kind == "gone":
-        kind = "changed"
+    kind = _KINDS.get(adopted["outcome"], adopted["outcome"])
     return Step(one.lesson, kind, "nothing", adopted.get("message"), one.observation)
 
 

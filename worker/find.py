@@ -25,6 +25,13 @@ class Found:
     claimed_by: tuple[Observation, ...] = ()
     is_whole: bool = False
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The ids that count before the one that was found, none of which Mux knows."""
+        if self.target is None or self.observation is None or not self.observation.found:
+            return ()
+        return tuple(t.id for t in self.lesson.targets[: self.lesson.targets.index(self.target)])
+
 
 @dataclass(slots=True)
 class _Case:
@@ -75,7 +82,7 @@ class Search:
         self._is_whole = False
         self._open: dict[str, _Case] = {}
         for lesson in lessons:
-            case = _Case(lesson, lesson.targets())
+            case = _Case(lesson, lesson.targets)
             for number, target in enumerate(case.targets):
                 case.looks += looks_for(target, f"{lesson.id}/{number}")
             self._open[lesson.id] = case

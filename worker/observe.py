@@ -188,6 +188,9 @@ async def _ask(claim: Claim, mux: AsksMux) -> Observation:
 async def _ask_for_upload(upload_id: str, asset: Observation | None, mux: AsksMux) -> Observation:
     """Ask for an upload and, if there is one, for its asset, unless that is known already."""
     upload = await mux.upload(upload_id)
+    if upload.status == "missing":  # an app may have stored the id of an asset
+        of_id = await mux.asset(upload_id)
+        return of_id if of_id.found else upload
     if upload.status != "asset_created" or upload.asset_id is None:
         return upload
     if asset is None or asset.asset_id != upload.asset_id:

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from worker.adoption import Adopter
 from worker.batching import Batching
+from worker.books import Books
 from worker.decide import Rules
 from worker.mux import Mux
 from worker.pace import OwnBudget, Pace
@@ -44,6 +46,7 @@ async def parts(
         stopping=stopping,
         reporter=Reporter(watch),
     )
+    reconciler.adopt = Adopter(mux, Books(store.call)).adopt
     try:
         yield mux, store, reconciler
     finally:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -90,6 +90,9 @@ class Reconciler:
         self.on_progress: Callable[[], None] = lambda: None
         """Called whenever a page is settled."""
 
+        self.adopt: Callable[[Sequence[str]], Awaitable[None]] | None = None
+        """Called with lessons that name what may be newer than their tracked upload."""
+
     async def scan(self) -> ScanReport:
         """Do one scan.
 
@@ -162,9 +165,20 @@ class Reconciler:
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         scan.settled(page, outcomes)
         self._reporter.tell(settlements, outcomes)
+        await self._adopt_newer(outcomes)
         self.on_progress()
         if not rules.at_home:
             self._reporter.tell_environment(settlements, environment, home)
+
+    async def _adopt_newer(self, outcomes: Sequence[Outcome]) -> None:
+        """Have those lessons adopted that name what may be newer than their tracked upload.
+
+        If that fails, the adoption that runs from time to time does it.
+        """
+        named = [o.lesson_id for o in outcomes if o.reason == "names_newer" and o.lesson_id]
+        if named and self.adopt is not None:
+            with suppress(Unavailable):
+                await self.adopt(named)
 
     async def _release(self, claims: Iterable[Claim], probes: Probes) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease.

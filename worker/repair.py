@@ -1,18 +1,18 @@
 """What follows for a lesson from what was found of its video. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from worker.decide import Rules, decide
 from worker.find import Found
-from worker.legacy import Lesson, is_temporary
-from worker.model import UPLOAD_UNKNOWN, Observation
+from worker.legacy import Lesson
+from worker.model import Observation
 
 Ending = Literal["updated", "skipped", "failed"]
 Act = Literal["adopt", "settle", "nothing"]
 
-UPDATED = frozenset({"published", "attached", "given_back"})
+UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
     {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
 )
@@ -21,7 +21,7 @@ LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
 WORDS: Mapping[str, str] = {
     "published": "draft whose video is ready: published with the real ids",
     "attached": "no draft, video ready: gets the real ids, keeps its status",
-    "given_back": "was ready before: gets its real ids back",
+    "restored": "was ready before: gets its real ids back",
     "followed": "Mux is not done: tracked, the worker publishes it when it is",
     "has_video": "draft with a real playback id (--include-drafts takes it)",
     "no_video": "draft that never had a video",
@@ -84,7 +84,13 @@ class Step:
     act: Act = "nothing"
     message: str | None = None
     observation: Observation | None = None
-    anew: bool = False
+    target_id: str | None = None
+    """What Mux was asked for; None where an asset that names the lesson was found."""
+
+    missing: tuple[str, ...] = ()
+    """What the lesson names, and Mux does not know."""
+
+    by_hand: bool = False
 
     def known(self) -> dict[str, Any]:
         """Give what is known of the lesson, for those who look at it by hand."""
@@ -92,7 +98,7 @@ class Step:
         row = lesson.row
         told: dict[str, Any] = {
             "lesson_status": lesson.status,
-            "asked_for": [target.id for target in lesson.targets()],
+            "asked_for": [target.id for target in lesson.targets],
             "tracked_upload_id": row.upload_id if row else None,
             "tracked_asset_id": row.asset_id if row else None,
         }
@@ -103,23 +109,16 @@ class Step:
         return {name: value for name, value in told.items() if value not in (None, [])}
 
     def adoption(self) -> dict[str, Any]:
-        """Give the step as an item of `worker_adopt`."""
-        lesson, row = self.lesson, self.lesson.row
-        about = self.observation or row
-        upload_id = about.upload_id if about else None
+        """Return the step as an item of `worker_adopt`, which judges it."""
+        seen = self.observation
         return {
-            "lesson_id": lesson.id,
-            "lesson_status": lesson.status,
-            "lesson_asset_id": lesson.asset_id,
-            "lesson_playback_id": lesson.playback_id,
-            "row_id": row.id if row else None,
-            "row_upload_id": row.upload_id if row else None,
-            "row_tracked_at": row.tracked_at if row else None,
-            "row_status": row.status if row else None,
-            "temp_asset_id": lesson.asset_id if is_temporary(lesson.asset_id) else None,
-            "upload_id": None if upload_id == UPLOAD_UNKNOWN else upload_id,
-            "asset_id": about.asset_id if about else None,
-            "anew": self.anew,
+            "lesson_id": self.lesson.id,
+            "id": self.target_id,
+            "upload_id": seen.upload_id if seen else None,
+            "asset_id": seen.asset_id if seen else None,
+            "missing": list(self.missing),
+            "trusted": seen is not None and self.target_id is None,
+            "by_hand": self.by_hand,
         }
 
 
@@ -146,9 +145,11 @@ def step(
         if not (options.trust_passthrough and found.is_whole):
             return Step(lesson, "claimed", message=_assets(found.claimed_by))
         seen = found.claimed_by[0]
-    if seen is not None and seen.found:
-        return _by_verdict(lesson, seen, rules)
-    return _by_absence(found)
+    if seen is None or not seen.found:
+        return _by_absence(found)
+    target_id = found.target.id if found.target is not None and seen is found.observation else None
+    one = _by_verdict(lesson, seen, rules)
+    return replace(one, target_id=target_id, missing=found.missing)
 
 
 def _by_absence(found: Found) -> Step:
@@ -169,14 +170,14 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
     verdict = decide(seen, None, rules)
     row = lesson.row if lesson.row is not None and lesson.row.is_about(seen) else None
     status = row.status if row else None
-    anew = lesson.is_draft_with_video
+    by_hand = lesson.is_draft_with_video
     match verdict.action:
-        case "publish" if status == "ready" and not anew:
-            return Step(lesson, "given_back", "adopt", observation=seen)
+        case "publish" if status == "ready" and not by_hand:
+            return Step(lesson, "restored", "adopt", observation=seen)
         case "publish":
             kind = "published" if lesson.status == "draft" else "attached"
             act: Act = "settle" if status in ("processing", "error") else "adopt"
-            return Step(lesson, kind, act, observation=seen, anew=anew)
+            return Step(lesson, kind, act, observation=seen, by_hand=by_hand)
         case "fail":
             act = _FAILING.get(status, "nothing")
             return Step(lesson, verdict.reason, act, verdict.message, seen)
@@ -189,7 +190,7 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
 
 def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> str | None:
     """Say why a lesson does not get a video whose id others hold, too; None if it may."""
-    for target in lesson.targets():
+    for target in lesson.targets:
         rival = rivals.get(target.id)
         if rival is not None and rival.get("is_disputed"):
             return (

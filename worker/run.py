@@ -41,17 +41,17 @@ async def _work(settings: "Settings", began: float) -> None:
     log = logs.get_logger()
     log.info("worker.started", version=__version__)
 
-    from worker.adoption import Adoption
+    from worker.adoption import Adopter, Adoption
+    from worker.books import Books
     from worker.daemon import Daemon
     from worker.parts import bulk_mux, parts
     from worker.retention import Retention
     from worker.watching import watch_for, watched
 
     watch = watch_for(settings)
-    async with (
-        parts(settings, stopping, watch) as (mux, store, reconciler),
-        Adoption(bulk_mux(settings, stopping, store, watch), store, settings, stopping).beside(),
-    ):
+    async with parts(settings, stopping, watch) as (mux, store, reconciler):
+        books = Books(store.call)
+        adopter = Adopter(bulk_mux(settings, stopping, store, watch), books)
         daemon = Daemon(
             mux,
             store,
@@ -60,6 +60,9 @@ async def _work(settings: "Settings", began: float) -> None:
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
-        async with watched(settings, watch, daemon, reconciler, (mux, store)):
+        async with (
+            Adoption(adopter, books, settings, stopping).beside(),
+            watched(settings, watch, daemon, reconciler, (mux, store)),
+        ):
             await daemon.run(Retention(store, settings.event_retention_days))
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

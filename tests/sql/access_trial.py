@@ -19,7 +19,7 @@ TRACKED, UNTRACKED, NEW, SOMETHING = (UUID(int=n) for n in range(1, 5))
 
 # What stands there before each trial: two lessons of Anna, of which one is tracked.
 WORLD = f"""
-    delete from lessons; delete from mux_asset_events; delete from mux_private.first_trackers;
+    delete from lessons; delete from mux_asset_events; delete from mux_private.upload_history;
     insert into lessons (id, creator_id, title, mux_asset_id)
     values ('{TRACKED}', '{ANNA}', 'tracked', 'as1'), ('{UNTRACKED}', '{ANNA}', 'untracked', null);
     insert into mux_asset_tracking (lesson_id, upload_id, status)

@@ -21,7 +21,7 @@ IS_SEEN_TO_WAIT = """
     from pg_stat_activity where pid = %s
 """
 EMPTY = """
-    delete from lessons; delete from mux_asset_events; delete from mux_private.first_trackers;
+    delete from lessons; delete from mux_asset_events; delete from mux_private.upload_history;
     update mux_private.worker_state set environment_id = null where environment_id is not null
 """
 CLAIMED = """
