@@ -67,10 +67,10 @@ def _acts() -> st.SearchStrategy[Act]:
         return st.builds(Act, st.sampled_from(verbs), lessons if lesson else nothing, *values)
 
     return st.one_of(
-        acts(["scan", "walk", "scan", "walk", "patience"], lesson=False),
+        acts(["scan", "walk", "scan", "walk", "patience", "backfill"], lesson=False),
         acts(["saves", "tracks", "saves_real", "upserts"], videos),
         acts(["saves", "saves_real"], videos, ways),
-        acts(["publishes", "by_hand", "backfill", "unpublishes", "script", "drops"]),
+        acts(["publishes", "by_hand", "unpublishes", "script", "drops"]),
         acts(["becomes", "becomes", "event", "late"], videos, ways, lesson=False),
         acts(["deletes", "makes", "retry"], nothing, ways),
     )
@@ -137,7 +137,9 @@ class Story:
                 self._world.lets_time_pass()
                 self._scans()
             case "walk":
-                self._walks()
+                self._adopts(self._world.walks)
+            case "backfill":
+                self._adopts(self._world.backfills)
             case _ if life is not None:
                 self._with_lesson(act, life)
             case "makes":
@@ -149,7 +151,7 @@ class Story:
             case "deletes":
                 self._world.deletes(self._owner(life), life.lesson)
                 self._oracle.is_deleted(life.lesson)
-            case "backfill" | "by_hand" | "retry":
+            case "by_hand" | "retry":
                 self._operates(act.verb, life)
             case "script" | "publishes":
                 self._helps(act.verb, life)
@@ -215,12 +217,12 @@ class Story:
                 self._oracle.is_linked(video)
         self._step(lambda: self._world.hears(*said))
 
-    def _walks(self) -> None:
+    def _adopts(self, do: Callable[[], object]) -> None:
         may_adopt = {
             lesson: self._oracle.after_adoption(life) | {life.current}
             for lesson, life in self._oracle.lives.items()
         }
-        self._step(self._world.adopts, may_adopt)
+        self._step(do, may_adopt)
 
     def _scans(self, by: Mapping[UUID, By] | None = None) -> None:
         for life in self._oracle.lives.values():
@@ -230,16 +232,13 @@ class Story:
                 self._oracle.is_linked(video)
         self._step(self._world.scan, by=by or {})
 
-    def _operates(self, verb: Literal["backfill", "by_hand", "retry"], life: Life) -> None:
-        lesson, by_hand = life.lesson, verb == "by_hand"
+    def _operates(self, verb: Literal["by_hand", "retry"], life: Life) -> None:
+        lesson = life.lesson
         if verb == "retry":
             self._step(lambda: self._world.retries(lesson))
             return
-        tracks = {lesson: self._oracle.after_adoption(life, by_hand=by_hand)}
-        by: By = "operator" if by_hand else "worker"
-        self._step(lambda: self._world.adopts(lesson, by_hand=by_hand), tracks, {lesson: by})
-        if by_hand:
-            self._scans({lesson: by})
+        tracks = {lesson: self._oracle.after_adoption(life, by_hand=True)}
+        self._step(lambda: self._world.publishes_by_hand(lesson), tracks, {lesson: "operator"})
 
     def _step(
         self,
@@ -267,7 +266,7 @@ class Story:
                 self._hears(video.seen_by_upload("webhook"))
         for _ in range(2):
             for _ in range(3):
-                self._walks()
+                self._adopts(self._world.walks)
             for _ in range(3):
                 self._world.lets_time_pass()
                 self._scans()
@@ -278,7 +277,7 @@ class Story:
                 error.add_note(f"of lesson {self.lessons.index(lesson)}, which is {life.seen}")
                 raise
         before = self._read()
-        self._walks()
+        self._adopts(self._world.walks)
         self._scans()
         assert self._read() == before, "it does not come to rest"
 
