@@ -151,12 +151,12 @@ class Oracle:
         """Give what is tracked once a lesson was adopted."""
         seen = life.seen
         video = self._named(seen)
-        plays = self.plays(seen.holds) is not None
         keeps: Uploads = {life.newest}
-        if seen.row is None and (
-            plays or by_hand or video is None or not self._may_have(life, life.newest)
-        ):
-            keeps.add(None)  # it lacks nothing, or nothing is certain
+        is_left_alone = not any((text or "").startswith("temp_") for text in seen.holds)
+        if seen.row is None and (is_left_alone or not self._may_have(life, life.newest)):
+            keeps.add(None)  # nobody asks Mux about ids that may well play
+        if by_hand:
+            keeps.add(life.current)  # where the video can't be played now, that is all
         if video is None:
             return keeps
         asked = {*seen.names} | ({video.upload} if video.asset in seen.names else set())
@@ -172,7 +172,7 @@ class Oracle:
             or (by_hand and seen.is_ready)
         ):
             return keeps | {video, life.current}
-        return {video, None} if seen.row is None and plays else {video}
+        return {video} | (keeps if by_hand or (seen.row is None and is_left_alone) else set())
 
     def after_publishing(self, life: Life) -> Uploads:
         """Give what is tracked once an instructor has published the lesson, or was refused."""

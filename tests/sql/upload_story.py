@@ -51,10 +51,6 @@ class Act:
     video: int = 0
     way: int = 0
 
-    def __repr__(self) -> str:
-        """Write it as an example is written."""
-        return f"Act({self.verb!r}, {self.lesson}, {self.video}, {self.way})"
-
 
 def _acts() -> st.SearchStrategy[Act]:
     lessons = st.sampled_from([0, 0, 0, 1, 2, 3])
@@ -116,15 +112,13 @@ class Story:
 
     def tell(self, acts: Iterable[Act]) -> None:
         """Act, then let all be decided."""
-        told: list[Act] = []
-        try:
-            for act in acts:
-                told.append(act)
+        for number, act in enumerate(acts):
+            try:
                 self._act(act)
-            self._ends()
-        except AssertionError as error:
-            error.add_note(f"after {told}")
-            raise
+            except AssertionError as error:
+                error.add_note(f"at act {number}: {act}")
+                raise
+        self._ends()
 
     def _act(self, act: Act) -> None:
         life = self._oracle.lives.get(self.lessons[act.lesson])
