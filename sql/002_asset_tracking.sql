@@ -105,7 +105,7 @@ comment on column public.mux_asset_tracking.temp_asset_id is 'The app''s placeho
 comment on column public.mux_asset_tracking.mux_asset_id is 'The Mux asset, once it is known.';
 comment on column public.mux_asset_tracking.mux_playback_id is 'The playback id that was published.';
 comment on column public.mux_asset_tracking.status is 'processing, ready or error.';
-comment on column public.mux_asset_tracking.error_message is 'Why it failed, in words.';
+comment on column public.mux_asset_tracking.error_message is 'Why it failed and what to do, in sentences for the instructor.';
 comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict.';
 comment on column public.mux_asset_tracking.created_at is 'When the row was made.';
 comment on column public.mux_asset_tracking.updated_at is 'When its status or its ids last changed.';

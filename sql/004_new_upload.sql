@@ -16,6 +16,17 @@ language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
+-- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
+-- row of lessons fails once the app has changed a column's type.
+do $$
+begin
+  if to_regtype('mux_private.lesson') is null then
+    create type mux_private.lesson as (id uuid, owner uuid, status text, asset_id text, playback_id text);
+  end if;
+end
+$$;
+comment on type mux_private.lesson is 'What is read of a lesson.';
+
 create sequence if not exists mux_private.upload_places;
 comment on sequence mux_private.upload_places is 'The order in which ids began to count for a lesson.';
 revoke all on sequence mux_private.upload_places from public, anon, authenticated, service_role;
@@ -169,11 +180,34 @@ end
 $$;
 comment on function mux_private.note_columns is 'Notes the ids that stand in a lesson''s columns when another upload begins to be tracked: they are older.';
 
+-- A placeholder can be read by everybody: in whose lesson an id stands has it before who tracks it
+-- first. Only where an index finds the lesson; else the instructor should track before the form is saved.
+create or replace function mux_private.note_holders(p_key text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  if to_regclass('public.idx_lessons_temporary_ids') is null or exists (
+    select from mux_private.upload_history h
+    where h.mux_id_written = mux_private.as_written(p_key)
+       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_key))
+  ) then
+    return;
+  end if;
+  insert into mux_private.upload_history (owner, mux_id, how)
+  select (array_agg(l.creator_id))[1], p_key, 'stood there'
+  from public.lessons l
+  where (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
+    and (l.mux_asset_id = 'temp_' || mux_private.as_written(p_key) or l.mux_playback_id = 'temp_playback_' || mux_private.as_written(p_key))
+  having count(distinct coalesce(l.creator_id, '00000000-0000-0000-0000-000000000000')) = 1;
+end
+$$;
+comment on function mux_private.note_holders is 'Notes the instructor whose lesson holds the placeholder of an upload that another lesson is the first to track.';
+
 create or replace function mux_private.enter_upload(
   p_lesson_id uuid, p_key text, p_tracking_id uuid, p_asset_id text default null
 ) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  perform mux_private.note_holders(p_key);
   perform mux_private.note_columns(p_lesson_id, p_key);
   insert into mux_private.upload_history as h (lesson_id, owner, mux_id, asset_id, how, tracking_id)
   select l.id, l.creator_id, p_key, p_asset_id, 'tracked', p_tracking_id
@@ -386,7 +420,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('is_mux_id', 'as_written', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
-                        'note_columns', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
+                        'note_columns', 'note_holders', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
                         'note_video', 'note_unknown', 'is_of_another', 'limit_uploads')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

@@ -304,7 +304,7 @@ begin
     if verdict <> 'wait' then
       verdict := 'fail';
       reason := 'lesson_mismatch';
-      message := 'The video belongs to a lesson of another instructor.';
+      message := 'The video belongs to a lesson of another instructor. Upload a video of your own.';
     end if;
   end if;
 

@@ -63,8 +63,8 @@ return jsonb_build_object(
                     to_regprocedure('public.publish_lesson(uuid)'))
   ),
   'open_to_anon', (
-    select coalesce(jsonb_agg(c.oid::regclass::text order by c.oid::regclass::text), '[]')
-    from pg_catalog.pg_class c
+    select coalesce(jsonb_agg(format('%I.%I', n.nspname, c.relname) order by n.nspname, c.relname), '[]')
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm')
       and (c.relnamespace = to_regnamespace('mux_private')
            or c.oid in (to_regclass('public.mux_asset_tracking'), to_regclass('public.mux_asset_events')))

@@ -23,7 +23,9 @@ begin
     'status', coalesce(t.status::text, 'unknown'),
     'playbackId', case when t.status = 'ready' then t.mux_playback_id end,
     'error', case when t.status = 'error'
-      then jsonb_build_object('message', t.error_message, 'type', t.error_type) end,
+      then jsonb_build_object(
+        'message', coalesce(nullif(btrim(t.error_message), ''), 'The video could not be processed. Upload it again.'),
+        'type', t.error_type) end,
     'stuck', coalesce(t.status = 'processing' and t.tracked_at < now() - interval '30 minutes', false),
     'checkedAt', t.last_checked_at
   ) into told
@@ -36,7 +38,7 @@ begin
 end
 $$;
 comment on function public.check_asset_status(uuid) is
-  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
 
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
@@ -102,14 +104,14 @@ comment on function public.track_upload(uuid, text, text) is
 
 -- (A body of SQL would keep the app from changing these columns.)
 create or replace function mux_private.app_asset(
-  lesson public.lessons, tracking public.mux_asset_tracking
+  lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case
-    when mux_private.is_mux_id(lesson.mux_asset_id) then lesson.mux_asset_id
+    when mux_private.is_mux_id(lesson.asset_id) then lesson.asset_id
     when mux_private.is_mux_id(tracking.mux_asset_id) then tracking.mux_asset_id
-    else lesson.mux_asset_id
+    else lesson.asset_id
   end;
 end
 $$;
@@ -117,27 +119,27 @@ comment on function mux_private.app_asset is 'The asset with which a lesson woul
 
 -- Where the history does not know an asset, only what other lessons say of themselves is left to go by.
 create or replace function mux_private.app_is_of_another(
-  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+  p_asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if exists (
     select from mux_private.upload_history h
-    where h.mux_id_written = mux_private.as_written(asset_id)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(asset_id))
+    where h.mux_id_written = mux_private.as_written(p_asset_id)
+       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_asset_id))
   ) then
-    return mux_private.is_of_another(tracking, lesson.creator_id, null, asset_id);
+    return mux_private.is_of_another(tracking, lesson.owner, null, p_asset_id);
   end if;
   return exists (
     select 1 from public.lessons l
-    where l.mux_asset_id = asset_id and l.creator_id is distinct from lesson.creator_id
+    where l.mux_asset_id = p_asset_id and l.creator_id is distinct from lesson.owner
   );
 end
 $$;
 comment on function mux_private.app_is_of_another is 'Whether an asset is the video of another instructor''s lesson.';
 
 create or replace function mux_private.app_is_current(
-  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+  asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -148,7 +150,7 @@ $$;
 comment on function mux_private.app_is_current is 'Whether an asset is that of the upload that a lesson tracks, or nothing is tracked.';
 
 create or replace function mux_private.app_require_newest(
-  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+  asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -163,7 +165,7 @@ $$;
 comment on function mux_private.app_require_newest is 'Raises PT409 if a lesson shall be published with an asset that is older than the upload that it tracks.';
 
 create or replace function mux_private.app_require_video(
-  asset_id text, lesson public.lessons, tracking public.mux_asset_tracking
+  asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns void
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
@@ -178,8 +180,8 @@ begin
   if tracking.status = 'error' and tracking.mux_asset_id = asset_id
      and tracking.error_type in ('asset_errored', 'asset_not_found', 'mux_rejected', 'lesson_mismatch') then
     raise sqlstate 'PT409' using
-      message = format('the video cannot be played: %s', coalesce(tracking.error_message, tracking.error_type)),
-      hint = 'Upload the video again.';
+      message = 'the video cannot be played',
+      hint = coalesce(nullif(btrim(tracking.error_message), ''), 'The video could not be processed. Upload it again.');
   end if;
   if mux_private.app_is_of_another(asset_id, lesson, tracking) then
     raise sqlstate 'PT409' using
@@ -196,7 +198,7 @@ create or replace function mux_private.app_publish(lesson_id uuid) returns jsonb
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  lesson public.lessons;
+  lesson mux_private.lesson;
   tracking public.mux_asset_tracking;
   asset_id text;
   playback_id text;
@@ -208,7 +210,7 @@ begin
   if app_publish.lesson_id is null then
     raise sqlstate 'PT400' using message = 'publish_lesson needs lesson_id';
   end if;
-  select l.* into lesson from public.lessons l
+  select l.id, l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300) into lesson from public.lessons l
   where l.id = app_publish.lesson_id and l.creator_id = auth.uid() for no key update;
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
@@ -221,10 +223,10 @@ begin
   perform mux_private.app_require_newest(asset_id, lesson, tracking);
   playback_id := case
     when tracking.mux_asset_id = asset_id and mux_private.is_mux_id(tracking.mux_playback_id) then tracking.mux_playback_id
-    when lesson.mux_asset_id = asset_id or mux_private.is_mux_id(lesson.mux_playback_id) is not true then lesson.mux_playback_id
+    when lesson.asset_id = asset_id or mux_private.is_mux_id(lesson.playback_id) is not true then lesson.playback_id
   end;  -- never a real one that came with another asset
 
-  if (lesson.status::text, lesson.mux_asset_id, lesson.mux_playback_id)
+  if (lesson.status, lesson.asset_id, lesson.playback_id)
      is distinct from ('published', asset_id, playback_id) then
     update public.lessons l
     set status = 'published', mux_asset_id = asset_id, mux_playback_id = playback_id, updated_at = now()
@@ -239,8 +241,8 @@ begin
     tracking.mux_asset_id := asset_id;
     tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
     perform mux_private.record_event(
-      case when lesson.status::text = 'published' then 'attached' else 'published' end,
-      tracking, tracking.status, lesson.status::text, 'published', 'by_hand');
+      case when lesson.status = 'published' then 'attached' else 'published' end,
+      tracking, tracking.status, lesson.status, 'published', 'by_hand');
   end if;
   return jsonb_build_object('playable', coalesce(mux_private.is_mux_id(playback_id), false));
 end
@@ -251,7 +253,7 @@ comment on function mux_private.app_publish is 'Does what publish_lesson promise
 -- in place of an upload that is not ready. What is settled is looked at again where the lesson lacks
 -- its playback id, or its own asset failed before.
 create or replace function mux_private.app_look_soon(
-  lesson public.lessons, tracking public.mux_asset_tracking, asset_id text, playback_id text
+  lesson mux_private.lesson, tracking public.mux_asset_tracking, asset_id text, playback_id text
 ) returns public.mux_asset_tracking
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column

@@ -300,7 +300,7 @@ comment on function mux_private.note_restored is 'Keeps that a lesson was publis
 -- A lesson plays what it can: a form that was left open may save a placeholder, or an older video,
 -- over its ids. Its status comes back once for each upload: an instructor who unpublishes it after
 -- that means it. Null where there is nothing to restore. The caller has locked both rows.
-create or replace function mux_private.restore(p_lesson public.lessons, p_tracking public.mux_asset_tracking) returns jsonb
+create or replace function mux_private.restore(p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   is_ready boolean := coalesce(p_tracking.status = 'ready' and p_tracking.error_type is null, false)
@@ -308,36 +308,36 @@ declare
   video mux_private.upload_history := case
     when is_ready then mux_private.entry_of(p_lesson.id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id))
     else mux_private.newest_playable(p_lesson.id) end;
-  plays boolean := mux_private.is_mux_id(p_lesson.mux_asset_id) and mux_private.is_mux_id(p_lesson.mux_playback_id)
-    and not mux_private.was_deleted(p_lesson.mux_asset_id);
-  wanted_status text := p_lesson.status::text;
+  plays boolean := mux_private.is_mux_id(p_lesson.asset_id) and mux_private.is_mux_id(p_lesson.playback_id)
+    and not mux_private.was_deleted(p_lesson.asset_id);
+  wanted_status text := p_lesson.status;
   found_status text;
 begin
   if is_ready then
     video.asset_id := p_tracking.mux_asset_id;
     video.playback_id := p_tracking.mux_playback_id;
   end if;
-  if video.playback_id is null or (p_lesson.mux_asset_id, p_lesson.mux_playback_id) is not distinct from (video.asset_id, video.playback_id)
+  if video.playback_id is null or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
-     or mux_private.is_of_another(p_tracking, p_lesson.creator_id, null, video.asset_id) then
+     or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
     return null;
   end if;
   if wanted_status = 'draft' and (is_ready or video.was_published) and video.restored_at is null then
     wanted_status := 'published';
     perform mux_private.note_restored(video.id);
   end if;
-  found_status := mux_private.write_video(p_lesson.id, p_lesson.status::text, wanted_status, video.asset_id, video.playback_id);
+  found_status := mux_private.write_video(p_lesson.id, p_lesson.status, wanted_status, video.asset_id, video.playback_id);
   p_tracking.mux_asset_id := video.asset_id;
   p_tracking.mux_playback_id := video.playback_id;
   p_tracking.upload_id := case when video.mux_id = video.asset_id then 'migrated' else coalesce(video.mux_id, p_tracking.upload_id) end;
-  perform mux_private.record_event('restored', p_tracking, p_tracking.status, p_lesson.status::text, found_status);
+  perform mux_private.record_event('restored', p_tracking, p_tracking.status, p_lesson.status, found_status);
   return mux_private.outcome('restored', p_tracking);
 end
 $$;
 comment on function mux_private.restore is 'Gives a lesson the ids of its newest playable video again, and its status once for each upload.';
 
 create or replace function mux_private.begin_to_track(
-  p_lesson public.lessons, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text, p_due_at timestamptz
+  p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text, p_due_at timestamptz
 ) returns public.mux_asset_tracking
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
@@ -346,7 +346,7 @@ begin
   perform mux_private.enter_upload(
     p_lesson.id, mux_private.key_of(p_upload_id, p_asset_id), p_tracking.id, case when p_upload_id = 'migrated' then p_asset_id end);
   insert into public.mux_asset_tracking as t (lesson_id, upload_id, temp_asset_id, mux_asset_id, next_check_at)
-  values (p_lesson.id, p_upload_id, case when left(p_lesson.mux_asset_id, 5) = 'temp_' then left(p_lesson.mux_asset_id, 300) end,
+  values (p_lesson.id, p_upload_id, case when left(p_lesson.asset_id, 5) = 'temp_' then p_lesson.asset_id end,
           p_asset_id, p_due_at)
   on conflict (lesson_id) do update
   set upload_id = excluded.upload_id, temp_asset_id = coalesce(excluded.temp_asset_id, t.temp_asset_id),
@@ -365,7 +365,7 @@ comment on function mux_private.begin_to_track is 'Begins to track an upload or 
 create or replace function mux_private.adopt(p_item jsonb, p_rivals jsonb, p_lease_seconds double precision) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
-  lesson public.lessons;
+  lesson mux_private.lesson;
   tracking public.mux_asset_tracking;
   answer jsonb := jsonb_build_object('lesson_id', p_item ->> 'lesson_id');
   by_hand boolean := coalesce(p_item ->> 'by_hand' = 'true', false);
@@ -379,7 +379,7 @@ declare
   newest mux_private.upload_history;
   restored jsonb;
 begin
-  select l.* into lesson from public.lessons l
+  select l.id, l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300) into lesson from public.lessons l
   where l.id = (p_item ->> 'lesson_id')::uuid for no key update skip locked;
   if not found then
     return answer || jsonb_build_object('outcome', case
@@ -391,7 +391,7 @@ begin
   end if;
 
   named := coalesce(
-    mux_private.named_by(left(lesson.mux_asset_id, 300), left(lesson.mux_playback_id, 300)),
+    mux_private.named_by(lesson.asset_id, lesson.playback_id),
     case when mux_private.is_mux_id(tracking.upload_id) is not true and tracking.upload_id <> 'migrated'
       then coalesce(mux_private.named_id(tracking.upload_id), mux_private.named_id(tracking.temp_asset_id)) end);
   if p_item ->> 'trusted' = 'true' then
@@ -400,7 +400,7 @@ begin
     upload_id := null;  -- Mux was asked for what the lesson or its row named before
     asset_id := null;
   end if;
-  is_real := coalesce(named = lesson.mux_asset_id, false);
+  is_real := coalesce(named = lesson.asset_id, false);
   if mux_private.as_written(named) in (select mux_private.as_written(m) from jsonb_array_elements_text(coalesce(p_item -> 'missing', '[]')) m)
      and (tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
     perform mux_private.note_unknown(lesson.id, named);
@@ -415,19 +415,19 @@ begin
   end if;
   is_current := tracking.id is not null and coalesce(
     mux_private.as_written(named) in (mux_private.as_written(tracking.upload_id), mux_private.as_written(tracking.mux_asset_id))
-    or lesson.mux_asset_id = tracking.temp_asset_id or entry.id = newest.id, false);
+    or lesson.asset_id = tracking.temp_asset_id or entry.id = newest.id, false);
 
   if named is null and (tracking.id is null or not by_hand) then
     return answer || '{"outcome": "left_alone", "reason": "names_nothing"}';
   end if;
   if named is not null and entry.id is null and not is_current then
-    if tracking.id is null and lesson.status::text = 'draft' and is_real and mux_private.is_mux_id(lesson.mux_playback_id) and not by_hand then
+    if tracking.id is null and lesson.status = 'draft' and is_real and mux_private.is_mux_id(lesson.playback_id) and not by_hand then
       return answer || '{"outcome": "left_alone", "reason": "has_video"}';
     elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) then
       return answer || jsonb_build_object('outcome', 'ask', 'id', named, 'kind', case when is_real then 'asset' else 'either' end);
-    elsif mux_private.is_of_another(tracking, lesson.creator_id, coalesce(upload_id, named), coalesce(asset_id, named))
+    elsif mux_private.is_of_another(tracking, lesson.owner, coalesce(upload_id, named), coalesce(asset_id, named))
           or (p_rivals ? named and (p_rivals -> named ->> 'is_disputed' = 'true'
-                                    or p_rivals -> named ->> 'creator_id' is distinct from lesson.creator_id::text)) then
+                                    or p_rivals -> named ->> 'creator_id' is distinct from lesson.owner::text)) then
       return answer || '{"outcome": "disputed", "reason": "lesson_mismatch"}';
     end if;
     tracking := mux_private.begin_to_track(
@@ -439,7 +439,7 @@ begin
   elsif tracking.id is null then
     tracking := mux_private.begin_to_track(
       lesson, tracking, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id, due_at);
-  elsif by_hand and is_real and tracking.status = 'ready' and lesson.mux_asset_id is distinct from tracking.mux_asset_id then
+  elsif by_hand and is_real and tracking.status = 'ready' and lesson.asset_id is distinct from tracking.mux_asset_id then
     return answer || '{"outcome": "older"}';
   elsif by_hand then
     update public.mux_asset_tracking t

@@ -55,20 +55,23 @@ comment on function public.worker_find_lessons is
   'For the worker''s commands: the lessons with this id, else those whose upload, asset or placeholder has it.';
 
 create or replace function public.worker_lesson(lesson_id uuid default null, events integer default 50) returns jsonb
-language sql stable set search_path = public, extensions, pg_temp
-return (
-  select mux_private.lesson_json(l.id, t) || jsonb_build_object(
-    'title', mux_private.lesson_title(l.id),
-    'now', now(),
-    'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
-    'events', (
-      select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
-      from (
-        select e.* from public.mux_asset_events e where e.lesson_id = l.id order by e.id desc limit $2
-      ) e))
-  from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
-  where l.id = $1
-);
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+begin
+  return (
+    select mux_private.lesson_json(l.id, t) || jsonb_build_object(
+      'title', mux_private.lesson_title(l.id),
+      'now', now(),
+      'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
+      'events', (
+        select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+        from (
+          select e.* from public.mux_asset_events e where e.lesson_id = l.id order by e.id desc limit events
+        ) e))
+    from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
+    where l.id = worker_lesson.lesson_id);
+end
+$$;
 comment on function public.worker_lesson is 'For the worker''s commands: a lesson, its tracking row and the last of its audit.';
 
 -- What worker_lesson called in an earlier version:

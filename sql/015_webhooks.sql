@@ -29,7 +29,9 @@ begin
          and (tracking.status = 'ready' or tracking.mux_asset_id is not null)) then
     return jsonb_build_object('outcome', 'unmatched', 'upload_id', item ->> 'upload_id', 'asset_id', asset_id);
   end if;
-  is_news := was_deleted and not mux_private.was_deleted(lesson_id, asset_id);
+  is_news := was_deleted and not exists (
+    select 1 from public.mux_asset_events e
+    where e.lesson_id = note_fact.lesson_id and e.event = 'asset_deleted' and e.asset_id = note_fact.asset_id);
   if is_news then
     select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
     tracking.mux_asset_id := asset_id;
@@ -61,6 +63,7 @@ begin
   end if;
   -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
+  perform mux_private.mark_deleted(f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
   for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
   loop
     begin

@@ -35,17 +35,20 @@ $$;
 comment on function mux_private.first_event_since is
   'The id from which on the audit is younger than a moment, among the newest so many.';
 
+-- In plpgsql, as whatever reads lessons: a body of SQL keeps the app from changing its columns' types.
 create or replace function mux_private.overview_row(tracking public.mux_asset_tracking) returns jsonb
-language sql stable set search_path = public, extensions, pg_temp
-return (
-  select jsonb_build_object(
-    'lesson_id', ($1).lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text,
-    'upload_id', left(($1).upload_id, 300), 'asset_id', left(($1).mux_asset_id, 300),
-    'error_type', ($1).error_type, 'error_message', left(($1).error_message, 1000),
-    'tracked_at', ($1).tracked_at, 'next_check_at', ($1).next_check_at, 'last_checked_at', ($1).last_checked_at,
-    'settled_at', ($1).settled_at, 'check_count', ($1).check_count)
-  from public.lessons l where l.id = ($1).lesson_id
-);
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return (
+    select jsonb_build_object(
+      'lesson_id', l.id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text,
+      'upload_id', left(tracking.upload_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
+      'error_type', tracking.error_type, 'error_message', left(tracking.error_message, 1000),
+      'tracked_at', tracking.tracked_at, 'next_check_at', tracking.next_check_at,
+      'last_checked_at', tracking.last_checked_at, 'settled_at', tracking.settled_at, 'check_count', tracking.check_count)
+    from public.lessons l where l.id = tracking.lesson_id);
+end
+$$;
 comment on function mux_private.overview_row is 'A tracking row, with its lesson''s title, as the status page shows it in a list.';
 
 -- All of it by index, none of it longer than its limits, however much has settled: the page asks

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from worker import wording
 from worker.books import Books
 from worker.errors import StatementTimeout, Unavailable
 from worker.home import KnowsEnvironment
@@ -82,8 +83,7 @@ class Adopter:
                 "adoption.failed",
                 **_ids(answer),
                 reason="lesson_mismatch",
-                message="Lessons of several instructors name this video. Clear the wrong "
-                "lesson's ids.",
+                message=wording.failure("lesson_mismatch"),
             )
 
 

@@ -8,13 +8,14 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from worker import wording
 from worker.backfill import Backfill
 from worker.backfill_report import Listing, summary_lines
 from worker.backfill_screen import progress_shown
 from worker.books import Books
 from worker.decide import Rules
 from worker.printing import WIDTH
-from worker.repair import WORDS, Options, Step, ending, is_listed
+from worker.repair import Options, Step, ending, is_listed
 from worker.signals import Signals
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def _plan(work: Backfill, listing: Listing) -> None:
         await work.plan(tell)
     print("What would be done; nothing is changed.")
     for kind, count in _sorted(work.progress.counts):
-        text = f"{count:>9,}  {kind}: {WORDS.get(kind, kind)}"
+        text = f"{count:>9,}  {kind}: {wording.kind(kind)}"
         print("", *textwrap.wrap(text, WIDTH, subsequent_indent=" " * 11), sep="\n")
         for one in sorted(examples[kind], key=lambda one: one.lesson.id):
             print(f"{'':11}{one.lesson.id}")

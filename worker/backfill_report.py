@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from worker import wording
 from worker.backfill import Progress
 from worker.errors import WorkerError
 from worker.printing import WIDTH
-from worker.repair import WORDS, ending
+from worker.repair import ending
 
 SHOWN = 10
 COLUMNS = (
@@ -74,7 +75,7 @@ class Listing:
 
     def add(self, lesson_id: str, kind: str, message: str | None, known: Mapping[str, Any]) -> None:
         """Take a lesson in."""
-        words = message or WORDS.get(kind, "")
+        words = wording.kind(kind, message)
         if len(self.first) < SHOWN and ending(kind) == "failed":
             self.first.append(textwrap.shorten(f"{lesson_id} {kind}: {words}", WIDTH - 2))
         row = {"lesson_id": lesson_id, "result": ending(kind), "reason": kind, "message": words}
@@ -104,7 +105,7 @@ def summary_lines(progress: Progress, requests: int, seconds: float) -> list[str
     for name in ("updated", "skipped", "failed"):
         kinds = sorted(kind for kind in progress.counts if ending(kind) == name)
         for kind in kinds:
-            text = f"{progress.counts[kind]:>9,} {name:<8} {kind}: {WORDS.get(kind, kind)}"
+            text = f"{progress.counts[kind]:>9,} {name:<8} {kind}: {wording.kind(kind)}"
             lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * 19) if text else []
     went = (
         f"Went over {progress.walked:,} lessons with {requests:,} requests to Mux "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from worker import wording
 from worker.books import Books
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
@@ -12,7 +13,7 @@ from worker.find import Found, Search
 from worker.home import KnowsEnvironment, environment_of_our_ids
 from worker.legacy import Lesson
 from worker.observe import AsksMux
-from worker.repair import UPDATED, WORDS, Options, Step, step
+from worker.repair import UPDATED, Options, Step, step
 from worker.wire import settlement_json
 
 LEASE_SECONDS = 5.0
@@ -120,7 +121,7 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
                 "back to the older one, delete its row of mux_asset_tracking and try again."
             )
         case "disputed":
-            raise WorkerError(f"{lesson.id} is not published: {WORDS['lesson_mismatch']}.")
+            raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")
         case "changed" | "gone" | "ask" | "left_alone":
             raise WorkerError(f"{lesson.id} was changed meanwhile: look at it and try again.")
         case "failed":
@@ -132,7 +133,6 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
 
 def _why_not(one: Step) -> str:
     seen = one.observation
-    said = one.message or WORDS.get(one.kind, one.kind)
     if one.kind == "followed" and seen is not None:
         return (
             f"its {seen.subject} is {seen.status} at Mux. Wait: the worker publishes a tracked "
@@ -140,6 +140,4 @@ def _why_not(one: Step) -> str:
         )
     if one.kind == "no_video":
         return "nothing here tells of a video. Have the instructor upload one."
-    if one.kind == "lesson_mismatch":
-        return f"{said.rstrip('.')}."
-    return f"{one.kind}: {said.rstrip('.')}. Have the instructor upload the video again."
+    return f"{one.kind}: {wording.kind(one.kind, one.message)}"

@@ -24,7 +24,6 @@ _KINDS = {
 """Outcomes of `worker_adopt` that have another name among the backfill's kinds."""
 
 
-
 class Settles(Protocol):
     """What carrying out needs of the database, besides the books."""
 

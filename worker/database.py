@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -10,19 +11,24 @@ from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
-from worker.errors import SupabaseUnavailable
+from worker.errors import SupabaseBusy, SupabaseUnavailable
 from worker.pausing import pause
-from worker.refusal import refusal, will_not_pass
+from worker.refusal import is_final, refusal
 from worker.settings import Settings
 from worker.watch import Watch
 from worker.wire import sendable
 
 ATTEMPTS = 4
+"""Of one call; what passes within seconds is repeated for as long as LONGEST_TRY allows."""
+
 LONGEST_TRY = 1.5
 """In timeouts: one call, whose connecting, sending and reading have a timeout each, and no try
 begins later than that. So a connection that has died heals unnoticed, and a hang is told soon."""
 
 KEEP_ALIVE_SECONDS = 30.0
+
+_status: ContextVar[int] = ContextVar("_status")
+"""The HTTP status of the answer to this task's call, which the client drops."""
 
 
 class Database:
@@ -56,6 +62,7 @@ class Database:
             timeout=httpx.Timeout(timeout),
             limits=httpx.Limits(max_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS),
             follow_redirects=False,
+            event_hooks={"response": [_note_status]},
         )
         options = AsyncClientOptions(
             httpx_client=http, auto_refresh_token=False, persist_session=False
@@ -100,13 +107,15 @@ class Database:
             async with asyncio.timeout(self._timeout * LONGEST_TRY):
                 return (await self._client.rpc(function, params).execute()).data
         except APIError as error:
-            message = (error.message or "no reason given")[:300]
-            raise refusal(str(error.code or ""), message, function) from error
+            message, details = error.message or "no reason given", str(error.details or "")
+            raise refusal(
+                function, error.code, _status.get(), message[:300], details[:300]
+            ) from error
         except (httpx.TimeoutException, TimeoutError) as error:
             raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
         except httpx.HTTPError as error:
             words = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise SupabaseUnavailable("connection", f"No answer from Supabase: {words}") from error
+            raise refusal(function, "connection", 0, words) from error
         except (ValueError, RecursionError) as error:
             raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
 
@@ -114,7 +123,11 @@ class Database:
         fault = state.outcome.exception() if state.outcome else None
         return (
             self._stopping.is_set()
-            or state.attempt_number >= ATTEMPTS
+            or (state.attempt_number >= ATTEMPTS and not isinstance(fault, SupabaseBusy))
             or (state.seconds_since_start or 0) >= self._timeout * LONGEST_TRY
-            or will_not_pass(fault)
+            or is_final(fault)
         )
+
+
+async def _note_status(response: httpx.Response) -> None:
+    _status.set(response.status_code)

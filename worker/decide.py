@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from worker.model import Claim, ClaimVerdict, Observation, Settlement, Verdict
+from worker.wording import REASONS, failure, mux_says
 
 GRACE_SECONDS = 600.0
 GRACE_LOOKS = 3
@@ -66,11 +67,11 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     if claim is None or verdict.action != "wait":
         return verdict
     if not observation.found and observation.subject != "none" and not rules.at_home:
-        return Verdict("wait", "wrong_environment", verdict.message, missing=None)
+        return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], missing=None)
     if verdict.missing and _grace_is_over(claim):
-        return Verdict("fail", verdict.reason, verdict.message)
+        return _fail(verdict.reason, verdict.message)
     if claim.age_seconds >= rules.give_up_after_seconds:
-        return Verdict("fail", "gave_up", _last_words(observation, verdict))
+        return _fail("gave_up", _last_answer(observation, verdict))
     return verdict
 
 
@@ -78,23 +79,21 @@ def _from_fact(seen: Observation, rules: Rules) -> Verdict:
     """Read the fact alone; `missing` marks what may yet be found."""
     match seen.subject, seen.status:
         case "none", _:
-            return Verdict("fail", "invalid_id", seen.error_message)
+            return _fail("invalid_id", seen.error_message)
         case "upload", "waiting":
             return Verdict("wait", "upload_waiting")
         case "upload", "asset_created":
             return Verdict("wait", "asset_created")
         case "upload", "errored" | "cancelled" | "timed_out":
-            return Verdict("fail", f"upload_{seen.status}", _said(seen))
+            return _fail(f"upload_{seen.status}", _said(seen))
         case "asset", "preparing":
             return Verdict("wait", "asset_preparing")
         case "asset", "ready":
             return _choose_playback_id(seen, rules)
         case "asset", "errored":
-            return Verdict("fail", "asset_errored", _said(seen))
+            return _fail("asset_errored", _said(seen))
         case subject, "missing":
-            return Verdict(
-                "wait", f"{subject}_not_found", f"Mux knows no such {subject}.", missing=True
-            )
+            return Verdict("wait", f"{subject}_not_found", missing=True)
         case _, "rejected":
             return Verdict("wait", "mux_rejected", _said(seen), missing=True)
         case subject, status:
@@ -120,13 +119,16 @@ def _grace_is_over(claim: Claim) -> bool:
     return since is not None and since >= GRACE_SECONDS and claim.missing_count + 1 >= GRACE_LOOKS
 
 
+def _fail(error_type: str, detail: str | None) -> Verdict:
+    return Verdict("fail", error_type, failure(error_type, detail))
+
+
 def _said(seen: Observation) -> str | None:
-    return ": ".join(part for part in (seen.error_type, seen.error_message) if part) or None
+    return mux_says(seen.error_type, seen.error_message)
 
 
-def _last_words(seen: Observation, verdict: Verdict) -> str:
-    said = verdict.message or f"The {seen.subject} is {seen.status!r}."
-    return f"Gave up waiting. The last thing Mux said: {said}"
+def _last_answer(seen: Observation, verdict: Verdict) -> str:
+    return verdict.message or f"Mux's last answer: the {seen.subject} is {seen.status!r}."
 
 
 def pause_seconds(

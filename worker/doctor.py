@@ -1,4 +1,4 @@
-"""Examine whether everything is in place: one check after another, none that changes anything."""
+"""Examine whether everything is in place: one check after another, none that leaves a trace."""
 
 import asyncio
 import socket
@@ -31,6 +31,7 @@ OF_DATABASE = (
     "app functions",
     "anon",
     "clock",
+    "scan calls",
 )
 OF_MUX = ("Mux environment", "Mux rate limit")
 """The checks that are skipped together where the database, or Mux, does not answer."""
@@ -70,6 +71,10 @@ class TellsFacts(Protocol):
 
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands."""
+        ...
+
+    async def rehearse_scan(self) -> None:
+        """Make the calls that a scan makes."""
         ...
 
 
@@ -116,6 +121,7 @@ async def _ask_database(
             checks.check_app_functions(facts),
             checks.check_anon(facts),
             checks.check_clock(facts, time.time()),
+            await _rehearse(store),
         ]
         traces = Traces(facts["environment_id"], tuple(_askable(facts["recent"])))
         return traces, [Check("database", "ok", "answers"), *judged]
@@ -128,6 +134,15 @@ async def _ask_database(
         seen = "worker_doctor is of another version"
         failed = Check("database", "failed", seen, APPLY)
     return None, [failed, *_skipped(*OF_DATABASE, reason="the database did not tell")]
+
+
+async def _rehearse(store: TellsFacts) -> Check:
+    """Find out what a scan would be refused, which nothing that only looks can see."""
+    try:
+        await store.rehearse_scan()
+    except Unavailable as fault:
+        return Check("scan calls", "failed", fault.reason, fault.message)
+    return Check("scan calls", "ok", "claiming, taking turns, settling and releasing work")
 
 
 def _skipped(*names: str, reason: str) -> list[Check]:

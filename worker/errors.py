@@ -48,21 +48,24 @@ class MuxUnauthorized(Unavailable):
 
 
 class SupabaseUnavailable(Unavailable):
-    """Supabase does not answer, does not let us in, or lacks our functions."""
+    """Supabase does not answer, or not as it should."""
+
+
+class SupabaseBusy(SupabaseUnavailable):
+    """The database undid the call, or PostgREST's clock is behind: the same call passes soon."""
+
+
+class SupabaseNeedsOperator(SupabaseUnavailable):
+    """Supabase does not serve the worker until an operator acts; the message says how."""
 
     @property
     def needs_somebody(self) -> bool:
-        """Yes, where the key or a grant is wrong."""
-        return self.reason in ("unauthorized", "forbidden")
-
-
-class SchemaOutdated(SupabaseUnavailable):
-    """The database lacks files of sql/ that this worker needs."""
-
-    @property
-    def needs_somebody(self) -> bool:
-        """Yes: a DBA has to apply them."""
+        """Yes: it does not pass by itself."""
         return True
+
+
+class SchemaOutdated(SupabaseNeedsOperator):
+    """The database lacks files of sql/ that this worker needs."""
 
 
 class StatementTimeout(SupabaseUnavailable):

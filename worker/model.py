@@ -135,6 +135,7 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
+    `message` is what the row says: of a failure whole sentences, of the others what is remarkable.
     `missing` tells the row's grace what to do: start or go on (True), end (False), stay (None).
     """
 

@@ -33,7 +33,8 @@ log = get_logger()
 class Outage:
     """A service that does not answer: since when, and when to ask it again.
 
-    One line when it begins; another only if it turns into something that needs somebody, or back.
+    One line when it begins; another only if it turns into something that needs an operator, into
+    something else that does, or back: each asks for something else to be done.
     Pauses begin at one scan interval (six for a refused token) and double each time.
     """
 
@@ -47,7 +48,7 @@ class Outage:
         self._interval = interval_seconds
         self._clock = clock
         self._began: float | None = None
-        self._needs_somebody: bool | None = None
+        self._announced: str | None = None
         self._pauses = 0
         self._next_try = 0.0
 
@@ -66,8 +67,9 @@ class Outage:
         now = self._clock()
         if self._began is None:
             self._began, self._pauses = now, 0
-        if fault.needs_somebody != self._needs_somebody:
-            self._needs_somebody = fault.needs_somebody
+        news = fault.reason if fault.needs_somebody else "passes"
+        if news != self._announced:
+            self._announced = news
             self._say(fault)
         first, longest = _pauses(fault, self._interval)
         pause = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
@@ -81,7 +83,7 @@ class Outage:
         if self._began is None:
             return
         seconds = round(self._clock() - self._began, 1)
-        self._began = self._needs_somebody = None
+        self._began = self._announced = None
         fields = {} if rows_waiting is None else {"rows_waiting": rows_waiting}
         log.info(_RECOVERED[self._service], outage_seconds=seconds, **fields)
 

@@ -42,9 +42,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A service that does not answer: since when, in unix seconds, and in which words."""
+    """A service that does not answer: since when, in unix seconds, why, and in which words."""
 
     since: float
+    reason: str
     message: str
     needs_somebody: bool
 
@@ -86,7 +87,7 @@ class Passes:
         now = self._clock()
         before = self.faults.get(service)
         since = before.since if before else now
-        self.faults[service] = Fault(since, fault.message, fault.needs_somebody)
+        self.faults[service] = Fault(since, fault.reason, fault.message, fault.needs_somebody)
         self._note(Pass(now, fault=f"{service}: {fault.reason}"))
 
     def _note(self, one: Pass) -> None:

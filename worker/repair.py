@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from worker import wording
 from worker.decide import Rules, decide
 from worker.find import Found
 from worker.legacy import Lesson
@@ -17,32 +18,6 @@ SKIPPED = frozenset(
     {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
 )
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
-
-WORDS: Mapping[str, str] = {
-    "published": "draft whose video is ready: published with the real ids",
-    "attached": "no draft, video ready: gets the real ids, keeps its status",
-    "restored": "was ready before: gets its real ids back",
-    "followed": "Mux is not done: tracked, the worker publishes it when it is",
-    "has_video": "draft with a real playback id (--include-drafts takes it)",
-    "no_video": "draft that never had a video",
-    "claimed": "an asset carries the lesson's id (--trust-passthrough)",
-    "claimed_twice": "several assets carry the lesson's id",
-    "unchanged": "somebody else has settled it already",
-    "changed": "was changed or deleted meanwhile",
-    "busy": "somebody has it locked; start the backfill again",
-    "refused": "the database would not",
-    "unreadable_id": "what it holds can be no id of Mux",
-    "upload_not_found": "Mux knows no such upload or asset",
-    "asset_not_found": "Mux knows no such asset",
-    "mux_rejected": "Mux refuses the id",
-    "lesson_mismatch": "the video is another instructor's, or nobody knows whose",
-    "no_playback_id": "the asset has no playback id of an accepted policy",
-    "asset_errored": "Mux could not make a video of the file",
-    "upload_errored": "the upload failed",
-    "upload_cancelled": "the upload was cancelled",
-    "upload_timed_out": "no file ever came",
-}
-"""Each kind, as the plan and the summary put it."""
 
 
 def ending(kind: str) -> Ending:
@@ -141,9 +116,9 @@ def step(
         return Step(lesson, "lesson_mismatch", message=why, observation=seen)
     if (seen is None or not seen.found) and found.claimed_by:
         if len(found.claimed_by) > 1:
-            return Step(lesson, "claimed_twice", message=_assets(found.claimed_by))
+            return Step(lesson, "claimed_twice", message=_claimed("claimed_twice", found))
         if not (options.trust_passthrough and found.is_whole):
-            return Step(lesson, "claimed", message=_assets(found.claimed_by))
+            return Step(lesson, "claimed", message=_claimed("claimed", found))
         seen = found.claimed_by[0]
     if seen is None or not seen.found:
         return _by_absence(found)
@@ -163,7 +138,7 @@ def _by_absence(found: Found) -> Step:
     else:
         is_asset = found.target is not None and found.target.kind == "asset"
         kind = "asset_not_found" if is_asset else "upload_not_found"
-    return Step(lesson, kind, message=WORDS[kind], observation=seen)
+    return Step(lesson, kind, message=wording.kind(kind), observation=seen)
 
 
 def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
@@ -182,7 +157,8 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
             act = _FAILING.get(status, "nothing")
             return Step(lesson, verdict.reason, act, verdict.message, seen)
         case _ if verdict.missing:
-            return Step(lesson, verdict.reason, "nothing", verdict.message, seen)
+            why = wording.failure(verdict.reason, verdict.message)
+            return Step(lesson, verdict.reason, "nothing", why, seen)
         case _:
             act = _WAITING.get(status, "adopt")
             return Step(lesson, "followed", act, verdict.message, seen)
@@ -193,14 +169,16 @@ def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> s
     for target in lesson.targets:
         rival = rivals.get(target.id)
         if rival is not None and rival.get("is_disputed"):
-            return (
-                f"the id {target.id} is held by lessons of several instructors: an operator must "
-                "clear the wrong lesson's ids"
+            return wording.failure(
+                "lesson_mismatch",
+                f"Lessons of several instructors hold the id {target.id}: an operator has to clear "
+                "the ids of the wrong lesson.",
             )
         if rival is not None and rival["creator_id"] != lesson.creator_id:
-            return "the video belongs to another instructor's lesson"
+            return wording.failure("lesson_mismatch")
     return None
 
 
-def _assets(seen: tuple[Observation, ...]) -> str:
-    return "asset " + " and ".join(one.asset_id or "?" for one in seen)
+def _claimed(kind: str, found: Found) -> str:
+    ids = " and ".join(one.asset_id or "?" for one in found.claimed_by)
+    return wording.kind(kind, f"Asset {ids}.")

@@ -5,19 +5,20 @@ import binascii
 import ipaddress
 import json
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.project_url import project_url, split_url
 
 SHORTEST_OPS_TOKEN = 16
 
 
 def _base_url(text: str) -> str:
     """Check an address to which credentials are sent; only a private one may go without TLS."""
-    parts = urlsplit(text)
+    parts = split_url(text)
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("must look like https://host")
     if parts.scheme == "http" and not _is_private(parts.hostname):
@@ -101,6 +102,7 @@ OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
 Url = Annotated[str, AfterValidator(_base_url)]
+ProjectUrl = Annotated[str, AfterValidator(project_url), AfterValidator(_base_url)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
 
@@ -112,7 +114,7 @@ class Settings(BaseSettings):
         env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    supabase_url: Url = Field(description="Address of the Supabase project")
+    supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
     supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
         description="Service-role JWT or `sb_secret_…` key"
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from worker.printing import WIDTH, coloured
+from worker.wording import failure, kind
 
 Told = Mapping[str, Any]
 GOOD, BAD, DIM = "32", "31", "2"
@@ -37,7 +38,7 @@ def table_lines(told: Told) -> list[str]:
         )
         lines.append(coloured(head[:WIDTH], BAD))
         lines.append(f"    {one['last_lesson_id']}")
-        lines += folded(one["last_message"], 4)
+        lines += folded(failure(one["error_type"], one["last_message"]), 4)
     return [line.rstrip() for line in lines]
 
 
@@ -52,7 +53,8 @@ def lesson_lines(told: Told) -> list[str]:
     lines += ["", "tracking", *_row_lines(told["row"]), "", "Mux", *_mux_lines(told["mux"])]
     if told["finding"]:
         finding = told["finding"]
-        lines += ["", f"backfill   {finding['kind']}", *folded(finding["message"], 11)]
+        lines += ["", f"backfill   {finding['kind']}"]
+        lines += folded(kind(finding["kind"], finding["message"]), 11)
     return [*lines, "", "history", *_history(told["events"])]
 
 
@@ -62,8 +64,9 @@ def _row_lines(row: Told | None) -> list[str]:
     lines = labelled("  status", row["status"])
     lines += labelled("  upload", row["upload_id"])
     lines += labelled("  asset", row["asset_id"] or "none")
-    if row["error_type"] or row["error_message"]:
-        lines += labelled("  error", f"{row['error_type']}: {row['error_message']}")
+    if row["status"] == "error" or row["error_type"]:
+        why = failure(row["error_type"], row["error_message"])
+        lines += labelled("  error", f"{row['error_type'] or 'unknown'}: {why}")
     lines += labelled("  tracked", f"{ago(row['age_seconds'])}, {row['check_count']} looks")
     return lines
 

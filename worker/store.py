@@ -22,6 +22,8 @@ SWEEP_SECONDS = 15.0
 """How long sweeping is left to the worker that did it last, at the least."""
 
 LAST_CALL_SECONDS = 1.0
+MOST_TURNS_PER_SECOND = 10_000
+"""The rate at which a turn takes the least time from others that the database allows."""
 
 
 class Store:
@@ -157,6 +159,18 @@ class Store:
     async def doctor_facts(self) -> dict[str, Any]:
         """Tell how the database stands: columns, protection, grants, version, clock."""
         return expect(await self._rpc("worker_doctor", {}), dict)
+
+    async def rehearse_scan(self) -> None:
+        """Make the calls that a scan makes, in a way that holds up no worker.
+
+        A row that is claimed is handed back in its place, and sweeping is left at once.
+        """
+        claim = {"batch_size": 1, "lease_seconds": 1, "sweeper": self._name}
+        answer = await self._rpc("worker_claim", {**claim, "sweep_above": -1, "sweep_seconds": 0})
+        rows = read(lambda: [Claim.from_json(row) for row in expect(answer, dict)["rows"]])
+        await self.release(rows)
+        await self.take_turns(1, MOST_TURNS_PER_SECOND, bulk=True)
+        await self._rpc("worker_settle", {"verdicts": []})
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Call one of the functions that have no method here."""

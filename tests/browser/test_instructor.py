@@ -25,10 +25,12 @@ from worker.local.mux_clock import ManualClock
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Asset
 from worker.local.school import School
+from worker.wording import failure
 
 pytestmark = pytest.mark.stack
 
-GIVEN_UP = "Failed: upload_timed_out"
+GIVEN_UP = failure("upload_timed_out")
+BROKEN = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
 PROCESSING = "The video is being processed. You may close this tab."
 STUCK = "The video is still being processed, after more than half an hour."
 
@@ -122,7 +124,7 @@ def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage
     stage.pass_time(4)
     running.wait_for("lesson.failed", error_type="asset_errored")
     anna.look()
-    expect(video(card)).to_have_text("Failed: invalid_input: The input file is not a video.")
+    expect(video(card)).to_have_text(BROKEN)
     expect(status(card)).to_have_text("Draft")
     anna.upload(card, "plays")
     expect(video(card)).to_have_text(PROCESSING)
@@ -183,7 +185,7 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     stage.pass_time(61)
     running.wait_for("lesson.failed", error_type="upload_timed_out")
     anna.look()
-    expect(video(card)).to_contain_text("Failed: ")
+    expect(video(card)).to_have_text(GIVEN_UP)
     anna.upload(card, "plays")
     expect(video(card)).to_have_text(PROCESSING)
     stage.pass_time(8)
@@ -219,7 +221,7 @@ def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stag
     stage.pass_time(61)
     running.wait_for("lesson.failed", error_type="upload_timed_out")
     anna.look()
-    expect(video(card)).to_contain_text("Failed: ")
+    expect(video(card)).to_have_text(GIVEN_UP)
     expect(status(card)).to_have_text("Draft")
     assert anna.unexpected() == []
 

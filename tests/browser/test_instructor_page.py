@@ -26,6 +26,7 @@ from worker.local.mux_clock import ManualClock
 from worker.local.mux_server import MuxSimulator
 from worker.local.school import School
 from worker.local.stack import LocalSupabase
+from worker.wording import failure
 
 pytestmark = pytest.mark.stack
 
@@ -110,7 +111,7 @@ def test_markup_is_shown_as_it_is(
     course.make_due()
     worker.wait_for("lesson.failed")
     anna.look()
-    expect(video(card)).to_have_text(f"Failed: invalid_input: {MARKUP}")
+    expect(video(card)).to_have_text(failure("asset_errored", f"Mux says: invalid_input: {MARKUP}"))
     expect(card.locator("[data-part=description]")).to_have_text(MARKUP)
     course.lesson(title=MARKUP, status="published", mux_playback_id=MARKUP)
     bert = Instructor(new_window(), school).log_in("Bert")

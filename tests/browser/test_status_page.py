@@ -13,6 +13,7 @@ from tests.course import Course
 from worker.local.faults import Fault
 from worker.local.mux_timeline import Timeline
 from worker.local.stack import LocalSupabase
+from worker.wording import FAILURES, REASONS
 
 pytestmark = pytest.mark.stack
 
@@ -81,7 +82,7 @@ def test_the_page_shows_how_all_stands(
     expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next look in")
     expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Has waited for 2 h, 0 looks.")
     failed = row_of(page, "Failed", lessons["failed"])
-    expect(failed).to_contain_text("no file ever came")
+    expect(failed).to_contain_text(FAILURES["upload_timed_out"])
     expect(failed).to_contain_text("upload_timed_out No file for an hour.")
     expect(row_of(page, "Published", lessons["published"])).to_contain_text("took 90")
     expect(page.get_by_role("img", name="Published and failed in each hour")).to_be_visible()
@@ -103,7 +104,8 @@ def test_a_lesson_is_told_from_its_beginning(
     history = page.get_by_role("region", name="History").get_by_role("listitem")
     expect(history).to_have_count(2)
     expect(history.first).to_contain_text("Tracked by postgres")
-    expect(history.last).to_contain_text("Published: the video is ready by the worker")
+    expect(history.last).to_contain_text("Published by the worker")
+    expect(history.last).to_contain_text(REASONS["asset_ready"])
     history.last.get_by_text("More").click()
     expect(history.last).to_contain_text('"status": "ready"')
     expect(history.last).to_contain_text(course.row(lesson)["mux_playback_id"])
@@ -336,7 +338,7 @@ def test_a_form_in_use_is_left_alone(
     page.get_by_role("region", name="History").get_by_text("More").click()
     db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
     news(page)
-    expect(page.get_by_text("not done with it after a very long time")).to_be_visible()
+    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
     expect(reason).to_have_value("She asked ")
     expect(page.get_by_role("button", name="Look again now")).to_be_visible()
     expect(page.get_by_role("region", name="History").locator("details")).to_have_attribute(

@@ -14,6 +14,7 @@ from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
+from worker.wording import failure
 
 VIDEO = ("status", "mux_asset_id", "mux_playback_id")
 
@@ -179,10 +180,10 @@ def test_what_cannot_be_an_id_fails_alone_and_never_reaches_mux(
 
 def _why(kind: str) -> str:
     if kind == "an asset":
-        return "The upload is not known and neither is a real asset."
+        return failure("invalid_id", "The upload is not known and neither is a real asset.")
     text = POISON[kind]
     shown = ascii(text if len(text) <= 60 else f"{text[:60]}…")
-    return f"{shown} cannot be the id of an upload."
+    return failure("invalid_id", f"{shown} cannot be the id of an upload.")
 
 
 def test_nobody_gets_the_video_of_another_instructor(
@@ -213,7 +214,7 @@ def _assert_mismatch(
 ) -> None:
     worker.wait_for("lesson.failed", lesson_id=str(lesson))
     row = course.row(lesson)
-    message = "The video belongs to a lesson of another instructor."
+    message = failure("lesson_mismatch")
     names = ("status", "error_type", "error_message", "mux_playback_id")
     assert picked(row, *names) == ("error", "lesson_mismatch", message, None)
     assert lines(worker, "lesson.failed", lesson_id=str(lesson)) == [

@@ -168,7 +168,7 @@ def test_of_two_instructors_with_one_id_none_has_it(
     done = command(environment, "backfill", "--apply", "--yes")
     assert counts(done.stdout) == {"lesson_mismatch": 3}
     refused = command(environment, "publish", str(theirs), OPERATOR="olga")
-    assert f"the id {upload} is held by lessons of several instructors" in refused.stderr
+    assert f"Lessons of several instructors hold the id {upload}" in refused.stderr
     course.delete(theirs)
     done = command(environment, "backfill", "--apply", "--yes")
     assert counts(done.stdout) == {"published": 2}

@@ -24,6 +24,7 @@ from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
+from worker.wording import failure
 
 HTML = "<html><body>We are back soon.</body></html>"
 TOO_MANY = json.dumps({"errors": ["Too many requests, retry later."]})
@@ -234,9 +235,10 @@ def test_what_postgres_takes_in_no_text_is_replaced_and_harms_no_other_row(
     worker.wait_until(lambda: all(has_ended(course.row(one)) for one, has_ended in ends))
     worker.wait_until(lambda: "scan.finished" in worker.output)
     names = ("error_type", "error_message")
-    told = "bad\ufffd: no \ufffd film\ufffd"
+    told = failure("upload_errored", "Mux says: bad\ufffd: no \ufffd film\ufffd.")
     assert picked(course.row(errored), *names) == ("upload_errored", told)
-    assert course.row(broken)["error_message"] == ("invalid: " + "ü" * 50_000)[: 9 + 1019]
+    cut = failure("asset_errored", f"Mux says: invalid: {'ü' * 291}...")
+    assert course.row(broken)["error_message"] == cut
     assert picked(course.row(odd), "status", *names) == ("processing", None, None)
     ids = ("status", "mux_asset_id", "mux_playback_id")
     assert picked(course.state(named), *ids) == ("published", named_asset, "play1")

@@ -1,6 +1,7 @@
 """Mux refuses our token or knows no such id: what the running worker does, and what it tells."""
 
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from tests.e2e.evidence import assert_published, assert_works_on, lines, picked,
 from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
+from worker.wording import REASONS, failure
 
 WHOAMI = "/system/v1/whoami"
 REFUSED = {
@@ -111,7 +113,7 @@ def test_the_token_of_another_environment_fails_no_lesson(
             "asset_id": None,
             "lesson_status": "draft",
             "reason": "wrong_environment",
-            "message": "Mux knows no such upload.",
+            "message": REASONS["wrong_environment"],
         },
         {
             "level": "error",
@@ -143,13 +145,13 @@ def test_what_mux_does_not_know_fails_after_ten_minutes_and_three_looks(
     said = json.dumps({"error": {"type": "invalid_parameters", "messages": ["Not like this."]}})
     path = f"/video/v1/uploads/{refused}"
     mux.faults.add(Fault("answer", status=400, body=said), path=path)
-    ends = {
-        course.tracked_lesson("U" * 44): ("upload_not_found", "Mux knows no such upload."),
-        course.tracked_lesson("migrated", mux_asset_id="A" * 44): (
-            "asset_not_found",
-            "Mux knows no such asset.",
+    ends: dict[UUID, tuple[str, str | None]] = {
+        course.tracked_lesson("U" * 44): ("upload_not_found", None),
+        course.tracked_lesson("migrated", mux_asset_id="A" * 44): ("asset_not_found", None),
+        course.tracked_lesson(refused): (
+            "mux_rejected",
+            "Mux says: invalid_parameters: Not like this.",
         ),
-        course.tracked_lesson(refused): ("mux_rejected", "invalid_parameters: Not like this."),
     }
     young = course.tracked_lesson("Y" * 44)
     worker.wait_until(lambda: all(course.row(one)["check_count"] == 1 for one in [*ends, young]))
@@ -163,10 +165,10 @@ def test_what_mux_does_not_know_fails_after_ten_minutes_and_three_looks(
     worker.wait_until(all_have_ended)
     names = ("status", "check_count", "error_type", "error_message")
     assert {one: picked(course.row(one), *names) for one in ends} == {
-        one: ("error", 3, *end) for one, end in ends.items()
+        one: ("error", 3, reason, failure(reason, why)) for one, (reason, why) in ends.items()
     }
     assert {course.state(one)["status"] for one in ends} == {"draft"}
-    for one, (reason, message) in ends.items():
+    for one, (reason, why) in ends.items():
         worker.wait_for("lesson.failed", lesson_id=str(one))
         row = course.row(one)
         asset = {"asset_id": row["mux_asset_id"]} if row["mux_asset_id"] else {}
@@ -178,7 +180,7 @@ def test_what_mux_does_not_know_fails_after_ten_minutes_and_three_looks(
                 "upload_id": row["upload_id"],
                 **asset,
                 "error_type": reason,
-                "message": message,
+                "message": failure(reason, why),
             }
         ]
     assert picked(course.row(young), "status", "error_type") == ("processing", None)

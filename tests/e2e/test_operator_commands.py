@@ -127,7 +127,7 @@ def test_publish_refuses_what_cannot_be_played(
         "upload_not_found": untracked(course, "Gone"),
         "nothing here tells of a video": course.lesson(),
         "another instructor": untracked(course, theirs),
-        "an operator must clear": untracked(course, disputed),
+        "an operator has to clear": untracked(course, disputed),
     }
     before = tables(db)
     for word, lesson in lessons.items():

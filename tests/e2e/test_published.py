@@ -24,6 +24,7 @@ from worker.local.mux_clock import ManualClock
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import Timeline
 from worker.local.stack import LocalSupabase
+from worker.wording import failure
 
 IN_BROWSER = Timeline(file_after_seconds=None, prepare_seconds=30)
 """The instructor has begun: the file comes when the browser sends it, then takes half a minute."""
@@ -128,7 +129,7 @@ def test_what_fails_at_mux_fails_with_its_reason_and_leaves_the_lesson_a_draft(
     worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
     """Each bad end has its own word and Mux's own message; the lesson is not touched."""
-    said = "invalid_input: The input file is not a video."
+    said = "Mux says: invalid_input: The input file is not a video."
     endings = {
         "upload_errored": (Timeline(0, 0, "upload_errored"), said),
         "upload_cancelled": (Timeline(0, 0, "cancelled"), None),
@@ -143,7 +144,7 @@ def test_what_fails_at_mux_fails_with_its_reason_and_leaves_the_lesson_a_draft(
     for reason, lesson in lessons.items():
         worker.wait_for("lesson.failed", lesson_id=str(lesson))
         row = course.row(lesson)
-        message = endings[reason][1]
+        message = failure(reason, endings[reason][1])
         line = {
             "level": "warning",
             "event": "lesson.failed",
@@ -172,7 +173,11 @@ def test_an_upload_that_never_came_times_out(
     worker.start()
     worker.wait_for("lesson.failed", lesson_id=str(lesson), error_type="upload_timed_out")
     names = ("status", "error_type", "error_message")
-    assert picked(course.row(lesson), *names) == ("error", "upload_timed_out", None)
+    assert picked(course.row(lesson), *names) == (
+        "error",
+        "upload_timed_out",
+        failure("upload_timed_out"),
+    )
     assert course.state(lesson)["status"] == "draft"
     assert_works_on(worker, course, mux)
 

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -15,9 +14,11 @@ from tests.e2e.evidence import (
     supabase_outages,
 )
 from tests.worker_process import Line, WorkerProcess
+from worker.database import ATTEMPTS
 from worker.local.faults import Fault
 from worker.local.mux_server import MuxSimulator
 from worker.local.stack import LocalSupabase
+from worker.local.supabase_answers import MOMENTARY, page, postgrest_error
 
 pytestmark = pytest.mark.stack
 
@@ -25,32 +26,15 @@ SETTLE, CLAIM = "*/rpc/worker_settle", "*/rpc/worker_claim"
 REFUSE = "*/rpc/worker_refuse"
 
 
-def postgrest_error(code: str, message: str = "a fault", status: int = 500) -> Fault:
-    """Answer as PostgREST does."""
-    body = {"code": code, "message": message, "details": None, "hint": None}
-    return Fault("answer", status=status, body=json.dumps(body))
-
-
-def page(status: int) -> Fault:
-    """Answer as something does that is neither Supabase nor well."""
-    return Fault("answer", status=status, body="<html>hello</html>", content_type="text/html")
-
-
 NOT_JSON = supabase_out("unreadable", "Supabase's answer is no JSON.")
 NOT_OURS = supabase_out("unreadable", "Supabase's answer is not what it should be.")
 TOO_LATE = supabase_out("timeout", "Supabase did not answer in time.")
 
 
-def refused_key(why: str) -> Line:
-    """Give the line about a key that is not taken."""
-    message = f"Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({why}): set the right one and start "
-    return supabase_out("unauthorized", f"{message}the worker anew.", "error")
-
-
 NO_ANSWER = {
     "an error page": (
         page(503),
-        supabase_out("503", "Supabase failed worker_claim: Service Unavailable"),
+        supabase_out("503", "Supabase failed worker_claim (503: Service Unavailable)."),
     ),
     "a page where JSON should be": (page(200), NOT_OURS),
     "broken JSON": (Fault("answer", status=200, body="[1, 2"), NOT_OURS),
@@ -73,32 +57,35 @@ NO_ANSWER = {
 }
 """What may come in place of an answer to a claim, and the line that tells of it."""
 
-REFUSED = {
-    "a key that is no longer good": (
-        postgrest_error("PGRST301", "JWT expired", 401),
-        refused_key("JWT expired"),
-    ),
-    "a key that the gateway refuses": (
-        Fault("answer", status=401, body='{"message": "Invalid API key"}'),
-        refused_key("Invalid API key"),
-    ),
-    "a database that is full": (
+NO_ROWS = {
+    "a database with too many connections": (
         postgrest_error("53300", "too many connections", 503),
-        supabase_out("53300", "Supabase failed worker_claim: too many connections"),
+        supabase_out("53300", "Supabase failed worker_claim (53300: too many connections)."),
     ),
     "a claim that takes too long": (
         postgrest_error("57014", "canceling statement"),
         supabase_out("57014", "worker_claim exceeds the statement timeout."),
     ),
+    "an UPDATE of all rows, of an earlier sql/": (
+        postgrest_error("21000", "UPDATE requires a WHERE clause", 400),
+        supabase_out(
+            "21000",
+            "Supabase refuses worker_claim: UPDATE requires a WHERE clause. Apply the files of "
+            "sql/ from this version again, in order.",
+            "error",
+        ),
+    ),
     "others at work, all the time": (
         postgrest_error("40P01", "deadlock detected"),
-        supabase_out("40P01", "worker_claim met others at work: deadlock detected"),
+        supabase_out(
+            "40P01", "worker_claim conflicts with other transactions (40P01: deadlock detected)."
+        ),
     ),
 }
 """What Supabase may say to a claim in place of rows, and the line that tells of it."""
 
 
-@pytest.mark.parametrize("cases", [NO_ANSWER, REFUSED], ids=["no answer", "refused"])
+@pytest.mark.parametrize("cases", [NO_ANSWER, NO_ROWS], ids=["no answer", "no rows"])
 def test_each_fault_is_one_line_at_each_end(
     worker: WorkerProcess,
     course: Course,
@@ -129,15 +116,15 @@ def test_each_fault_is_one_line_at_each_end(
 def test_what_passes_by_itself_is_repeated_in_silence(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
 ) -> None:
-    """Serialization failures, deadlocks and lock timeouts are no news."""
+    """Serialization failures, deadlocks, lock timeouts and clocks that differ are no news."""
     hits = len(supabase.faults.hits)
     worker.start()
-    for code in ("40001", "40P01", "55P03"):
-        supabase.faults.add(postgrest_error(code), path=SETTLE, times=2)
+    for fault in MOMENTARY.values():
+        supabase.faults.add(fault, path=SETTLE, times=ATTEMPTS)
         upload_id = mux.state.create_upload()
         lesson = course.tracked_lesson(upload_id)
         assert_published(worker, course, mux, lesson, upload_id)
-    assert len(supabase.faults.hits) == hits + 6
+    assert len(supabase.faults.hits) == hits + ATTEMPTS * len(MOMENTARY)
     assert_works_on(worker, course, mux)
     assert [line for line in worker.lines if line["level"] != "info"] == []
 

@@ -36,8 +36,8 @@ def test_postgrest_may_come_up_after_the_worker(
     finally:
         supabase.start_postgrest()
     assert_works_on(worker, course, mux)
-    message = f"Supabase failed worker_schema_version: {NO_POSTGREST}"
-    began = supabase_out("gateway", message)
+    message = f"Supabase failed worker_schema_version (503: {NO_POSTGREST})."
+    began = supabase_out("503", message)
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
 
 
@@ -54,8 +54,8 @@ def test_postgrest_may_go_away_in_the_middle(
     finally:
         supabase.start_postgrest()
     worker.wait_for("lesson.published", lesson_id=str(lesson))
-    message = f"Supabase failed worker_claim: {NO_POSTGREST}"
-    began = supabase_out("gateway", message)
+    message = f"Supabase failed worker_claim (503: {NO_POSTGREST})."
+    began = supabase_out("503", message)
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
     assert_works_on(worker, course, mux)
 
@@ -98,8 +98,8 @@ def test_a_grant_that_is_taken_away_is_named(
     finally:
         db.execute("grant execute on function worker_claim to service_role")
     message = (
-        "The key may not call worker_claim, was sql/ applied whole? "
-        "permission denied for function worker_claim"
+        "The key may not call worker_claim (42501: permission denied for function worker_claim). "
+        "Apply the files of sql/ again, in order."
     )
     assert supabase_outages(worker) == [
         supabase_out("forbidden", message, "error"),

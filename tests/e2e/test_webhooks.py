@@ -25,6 +25,7 @@ from worker.local.mux_timeline import Timeline
 from worker.local.mux_webhooks import MuxWebhooks, event_json, post, signature
 from worker.local.serving import free_port
 from worker.local.stack import LocalSupabase
+from worker.wording import failure
 
 pytestmark = pytest.mark.stack
 
@@ -140,7 +141,8 @@ def test_mux_tells_of_every_ending(
         "cancelled": ("draft", "error", "upload_cancelled"),
     }
     reason = course.row(lessons["upload_errored"])["error_message"]
-    assert reason == "invalid_input: The input file is not a video."
+    said = "Mux says: invalid_input: The input file is not a video."
+    assert reason == failure("upload_errored", said)
     assert len([e for e in course.events(lessons["ready"]) if e["event"] == "published"]) == 1
 
 

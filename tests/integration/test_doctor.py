@@ -56,13 +56,14 @@ GOOD = {
     "app functions": "ok",
     "anon": "ok",
     "clock": "ok",
+    "scan calls": "ok",
     "road to Mux": "warning",
     "Mux token": "ok",
     "Mux environment": "ok",
     "Mux rate limit": "skipped",  # and its limits are off
     "webhook": "skipped",  # nor does a worker run
 }
-OF_DATABASE = list(GOOD)[3:11]
+OF_DATABASE = list(GOOD)[3:12]
 WITHOUT_DATABASE = {
     **GOOD,
     "database": "failed",
@@ -103,6 +104,19 @@ def doctor(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_pat
     return run
 
 
+@pytest.fixture
+def safeupdate(db: psycopg.Connection) -> Iterator[None]:
+    """Let the database refuse what hosted Supabase would of an earlier worker_take_turns."""
+    db.execute(
+        "create function public.refuse_update() returns trigger language plpgsql as $$ begin "
+        "raise cardinality_violation using message = 'UPDATE requires a WHERE clause'; end $$; "
+        "create trigger refuse_update before update on mux_private.mux_pace "
+        "execute function public.refuse_update()"
+    )
+    yield
+    db.execute("drop function public.refuse_update() cascade")
+
+
 def command(
     environment: dict[str, str], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
@@ -131,7 +145,7 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     assert {frozenset(check) for check in checks} == {
         frozenset({"name", "health", "seen", "advice"})
     }
-    assert checks[13]["seen"].endswith("there is no upload yet to look for")
+    assert checks[14]["seen"].endswith("there is no upload yet to look for")
 
 
 def test_a_failed_check_exits_with_1_and_repeats_no_secret(
@@ -256,7 +270,7 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
         pytest.param(
             "revoke execute on function worker_claim from service_role",
             "grant execute on function worker_claim to service_role",
-            ["functions"],
+            ["functions", "scan calls"],
             "closed to service_role: worker_claim",
             id="a function not granted",
         ),
@@ -270,7 +284,7 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
         pytest.param(
             "alter function worker_release rename to worker_let_go",
             "alter function worker_let_go rename to worker_release",
-            ["functions"],
+            ["functions", "scan calls"],
             "missing: worker_release",
             id="a function missing",
         ),
@@ -433,6 +447,68 @@ def test_a_clock_that_is_off_is_warned_of(doctor: Doctor, monkeypatch: pytest.Mo
     checks = doctor()
     assert health(checks) == {**GOOD, "clock": "warning"}
     assert checks["clock"].seen == "differs from the database's by 3600 s"
+
+
+def test_a_scan_that_supabase_refuses_is_found_out(
+    doctor: Doctor,
+    safeupdate: None,
+    course: Course,
+    mux: MuxSimulator,
+    environment: dict[str, str],
+) -> None:
+    """Where a function of an earlier version updates all rows, as safeupdate forbids, it is said.
+
+    The scan says it, too, with what to do, and does not try again and again.
+    """
+    course.tracked_lesson(mux.state.create_upload())
+    refused = "Supabase refuses worker_take_turns: UPDATE requires a WHERE clause."
+    advice = "Apply the files of sql/ from this version again, in order."
+    checks = doctor()
+    assert health(checks) == {**GOOD, "scan calls": "failed"}
+    assert (checks["scan calls"].seen, checks["scan calls"].advice) == (
+        "21000",
+        f"{refused} {advice}",
+    )
+    scan = subprocess.run(
+        [sys.executable, "-m", "worker", "scan"],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (scan.returncode, scan.stdout) == (1, "")
+    assert scan.stderr.splitlines()[-1] == f"{refused} {advice}"
+
+
+def test_the_doctor_leaves_rows_and_leader_as_they_were(
+    doctor: Doctor, course: Course, db: psycopg.Connection
+) -> None:
+    """What it claims stands where it stood, whoever sweeps goes on, and nobody waits for a turn."""
+    state = (
+        b"select array[(select jsonb_agg(t order by t.id) from mux_asset_tracking t), "
+        b"(select jsonb_agg(e order by e.id) from mux_asset_events e), "
+        b"(select jsonb_agg(s.sweeper) from mux_private.worker_state s)]"
+    )
+    turns = b"select next_turn_at < clock_timestamp(), live_at::text from mux_private.mux_pace"
+    for upload in ("up1", "up2"):
+        course.backdate(course.tracked_lesson(upload), 60)
+    db.execute(
+        "update mux_private.worker_state set sweeper = 'a worker', sweeps_until = 'infinity'"
+    )
+    db.execute("update mux_asset_tracking set next_check_at = now() - interval '30 s'")
+    before, live_at = db.execute(state).fetchone(), db.execute(turns).fetchone()
+    doctor()
+    assert (db.execute(state).fetchone(), db.execute(turns).fetchone()) == (before, live_at)
+    db.execute("update mux_private.worker_state set sweeps_until = '-infinity'")
+    before = db.execute(state).fetchone()
+    doctor()
+    after = db.execute(
+        "select next_check_at < now() - interval '20 s' from mux_asset_tracking"
+    ).fetchall()
+    assert after == [(True,), (True,)]
+    free = db.execute("select sweeps_until <= now() from mux_private.worker_state").fetchone()
+    assert free == (True,)
 
 
 def test_a_database_without_the_doctors_file_is_told(
@@ -613,4 +689,4 @@ def test_for_people_it_is_a_line_a_check(environment: dict[str, str]) -> None:
     assert max(map(len, plain.splitlines())) <= 80
     named: list[Any] = re.findall(r"^(?:ok|warn|skip|FAIL) +(\S+(?: \S+)*)  ", plain, re.MULTILINE)
     assert named == list(GOOD)
-    assert plain.endswith("11 ok, 3 warning, 2 skipped.\n")
+    assert plain.endswith("12 ok, 3 warning, 2 skipped.\n")

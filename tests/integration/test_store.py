@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from worker.database import ATTEMPTS
-from worker.errors import SupabaseUnavailable
+from worker.errors import SupabaseNeedsOperator, SupabaseUnavailable
 from worker.local.faults import Fault
 from worker.local.stack import LocalSupabase
+from worker.local.supabase_answers import LASTING, MOMENTARY
 from worker.settings import Settings
 from worker.store import Store
 
@@ -52,3 +53,21 @@ async def test_a_connection_that_hangs_once_is_not_noticed(
     supabase.faults.add(Fault("hang"), times=1)
     assert (await store.summary())["processing"] == 0
     assert store.calls == 2
+
+
+@pytest.mark.parametrize("name", MOMENTARY)
+async def test_what_passes_within_seconds_is_not_noticed(
+    store: Store, supabase: LocalSupabase, name: str
+) -> None:
+    """A clock that is behind, or others at work: the call is repeated until it is answered."""
+    supabase.faults.add(MOMENTARY[name], times=ATTEMPTS)
+    assert (await store.summary())["processing"] == 0
+    assert store.calls == ATTEMPTS + 1
+
+
+async def test_what_lasts_is_not_repeated(store: Store, supabase: LocalSupabase) -> None:
+    """Not even once: an operator has to act first."""
+    supabase.faults.add(LASTING["a paused project"])
+    with pytest.raises(SupabaseNeedsOperator, match=r"^The Supabase project is paused\."):
+        await store.summary()
+    assert store.calls == 1

@@ -18,6 +18,7 @@ from worker.local.mux_clock import ManualClock
 from worker.local.mux_server import MuxSimulator
 from worker.local.mux_timeline import AT_ONCE, Timeline
 from worker.local.stack import LocalSupabase
+from worker.wording import failure
 
 pytestmark = [
     pytest.mark.stack,
@@ -151,15 +152,16 @@ def test_a_video_that_fails_says_why_and_cannot_be_published(
     worker.start()
     worker.wait_for("lesson.failed", lesson_id=str(lesson))
     row = course.row(lesson)
-    why = {"message": "invalid_input: The input file is not a video.", "type": "asset_errored"}
+    message = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
+    why = {"message": message, "type": "asset_errored"}
     assert timed(app.play("check", lesson=lesson)) == status(
         "error", error=why, checkedAt=row["last_checked_at"]
     )
     assert app.play("publish", lesson=lesson) == {
         "status": 409,
         "code": "PT409",
-        "message": f"the video cannot be played: {why['message']}",
-        "hint": "Upload the video again.",
+        "message": "the video cannot be played",
+        "hint": message,
     }
     again = app.play("track", lesson=lesson, upload=mux.state.create_upload(AT_ONCE))
     assert again == status("processing")

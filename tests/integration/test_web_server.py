@@ -12,7 +12,7 @@ import pytest
 from pytest_mock import MockerFixture
 from structlog.testing import capture_logs
 
-from worker.errors import SchemaOutdated, SupabaseUnavailable, Unavailable
+from worker.errors import SchemaOutdated, SupabaseNeedsOperator, SupabaseUnavailable, Unavailable
 from worker.local.mux_webhooks import signature
 from worker.metrics import Metrics
 from worker.model import Note, Outcome, Settlement
@@ -109,6 +109,7 @@ class Site:
     store: FakeStore
     mux: Any
     pulse: Pulse
+    passes: Passes
 
     async def raw(self, request: bytes, within: float = 10) -> bytes:
         """Send bytes on a connection of its own; give all that comes until it is closed."""
@@ -157,8 +158,9 @@ async def site(**more: str) -> AsyncIterator[Site]:
     free = settings.model_copy(update={"port": 0})
     store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
     pulse = Pulse(5, 100)
-    async with served(free, pulse, Metrics(), mux, store, Passes()) as port:
-        yield Site(port, store, mux, pulse)
+    passes = Passes()
+    async with served(free, pulse, Metrics(), mux, store, passes) as port:
+        yield Site(port, store, mux, pulse, passes)
 
 
 @pytest.fixture
@@ -367,6 +369,16 @@ async def test_ready_is_who_could_work_now(here: Site, mocker: MockerFixture) ->
     here.store.may_go_on.set()
     here.mux.is_refused = True
     assert await told() == (503, "Mux: unauthorized")
+
+
+async def test_ready_tells_of_a_scan_that_an_operator_has_to_help(here: Site) -> None:
+    """Also where the database answers other questions; what passes by itself is left to them."""
+    here.passes.cut_short(SupabaseNeedsOperator("read_only", "Free disk space."))
+    answer = await here.ask("GET", "/readyz")
+    assert (answer.status, json.loads(answer.body)["reason"]) == (503, "Supabase: read_only")
+    here.passes.cut_short(SupabaseUnavailable("timeout", "Supabase did not answer in time."))
+    assert (await here.ask("GET", "/readyz")).status == 200
+    assert (await here.ask("GET", "/healthz")).status == 200
 
 
 async def test_the_numbers_tell_what_was_answered(here: Site) -> None:

@@ -6,38 +6,42 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import class_row
 
+from tests.sql.installing import OF_THE_APP
+
 ROLES = ("anon", "authenticated", "service_role")
 
-COLUMNS: LiteralString = """
+COLUMNS: LiteralString = f"""
     select c.relnamespace::regnamespace::text as schema, c.relname::text as table,
            a.attname::text as column, format_type(a.atttypid, a.atttypmod) as type,
            coalesce((select array_agg(e.enumlabel::text order by e.enumsortorder)
-                     from pg_enum e where e.enumtypid = a.atttypid), '{}') as labels
+                     from pg_enum e where e.enumtypid = a.atttypid), '{{}}') as labels
     from pg_class c join pg_attribute a on a.attrelid = c.oid
     where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
       and c.relkind in ('r', 'p', 'v', 'm', 'f') and a.attnum > 0 and not a.attisdropped
+      and c.relname not in {OF_THE_APP}
     order by c.relnamespace, c.relname, a.attnum"""
 
-FUNCTIONS: LiteralString = """
+FUNCTIONS: LiteralString = f"""
     select p.oid::regprocedure::text as signature, p.pronamespace::regnamespace::text as schema,
-           p.proname::text as name, coalesce(p.proargnames, '{}') as arguments,
+           p.proname::text as name, coalesce(p.proargnames, '{{}}') as arguments,
            array(select t::regtype::text from unnest(p.proargtypes) t) as types
     from pg_proc p
     where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+      and p.proname not in {OF_THE_APP}
     order by 1"""
 
 # Rights of one kind on all objects of a kind: name, right, and a cell for each role of ROLES.
 RIGHTS: dict[str, LiteralString] = {
-    "tables": """
+    "tables": f"""
         select c.oid::regclass::text, p, array_agg(has_table_privilege(r, c.oid, p) order by r)
         from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references',
                           'trigger', 'maintain']) p,
              unnest(array['anon', 'authenticated', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
-          and c.relkind in ('r', 'p', 'v', 'm', 'f')
+          and c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relname not in {OF_THE_APP}
         group by 1, 2""",
-    "columns": """
+    "columns": f"""
         select c.oid::regclass || '.' || a.attname, p,
                array_agg(has_column_privilege(r, c.oid, a.attnum, p) order by r)
         from pg_class c join pg_attribute a on a.attrelid = c.oid,
@@ -45,19 +49,21 @@ RIGHTS: dict[str, LiteralString] = {
              unnest(array['anon', 'authenticated', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
           and c.relkind in ('r', 'p', 'v', 'm', 'f') and a.attnum > 0 and not a.attisdropped
+          and c.relname not in {OF_THE_APP}
         group by 1, 2""",
-    "functions": """
+    "functions": f"""
         select p.oid::regprocedure::text, 'execute',
                array_agg(has_function_privilege(r, p.oid, 'execute') order by r)
         from pg_proc p, unnest(array['anon', 'authenticated', 'service_role']) r
         where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+          and p.proname not in {OF_THE_APP}
         group by 1""",
-    "sequences": """
+    "sequences": f"""
         select c.oid::regclass::text, p, array_agg(has_sequence_privilege(r, c.oid, p) order by r)
         from pg_class c, unnest(array['usage', 'select', 'update']) p,
              unnest(array['anon', 'authenticated', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
-          and c.relkind = 'S'
+          and c.relkind = 'S' and c.relname not in {OF_THE_APP}
         group by 1, 2 order by 1, 2""",
     "schemas": """
         select 'schema ' || n.nspname, p, array_agg(has_schema_privilege(r, n.oid, p) order by r)

@@ -144,7 +144,8 @@ def test_what_may_run_as_the_owner_names_pg_temp_last(db: psycopg.Connection) ->
         """
     ).fetchall()
     assert {setting for _, config in found for setting in config if "path" in setting} == {
-        "search_path=pg_catalog, pg_temp"
+        "search_path=pg_catalog, pg_temp",
+        "search_path=public, extensions, pg_temp",
     }
 
 

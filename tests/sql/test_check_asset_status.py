@@ -14,6 +14,7 @@ from tests.sql.conftest import Connections
 from tests.sql.instructor import NO_SUCH_LESSON, Browser, Instructor, refusal
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
 from worker.local.stack import LocalSupabase
+from worker.wording import UNKNOWN_FAILURE
 
 pytestmark = pytest.mark.stack
 
@@ -69,6 +70,18 @@ def test_what_the_worker_found_is_told(
     checked_at = datetime.fromisoformat(status.pop("checkedAt"))
     assert {**status, "checkedAt": None} == {**UNKNOWN, **told}
     assert checked_at == course.row(lesson)["last_checked_at"]
+
+
+@pytest.mark.parametrize("error_type", [None, "upload_timed_out"])
+@pytest.mark.parametrize("text", [None, "", " ", "Encoding failed"])
+def test_a_failure_always_says_something(
+    course: Course, instructor: Instructor, error_type: str | None, text: str | None
+) -> None:
+    """Also one that the app itself noted before the worker came, without a text."""
+    lesson = course.tracked_lesson("up1", status="error", error_type=error_type, error_message=text)
+    told = instructor.check_asset_status(lesson)
+    message = text if text and text.strip() else UNKNOWN_FAILURE
+    assert told["error"] == {"message": message, "type": error_type}
 
 
 def test_what_the_old_upload_left_is_not_told_of_the_new_one(

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.sql.dba_page import BLOCKS, names, run_block, section, table
-from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
+from tests.sql.installing import DOWN, OF_THE_APP, REPORT, SQL, apply_all, catalog, run, undo_all
 from tests.sql.test_realtime import PUBLICATION, PUBLISHED, as_superuser
 from worker.local.databases import find_sql_files
 from worker.local.stack import LocalSupabase
@@ -16,10 +16,11 @@ pytestmark = pytest.mark.stack
 CHECKOUT = SQL.parent
 APPLY, COPY, LIST, REALTIME, UNDO, COPY_UNDO = BLOCKS
 
-GRANTS = b"""
+GRANTS = f"""
     with tables (oid, name, owner, acl) as (
       select oid, oid::regclass::text, relowner, relacl from pg_class
       where relkind = 'r' and relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+        and relname not in {OF_THE_APP}
     ),
     whole as (
       select name, grantee, string_agg(lower(privilege_type), ', ' order by privilege_type) as may
@@ -33,12 +34,13 @@ GRANTS = b"""
     )
     select name, grantee::regrole::text, string_agg(may, '; ' order by part)
     from (select 1 as part, * from whole union all select 2, * from columns) g
-    group by 1, 2"""
-CALLABLE = b"""
+    group by 1, 2""".encode()
+CALLABLE = f"""
     select role, array_agg(proname::text order by proname)
     from pg_proc, unnest(array['anon', 'authenticated', 'service_role']) role
     where pronamespace = 'public'::regnamespace and has_function_privilege(role, oid, 'execute')
-    group by 1"""
+      and proname not in {OF_THE_APP}
+    group by 1""".encode()
 DEFINERS = b"""
     select proname::text from pg_proc
     where pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace) and prosecdef"""

@@ -1,17 +1,18 @@
 import psycopg
 import pytest
 
-from tests.sql.installing import apply_all, undo_all
+from tests.sql.installing import OF_THE_APP, apply_all, undo_all
 from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
-PRIVILEGES = b"""
+PRIVILEGES = f"""
     with roles (role) as (values ('anon'), ('authenticated'), ('service_role')),
     ours as (
       select oid, relkind from pg_class
       where relnamespace in ('public'::regnamespace, to_regnamespace('mux_private'))
         and relkind in ('r', 'S') and relname <> 'lessons'
+        and relname not in {OF_THE_APP}
     )
     select role, oid::regclass::text, privilege
     from roles, ours, unnest(array['select', 'insert', 'update', 'references']) privilege
@@ -24,7 +25,7 @@ PRIVILEGES = b"""
     select role, oid::regclass::text, privilege
     from roles, ours, unnest(array['usage', 'select', 'update']) privilege
     where relkind = 'S' and has_sequence_privilege(role, oid, privilege)
-    order by 1, 2, 3"""
+    order by 1, 2, 3""".encode()
 
 EXPECTED = [
     ("authenticated", "mux_asset_events", "select"),
@@ -51,12 +52,12 @@ EXPECTED = [
     ("service_role", "mux_private.worker_state", "update"),
 ]
 
-FUNCTIONS = b"""
+FUNCTIONS = f"""
     select role, p.pronamespace::regnamespace::text, array_agg(p.proname::text order by p.proname)
     from pg_proc p, unnest(array['anon', 'authenticated', 'service_role']) role
     where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
-      and has_function_privilege(role, p.oid, 'execute')
-    group by 1, 2 order by 1, 2"""
+      and has_function_privilege(role, p.oid, 'execute') and p.proname not in {OF_THE_APP}
+    group by 1, 2 order by 1, 2""".encode()
 
 CALLABLE = [
     ("authenticated", "mux_private", ["app_publish"]),

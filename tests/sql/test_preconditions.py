@@ -21,7 +21,7 @@ def refusal(dsn: str) -> str:
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
-        ("drop table lessons", "table public.lessons does not exist"),
+        ("drop table lessons cascade", "table public.lessons does not exist"),
         (
             "alter table lessons drop column mux_playback_id, drop column updated_at",
             "column mux_playback_id is missing; column updated_at is missing",

@@ -210,6 +210,7 @@ def test_the_status_of_a_lesson_may_be_an_enum(supabase: LocalSupabase) -> None:
     try:
         with psycopg.connect(dsn, autocommit=True) as db:
             db.execute(
+                "drop trigger notify_students on lessons;"
                 "create type lesson_status as enum ('draft', 'published', 'archived');"
                 "alter table lessons drop constraint lesson_status_is_known"
             )

@@ -209,7 +209,7 @@ class Story:
         for seen in said:
             if video := self._world.mux.by_id(seen.asset_id):
                 self._oracle.is_linked(video)
-        self._step(lambda: self._world.hears(*said))
+        self._adopts(lambda: self._world.hears(*said))
 
     def _adopts(self, do: Callable[[], object]) -> None:
         may_adopt = {
@@ -218,13 +218,13 @@ class Story:
         }
         self._step(do, may_adopt)
 
-    def _scans(self, by: Mapping[UUID, By] | None = None) -> None:
+    def _scans(self) -> None:
         for life in self._oracle.lives.values():
             is_waiting = life.seen.row is not None and life.seen.row.status == "processing"
             video = life.current
             if is_waiting and video and video.stage in ("preparing", "ready", "errored"):
                 self._oracle.is_linked(video)
-        self._step(self._world.scan, by=by or {})
+        self._adopts(self._world.scan)
 
     def _operates(self, verb: Literal["by_hand", "retry"], life: Life) -> None:
         lesson = life.lesson

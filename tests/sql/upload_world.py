@@ -290,6 +290,7 @@ class World:
             environment=ENVIRONMENT,
         )
         self.service.release(rows)
+        self._adopts_newer(outcomes)
         return outcomes
 
     async def _observe(self, claims: Sequence[Claim]) -> list[Sighting]:
@@ -311,7 +312,15 @@ class World:
 
     def hears(self, *seen: Observation) -> list[Json]:
         """Settle what events say, about whichever rows they concern."""
-        return self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
+        outcomes = self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
+        self._adopts_newer(outcomes)
+        return outcomes
+
+    def _adopts_newer(self, outcomes: Sequence[Json]) -> None:
+        """Adopt, as the worker does, what was not settled since the lesson names a newer upload."""
+        named = [o["lesson_id"] for o in outcomes if o.get("reason") == "names_newer"]
+        if named:
+            asyncio.run(Adopter(self.mux, self._ledger).adopt(named))
 
     def hears_of(self, video: Video) -> list[Json]:
         """Settle what an event says that Mux sends now."""

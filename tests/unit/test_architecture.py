@@ -32,12 +32,12 @@ def importers(*packages: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["model", "decide"])
+@pytest.mark.parametrize("name", ["model", "decide", "wording"])
 def test_the_heart_is_pure(name: str) -> None:
     """The words and the decisions need nothing but the standard library, and no clock."""
     needs = imports(WORKER / f"{name}.py")
     outside = {n for n in needs if n.split(".")[0] not in sys.stdlib_module_names}
-    assert outside <= {"worker.model"}
+    assert outside <= {"worker.model", "worker.wording"}
     assert not needs & {"time", "datetime", "random", "asyncio", "os", "socket"}
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from worker.decide import Rules, decide, is_stuck, pause_seconds, settlement, unknown_values
 from worker.model import Claim, Observation, PlaybackId, Verdict
+from worker.wording import FAILURES
 
 RULES = Rules(("public",), give_up_after_seconds=604_800)
 CLAIM = Claim(
@@ -43,6 +44,12 @@ def asset(status: str, *playback_ids: PlaybackId, **more: str) -> Observation:
     )
 
 
+def fails(error_type: str, detail: str | None = None) -> Verdict:
+    """Fail with the sentence for this type, then with what is known beyond it."""
+    said = FAILURES[error_type] if detail is None else f"{FAILURES[error_type]} {detail}"
+    return Verdict("fail", error_type, said)
+
+
 def missing(seconds: float | None, looks: int) -> Claim:
     """Claim a row that was found missing before."""
     return replace(CLAIM, missing_seconds=seconds, missing_count=looks)
@@ -55,10 +62,10 @@ def missing(seconds: float | None, looks: int) -> Claim:
         (upload("asset_created"), Verdict("wait", "asset_created")),
         (
             upload("errored", error_type="invalid", error_message="no video"),
-            Verdict("fail", "upload_errored", "invalid: no video"),
+            fails("upload_errored", "Mux says: invalid: no video."),
         ),
-        (upload("cancelled"), Verdict("fail", "upload_cancelled")),
-        (upload("timed_out"), Verdict("fail", "upload_timed_out")),
+        (upload("cancelled"), fails("upload_cancelled")),
+        (upload("timed_out"), fails("upload_timed_out")),
         (asset("preparing", PUBLIC), Verdict("wait", "asset_preparing")),
         (asset("ready", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
         (asset("ready", SIGNED, PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
@@ -82,24 +89,24 @@ def missing(seconds: float | None, looks: int) -> Claim:
         ),
         (
             asset("errored", PUBLIC, error_type="invalid_input", error_message="a; b"),
-            Verdict("fail", "asset_errored", "invalid_input: a; b"),
+            fails("asset_errored", "Mux says: invalid_input: a; b."),
         ),
         (
             upload("missing"),
-            Verdict("wait", "upload_not_found", "Mux knows no such upload.", missing=True),
+            Verdict("wait", "upload_not_found", missing=True),
         ),
         (
             asset("missing"),
-            Verdict("wait", "asset_not_found", "Mux knows no such asset.", missing=True),
+            Verdict("wait", "asset_not_found", missing=True),
         ),
         (
             asset("rejected", error_type="bad", error_message="what?"),
-            Verdict("wait", "mux_rejected", "bad: what?", missing=True),
+            Verdict("wait", "mux_rejected", "Mux says: bad: what?", missing=True),
         ),
         (upload("pondering"), Verdict("wait", "unknown_status", "The upload is 'pondering'.")),
         (
             Observation("none", "unaskable", "probe", error_message="no id"),
-            Verdict("fail", "invalid_id", "no id"),
+            fails("invalid_id", "no id."),
         ),
     ],
 )
@@ -169,8 +176,8 @@ def test_away_from_home_nothing_is_missing() -> None:
 def test_patience_ends_with_the_last_thing_mux_said() -> None:
     """A row that still waits at that age fails, whatever it waits for."""
     old = replace(CLAIM, age_seconds=604_800)
-    assert decide(upload("waiting"), old, RULES) == Verdict(
-        "fail", "gave_up", "Gave up waiting. The last thing Mux said: The upload is 'waiting'."
+    assert decide(upload("waiting"), old, RULES) == fails(
+        "gave_up", "Mux's last answer: the upload is 'waiting'."
     )
     assert decide(asset("ready", PUBLIC), old, RULES).action == "publish"
     assert decide(upload("waiting"), replace(old, age_seconds=604_799), RULES).action == "wait"
@@ -268,10 +275,8 @@ def test_half_an_hour_divides_young_from_stuck(age: float, seconds: float, stuck
 
 def test_when_the_grace_is_over_the_reason_is_told() -> None:
     """The verdict fails with the words that it waited with."""
-    assert decide(asset("ready", SIGNED), missing(600, 2), RULES) == Verdict(
-        "fail",
-        "no_playback_id",
-        "The asset has only playback ids of policy signed; accepted: public.",
+    assert decide(asset("ready", SIGNED), missing(600, 2), RULES) == fails(
+        "no_playback_id", "The asset has only playback ids of policy signed; accepted: public."
     )
 
 

@@ -4,7 +4,13 @@ from typing import Any
 import pytest
 
 from tests.unit.log_lines import told
-from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
+from worker.errors import (
+    MuxUnauthorized,
+    MuxUnavailable,
+    SupabaseNeedsOperator,
+    SupabaseUnavailable,
+    Unavailable,
+)
 from worker.outage import Outage, Service
 
 
@@ -60,18 +66,49 @@ def test_an_outage_that_needs_somebody_is_told_too(clock: Clock, out: io.StringI
     ]
 
 
-@pytest.mark.parametrize(
-    ("reason", "level"),
-    [("timeout", "warning"), ("unauthorized", "error"), ("forbidden", "error")],
-)
-def test_supabase_is_an_error_where_somebody_must_act(
-    clock: Clock, out: io.StringIO, reason: str, level: str
-) -> None:
-    """A key or a grant does not mend itself."""
-    outage(clock, "supabase").note(SupabaseUnavailable(reason, "x"))
-    assert [(line["event"], line["level"]) for line in told(out)] == [
-        ("supabase.unavailable", level)
+PASSING = SupabaseUnavailable("503", "down")
+PAUSED = SupabaseNeedsOperator("paused", "Restore it.")
+RESTRICTED = SupabaseNeedsOperator("restricted", "Pay.")
+
+
+def test_supabase_is_an_error_where_an_operator_must_act(clock: Clock, out: io.StringIO) -> None:
+    """Each turn is a line: into an error, into another that asks for something else, and back."""
+    here = outage(clock, "supabase")
+    for fault in (PASSING, PAUSED, PAUSED, RESTRICTED, RESTRICTED, PASSING, PASSING):
+        here.note(fault)
+        clock.now += 10
+    here.end()
+    assert [(line["level"], line["event"], line.get("reason")) for line in told(out)] == [
+        ("warning", "supabase.unavailable", "503"),
+        ("error", "supabase.unavailable", "paused"),
+        ("error", "supabase.unavailable", "restricted"),
+        ("warning", "supabase.unavailable", "503"),
+        ("info", "supabase.recovered", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "began"),
+    [
+        ("mux", DOWN, ("warning", "mux.unavailable")),
+        ("mux", REFUSED, ("error", "mux.unauthorized")),
+        ("supabase", PASSING, ("warning", "supabase.unavailable")),
+        ("supabase", PAUSED, ("error", "supabase.unavailable")),
+    ],
+    ids=["Mux down", "Mux refuses", "Supabase down", "Supabase paused"],
+)
+def test_a_second_outage_is_announced_like_the_first(
+    clock: Clock, out: io.StringIO, service: Service, fault: Unavailable, began: tuple[str, str]
+) -> None:
+    """Two outages of one service, for the same reason, are two lines at each end."""
+    here = outage(clock, service)
+    for _ in range(2):
+        here.note(fault)
+        here.note(fault)
+        clock.now += 10
+        here.end()
+    pair = [began, ("info", f"{service}.recovered")]
+    assert [(line["level"], line["event"]) for line in told(out)] == pair * 2
 
 
 def pauses(here: Outage, fault: Any, times: int) -> list[float]:

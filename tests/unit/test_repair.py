@@ -6,7 +6,8 @@ from worker.decide import Rules
 from worker.find import Found
 from worker.legacy import Lesson, Row, Target
 from worker.model import Observation, PlaybackId
-from worker.repair import WORDS, Options, ending, is_listed, step
+from worker.repair import Options, ending, is_listed, step
+from worker.wording import FAILURES, KINDS
 
 READY = Observation("asset", "ready", "sweep", "up", "as", (PlaybackId("play", "public"),))
 PREPARING = replace(READY, status="preparing", playback_ids=())
@@ -100,15 +101,16 @@ def test_of_a_disputed_id_nobody_gets_the_video() -> None:
     rivals = {"up": {"lesson_id": None, "creator_id": None, "is_disputed": True}}
     one = step(Found(DRAFT, READY, UP), Rules(), Options(), rivals)
     said = (
-        "the id up is held by lessons of several instructors: an operator must clear the wrong "
-        "lesson's ids"
+        f"{FAILURES['lesson_mismatch']} Lessons of several instructors hold the id up: an operator "
+        "has to clear the ids of the wrong lesson."
     )
     assert (one.kind, one.act, one.message) == ("lesson_mismatch", "nothing", said)
 
 
 def test_every_kind_has_its_words_and_its_end() -> None:
     """What failed is listed; so is what an option would take."""
-    assert {kind for kind in WORDS if ending(kind) == "failed"} <= set(filter(is_listed, WORDS))
+    kinds = [*KINDS, *FAILURES]
+    assert {kind for kind in kinds if ending(kind) == "failed"} <= set(filter(is_listed, kinds))
     assert is_listed("has_video")
     assert not is_listed("followed")
     assert ending("something new") == "failed"

@@ -97,6 +97,58 @@ def test_a_wrong_setting_is_named_with_what_is_right(
     assert told in fault
 
 
+REF = "abcdefghijklmnopqrst"
+RIGHT = "it must be the address of the project,"
+PROJECT = f"{RIGHT} https://{REF}.supabase.co"
+ANY_PROJECT = f"{RIGHT} https://<ref>.supabase.co"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            f"https://{REF}.supabase.co/rest/v1/",
+            f"is the address of one API (/rest/v1/); {PROJECT}",
+        ),
+        (f"https://{REF}.supabase.co/auth/v1", f"is the address of one API (/auth/v1); {PROJECT}"),
+        (
+            "http://127.0.0.1:54321/rest/v1",
+            f"is the address of one API (/rest/v1); {RIGHT} http://127.0.0.1:54321",
+        ),
+        (
+            f"https://supabase.com/dashboard/project/{REF}/settings/api?a=b#c",
+            f"is the address of the dashboard; {PROJECT}",
+        ),
+        (f"https://app.supabase.com/project/{REF}", f"is the address of the dashboard; {PROJECT}"),
+        (
+            "https://supabase.com/dashboard/projects",
+            f"is the address of the dashboard; {ANY_PROJECT}",
+        ),
+        (f"db.{REF}.supabase.co", f"is the address of the database; {PROJECT}"),
+        (f"https://db.{REF}.supabase.co:5432", f"is the address of the database; {PROJECT}"),
+        (f"https://{REF}.storage.supabase.co", f"is the address of storage; {PROJECT}"),
+        (
+            f"postgresql://postgres:[whisper]@db.{REF}.supabase.co:5432/postgres",
+            f"is a connection string of the database; {PROJECT}",
+        ),
+        (
+            f"postgres://postgres.{REF}:whis/p@er@aws-0-eu-central-1.pooler.supabase.com:6543/postgres",
+            f"is a connection string of the database; {PROJECT}",
+        ),
+        (
+            "aws-0-eu-central-1.pooler.supabase.com:6543",
+            f"is the address of the connection pooler; {ANY_PROJECT}",
+        ),
+        ("https://me:[whisper]@x.example", "must look like https://host"),
+    ],
+)
+def test_an_address_that_is_mistaken_for_the_projects_is_named(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    """In one sentence, with the right address, and without a password."""
+    assert refusal(monkeypatch, SUPABASE_URL=address) == [f"  SUPABASE_URL {said}"]
+
+
 def test_no_secret_is_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that is refused is not shown, nor is any other."""
     bad = {

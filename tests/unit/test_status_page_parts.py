@@ -1,4 +1,6 @@
+import re
 from collections import Counter
+from html import unescape
 from typing import Any
 
 import pytest
@@ -8,8 +10,11 @@ from worker.passes import KEPT, Fault, Passes
 from worker.report import ScanReport
 from worker.web.chart import HOURS, TALL, TOP, draw
 from worker.web.overview import Seen
+from worker.web.pages import Pages
 from worker.web.standing import Standing, headline, troubles
+from worker.wording import FAILURES, UNKNOWN_FAILURE
 
+NOW = "2026-01-01T00:00:00+00:00"
 WELL = Standing(None, 1.0, 0.0, (), None, None, False, 3, ("5", "4"), takes_webhooks=False)
 COUNTS = {"processing": 4, "due": 0, "stuck": 0, "error": 2, "oldest_due_seconds": None}
 SUPABASE = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
@@ -93,10 +98,14 @@ def test_a_fault_lasts_from_its_first_pass_to_the_next_good_one() -> None:
     passes = Passes(lambda: float(next(times)))
     passes.cut_short(SUPABASE)
     passes.cut_short(SUPABASE)
-    assert passes.faults == {"supabase": Fault(1, SUPABASE.message, needs_somebody=False)}
+    assert passes.faults == {
+        "supabase": Fault(1, SUPABASE.reason, SUPABASE.message, needs_somebody=False)
+    }
     passes.cut_short(MuxUnavailable("http_503", "Mux failed."))
     passes.cut_short(MuxUnauthorized("http_401", "Mux refuses the token."))
-    assert passes.faults == {"mux": Fault(3, "Mux refuses the token.", needs_somebody=True)}
+    assert passes.faults == {
+        "mux": Fault(3, "http_401", "Mux refuses the token.", needs_somebody=True)
+    }
     passes.finished(ScanReport())
     assert passes.faults == {}
 
@@ -113,10 +122,10 @@ def test_when_all_is_well_nothing_needs_anybody() -> None:
     ("changes", "fault", "counts", "said"),
     [
         ({"loop_fault": "no pass"}, None, {}, "The worker's loop hangs: no pass."),
-        ({"supabase": Fault(1, "Gone.", True)}, "x", {}, "Supabase is out: Gone."),
+        ({"supabase": Fault(1, "paused", "Gone.", True)}, "x", {}, "Supabase is out: Gone."),
         ({}, "Slow.", {}, "Supabase does not answer this page: Slow."),
         ({"mux_refuses": True}, None, {}, "Mux refuses the credentials."),
-        ({"mux": Fault(1, "Down.", False)}, None, {}, "Mux is out: Down."),
+        ({"mux": Fault(1, "http_503", "Down.", False)}, None, {}, "Mux is out: Down."),
         ({}, None, {"stuck": 1}, "1 lesson has waited for over half an hour."),
         (
             {},
@@ -143,5 +152,34 @@ def test_the_gravest_is_said_first() -> None:
     """Before lessons come services."""
     from dataclasses import replace
 
-    standing = replace(WELL, mux=Fault(1, "Down.", needs_somebody=False))
+    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_somebody=False))
     assert [t.gravity for t in troubles(standing, seen(stuck=3))] == ["bad", "warn"]
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "shown"),
+    [
+        (None, None, f"{UNKNOWN_FAILURE} unknown"),
+        (None, "Encoding failed", f"{UNKNOWN_FAILURE} unknown Encoding failed"),
+        ("gave_up", None, f"{FAILURES['gave_up']} gave_up"),
+        ("gave_up", f"{FAILURES['gave_up']} Why.", f"{FAILURES['gave_up']} gave_up Why."),
+    ],
+)
+def test_a_failed_lesson_always_says_what_happened(
+    error_type: str | None, message: str | None, shown: str
+) -> None:
+    """Also one that the app noted without a text; what the row says already is said once."""
+    lesson = dict.fromkeys(("title", "asset_id", "playback_id", "finding"))
+    lesson |= {"status": "draft", "creator_id": "anna"}
+    row: dict[str, Any] = dict.fromkeys(
+        ("asset_id", "temp_asset_id", "playback_id", "last_checked_at")
+    )
+    row |= {"status": "error", "upload_id": "up1", "age_seconds": 1.0, "check_count": 1}
+    row |= {"tracked_at": NOW, "error_type": error_type, "error_message": message}
+    told: dict[str, Any] = {**lesson, "lesson_id": "l1", "now": NOW, "row": row, "events": []}
+    page = Pages().page(
+        "story.html", told=told, said=None, operator={"session": None, "form_token": ""}
+    )
+    assert isinstance(page.body, bytes)
+    words = " ".join(unescape(re.sub(r"<[^>]*>", " ", page.body.decode())).split())
+    assert f"How it stands {shown} Lesson l1" in words

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from worker.errors import Unavailable
+from worker.passes import Passes
 from worker.pulse import Pulse
 
 ASK_WITHIN_SECONDS = 3.0
@@ -38,11 +39,13 @@ class Health:
         pulse: Pulse,
         store: ChecksStore,
         mux: WasRefused,
+        passes: Passes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pulse = pulse
         self._store = store
         self._mux = mux
+        self._passes = passes
         self._clock = clock
         self._asking = asyncio.Lock()
         self._asked_at = float("-inf")
@@ -53,8 +56,12 @@ class Health:
         return _answer(self._pulse.fault())
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Tell whether Supabase answers, the schema fits, and Mux took the credentials last."""
-        return _answer(await self._database() or self._credentials())
+        """Tell whether Supabase answers, the schema fits, and Mux took the credentials last.
+
+        What ended the last scan and needs an operator counts too: the database may answer the
+        question and refuse the scan.
+        """
+        return _answer(await self._database() or self._last_scan() or self._credentials())
 
     async def _database(self) -> str | None:
         async with self._asking:
@@ -72,6 +79,10 @@ class Health:
         except Unavailable as fault:
             return f"Supabase: {fault.reason}"
         return None
+
+    def _last_scan(self) -> str | None:
+        fault = self._passes.faults.get("supabase")
+        return f"Supabase: {fault.reason}" if fault and fault.needs_somebody else None
 
     def _credentials(self) -> str | None:
         return "Mux: unauthorized" if self._mux.is_refused else None

@@ -10,9 +10,8 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from worker import __version__
+from worker import __version__, wording
 from worker.status_text import duration
-from worker.web import words
 from worker.web.plain import plain_id, plain_text
 
 HERE = Path(__file__).parent
@@ -70,7 +69,8 @@ class Pages:
             "ago": _ago,
             "json": _json,
         }
-        self._environment.globals |= {"words": words, "version": __version__, "asset": self._asset}
+        named = {"wording": wording, "version": __version__, "asset": self._asset}
+        self._environment.globals |= named
 
     def page(self, template: str, *, status: int = 200, **told: Any) -> web.Response:
         """Render a page and answer with it."""

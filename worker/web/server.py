@@ -49,7 +49,7 @@ async def served(
     metrics = watch if isinstance(watch, Metrics) else Metrics()
     metrics.ask_for(lambda: _number(mux.rate_limit[1]), lambda: pulse.last_pass_at)
     answering = Answering(
-        Health(pulse, store, mux),
+        Health(pulse, store, mux, passes),
         metrics,
         Numbers(metrics, store),
         _webhook(settings, store, metrics),

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from worker.passes import Fault, Pass
 from worker.status_text import duration
 from worker.web.overview import Seen
-from worker.web.words import count
+from worker.wording import count
 
 LATE_SECONDS = 300.0
 

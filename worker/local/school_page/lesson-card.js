@@ -263,7 +263,7 @@ export class LessonCard {
       case "ready":
         return "The video is ready.";
       case "error":
-        return `Failed: ${this.#video.error.message ?? this.#video.error.type}`;
+        return this.#video.error.message;
     }
     if (this.#sentNothing) {
       return "Not a byte was sent, as if this tab had been closed. Mux gives the upload up after a minute.";

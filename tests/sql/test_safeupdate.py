@@ -1,0 +1,121 @@
+"""Hosted Supabase refuses an UPDATE or DELETE without WHERE that comes over the API (21000).
+
+Its extension safeupdate does so inside functions too, and cannot be installed here. So each body
+is read with Postgres's own parser instead.
+"""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.sql.bodies import bodies
+from worker.local.stack import LocalSupabase
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def scratch(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
+    """Give a connection of the owner's whose work is undone."""
+    with supabase.connect(autocommit=False) as connection:
+        yield connection
+        connection.rollback()
+
+
+def test_no_function_of_ours_is_refused_for_want_of_a_where(db: psycopg.Connection) -> None:
+    """No statement reaches all rows, and none is put together where it cannot be read."""
+    read = bodies(db)
+    assert len(read) > 60
+    assert {name: body.without_where for name, body in read.items() if body.without_where} == {}
+    assert {name: body.dynamic for name, body in read.items() if body.dynamic} == {}
+
+
+SQL = "function mux_private.planted() returns void language sql {}"
+PLPGSQL = "function mux_private.planted() returns {} language plpgsql as $$ {} $$"
+
+
+@pytest.mark.parametrize(
+    ("create", "found"),
+    [
+        (PLPGSQL.format("void", "begin update lessons set title = ''; end"), "update lessons"),
+        (PLPGSQL.format("trigger", "begin delete from lessons; end"), "delete lessons"),
+        (
+            PLPGSQL.format(
+                "int",
+                "begin return (with a as (select 1 as n), b as (select n from a) "
+                "select max(n) from b); exception when others then delete from lessons; end",
+            ),
+            "delete lessons",
+        ),
+        (
+            PLPGSQL.format(
+                "void",
+                "declare r record; begin for r in with w as (with v as (delete from lessons "
+                "returning id) select id from v) select * from w loop null; end loop; end",
+            ),
+            "delete lessons",
+        ),
+        (
+            PLPGSQL.format(
+                "setof uuid",
+                "begin if true then return query update lessons l set title = t.upload_id "
+                "from mux_asset_tracking t returning l.id; end if; end",
+            ),
+            "update lessons",
+        ),
+        (
+            PLPGSQL.format(
+                "void",
+                "declare run mux_private.backfill_runs; "
+                "begin with d as (delete from lessons returning id) "
+                "select d.id into run.after from d; end",
+            ),
+            "delete lessons",
+        ),
+        (
+            SQL.format(
+                "begin atomic with d as (update lessons set title = '' returning id) "
+                "select from d; end"
+            ),
+            "update lessons",
+        ),
+        (
+            SQL.format("as $$ select 1; delete from lessons $$"),
+            "delete lessons",
+        ),
+        (
+            "procedure mux_private.planted() language sql begin atomic delete from lessons; end",
+            "delete lessons",
+        ),
+    ],
+)
+def test_one_that_would_be_refused_is_found(
+    scratch: psycopg.Connection, create: str, found: str
+) -> None:
+    """In a CTE, an exception's handler, a loop's query, a trigger, whatever the language."""
+    scratch.execute(f"create {create}".encode())
+    assert bodies(scratch)["mux_private.planted()"].without_where == [found]
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("begin execute 'delete from lessons'; end", "PLpgSQL_stmt_dynexecute"),
+        (
+            "declare r record; begin for r in execute 'select 1' loop null; end loop; end",
+            "PLpgSQL_stmt_dynfors",
+        ),
+        ("begin return query execute 'select 1'; end", "dynquery"),
+        (
+            "declare c refcursor; begin open c for execute 'select 1'; return; end",
+            "dynquery",
+        ),
+    ],
+)
+def test_a_statement_that_cannot_be_read_is_found(
+    scratch: psycopg.Connection, body: str, found: str
+) -> None:
+    """Wherever plpgsql takes one."""
+    scratch.execute(f"create {PLPGSQL.format('setof int', body)}".encode())
+    assert bodies(scratch)["mux_private.planted()"].dynamic == [found]

@@ -1,0 +1,141 @@
+"""Every error type, reason and kind in sentences for people: what happened, and what to do. Pure.
+
+The database, the pages, the commands and the documentation take their sentences from here.
+"""
+
+from collections.abc import Mapping
+
+LONGEST_SAID = 300
+"""Characters that are kept of what Mux says."""
+
+UNKNOWN_FAILURE = "The video could not be processed. Upload it again."
+"""For a failure without an error type, as a tracking table of the app's own may hold."""
+
+FAILURES: Mapping[str, str] = {
+    "asset_errored": "Mux could not process the file. Export it again, for example as MP4, and "
+    "upload it.",
+    "upload_errored": "The upload failed at Mux. Upload the video again.",
+    "upload_cancelled": "The upload was cancelled. Upload the video again.",
+    "upload_timed_out": "Mux waited for the file, but it did not arrive. Upload the video again "
+    "and keep the page open until it is sent.",
+    "upload_not_found": "Mux does not know this upload; it may have been deleted there. Upload the "
+    "video again.",
+    "asset_not_found": "Mux does not know this video; it may have been deleted there. Upload it "
+    "again.",
+    "mux_rejected": "Mux rejects the id of this upload. Upload the video again; if that fails too, "
+    "ask the app's developers.",
+    "no_playback_id": "The video has no playback id that this platform accepts. Ask the app's "
+    "developers to add one in Mux.",
+    "gave_up": "The video did not become ready in time. Upload it again.",
+    "invalid_id": "The app saved something that is no id of a Mux upload. Upload the video again; "
+    "if that fails too, ask the app's developers.",
+    "lesson_mismatch": "The video belongs to a lesson of another instructor. Upload a video of "
+    "your own.",
+    "refused": "The database refuses to save the video of this lesson. Ask the app's developers to "
+    "remove the cause.",
+    "playback_ids_withdrawn": "The video can no longer be played, because its playback ids were "
+    "removed in Mux. Ask the app's developers to add one, or upload the video again.",
+    "asset_deleted": "The video was deleted in Mux. Upload it again.",
+}
+"""Each error type that a tracking row can have, for the instructor."""
+
+REASONS: Mapping[str, str] = {
+    "upload_waiting": "Mux waits for the file.",
+    "asset_created": "The file has arrived at Mux.",
+    "asset_preparing": "Mux is preparing the video.",
+    "asset_ready": "The video is ready.",
+    "unknown_status": "Mux reports a status that this version does not know. Look for a newer "
+    "version of the worker.",
+    "mux_fault": "Mux answers with an error for this video alone. The worker asks again by itself; "
+    "if it lasts, upload the video again.",
+    "wrong_environment": "The Mux token belongs to another environment than the upload. Check "
+    "MUX_TOKEN_ID.",
+    "by_hand": "An operator asked for it.",
+}
+"""Each reason of a verdict that is no failure."""
+
+KINDS: Mapping[str, str] = {
+    "published": "The video of this draft is ready. The draft is published with the real ids.",
+    "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
+    "its status.",
+    "restored": "The lesson had its video before. It gets the real ids back.",
+    "followed": "Mux has not finished the video. The lesson is tracked, and gets the video when it "
+    "is ready.",
+    "has_video": "The draft has a real playback id. Use --include-drafts to publish such drafts.",
+    "no_video": "The draft never had a video. There is nothing to do.",
+    "claimed": "An asset in Mux carries the lesson's id. Use --trust-passthrough to accept that.",
+    "claimed_twice": "Several assets in Mux carry the lesson's id. Save the ids of the right one "
+    "in the lesson.",
+    "unchanged": "Another process settled the lesson first. There is nothing to do.",
+    "changed": "The lesson was changed or deleted meanwhile. Run the backfill again.",
+    "busy": "Another transaction has locked the lesson. Run the backfill again.",
+    "unreadable_id": "The lesson holds something that is no id of Mux. Upload the video again.",
+}
+"""Each way in which a backfill ends for a lesson, besides the error types; for the operator."""
+
+EVENTS: Mapping[str, str] = {
+    "tracked": "Tracked",
+    "published": "Published",
+    "attached": "Given its video",
+    "failed": "Failed",
+    "waiting": "Seen at Mux",
+    "refused": "Refused by the database",
+    "asset_deleted": "Video deleted in Mux",
+    "made_due": "Looked at again",
+}
+
+STATUSES: Mapping[str, str] = {
+    "processing": "waits for its video",
+    "ready": "has its video",
+    "error": "failed",
+}
+
+
+def failure(error_type: str | None, detail: str | None = None) -> str:
+    """Return the sentences for an error type, also an unknown one, and then the detail.
+
+    A message that was made here comes back as it is.
+    """
+    return _joined(FAILURES.get(error_type or "", UNKNOWN_FAILURE), detail)
+
+
+def detail_of(error_type: str | None, message: str | None) -> str:
+    """Return what a message says beyond the sentences for its error type."""
+    return (message or "").removeprefix(failure(error_type)).strip()
+
+
+def kind(name: str, detail: str | None = None) -> str:
+    """Return the sentences for a kind of the backfill, which may be an error type."""
+    return _joined(KINDS.get(name) or failure(name), detail)
+
+
+def mux_says(error_type: str | None, message: str | None) -> str | None:
+    """Return in one line what Mux gives as the cause, not too long; None if it gives none."""
+    said = " ".join(": ".join(part for part in (error_type, message) if part).split())
+    if not said:
+        return None
+    return f"Mux says: {said if len(said) <= LONGEST_SAID else f'{said[:LONGEST_SAID]}...'}"
+
+
+def actor(text: str) -> str:
+    """Return who did something."""
+    if text == "service_role":
+        return "the worker"
+    return text
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def outcomes(counts: Mapping[str, int]) -> str:
+    """Return what a scan did, the outcomes with the most rows first."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{number:,} {name}" for name, number in ordered if number)
+
+
+def _joined(sentences: str, detail: str | None) -> str:
+    if not detail or detail.startswith(sentences):
+        return detail or sentences
+    return f"{sentences} {detail if detail.endswith(('.', '!', '?')) else f'{detail}.'}"
