@@ -51,13 +51,15 @@ class Carrier:
         self.settlements, self.outcomes, self.adopted = [], [], []
         told = {one.lesson.id: one for one in steps}
         claims: dict[str, Claim] = {}
-        to_adopt = [s for s in steps if s.act == "adopt" or (s.act == "settle" and s.missing)]
+        to_adopt = [s for s in steps if s.act == "adopt" or s.may_restore]
         for adopted in await self._adopt(to_adopt):
             lesson_id = adopted["lesson_id"]
             if adopted["outcome"] == "adopted":
                 claims[lesson_id] = Claim.from_json(adopted["claim"])
                 self.adopted.append(told[lesson_id])
-            elif adopted["outcome"] != "tracked" and told[lesson_id].act == "adopt":
+            elif told[lesson_id].act == "adopt" and adopted["outcome"] != "tracked":
+                told[lesson_id] = _came_out(told[lesson_id], adopted)
+            elif told[lesson_id].act == "nothing" and adopted["outcome"] == "restored":
                 told[lesson_id] = _came_out(told[lesson_id], adopted)
         if to_settle := [s for s in told.values() if s.act != "nothing"]:
             await self._settle(to_settle, claims, environment, told)

@@ -17,6 +17,9 @@ UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
     {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
 )
+LEFT_TO_OPERATORS = frozenset(
+    {"lesson_mismatch", "has_video", "claimed", "claimed_twice", "mux_fault"}
+)
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
 
 
@@ -82,6 +85,11 @@ class Step:
             told["asset_id"] = self.observation.asset_id
             told["mux_status"] = self.observation.status
         return {name: value for name, value in told.items() if value not in (None, [])}
+
+    @property
+    def may_restore(self) -> bool:
+        """Whether the lesson may hold a placeholder over a video that it could play."""
+        return self.lesson.row is not None and self.kind not in LEFT_TO_OPERATORS
 
     def adoption(self) -> dict[str, Any]:
         """Return the step as an item of `worker_adopt`, which judges it."""
