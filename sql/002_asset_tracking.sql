@@ -71,7 +71,8 @@ alter table public.mux_asset_tracking
   add column if not exists missing_since timestamptz,
   -- squawk-ignore prefer-bigint-over-int
   add column if not exists missing_count integer not null default 0,
-  add column if not exists settled_at timestamptz;
+  add column if not exists settled_at timestamptz,
+  add column if not exists recheck_at timestamptz;
 
 -- Not dropped and added again, which would read all rows each time the file is applied.
 do $$
@@ -96,6 +97,8 @@ create index if not exists idx_mux_asset_tracking_mux_asset_id on public.mux_ass
   where mux_asset_id is not null;
 create index if not exists idx_mux_asset_tracking_due on public.mux_asset_tracking (next_check_at)
   where status = 'processing';
+create index if not exists idx_mux_asset_tracking_recheck on public.mux_asset_tracking (recheck_at)
+  where recheck_at is not null;
 
 comment on table public.mux_asset_tracking is 'One row a lesson: its current upload to Mux, and how far it is.';
 comment on column public.mux_asset_tracking.id is 'Identifies the row.';
@@ -106,7 +109,7 @@ comment on column public.mux_asset_tracking.mux_asset_id is 'The Mux asset, once
 comment on column public.mux_asset_tracking.mux_playback_id is 'The playback id that was published.';
 comment on column public.mux_asset_tracking.status is 'processing, ready or error.';
 comment on column public.mux_asset_tracking.error_message is 'Why it failed and what to do, in sentences for the instructor.';
-comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict.';
+comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict. On a ready row: playback_ids_withdrawn or asset_deleted, its video can no longer be played.';
 comment on column public.mux_asset_tracking.created_at is 'When the row was made.';
 comment on column public.mux_asset_tracking.updated_at is 'When its status or its ids last changed.';
 comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here.';
@@ -116,6 +119,7 @@ comment on column public.mux_asset_tracking.last_checked_at is 'When Mux was las
 comment on column public.mux_asset_tracking.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
 comment on column public.mux_asset_tracking.missing_count is 'How many looks in a row found it missing.';
 comment on column public.mux_asset_tracking.settled_at is 'When it became ready or failed.';
+comment on column public.mux_asset_tracking.recheck_at is 'When a ready row is to be looked at once more, because Mux seems to list its playback id no longer.';
 
 insert into mux_private.applied_files (name) values ('002_asset_tracking') on conflict do nothing;
 

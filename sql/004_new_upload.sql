@@ -249,6 +249,7 @@ begin
   end if;
   if new.error_type = old.error_type then new.error_type := null; end if;
   if new.error_message = old.error_message then new.error_message := null; end if;
+  new.recheck_at := null;
   if new.check_count = old.check_count then new.check_count := 0; end if;
   if new.last_checked_at = old.last_checked_at then new.last_checked_at := null; end if;
   if new.settled_at = old.settled_at then new.settled_at := null; end if;

@@ -135,7 +135,11 @@ class Settings(BaseSettings):
     mux_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
         4.0, description="Most requests to Mux, on average; Mux allows 5 reads"
     )
-    mux_timeout_seconds: Seconds = Field(10.0, description="Longest wait for one answer of Mux")
+    mux_timeout_seconds: Seconds = Field(
+        10.0,
+        description="Longest wait for one answer of Mux; for one about a single video two fifths "
+        "of the scan interval, or 2 s, at most",
+    )
     supabase_timeout_seconds: Seconds = Field(
         10.0, description="Longest wait for one answer of Supabase"
     )

@@ -113,6 +113,22 @@ def test_publish_takes_what_somebody_unpublished(
     assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
 
 
+def test_publish_follows_a_playback_id_that_was_replaced(
+    course: Course, mux: MuxSimulator, environment: dict[str, str]
+) -> None:
+    """An operator need not wait for the worker: Mux has just been asked."""
+    upload = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    command(environment, "publish", str(lesson))
+    asset = mux.state.asset(mux.state.upload(upload).asset_id or "")
+    (old,) = asset.playback_ids
+    new = mux.state.add_playback_id(asset.id)
+    mux.state.remove_playback_id(asset.id, old.id)
+    done = command(environment, "publish", str(lesson))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picked(course.state(lesson), *VIDEO) == ("published", asset.id, new.id)
+
+
 def test_publish_refuses_what_cannot_be_played(
     environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
 ) -> None:

@@ -67,9 +67,10 @@ class FakeStore:
         await self._go_on()
         return [Outcome("waiting") for _ in notes]
 
-    async def note_events(self) -> None:
-        """Count how often webhooks were told to arrive."""
+    async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
+        """Count how often webhooks were told to arrive; our environment is `home`."""
         self.notices += 1
+        return "home"
 
     async def check_schema(self) -> None:
         """Answer, or not."""

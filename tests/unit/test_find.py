@@ -7,6 +7,7 @@ from worker.errors import MuxUnavailable
 from worker.find import Found, Search
 from worker.legacy import Lesson
 from worker.model import Observation, Page, PlaybackId
+from worker.pace import Sent, unheard
 
 LESSON = Lesson("", "anna", None, "draft", None, None, None)
 
@@ -19,19 +20,23 @@ class ListedMux:
         self.listed_uploads = uploads or []
         self.asked: list[str] = []
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an upload."""
         self.asked.append(f"upload {upload_id}")
         known = [u for u in self.listed_uploads if u.upload_id == upload_id]
         return known[0] if known else Observation("upload", "missing", "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an asset."""
         self.asked.append(f"asset {asset_id}")
         known = [a for a in self.listed if a.asset_id == asset_id]
         return known[0] if known else Observation("asset", "missing", "probe", asset_id=asset_id)
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
+    async def control(self) -> None:
+        """Ask the control question."""
+        self.asked.append("control")
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Ask for the asset of an upload."""
         self.asked.append(f"asset of {upload_id}")
         return next((a for a in self.listed if a.upload_id == upload_id), None)
