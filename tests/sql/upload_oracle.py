@@ -66,6 +66,9 @@ class Life:
 
     tracked: set[str] = field(default_factory=set)
     stood: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    """Ids that the lesson named while Mux did not know them: they may count as older since."""
+
     played: set[Video] = field(default_factory=set)
     may_play: set[Video] = field(default_factory=set)
     """What the app has called ready, or what stood there with a playback id: perhaps it plays."""
@@ -165,8 +168,11 @@ class Oracle:
         owners = {self._first[one][1] for one in asked if one in self._first}
         if owners and life.owner not in owners:
             return keeps | {life.current}
+        if video.stage == "unknown":
+            life.unknown |= asked
         if (
             life.knows(video.asset)
+            or not life.unknown.isdisjoint(asked)
             or self._is_disputed(video, life)
             or (video.asset in asked and video.stage not in ("preparing", "ready"))
             or (by_hand and seen.is_ready)
