@@ -51,9 +51,11 @@ create table if not exists mux_private.adoption_walk (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   after uuid
 );
+alter table mux_private.adoption_walk add column if not exists stays integer not null default 0;
 comment on table mux_private.adoption_walk is 'Where the next pass of the adoption goes on. One row.';
 comment on column mux_private.adoption_walk.only_row is 'Always true.';
 comment on column mux_private.adoption_walk.after is 'The last lesson that was looked at; null to begin anew.';
+comment on column mux_private.adoption_walk.stays is 'How many passes in a row looked at the lessons after it.';
 
 do $$
 declare
@@ -414,6 +416,9 @@ comment on function public.worker_backfill_findings is
 
 -- With the index of sql/optional only lessons with temporary ids are read, else the next so many of
 -- all. What Mux did not know an hour ago is asked for again after a day, or with other ids.
+-- One instructor may name a thousand uploads that Mux does not know. So of each part of the table
+-- every instructor has a lesson looked at in turn, what was never looked at first. The walk stays at
+-- a part while that has more than a pass can look at, but not longer than all of it would take.
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -453,15 +458,18 @@ begin
         where mux_private.is_temporary(i)
           and regexp_replace(i, '^temp_(playback_)?', '') in (
             regexp_replace(left(t.upload_id, 300), '[^a-zA-Z0-9]', '_', 'g'), regexp_replace(left(t.mux_asset_id, 300), '[^a-zA-Z0-9]', '_', 'g'))))
-    order by l.id limit at_most
+    order by row_number() over (partition by l.creator_id order by f.found_at nulls first, l.id), f.found_at nulls first, l.id
+    limit at_most
   ) c
   join public.lessons l on l.id = c.id
   left join public.mux_asset_tracking t on t.lesson_id = c.id;
 
   update mux_private.adoption_walk w
   set after = case
-    when jsonb_array_length(found_lessons) = at_most then (found_lessons -> -1 ->> 'lesson_id')::uuid
-    when cardinality(ids) = walk then ids[walk] end
+    when jsonb_array_length(found_lessons) = at_most and w.stays < walk / at_most then w.after
+    when cardinality(ids) = walk then ids[walk] end,
+    stays = case
+    when jsonb_array_length(found_lessons) = at_most and w.stays < walk / at_most then w.stays + 1 else 0 end
   where w.only_row;
   return found_lessons;
 end
