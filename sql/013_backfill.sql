@@ -51,7 +51,7 @@ create table if not exists mux_private.adoption_walk (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   after uuid
 );
-alter table mux_private.adoption_walk add column if not exists stays integer not null default 0;
+alter table mux_private.adoption_walk add column if not exists stays bigint not null default 0;
 comment on table mux_private.adoption_walk is 'Where the next pass of the adoption goes on. One row.';
 comment on column mux_private.adoption_walk.only_row is 'Always true.';
 comment on column mux_private.adoption_walk.after is 'The last lesson that was looked at; null to begin anew.';

@@ -138,7 +138,8 @@ class Adoption:
                     **_named(one),
                 )
         settled = {outcome.lesson_id for outcome in self._carrier.outcomes}
-        hopeless = [x for x in done if is_listed(x.kind) and x.lesson.id not in settled]
+        answered = [x for x in done if x.kind != "mux_fault"]  # which may be another answer soon
+        hopeless = [x for x in answered if is_listed(x.kind) and x.lesson.id not in settled]
         for one in hopeless:
             if ending(one.kind) == "failed":
                 log.warning(

@@ -35,6 +35,7 @@ WORDS: Mapping[str, str] = {
     "upload_not_found": "Mux knows no such upload or asset",
     "asset_not_found": "Mux knows no such asset",
     "mux_rejected": "Mux refuses the id",
+    "mux_fault": "Mux does not answer about this id alone; start the backfill again",
     "lesson_mismatch": "the video is another instructor's, or nobody knows whose",
     "no_playback_id": "the asset has no playback id of an accepted policy",
     "asset_errored": "Mux could not make a video of the file",
@@ -140,6 +141,10 @@ def step(
     lesson, seen = found.lesson, found.observation
     if why := _is_of_another(lesson, rivals):
         return Step(lesson, "lesson_mismatch", message=why, observation=seen)
+    if seen is not None and seen.status == "fault":
+        return Step(
+            lesson, "mux_fault", message=decide(seen, None, rules).message, observation=seen
+        )
     if (seen is None or not seen.found) and found.claimed_by:
         if len(found.claimed_by) > 1:
             return Step(lesson, "claimed_twice", message=_assets(found.claimed_by))
