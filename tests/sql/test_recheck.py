@@ -365,5 +365,5 @@ def test_dead_ids_are_not_given_back(
         "row_status": "ready",
     }  # fmt: skip
     told = service.connection.execute("select worker_adopt(%s)", [Jsonb([adoption])]).fetchone()
-    assert told == ([{"lesson_id": str(lesson), "outcome": "tracked"}],)
+    assert told == ([{"lesson_id": str(lesson), "outcome": "unchanged"}],)
     assert course.state(lesson) == state
