@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote
 
 import urllib3
 
@@ -12,6 +13,7 @@ from worker import answers
 from worker.answer import Answer, check, read_about, read_data
 from worker.errors import MuxUnavailable
 from worker.model import Environment, Observation, Page, Source
+from worker.outbound import proxy_for, trust
 from worker.pace import Pace
 from worker.patience import Patience
 from worker.settings import Settings
@@ -41,10 +43,21 @@ class _Api:
             username=settings.mux_token_id.get_secret_value(),
             password=settings.mux_token_secret.get_secret_value(),
         )
-        configuration.retries = False  # hidden, and they would sleep as long as Mux says
         self.client = mux_python.ApiClient(configuration)
+        self.client.rest_client.pool_manager = _pool_for(settings.mux_base_url)
         self.uploads = mux_python.DirectUploadsApi(self.client)
         self.assets = mux_python.AssetsApi(self.client)
+
+
+def _pool_for(url: str) -> urllib3.PoolManager:
+    """Return connections by the rules of `outbound`, without retries as long as Mux says."""
+    proxy = proxy_for(url)
+    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    user = unquote(urllib3.util.parse_url(proxy).auth or "")
+    headers = urllib3.make_headers(proxy_basic_auth=user or None)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 class Mux:
