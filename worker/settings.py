@@ -122,11 +122,7 @@ class Settings(BaseSettings):
     """The worker's settings; the name of each in the environment is its own in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=ENV_FILE,
-        env_file_encoding="utf-8-sig",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
+        env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     supabase_url: Url = Field(description="Address of the Supabase project")
