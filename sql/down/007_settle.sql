@@ -7,6 +7,7 @@ drop function if exists public.worker_settle;
 drop function if exists mux_private.rows_about;
 drop function if exists mux_private.settle_row;
 drop function if exists mux_private.turn_down;
+drop function if exists mux_private.raised_by;
 drop function if exists mux_private.refuse;
 drop function if exists mux_private.postpone;
 drop function if exists mux_private.wait;

@@ -58,6 +58,16 @@ def outcome(name: str, **more: Any) -> Outcome:
                 "message": "the app says no",
             },
         ),
+        (
+            outcome("refused", sqlstate="42P01", message="no table", raised_by="function f()"),
+            {
+                "level": "error",
+                "event": "lesson.refused",
+                "sqlstate": "42P01",
+                "message": "no table",
+                "raised_by": "function f()",
+            },
+        ),
     ],
 )
 def test_each_outcome_that_matters_is_a_line(
