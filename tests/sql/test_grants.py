@@ -114,6 +114,8 @@ CALLABLE = [
                 "refuse",
                 "rows_about",
             ),
+            *("postpone", "prune_events", "publish", "raised_by", "record_event", "refuse"),
+            "rows_about",
             *("settle_row", "tracks", "turn_down", "wait", "was_deleted"),
         ],
     ),
