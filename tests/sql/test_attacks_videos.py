@@ -124,7 +124,8 @@ def test_an_asset_is_not_had_by_tracking_it(crime: Crime, upload: str) -> None:
     assert crime.course.state(lesson)["mux_asset_id"] is None
     assert crime.course.row(lesson)["status"] == "processing"
     owners = crime.db.execute(
-        "select mux_id from mux_private.first_trackers where kind = 'asset'"
+        "select mux_id from mux_private.upload_history where owner = %s and mux_id like 'as-%%'",
+        [crime.course.bert],
     ).fetchall()
     assert owners == []
 
