@@ -28,8 +28,8 @@ ROWS = {
                case when waits then now() + interval '1 day' else moment end,
                moment, case when not waits then moment end, 5""",
     "mux_private.upload_history": """
-        insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how,
-          is_known, was_published, heard_at)
+        insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id,
+          how, is_known, was_published, heard_at)
         select lesson, instructor, upload, case when not waits then asset end,
                case when not waits then playback end, 'tracked', not waits, not waits, moment""",
     "mux_asset_events": """

@@ -275,7 +275,7 @@ declare
 begin
   if tg_op = 'INSERT' or key is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id) then
     perform mux_private.enter_upload(
-      new.lesson_id, key, new.id, case when new.upload_id = 'migrated' then new.mux_asset_id end);
+      new.lesson_id, key, new.id, case when mux_private.is_mux_id(new.mux_asset_id) then new.mux_asset_id end);
   end if;
   if tg_op = 'INSERT' or new.tracked_at is distinct from old.tracked_at then
     perform mux_private.record_event(

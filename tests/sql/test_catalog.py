@@ -89,8 +89,10 @@ MAY_CALL = {
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
         "mux_private.adopt(jsonb,jsonb,double precision)",
         "mux_private.as_written(text)",
-        "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
-        "timestamp with time zone)",
+        (
+            "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
+            "timestamp with time zone)"
+        ),
         "mux_private.enter_upload(uuid,text,uuid,text)",
         "mux_private.entry_of(uuid,text)",
         "mux_private.is_of_another(mux_asset_tracking,uuid,text,text,jsonb)",
