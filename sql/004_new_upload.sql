@@ -54,7 +54,7 @@ create table if not exists mux_private.upload_history (
 );
 create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
 create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
-  where asset_id is not null;
+  where asset_id_written is not null;
 create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
 comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
 comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
@@ -188,7 +188,7 @@ begin
   if to_regclass('public.idx_lessons_temporary_ids') is null or exists (
     select from mux_private.upload_history h
     where h.mux_id_written = mux_private.as_written(p_key)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_key))
+       or h.asset_id_written = mux_private.as_written(p_key)
   ) then
     return;
   end if;
@@ -314,12 +314,13 @@ end
 $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
 
-create or replace function mux_private.mark_deleted(p_asset_id text) returns void
+create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  update mux_private.upload_history h set is_deleted = true
+  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
   where not h.is_deleted
-    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id));
+    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
+         or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id)));
 end
 $$;
 comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
@@ -341,7 +342,8 @@ create or replace function mux_private.note_video(
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update mux_private.upload_history h
-  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true
+  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true,
+      is_deleted = false
   where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
 end
 $$;
@@ -373,7 +375,7 @@ begin
     union all
     (select * from mux_private.upload_history m where m.mux_id_written = ids[2] order by m.id limit 1)
     union all
-    (select * from mux_private.upload_history a where a.asset_id is not null and a.asset_id_written = ids[2] order by a.id limit 1)
+    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] order by a.id limit 1)
   ) h
   order by h.id limit 1;
   if first_entry.id is not null and first_entry.owner is distinct from p_owner

@@ -122,7 +122,7 @@ begin
   if exists (
     select from mux_private.upload_history h
     where h.mux_id_written = mux_private.as_written(p_asset_id)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_asset_id))
+       or h.asset_id_written = mux_private.as_written(p_asset_id)
   ) then
     return mux_private.is_of_another(tracking, lesson.owner, null, p_asset_id);
   end if;

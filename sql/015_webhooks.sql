@@ -31,7 +31,7 @@ begin
   end if;
   is_news := was_deleted and not exists (
     select 1 from public.mux_asset_events e
-    where e.lesson_id = note_fact.lesson_id and e.event = 'asset_deleted' and e.asset_id = note_fact.asset_id);
+    where e.lesson_id = note_fact.lesson_id and e.event = 'asset_deleted' and e.asset_id = (note_fact.item ->> 'asset_id'));
   if is_news then
     select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
     tracking.mux_asset_id := asset_id;
@@ -63,7 +63,7 @@ begin
   end if;
   -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
-  perform mux_private.mark_deleted(f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
+  perform mux_private.mark_deleted(f ->> 'upload_id', f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
   for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
   loop
     begin

@@ -99,7 +99,7 @@ MAY_CALL = {
         "mux_private.is_superseded(uuid,text,text,text)",
         "mux_private.key_of(text,text)",
         "mux_private.learn(jsonb)",
-        "mux_private.mark_deleted(text)",
+        "mux_private.mark_deleted(text,text)",
         "mux_private.named_by(text,text)",
         "mux_private.named_id(text)",
         "mux_private.names_newer(mux_asset_tracking,text,text,text,text)",

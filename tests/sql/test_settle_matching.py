@@ -123,7 +123,7 @@ def test_a_migrated_row_of_another_does_not_get_the_asset(course: Course, servic
 
 
 def test_what_a_video_names_besides_is_no_obstacle(course: Course, service: Service) -> None:
-    """Lessons that had nothing to do with the upload, whoever has them, and words that are no id."""
+    """Lessons that had nothing to do with the upload, and words that are no id."""
     other, berts = course.lesson(), course.lesson(course.bert)
     course.tracked_lesson("up1")
     lessons = [str(other), str(berts), str(berts).upper(), str(uuid4())]
