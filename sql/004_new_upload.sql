@@ -75,7 +75,7 @@ comment on column mux_private.upload_history.restored_at is 'When the lesson was
 comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
 
 create or replace function mux_private.as_written(p_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return regexp_replace(left(p_id, 300), '[^A-Za-z0-9]', '_', 'g');
 end
@@ -84,7 +84,7 @@ comment on function mux_private.as_written is 'An id as a placeholder of the app
 
 -- What JavaScript writes where it has no id is none.
 create or replace function mux_private.named_id(p_value text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   named text := regexp_replace(left(p_value, 300), '^(temp_(playback_)?)+', '');
 begin
@@ -96,7 +96,7 @@ $$;
 comment on function mux_private.named_id is 'The id in a placeholder, or the real id that stands there; null where there can be none.';
 
 create or replace function mux_private.named_by(p_asset_id text, p_playback_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return coalesce(
     mux_private.named_id(p_asset_id),
@@ -106,7 +106,7 @@ $$;
 comment on function mux_private.named_by is 'The upload or asset that a lesson''s columns name; null where they name none.';
 
 create or replace function mux_private.key_of(p_upload_id text, p_asset_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case when p_upload_id = 'migrated' then p_asset_id else p_upload_id end;
 end

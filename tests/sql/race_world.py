@@ -78,7 +78,7 @@ BROKEN = {
         where status = 'processing'
           and (settled_at is not null or coalesce(error_type, 'refused') <> 'refused')
     """,
-    "an upload is tracked that the lesson's history does not know": """
+    "an upload is tracked that no history of its lesson knows": """
         select from mux_asset_tracking t
         where t.upload_id <> 'migrated' and not exists (
           select from mux_private.upload_history h
