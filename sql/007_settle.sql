@@ -605,7 +605,7 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id in (f.upload_id, f.asset_id) and mux_private.is_mux_id(o.upload_id)
+         where o.upload_id in (nullif(f.upload_id, 'migrated'), f.asset_id) and mux_private.is_mux_id(o.upload_id)
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null

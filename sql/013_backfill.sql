@@ -221,7 +221,7 @@ begin
       (select u.id, u.owner from mux_private.upload_history u where u.mux_id_written = mux_private.as_written(i) order by u.id limit 1)
       union all
       (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id is not null and a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
+       where a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
     ) h order by h.id limit 1
   ) f;
 end
