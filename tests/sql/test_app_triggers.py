@@ -132,7 +132,7 @@ def test_an_adoption_fires_them_too(
 ) -> None:
     """The row that it inserts is noted, and its check is asked."""
     lesson = course.lesson(mux_asset_id="temp_up1")
-    (outcome,) = adopt(service, item(course, lesson, upload_id="up1"))
+    (outcome,) = adopt(service, item(lesson))
     assert outcome["outcome"] == "adopted"
     assert "AFTER INSERT mux_asset_tracking" in logged(busy_app)
 

@@ -156,7 +156,7 @@ def test_an_adoption_that_the_app_refuses_names_what_raised_it(
 ) -> None:
     """As settling does."""
     lesson = course.lesson(mux_asset_id="temp_up1")
-    adoption = item(course, lesson, upload_id="up1")
+    adoption = item(lesson)
     with app_trigger(
         db, "begin raise exception 'no'; end", on="mux_asset_tracking", when="before insert"
     ):
