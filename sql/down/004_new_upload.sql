@@ -1,4 +1,4 @@
--- Undoes ../004_new_upload.sql. Forgets the upload history: which upload is the newest, and whose.
+-- Undoes ../004_new_upload.sql. The upload history keeps its rows, and learns of no more uploads.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
@@ -27,8 +27,6 @@ drop function if exists mux_private.key_of;
 drop function if exists mux_private.named_by;
 drop function if exists mux_private.named_id;
 drop function if exists mux_private.as_written;
-drop table if exists mux_private.upload_history;
-drop sequence if exists mux_private.upload_places;
 drop type if exists mux_private.lesson;
 drop function if exists mux_private.is_mux_id(text);
 delete from mux_private.applied_files where name = '004_new_upload';
