@@ -233,25 +233,24 @@ comment on function mux_private.note_upload() is 'Trigger: enters an upload that
 -- that ever tracked it. A row that somebody holds is learning the same, or the next fact tells it.
 create or replace function mux_private.learn(p_verdicts jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fact record;
 begin
-  update mux_private.upload_history h
-  set asset_id = coalesce(h.asset_id, free.asset_id), is_known = h.is_known or free.is_known
-  from (
-    select o.id, f.asset_id, f.is_known
-    from (
-      select i.value ->> 'upload_id' as upload_id,
-        case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
-        coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected'), false) as is_known
-      from jsonb_array_elements(p_verdicts) i
-    ) f
-    join mux_private.upload_history o
-      on o.mux_id_written = any (array[mux_private.as_written(f.upload_id), mux_private.as_written(f.asset_id)])
-      and o.mux_id in (f.upload_id, f.asset_id)
-    where (o.asset_id is null and f.asset_id is not null) or (f.is_known and not o.is_known)
-    order by o.id
-    for no key update of o skip locked
-  ) free
-  where h.id = free.id;
+  for fact in
+    select i.value ->> 'upload_id' as upload_id,
+      case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
+      coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected', 'fault'), false) as is_known
+    from jsonb_array_elements(p_verdicts) i
+  loop
+    update mux_private.upload_history h
+    set asset_id = coalesce(h.asset_id, fact.asset_id), is_known = h.is_known or fact.is_known
+    where h.id in (
+      select o.id from mux_private.upload_history o
+      where o.mux_id_written in (mux_private.as_written(fact.upload_id), mux_private.as_written(fact.asset_id))
+        and o.mux_id in (fact.upload_id, fact.asset_id)
+        and ((o.asset_id is null and fact.asset_id is not null) or (fact.is_known and not o.is_known))
+      for no key update skip locked);
+  end loop;
 end
 $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';

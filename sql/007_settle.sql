@@ -651,7 +651,6 @@ begin
   end if;
   -- What the app put off until commit would fail there for all; now it fails for its own row.
   set constraints all immediate;
-  perform mux_private.learn(verdicts);
   for found in select * from mux_private.rows_about(verdicts)
   loop
     if found.nothing_to_do is not null then
@@ -670,6 +669,9 @@ begin
           mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
+  -- At the end, since what this locks a settle of another worker may write next: it waits for the
+  -- commit alone, and the two never for each other.
+  perform mux_private.learn(verdicts);
   -- Whoever is at it says the same, or the next to come does.
   update mux_private.worker_state s
   set environment_id = coalesce(worker_settle.environment_id, s.environment_id),
