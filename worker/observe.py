@@ -179,7 +179,11 @@ async def _ask(claim: Claim, mux: AsksMux) -> Observation:
         asset = await mux.asset(claim.asset_id or "")
     elif claim.check_count == 0:  # most apps track an upload when its file has arrived
         asset = await mux.asset_of(claim.upload_id)
-    if asset is not None and asset.found and asset.upload_id in (None, claim.upload_id):
+    if (
+        asset is not None
+        and asset.found
+        and (asset.upload_id is None or claim.upload_id in (asset.upload_id, asset.asset_id))
+    ):
         return asset
     # There is none, or it is gone, or came from another upload: the row's own upload tells.
     return await _ask_for_upload(claim.upload_id, asset, mux)
@@ -188,7 +192,7 @@ async def _ask(claim: Claim, mux: AsksMux) -> Observation:
 async def _ask_for_upload(upload_id: str, asset: Observation | None, mux: AsksMux) -> Observation:
     """Ask for an upload and, if there is one, for its asset, unless that is known already."""
     upload = await mux.upload(upload_id)
-    if upload.status == "missing":  # an app may have stored the id of an asset
+    if not upload.found:  # an app may have stored the id of an asset
         of_id = await mux.asset(upload_id)
         return of_id if of_id.found else upload
     if upload.status != "asset_created" or upload.asset_id is None:

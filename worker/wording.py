@@ -80,6 +80,7 @@ EVENTS: Mapping[str, str] = {
     "failed": "Failed",
     "waiting": "Seen at Mux",
     "refused": "Refused by the database",
+    "restored": "Given its video back",
     "asset_deleted": "Video deleted in Mux",
     "made_due": "Looked at again",
 }
