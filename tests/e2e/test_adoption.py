@@ -117,7 +117,7 @@ def test_what_a_form_left_open_overwrote_is_restored(
     save_form_again(db, upload)
     worker.wait_for("lesson.restored", times=2, lesson_id=str(lesson))
     assert picked(course.state(lesson), *VIDEO) == ("draft", *video(mux, upload))
-    events = [picked(e, "event", "lesson_status_after") for e in course.events(lesson)]
+    events = [picked(e, "event", "lesson_to_status") for e in course.events(lesson)]
     assert events[-2:] == [("restored", "published"), ("restored", "draft")]
     assert len(mux.requests.all()) - asked <= 1  # who we are; nothing about the lesson
 
@@ -125,7 +125,7 @@ def test_what_a_form_left_open_overwrote_is_restored(
 def test_an_id_that_mux_does_not_know_is_tracked_and_fails_after_its_grace(
     worker: WorkerProcess, course: Course, db: psycopg.Connection, mux: MuxSimulator
 ) -> None:
-    """As any other upload; with another id the lesson has its video. What is no id is left alone."""
+    """As any other upload; with another id the lesson has its video. No id is left alone."""
     course.tracked_lesson(mux.state.create_upload())  # by it the token's environment is known
     lesson = untracked(course, "Gone")
     half = course.lesson(mux_asset_id="temp_")
@@ -194,7 +194,7 @@ def test_a_second_pass_of_the_adoption_changes_nothing(
         assert [row for row in rows if row in before[name]] == before[name]
     assert [entry for entry in history_of(db) if entry in history] == history
     assert len(lines(worker, "lesson.restored")) == 1
-    assert len(lines(worker, "lesson.adopted")) == 3
+    assert len(lines(worker, "lesson.adopted")) == 4
 
 
 def assert_adopts_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) -> None:
