@@ -172,11 +172,11 @@ $$;
 comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
 
 -- By the primary key and so many lessons a call, however few of them wait: no call meets a
--- statement timeout.
+-- statement timeout. By index, as worker_settle does: see there.
 create or replace function public.worker_legacy_lessons(
   after uuid default null, walk integer default 2000, since timestamptz default null
 ) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   told jsonb;
@@ -474,10 +474,11 @@ end
 $$;
 comment on function mux_private.adopt is 'Begins to track what one lesson names, if that is the newest, or gives it back what it can play; what cannot be locked at once is busy.';
 
+-- By index, as worker_settle does: see there.
 create or replace function public.worker_adopt(
   adoptions jsonb default null, lease_seconds double precision default null
 ) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   item jsonb;
@@ -616,7 +617,7 @@ $$;
 comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   position mux_private.adoption_walk;

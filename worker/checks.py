@@ -20,8 +20,11 @@ NEEDED_FUNCTIONS = frozenset(
         *("overview", "past", "make_due"),
     )
 )
-OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})
-"""What signed-in users may call: the app's three functions, and the private one behind the last."""
+OPEN_TO_APP = frozenset(
+    {"check_asset_status", "publish_lesson", "track_upload"}
+    | {"app_lock_lesson", "app_publish", "app_track_upload"}
+)
+"""What signed-in users may call: the app's three functions, and the private ones behind them."""
 
 MUX_READS_PER_SECOND = 5
 """What Mux allows an environment: https://www.mux.com/docs/core/make-api-requests."""

@@ -114,11 +114,15 @@ async def probe(claim: Claim, mux: AnswersProbes, sent: Sent) -> Observation:
         asset = await _about("asset", asset_id, mux.asset(asset_id, sent))
     elif claim.check_count == 0:  # most apps track an upload when its file has arrived
         asset = await _about("upload", upload_id, mux.asset_of(upload_id, sent))
-    if asset is not None and asset.found and asset.upload_id in (None, upload_id):
+    if (
+        asset is not None
+        and asset.found
+        and (asset.upload_id is None or upload_id in (asset.upload_id, asset.asset_id))
+    ):
         return asset
     # There is none, or it is gone, or came from another upload: the row's own upload tells.
     upload = await _ask_for_upload(upload_id, asset, mux, sent)
-    if upload.status != "missing" or claim.missing_count > 0:
+    if upload.found or claim.missing_count > 0:
         return upload
     # An app may have stored an asset's id. Asked once: most ids that Mux does not know are garbage.
     of_id = await _about("asset", upload_id, mux.asset(upload_id, sent))

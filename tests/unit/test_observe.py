@@ -96,7 +96,7 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
     ("claim", "known", "asked", "found"),
     [
         pytest.param(
-            row("up1"), [], ["upload up1"],
+            row("up1"), [], ["upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="an unknown upload",
         ),
         pytest.param(
@@ -108,7 +108,7 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             ready("as1", "up1"), id="the first look at an upload that has an asset",
         ),
         pytest.param(
-            row("up1", looks=0), [], ["asset of up1", "upload up1"],
+            row("up1", looks=0), [], ["asset of up1", "upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="a first look",
         ),
         pytest.param(
@@ -139,6 +139,20 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             row("up1", looks=0), [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
             ["asset of up1", "upload up1", "asset as2"],
             ready("as2", "up1"), id="an upload that has two assets",
+        ),
+        pytest.param(
+            row("as1"), [ready("as1", "up1")], ["upload as1", "asset as1"],
+            ready("as1", "up1"), id="an asset's id where an upload's belongs",
+        ),
+        pytest.param(
+            row("as1", "as1"), [ready("as1", "up1")], ["asset as1"],
+            ready("as1", "up1"), id="an asset's id that was asked for before",
+        ),
+        pytest.param(
+            row("as1"),
+            [Observation("upload", "rejected", "probe", upload_id="as1"), ready("as1")],
+            ["upload as1", "asset as1"],
+            ready("as1"), id="an asset's id that Mux rejects as an upload's",
         ),
         pytest.param(
             row("migrated", "as1"), [ready("as1", "up7")], ["asset as1"],
@@ -176,7 +190,7 @@ async def test_what_cannot_be_an_id_never_reaches_mux(poison: str) -> None:
 
 async def test_one_question_serves_all_rows_that_ask_it() -> None:
     """Two lessons that share an upload lead to one question and one sighting of both."""
-    mux = FakeMux()
+    mux = FakeMux(uploading("up1"))
     one, other = row("up1", name="t1"), row("up1", name="t2")
     (page,) = [page async for page in observe([one, other], mux, asyncio.Event())]
     assert [sighting.claims for sighting in page] == [(one, other)]
@@ -185,7 +199,7 @@ async def test_one_question_serves_all_rows_that_ask_it() -> None:
 
 async def test_a_fault_comes_after_what_was_seen() -> None:
     """What was observed before Mux went down is given, then the fault is raised."""
-    mux = FakeMux()
+    mux = FakeMux(*(uploading(f"up{n}") for n in range(9)))
     mux.is_down_after = 3
     claims = [row(f"up{n}", name=f"t{n}") for n in range(9)]
     pages = observe(claims, mux, asyncio.Event())
@@ -325,6 +339,7 @@ async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
         "asset of up2",
         "asset of up4",
         "upload up4",
+        "asset up4",
     ]
 
 

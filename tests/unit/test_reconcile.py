@@ -58,8 +58,10 @@ class FakeMux:
         return Observation("upload", status, "probe", upload_id=upload_id)
 
     async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
-        """Answer about an asset."""
-        raise AssertionError("no row here has an asset")
+        """Answer that there is none: no row here has an asset."""
+        sent()
+        self.requests += 1
+        return Observation("asset", "missing", "probe", asset_id=asset_id)
 
     async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer that there is none."""
@@ -334,6 +336,44 @@ async def test_a_scan_probes_no_longer_than_its_interval() -> None:
     assert sorted(reasons(store)) == ["t0", "t1", "t2", "t3"]
     assert (store.released, store.put_behind) == ([f"t{n}" for n in range(4, 9)], [])
     assert report.is_full
+
+
+class Newer(FakeStore):
+    """A database in which every lesson names what may be newer than its tracked upload."""
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Wait, with the reason that the first lesson names something newer."""
+        claims = [c.claim for s in settlements for c in s.claims]
+        return [
+            Outcome(
+                "waiting",
+                tracking_id=claim.id,
+                lesson_id=f"l{claim.id}",
+                reason="names_newer" if claim.id == "t0" else "upload_waiting",
+            )
+            for claim in claims
+        ]
+
+
+@pytest.mark.parametrize("fault", [None, MuxUnavailable("connection", "down")])
+async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
+    fault: Unavailable | None,
+) -> None:
+    """It alone; if that fails, the scan is whole and the next adoption does it."""
+    adopted: list[Sequence[str]] = []
+
+    async def adopt(lesson_ids: Sequence[str]) -> None:
+        adopted.append(lesson_ids)
+        if fault is not None:
+            raise fault
+
+    scanner = reconciler(FakeMux({"up0", "up1", "up2"}), Newer(rows(3)))
+    scanner.adopt = adopt
+    report = await scanner.scan()
+    assert adopted == [["lt0"]]
+    assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
 
 
 async def test_no_row_waits_while_others_are_asked_for_again() -> None:
