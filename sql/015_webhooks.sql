@@ -31,7 +31,7 @@ begin
   end if;
   is_news := was_deleted and not exists (
     select 1 from public.mux_asset_events e
-    where e.lesson_id = note_fact.lesson_id and e.event = 'asset_deleted' and e.asset_id = note_fact.asset_id);
+    where e.lesson_id = note_fact.lesson_id and e.event = 'unplayable' and e.reason = 'asset_deleted' and e.asset_id = item ->> 'asset_id');
   if is_news then
     select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
     if tracking.status = 'ready' then
@@ -65,6 +65,7 @@ begin
   end if;
   -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
+  perform mux_private.learn(facts);
   perform mux_private.mark_deleted(f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
   for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
   loop

@@ -164,7 +164,8 @@ class Search:
                 lesson_id, number, _ = look.id.split("/")
                 case = self._open[lesson_id]
                 case.last = sighting.observation
-                if sighting.observation.found:
+                # What Mux does not answer about may be there: no other id stands for it.
+                if sighting.observation.found or sighting.observation.status == "fault":
                     target = case.targets[int(number)]
                     found.append(self._close(case, sighting.observation, target))
                 else:

@@ -208,7 +208,7 @@ class Reconciler:
     async def _release(self, claims: Iterable[Claim], probes: Probes) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease.
 
-        What was asked for in vain goes behind the others, or it might be in their way for ever.
+        What was asked for without an answer goes behind the others; they keep their place.
         """
         back = [replace(c, due_at=None) if c.id in probes.begun else c for c in claims]
         with suppress(Unavailable, TimeoutError):

@@ -60,6 +60,7 @@ KINDS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
     "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
     "its status.",
+    "mux_fault": "Mux answers with an error for this video alone. Start the backfill again.",
     "restored": "The lesson had its video before. It gets the real ids back.",
     "followed": "Mux has not finished the video. The lesson is tracked, and gets the video when it "
     "is ready.",

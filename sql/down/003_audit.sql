@@ -2,9 +2,12 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists mux_private.record_event;
-drop function if exists mux_private.actor();
-drop table if exists public.mux_asset_events;
-delete from mux_private.applied_files where name = '003_audit';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('003_audit', array['record_event', 'actor'], array['public.mux_asset_events']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -1,13 +1,23 @@
--- Undoes ../004_new_upload.sql. Forgets who tracked an upload first.
+-- Undoes ../004_new_upload.sql. Forgets which uploads lessons had, and whose they are.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop trigger if exists start_upload_anew on public.mux_asset_tracking;
-drop trigger if exists note_new_upload on public.mux_asset_tracking;
-drop trigger if exists note_changed_upload on public.mux_asset_tracking;
-drop function if exists mux_private.note_upload();
-drop function if exists mux_private.start_upload_anew();
-drop function if exists mux_private.is_mux_id(text);
-drop table if exists mux_private.first_trackers;
-delete from mux_private.applied_files where name = '004_new_upload';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    drop trigger if exists start_upload_anew on public.mux_asset_tracking;
+    drop trigger if exists note_new_upload on public.mux_asset_tracking;
+    drop trigger if exists note_changed_upload on public.mux_asset_tracking;
+    drop trigger if exists limit_new_uploads on public.mux_asset_tracking;
+    drop trigger if exists limit_changed_uploads on public.mux_asset_tracking;
+    call mux_private.undo('004_new_upload', array[
+      'limit_uploads', 'is_of_another', 'note_unknown', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
+      'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
+      'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id'
+    ], array['mux_private.upload_history']);
+    drop sequence if exists mux_private.upload_places;
+    drop type if exists mux_private.lesson;
+  end if;
+end
+$$;
 commit;

@@ -41,6 +41,53 @@ def adopt(service: Service, *items: Json) -> list[Json]:
     return told
 
 
+def untracked(service: Service, walk: int, at_most: int) -> set[str]:
+    """Give the lessons that a pass of the adoption looks at."""
+    query = "select worker_untracked(%s, %s)"
+    found = service.connection.execute(query, [walk, at_most]).fetchone()
+    assert found is not None
+    return {told["lesson_id"] for told in found[0]}
+
+
+def test_the_adoption_looks_at_a_lesson_of_each_instructor_in_turn(
+    course: Course, service: Service
+) -> None:
+    """Hundreds of placeholders that lead nowhere do not hide the one lesson of another."""
+    ids = [UUID(int=n) for n in range(1, 41)]
+    for one in ids:
+        course.lesson(id=one, mux_asset_id=f"temp_gone{one.int}")
+    other = course.lesson(course.bert, id=UUID(int=99), mux_asset_id="temp_up1")
+    assert untracked(service, 100, 4) == {*map(str, ids[:3]), str(other)}
+
+
+def test_the_adoption_looks_first_at_what_it_has_looked_at_least(
+    course: Course, service: Service
+) -> None:
+    """What was looked at a day ago comes after what never was, and the older look first."""
+    lessons = [course.lesson(id=UUID(int=n), mux_asset_id=f"temp_gone{n}") for n in range(1, 6)]
+    for lesson, days in zip(lessons, (2, 3, 4, None, None), strict=True):
+        if days is not None:
+            service.connection.execute(
+                "insert into mux_private.backfill_findings (lesson_id, found_at, asset_id, kind)"
+                " select id, now() - make_interval(days => %s), mux_asset_id, 'upload_not_found'"
+                " from lessons where id = %s",
+                [days, lesson],
+            )
+    assert untracked(service, 100, 3) == {str(lessons[n]) for n in (3, 4, 2)}
+
+
+def test_the_adoption_goes_on_past_lessons_that_it_can_do_nothing_about(
+    course: Course, service: Service
+) -> None:
+    """A part of the table is stayed at for as many passes as it may need, and no longer."""
+    for n in range(1, 7):
+        course.lesson(id=UUID(int=n), mux_asset_id=f"temp_gone{n}")
+    last = course.lesson(id=UUID(int=7), mux_asset_id="temp_up1")
+    passes = [untracked(service, 6, 2) for _ in range(5)]
+    assert passes[:4] == [{str(UUID(int=1)), str(UUID(int=2))}] * 4
+    assert passes[4] == {str(last)}
+
+
 def test_an_untracked_lesson_is_tracked_and_leased(course: Course, service: Service) -> None:
     """The claim is one that settles; nobody else is handed the row meanwhile."""
     lesson = course.lesson(mux_asset_id="temp_up1")

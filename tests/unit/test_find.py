@@ -115,6 +115,24 @@ async def test_after_temp_playback_both_are_tried() -> None:
     assert mux.asked == ["asset of a1", "upload a1", "asset a1"]
 
 
+async def test_an_id_about_which_mux_does_not_answer_is_not_stood_in_for() -> None:
+    """The lesson's older video is not taken for the newer one; a lesson beside it is found."""
+
+    class FailsOnOne(ListedMux):
+        async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+            if upload_id == "u1":
+                raise MuxUnavailable("http_500", "Mux answered with 500.")
+            return await super().asset_of(upload_id, sent)
+
+    lesson = replace(LESSON, id="l", asset_id="temp_u1", playback_id="temp_playback_u2")
+    mux = FailsOnOne([asset(2), asset(3)])
+    found = await search(mux, lesson, holding("l3", "temp_u3"))
+    seen = found["l"].observation
+    assert seen is not None
+    assert (seen.status, seen.upload_id) == ("fault", "u1")
+    assert found["l3"].observation == asset(3)
+
+
 async def test_the_id_that_counts_goes_before_one_that_turns_up_first() -> None:
     """The list shows the second id's asset on page one, and the first's on page two."""
     mux = ListedMux([asset(number) for number in range(200)])

@@ -303,7 +303,7 @@ async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
 
 
 async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() -> None:
-    """5 s, times 1.5; the first answer begins it anew. No grace runs meanwhile."""
+    """5 s, times 1.5; the first answer resets it. No grace runs meanwhile."""
     mux = FakeMux({"up0"}, fault_at="up0")
     scans = reconciler(mux, store := FakeStore([]))
     pauses: list[float] = []

@@ -49,6 +49,8 @@ def done(
         (None, replace(READY, playback_ids=()), ("no_playback_id", "nothing")),
         (None, GONE, ("upload_not_found", "nothing")),
         (None, replace(GONE, status="rejected"), ("mux_rejected", "nothing")),
+        (None, replace(GONE, status="fault"), ("mux_fault", "nothing")),
+        ("processing", replace(GONE, status="fault"), ("mux_fault", "nothing")),
         (None, None, ("unreadable_id", "nothing")),
     ],
 )
