@@ -19,12 +19,20 @@ from worker.settings import Settings
 NEEDED_FILE = "016_status_page"
 """The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
 
+NEEDED_FILES = (
+    *("001_preconditions", "002_asset_tracking", "003_audit", "004_new_upload", "005_access"),
+    *("006_claim", "007_settle", "008_reports", "009_doctor", "011_pace", "012_retention"),
+    *("013_backfill", "014_operate", "015_webhooks", "016_status_page", "900_snapshot"),
+)
+"""All files of sql/ that the worker needs: those of the app's functions are judged apart."""
+
 CONNECT_WITHIN_SECONDS = 10.0
 APPLY = f"Apply sql/{NEEDED_FILE}.sql, after those before it that are missing."
 
 OF_DATABASE = (
     "key",
     "schema",
+    "objects",
     "lessons",
     "row security",
     "functions",
@@ -114,7 +122,8 @@ async def _ask_database(
         facts = await store.doctor_facts()
         judged = [
             checks.check_role(facts),
-            checks.check_schema(facts, NEEDED_FILE),
+            checks.check_schema(facts, NEEDED_FILE, NEEDED_FILES),
+            checks.check_objects(facts),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
             checks.check_functions(facts),

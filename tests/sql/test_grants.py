@@ -40,6 +40,7 @@ EXPECTED = [
     ("service_role", "mux_asset_tracking", "update"),
     ("service_role", "mux_private.adoption_walk", "select"),
     ("service_role", "mux_private.adoption_walk", "update"),
+    ("service_role", "mux_private.applied_files", "select"),
     ("service_role", "mux_private.backfill_findings", "delete"),
     ("service_role", "mux_private.backfill_findings", "insert"),
     ("service_role", "mux_private.backfill_findings", "select"),
@@ -48,6 +49,7 @@ EXPECTED = [
     ("service_role", "mux_private.backfill_runs", "update"),
     ("service_role", "mux_private.mux_pace", "select"),
     ("service_role", "mux_private.mux_pace", "update"),
+    ("service_role", "mux_private.snapshot", "select"),
     ("service_role", "mux_private.worker_state", "select"),
     ("service_role", "mux_private.worker_state", "update"),
 ]
@@ -67,6 +69,7 @@ CALLABLE = [
         "mux_private",
         [
             *("actor", "adopt", "contradicts", "events_arrive", "fail", "first_event_since"),
+            *("actor", "adopt", "differences", "events_arrive", "fail", "first_event_since"),
             *("first_instructors", "give_back"),
             "is_left_to_events",
             *(
@@ -78,13 +81,15 @@ CALLABLE = [
                 "lesson_json",
                 "lesson_title",
                 "mark_unplayable",
+                "lessons_problems",
+                "lessons_refuse",
                 "may_sweep",
                 "may_write",
             ),
             *(
                 "name_operator",
-                "newest_file",
                 "note_fact",
+                "objects",
                 "outcome",
                 "overview_row",
                 "pace_share",
@@ -100,6 +105,16 @@ CALLABLE = [
                 "wait",
                 "was_deleted",
             ),
+            *(
+                "postpone",
+                "prune_events",
+                "public_functions",
+                "publish",
+                "record_event",
+                "refuse",
+                "rows_about",
+            ),
+            *("settle_row", "tracks", "turn_down", "wait", "was_deleted"),
         ],
     ),
     (
@@ -158,4 +173,5 @@ def test_undoing_the_access_file_closes_the_tables(supabase: LocalSupabase, data
     apply_all(database)
     undo_all(database, downto="005")
     with psycopg.connect(database) as connection:
-        assert connection.execute(PRIVILEGES).fetchall() == []
+        found = connection.execute(PRIVILEGES).fetchall()
+    assert found == [("service_role", "mux_private.applied_files", "select")]
