@@ -27,9 +27,11 @@ ROWS = {
                moment, moment, moment,
                case when waits then now() + interval '1 day' else moment end,
                moment, case when not waits then moment end, 5""",
-    "mux_private.first_trackers": """
-        insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id, tracked_at)
-        select 'upload', upload, instructor, lesson, moment""",
+    "mux_private.upload_history": """
+        insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id,
+          how, is_known, was_published, heard_at)
+        select lesson, instructor, upload, case when not waits then asset end,
+               case when not waits then playback end, 'tracked', not waits, not waits, moment""",
     "mux_asset_events": """
         insert into mux_asset_events (happened_at, actor, event, lesson_id, tracking_id, upload_id,
           asset_id, playback_id, from_status, to_status, reason, observation)

@@ -54,7 +54,7 @@ create table if not exists mux_private.upload_history (
 );
 create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
 create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
-  where asset_id is not null;
+  where asset_id_written is not null;
 create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
 comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
 comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
@@ -75,7 +75,7 @@ comment on column mux_private.upload_history.restored_at is 'When the lesson was
 comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
 
 create or replace function mux_private.as_written(p_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return regexp_replace(left(p_id, 300), '[^A-Za-z0-9]', '_', 'g');
 end
@@ -84,7 +84,7 @@ comment on function mux_private.as_written is 'An id as a placeholder of the app
 
 -- What JavaScript writes where it has no id is none.
 create or replace function mux_private.named_id(p_value text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
   named text := regexp_replace(left(p_value, 300), '^(temp_(playback_)?)+', '');
 begin
@@ -96,7 +96,7 @@ $$;
 comment on function mux_private.named_id is 'The id in a placeholder, or the real id that stands there; null where there can be none.';
 
 create or replace function mux_private.named_by(p_asset_id text, p_playback_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return coalesce(
     mux_private.named_id(p_asset_id),
@@ -106,7 +106,7 @@ $$;
 comment on function mux_private.named_by is 'The upload or asset that a lesson''s columns name; null where they name none.';
 
 create or replace function mux_private.key_of(p_upload_id text, p_asset_id text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
   return case when p_upload_id = 'migrated' then p_asset_id else p_upload_id end;
 end
@@ -188,7 +188,7 @@ begin
   if to_regclass('public.idx_lessons_temporary_ids') is null or exists (
     select from mux_private.upload_history h
     where h.mux_id_written = mux_private.as_written(p_key)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_key))
+       or h.asset_id_written = mux_private.as_written(p_key)
   ) then
     return;
   end if;
@@ -276,7 +276,7 @@ declare
 begin
   if tg_op = 'INSERT' or key is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id) then
     perform mux_private.enter_upload(
-      new.lesson_id, key, new.id, case when new.upload_id = 'migrated' then new.mux_asset_id end);
+      new.lesson_id, key, new.id, case when mux_private.is_mux_id(new.mux_asset_id) then new.mux_asset_id end);
   end if;
   if tg_op = 'INSERT' or new.tracked_at is distinct from old.tracked_at then
     perform mux_private.record_event(
@@ -315,12 +315,13 @@ end
 $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
 
-create or replace function mux_private.mark_deleted(p_asset_id text) returns void
+create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  update mux_private.upload_history h set is_deleted = true
+  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
   where not h.is_deleted
-    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id));
+    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
+         or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id)));
 end
 $$;
 comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
@@ -342,7 +343,8 @@ create or replace function mux_private.note_video(
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   update mux_private.upload_history h
-  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true
+  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true,
+      is_deleted = false
   where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
 end
 $$;
@@ -374,7 +376,7 @@ begin
     union all
     (select * from mux_private.upload_history m where m.mux_id_written = ids[2] order by m.id limit 1)
     union all
-    (select * from mux_private.upload_history a where a.asset_id is not null and a.asset_id_written = ids[2] order by a.id limit 1)
+    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] order by a.id limit 1)
   ) h
   order by h.id limit 1;
   if first_entry.id is not null and first_entry.owner is distinct from p_owner

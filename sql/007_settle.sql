@@ -525,16 +525,44 @@ end
 $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
+-- A context names the functions that were at work, the innermost first.
+create or replace function mux_private.raised_by(context text, constraint_name text, table_name text) returns text
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_variable
+declare
+  functions text[] := array(
+    select coalesce(f.named[1], f.named[2])
+    from regexp_matches(
+      context, '^(?:PL/pgSQL function (?:public\.)?([^()\n]*\([^()\n]*\))|SQL function "([^"\n]*)")', 'gn'
+    ) with ordinality f (named, place)
+    where coalesce(f.named[1], f.named[2]) !~ '^(mux_private\.|worker_)'
+    order by f.place);
+  triggers text := (
+    select string_agg(format('trigger %s on %s', t.tgname, t.tgrelid::regclass), ' or ' order by t.tgrelid, t.tgname)
+    from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    where t.tgrelid in ('public.lessons'::regclass, 'public.mux_asset_tracking'::regclass) and not t.tgisinternal
+      and quote_ident(p.proname) || '()' in (select regexp_replace(f, '^.*\.', '') from unnest(functions) f));
+begin
+  return nullif(left(concat_ws(', ',
+    'constraint ' || nullif(constraint_name, '') || ' on ' || table_name, 'function ' || functions[1], triggers), 300), '');
+end
+$$;
+comment on function mux_private.raised_by is
+  'What of the app raised an error: the constraint, the innermost function that is none of ours, and its trigger. Null where it was nothing of the app''s.';
+
 create or replace function mux_private.turn_down(
-  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text
+  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text,
+  raised_by text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
-  perform mux_private.refuse(tracking_id, pause_seconds, left(format('%s: %s', code, problem), 500));
+  perform mux_private.refuse(
+    tracking_id, pause_seconds,
+    left(format('%s: %s', code, problem), 500) || coalesce(' (raised by ' || raised_by || ')', ''));
   return jsonb_build_object(
     'outcome', 'refused', 'tracking_id', tracking_id, 'lesson_id', lesson_id,
     'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
-    'sqlstate', code, 'message', left(problem, 500));
+    'sqlstate', code, 'message', left(problem, 500), 'raised_by', raised_by);
 end
 $$;
 comment on function mux_private.turn_down is 'Makes a row wait whose verdict the database would not take, and says so for the worker''s log.';
@@ -577,7 +605,7 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id in (f.upload_id, f.asset_id) and mux_private.is_mux_id(o.upload_id)
+         where o.upload_id in (nullif(f.upload_id, 'migrated'), f.asset_id) and mux_private.is_mux_id(o.upload_id)
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null
@@ -614,6 +642,9 @@ declare
   outcomes jsonb[] := '{}';
   problem text;
   code text;
+  context text;
+  constraint_name text;
+  table_name text;
 begin
   if verdicts is null or jsonb_typeof(verdicts) <> 'array' or jsonb_array_length(verdicts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_settle needs verdicts, an array of at most 100';
@@ -632,9 +663,11 @@ begin
     exception
       when serialization_failure or deadlock_detected or lock_not_available then raise;
       when assert_failure or others then
-        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
+          constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || mux_private.turn_down(
-          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem);
+          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
+          mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
   -- Whoever is at it says the same, or the next to come does.
@@ -697,7 +730,7 @@ begin
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'tracks', 'rows_about',
                         'names_newer', 'outcome', 'pause_of', 'may_write', 'write_video', 'publish', 'fail', 'wait',
-                        'postpone', 'refuse', 'turn_down', 'settle_row')
+                        'postpone', 'refuse', 'raised_by', 'turn_down', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

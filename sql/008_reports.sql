@@ -29,12 +29,18 @@ return (
   from (
     select
       count(*) as processing,
-      count(*) filter (where t.next_check_at <= now()) as due,
+      count(*) filter (where t.is_due) as due,
       count(*) filter (where t.tracked_at < now() - interval '30 minutes') as stuck,
-      extract(epoch from now() - min(t.next_check_at) filter (where t.next_check_at <= now())) as oldest_due_seconds,
+      extract(epoch from now() - min(t.next_check_at) filter (where t.is_due)) as oldest_due_seconds,
       extract(epoch from now() - min(t.tracked_at)) as oldest_processing_seconds
-    from public.mux_asset_tracking t
-    where t.status = 'processing'
+    from (
+      -- Due is what worker_claim gives away: a new upload that is left to webhooks is not.
+      select p.tracked_at, p.next_check_at,
+        p.next_check_at <= now()
+          and not ((select mux_private.events_arrive()) and mux_private.is_left_to_events(p)) as is_due
+      from public.mux_asset_tracking p
+      where p.status = 'processing'
+    ) t
   ) w
 );
 comment on function public.worker_summary() is

@@ -85,10 +85,6 @@ begin
   set upload_id = excluded.upload_id, temp_asset_id = excluded.temp_asset_id,
       status = excluded.status, updated_at = excluded.updated_at;
   return public.check_asset_status(app_track_upload.lesson_id);
-exception
-  when foreign_key_violation or insufficient_privilege then
-    if exists (select 1 from public.lessons l where l.id = app_track_upload.lesson_id) then raise; end if;
-    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';  -- it was deleted just now
 end
 $$;
 comment on function mux_private.app_track_upload is 'Does what track_upload promises, with the rights of its caller.';
@@ -129,7 +125,7 @@ begin
   if exists (
     select from mux_private.upload_history h
     where h.mux_id_written = mux_private.as_written(p_asset_id)
-       or (h.asset_id is not null and h.asset_id_written = mux_private.as_written(p_asset_id))
+       or h.asset_id_written = mux_private.as_written(p_asset_id)
   ) then
     return mux_private.is_of_another(tracking, lesson.owner, null, p_asset_id);
   end if;

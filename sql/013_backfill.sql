@@ -221,7 +221,7 @@ begin
       (select u.id, u.owner from mux_private.upload_history u where u.mux_id_written = mux_private.as_written(i) order by u.id limit 1)
       union all
       (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id is not null and a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
+       where a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
     ) h order by h.id limit 1
   ) f;
 end
@@ -486,6 +486,9 @@ declare
   rivals jsonb := '{}';
   problem text;
   code text;
+  context text;
+  constraint_name text;
+  table_name text;
 begin
   if adoptions is null or jsonb_typeof(adoptions) <> 'array' or jsonb_array_length(adoptions) > 100
      or lease_seconds not between 1 and 3600 then
@@ -513,9 +516,11 @@ begin
         outcomes := outcomes || jsonb_build_object('outcome', 'busy', 'lesson_id', item ->> 'lesson_id');
         perform set_config('lock_timeout', '20ms', true);
       when assert_failure or others then
-        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
+          constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || jsonb_build_object(
-          'outcome', 'refused', 'lesson_id', item ->> 'lesson_id', 'sqlstate', code, 'message', left(problem, 500));
+          'outcome', 'refused', 'lesson_id', item ->> 'lesson_id', 'sqlstate', code, 'message', left(problem, 500),
+          'raised_by', mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
   return to_jsonb(outcomes);

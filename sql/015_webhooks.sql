@@ -65,8 +65,7 @@ begin
   end if;
   -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
-  perform mux_private.learn(facts);
-  perform mux_private.mark_deleted(f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
+  perform mux_private.mark_deleted(f ->> 'upload_id', f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
   for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
   loop
     begin

@@ -125,7 +125,7 @@ class Carrier:
 def _came_out(one: Step, adopted: dict[str, Any]) -> Step:
     """Read what adopting did where nothing is left to settle."""
     kind = _KINDS.get(adopted["outcome"], adopted["outcome"])
-    return Step(one.lesson, kind, "nothing", adopted.get("message"), one.observation)
+    return Step(one.lesson, kind, "nothing", _why(Outcome.from_json(adopted)), one.observation)
 
 
 def _settled(one: Step, outcome: Outcome) -> Step:
@@ -136,4 +136,10 @@ def _settled(one: Step, outcome: Outcome) -> Step:
         kind = "followed"  # the row is there and falls due
     elif kind == "unmatched":
         kind = "changed"
-    return Step(one.lesson, kind, "nothing", outcome.message or one.message, one.observation)
+    return Step(one.lesson, kind, "nothing", _why(outcome) or one.message, one.observation)
+
+
+def _why(outcome: Outcome) -> str | None:
+    """Give an outcome's message, and what of the app the database would not because of."""
+    by = f" (raised by {outcome.raised_by})" if outcome.raised_by else ""
+    return f"{outcome.message}{by}" if outcome.message else None

@@ -210,6 +210,7 @@ class Outcome:
     reason: str | None = None
     message: str | None = None
     sqlstate: str | None = None
+    raised_by: str | None = None
     age_seconds: float | None = None
 
     @classmethod

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import urllib3
 
@@ -22,6 +23,7 @@ from worker.answers import read_asset, read_upload
 from worker.batching import probe_seconds
 from worker.errors import MuxUnavailable
 from worker.model import Environment, Observation, Page
+from worker.outbound import proxy_for, trust
 from worker.pace import Pace, Sent, unheard
 from worker.patience import Patience, Tries
 from worker.settings import Settings
@@ -60,14 +62,25 @@ class _Api:
             username=settings.mux_token_id.get_secret_value(),
             password=settings.mux_token_secret.get_secret_value(),
         )
-        configuration.retries = False  # hidden, and they would sleep as long as Mux says
         self.client = mux_python.ApiClient(configuration)
+        self.client.rest_client.pool_manager = _pool_for(settings.mux_base_url)
         uploads, assets = (
             mux_python.DirectUploadsApi(self.client),
             mux_python.AssetsApi(self.client),
         )
         self.get_upload, self.list_uploads = uploads.get_direct_upload, uploads.list_direct_uploads
         self.get_asset, self.list_assets = assets.get_asset, assets.list_assets
+
+
+def _pool_for(url: str) -> urllib3.PoolManager:
+    """Return connections by the rules of `outbound`, without retries as long as Mux says."""
+    proxy = proxy_for(url)
+    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    user = unquote(urllib3.util.parse_url(proxy).auth or "")
+    headers = urllib3.make_headers(proxy_basic_auth=user or None)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 class Mux:

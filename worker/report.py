@@ -114,6 +114,7 @@ class Reporter:
                     **_ids(outcome),
                     sqlstate=outcome.sqlstate,
                     message=outcome.message,
+                    **({"raised_by": outcome.raised_by} if outcome.raised_by else {}),
                 )
 
     def _tell_unknown(self, settlement: Settlement) -> None:

@@ -30,7 +30,7 @@ SEEN = b"""
       (select jsonb_agg(l order by l.id) from lessons l),
       (select jsonb_agg(t order by t.id) from mux_asset_tracking t),
       (select jsonb_agg(e order by e.id) from mux_asset_events e),
-      (select jsonb_agg(f order by f.mux_id) from mux_private.first_trackers f),
+      (select jsonb_agg(h order by h.id) from mux_private.upload_history h),
       (select jsonb_agg(s) from mux_private.worker_state s)]"""
 
 # The least that a new row takes. A new table has to be added here.

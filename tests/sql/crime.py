@@ -20,8 +20,8 @@ HERS = b"""
        from mux_asset_tracking t join lessons l on l.id = t.lesson_id
        where l.creator_id = %(anna)s),
       (select jsonb_agg(e order by e.id) from mux_asset_events e where e.creator_id = %(anna)s),
-      (select jsonb_agg(f order by f.kind, f.mux_id)
-       from mux_private.first_trackers f where f.creator_id = %(anna)s)]"""
+      (select jsonb_agg(h order by h.id)
+       from mux_private.upload_history h where h.owner = %(anna)s)]"""
 # What no answer may say, unless it repeats the question.
 INTERNALS = ("mux_private", "pg_temp", "search_path", "security definer", "plpgsql", "insert into")
 
@@ -74,7 +74,7 @@ class Crime:
         return self.shown, self.waiting, self.failed
 
     def hers(self) -> Any:
-        """Read all that is Anna's: lessons, tracking, audit, and what she tracked first."""
+        """Read all that is Anna's: lessons, tracking, audit, and her upload history."""
         return self.db.execute(HERS, {"anna": self.course.anna}).fetchone()
 
     def goes_on(self) -> None:

@@ -229,13 +229,13 @@ HELD = {
         select id, 'up4' from lessons where id = '{LESSON}' on conflict do nothing
     """,
     "the upload": f"""
-        insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
-        select 'upload', name, '{ANNA}', '{LESSON}' from unnest('{{up1,up2,up3}}'::text[]) name
+        insert into mux_private.upload_history (lesson_id, owner, mux_id, how)
+        select '{LESSON}', '{ANNA}', name, 'tracked' from unnest('{{up1,up2,up3}}'::text[]) name
         on conflict do nothing
     """,
     "the asset": f"""
-        insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
-        select 'asset', name, '{ANNA}', '{LESSON}' from unnest('{{as0,as1}}'::text[]) name
+        insert into mux_private.upload_history (lesson_id, owner, mux_id, how)
+        select '{LESSON}', '{ANNA}', name, 'stood there' from unnest('{{as0,as1}}'::text[]) name
         on conflict do nothing
     """,
 }

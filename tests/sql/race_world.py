@@ -4,7 +4,7 @@ import psycopg
 
 from tests.sql.service import Json
 
-# Each lesson with its row, its audit and the uploads that were tracked for it first. A row is due
+# Each lesson with its row, its audit and its upload history. A row is due
 # at once, within the five seconds of a busy one, or later.
 WORLD = """
     select coalesce(jsonb_object_agg(known.id, jsonb_build_object(
@@ -27,9 +27,11 @@ WORLD = """
         select jsonb_agg((to_jsonb(e) - '{id,happened_at,tracking_id}'::text[])
           #- '{observation,looked_before}' order by e.id)
         from mux_asset_events e where e.lesson_id = known.id),
-      'first', (
-        select jsonb_agg(to_jsonb(f) - 'tracked_at' order by mux_id, kind)
-        from mux_private.first_trackers f where f.lesson_id = known.id))), '{}')
+      'history', (
+        select jsonb_agg(
+          to_jsonb(h) - '{id,place,tracking_id,restored_at,heard_at}'::text[]
+          || jsonb_build_object('restored', restored_at is not null) order by place)
+        from mux_private.upload_history h where h.lesson_id = known.id))), '{}')
     from (select id from lessons union select lesson_id from mux_asset_events) known
 """
 
@@ -76,10 +78,11 @@ BROKEN = {
         where status = 'processing'
           and (settled_at is not null or coalesce(error_type, 'refused') <> 'refused')
     """,
-    "nobody is known to have tracked an upload first": """
+    "an upload is tracked that no history of its lesson knows": """
         select from mux_asset_tracking t
         where t.upload_id <> 'migrated' and not exists (
-          select from mux_private.first_trackers f where f.mux_id = t.upload_id)
+          select from mux_private.upload_history h
+          where h.lesson_id = t.lesson_id and h.mux_id = t.upload_id and h.how = 'tracked')
     """,
 }
 ALL_BROKEN = "select array_remove(array[{}], null)".format(

@@ -237,10 +237,10 @@ def test_a_token_without_an_api_key_opens_nothing(crime: Crime) -> None:
 def test_no_other_schema_is_asked_for(crime: Crime, schema: str) -> None:
     """Neither read from, nor written to, nor called, nor named before a table."""
     for method, header in (("GET", "Accept-Profile"), ("POST", "Content-Profile")):
-        for path in ("/first_trackers", "/pg_class", "/rpc/app_publish"):
+        for path in ("/upload_history", "/pg_class", "/rpc/app_publish"):
             answer = crime.send(method, path, headers={header: schema})
             assert answer.refusal == (406, "PGRST106")
-    for path in (f"/{schema}.first_trackers", f"/rpc/{schema}.app_publish"):
+    for path in (f"/{schema}.upload_history", f"/rpc/{schema}.app_publish"):
         assert crime.send("POST", path, json={}).status == 404
 
 

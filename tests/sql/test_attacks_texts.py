@@ -17,7 +17,7 @@ SQL = [
     "up9' or '1'='1",
     "\\'; truncate lessons; --",
     'up9"; set role postgres; --',
-    "/* */ union select mux_id from mux_private.first_trackers",
+    "/* */ union select mux_id from mux_private.upload_history",
     "eq.up9,or(lesson_id.not.is.null)",
     "(select(upload_id))",
     "*",

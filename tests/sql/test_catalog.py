@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
+from tests.sql.bodies import bodies
 from tests.sql.installing import OF_THE_APP
 from tests.sql.service import Service
 from worker.local.stack import LocalSupabase
@@ -27,6 +28,8 @@ MAY_CALL = {
         "publish_lesson(uuid)",
         "track_upload(uuid,text,text)",
         "mux_private.app_publish(uuid)",
+        "mux_private.app_lock_lesson(uuid)",
+        "mux_private.app_track_upload(uuid,text,text)",
     },
     "service_role": {
         "worker_claim(integer,double precision,text,integer,double precision,integer)",
@@ -35,7 +38,6 @@ MAY_CALL = {
         "mux_private.events_arrive()",
         "mux_private.is_left_to_events(mux_asset_tracking)",
         "mux_private.note_fact(jsonb,uuid,uuid)",
-        "mux_private.was_deleted(uuid,text)",
         "worker_doctor()",
         "worker_prune_events(integer,integer)",
         "worker_refuse(jsonb,text,text)",
@@ -52,7 +54,6 @@ MAY_CALL = {
         "worker_find_lessons(text,integer)",
         "worker_legacy_lessons(uuid,integer,timestamp with time zone)",
         "worker_lesson(uuid,integer)",
-        "worker_publish(jsonb,jsonb,text,text,text)",
         "worker_make_due(uuid,text,text)",
         "worker_overview(integer)",
         "worker_past(uuid,integer)",
@@ -62,9 +63,7 @@ MAY_CALL = {
         "worker_rivals(text[])",
         "worker_status()",
         "worker_untracked(integer,integer)",
-        "mux_private.adopt(jsonb,double precision)",
         "mux_private.first_instructors(text[])",
-        "mux_private.give_back(text,mux_asset_tracking)",
         "mux_private.is_temporary(text)",
         "mux_private.lesson_created_at(uuid)",
         "mux_private.lesson_json(uuid,mux_asset_tracking)",
@@ -78,7 +77,6 @@ MAY_CALL = {
         "mux_private.public_functions()",
         "mux_private.fail(mux_asset_tracking,text,text,jsonb)",
         "mux_private.is_mux_id(text)",
-        "mux_private.is_of_another(uuid,text,text,jsonb)",
         "mux_private.may_sweep(text,double precision)",
         "mux_private.may_write(mux_asset_tracking)",
         "mux_private.contradicts(jsonb,mux_asset_tracking)",
@@ -98,8 +96,38 @@ MAY_CALL = {
         "mux_private.rows_about(jsonb)",
         "mux_private.settle_row(jsonb,uuid,uuid,jsonb)",
         "mux_private.tracks(mux_asset_tracking,text,text,jsonb)",
-        "mux_private.turn_down(jsonb,uuid,uuid,double precision,text,text)",
+        "mux_private.raised_by(text,text,text)",
+        "mux_private.turn_down(jsonb,uuid,uuid,double precision,text,text,text)",
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
+        "mux_private.adopt(jsonb,jsonb,double precision)",
+        "mux_private.as_written(text)",
+        (
+            "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
+            "timestamp with time zone)"
+        ),
+        "mux_private.enter_upload(uuid,text,uuid,text)",
+        "mux_private.entry_of(uuid,text)",
+        "mux_private.is_of_another(mux_asset_tracking,uuid,text,text,jsonb)",
+        "mux_private.is_superseded(uuid,text,text,text)",
+        "mux_private.key_of(text,text)",
+        "mux_private.learn(jsonb)",
+        "mux_private.mark_deleted(text,text)",
+        "mux_private.named_by(text,text)",
+        "mux_private.named_id(text)",
+        "mux_private.names_newer(mux_asset_tracking,text,text,text,text)",
+        "mux_private.newest_entry(uuid)",
+        "mux_private.newest_playable(uuid)",
+        "mux_private.note_columns(uuid,text)",
+        "mux_private.note_holders(text)",
+        "mux_private.note_restored(bigint)",
+        "mux_private.note_unknown(uuid,text)",
+        "mux_private.note_video(uuid,text,text,text,boolean)",
+        "mux_private.restore(mux_private.lesson,mux_asset_tracking)",
+        "mux_private.targets(uuid,text,text,mux_asset_tracking)",
+        "mux_private.wants_adoption(uuid,text,text)",
+        "mux_private.was_deleted(text)",
+        "mux_private.write_video(uuid,text,text,text,text)",
+        "worker_publish(jsonb,text,text,text)",
     },
 }
 """Every function that a role of requests is granted, whether it can reach its schema or not."""
@@ -116,6 +144,25 @@ def test_no_function_is_without_a_search_path(db: psycopg.Connection) -> None:
         where not coalesce(proconfig && array['search_path=""', 'search_path=pg_catalog, pg_temp',
           'search_path=public, extensions, pg_temp'], false)"""
     assert names(db, query) == []
+
+
+def test_what_touches_a_table_has_the_path_of_a_request(db: psycopg.Connection) -> None:
+    """The app's triggers, policies and checks inherit it, and name things without their schema.
+
+    Only what computes, or reads the catalog, is closed to `public`, and calls nothing else.
+    """
+    query = f"select p.proname, p.proconfig from {FUNCTIONS.replace(') f', ') p')}"
+    open_path = "search_path=public, extensions, pg_temp"
+    paths = {name: open_path in config for name, config in db.execute(query.encode()).fetchall()}
+    closed = {name for name, is_open in paths.items() if not is_open}
+    assert closed == {
+        *("app_asset", "guard_tracking", "is_mux_id", "is_temporary", "pace_share", "pause_of"),
+        "start_upload_anew",
+    }
+    for signature, body in bodies(db).items():
+        if signature.removeprefix("mux_private.").partition("(")[0] in closed:
+            assert {table for table in body.tables if not table.startswith("pg_catalog.")} == set()
+            assert body.calls & paths.keys() <= closed
 
 
 def test_what_scans_by_index_alone_is_not_compiled(db: psycopg.Connection) -> None:

@@ -48,7 +48,7 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
         ("functions", "grant execute on function worker_summary() to anon"),
         ("tables", "alter table mux_asset_tracking set (fillfactor = 50)"),
         ("tables", "alter table mux_asset_events set (toast.autovacuum_enabled = false)"),
-        ("tables", "grant select on mux_private.first_trackers to anon"),
+        ("tables", "grant select on mux_private.upload_history to anon"),
         ("tables", "alter table mux_asset_tracking replica identity full"),
         ("column grants", "grant update (check_count) on mux_asset_tracking to authenticated"),
         ("policies", 'alter policy "Service role has full access" on mux_asset_tracking to anon'),

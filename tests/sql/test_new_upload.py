@@ -73,19 +73,6 @@ def test_what_the_same_statement_brings_stays(course: Course, service: Service) 
     assert (row["mux_asset_id"], row["error_message"], row["status"]) == ("as2", "new", "ready")
 
 
-def test_a_migrated_row_keeps_asset_and_playback_id(course: Course, service: Service) -> None:
-    """The script that writes `migrated` names the same video: it is not forgotten."""
-    lesson = course.tracked_lesson("up1")
-    service.settle(fact(PUBLISH, "up1", "as1"))
-    course.track(lesson, "migrated", mux_asset_id="as1", mux_playback_id="play-as1")
-    row = course.row(lesson)
-    assert (row["status"], row["mux_asset_id"], row["mux_playback_id"]) == (
-        "processing",
-        "as1",
-        "play-as1",
-    )
-
-
 def test_the_same_upload_once_more_leaves_a_ready_row_ready(
     course: Course, service: Service
 ) -> None:
@@ -170,6 +157,6 @@ def test_an_id_that_cannot_be_one_belongs_to_nobody(
 
 def remembered_owners(db: psycopg.Connection) -> int:
     """Count the remembered owners."""
-    row = db.execute("select count(*) from mux_private.first_trackers").fetchone()
+    row = db.execute("select count(*) from mux_private.upload_history").fetchone()
     assert row is not None
     return int(row[0])

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.stack
 
 ROWS, WAITING = 8_000, 450
 INSTRUCTOR = "aaaaaaaa-0000-4000-8000-000000000001"
-LARGE = ["lessons", "mux_asset_tracking", "mux_asset_events", "first_trackers"]
+LARGE = ["lessons", "mux_asset_tracking", "mux_asset_events", "upload_history"]
 
 FILL = f"""
     set session_replication_role = replica;
@@ -28,8 +28,11 @@ FILL = f"""
            (case when waits then 'processing' when mod(n, 100) = 0 then 'error' else 'ready'
             end)::mux_asset_status, moment
     from filling;
-    insert into mux_private.first_trackers (kind, mux_id, creator_id, lesson_id)
-    select 'upload', upload, '{INSTRUCTOR}', lesson from filling;
+    insert into mux_private.upload_history
+      (lesson_id, owner, mux_id, asset_id, how, tracking_id, is_known)
+    select lesson, '{INSTRUCTOR}', upload, case when not waits then asset end, 'tracked', lesson,
+           not waits
+    from filling;
     insert into mux_asset_events (happened_at, actor, event, lesson_id, tracking_id)
     select moment, 'test', 'published', lesson, lesson from filling;
     drop table filling;

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
-from tests.sql.instructor import Instructor
+from tests.sql.instructor import Instructor, refusal
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
 
 pytestmark = pytest.mark.stack
@@ -18,6 +18,7 @@ EVENT = ("event", "actor", "reason", "asset_id", "playback_id", "to_status")
 OF_LESSON = ("lesson_from_status", "lesson_to_status")
 BROKEN = ("asset_errored", "asset_not_found", "mux_rejected", "lesson_mismatch")
 MAY_PLAY = ("no_playback_id", "gave_up", "upload_timed_out", "upload_not_found", "invalid_id")
+NEWER_VIDEO = ("PT409", "the lesson has a newer video than this one")
 
 
 def picked(row: dict[str, Any], names: tuple[str, ...]) -> tuple[Any, ...]:
@@ -31,7 +32,7 @@ def everything(db: psycopg.Connection) -> list[Any]:
         b"select * from lessons order by id",
         b"select to_jsonb(t) - 'next_check_at' from mux_asset_tracking t order by id",
         b"select * from mux_asset_events order by id",
-        b"select * from mux_private.first_trackers order by mux_id",
+        b"select * from mux_private.upload_history order by id",
     )
     return [db.execute(query).fetchall() for query in queries]
 
@@ -158,7 +159,7 @@ def test_a_published_lesson_without_a_video_gets_the_asset(
     assert (event["event"], event["reason"], *picked(event, OF_LESSON)) == told
 
 
-@pytest.mark.parametrize("lost", [(None, "x"), ("as0", "play-as0"), ("as1", "temp_1")])
+@pytest.mark.parametrize("lost", [(None, "x"), ("as1", "temp_1")])
 def test_a_lesson_that_lost_its_ids_gets_them_back(
     course: Course,
     instructor: Instructor,
@@ -177,16 +178,14 @@ def test_a_lesson_that_lost_its_ids_gets_them_back(
     assert course.row(lesson) == row
 
 
-@pytest.mark.parametrize(("upload", "asset"), [("up1", "as1"), ("up1", None), ("up1", "temp_up1")])
 def test_a_ready_row_without_a_playback_id_is_looked_at_again(
-    course: Course, instructor: Instructor, upload: str, asset: str | None
+    course: Course, instructor: Instructor
 ) -> None:
-    """As an app may have written it before there was a worker; the lesson's asset then counts."""
+    """As an app may have written it before there was a worker."""
     lesson = course.lesson(mux_asset_id="as1")
-    course.track(lesson, upload, status="ready", mux_asset_id=asset)
+    course.track(lesson, "up1", status="ready", mux_asset_id="as1")
     assert instructor.publish_lesson(lesson) == {"playable": False}
-    known = upload if asset == "as1" else "migrated"
-    assert picked(course.row(lesson), TRACKED) == (known, "as1", "processing", None)
+    assert picked(course.row(lesson), TRACKED) == ("up1", "as1", "processing", None)
 
 
 def test_twice_is_the_same_as_once(
@@ -220,7 +219,7 @@ def test_an_archived_lesson_is_published(
 
 @pytest.mark.parametrize("verdict", [WAIT, FAIL])
 @pytest.mark.parametrize("status", ["draft", "published"])
-def test_a_lesson_keeps_the_video_that_plays_until_the_newer_one_is_ready(
+def test_the_video_before_is_not_published_by_hand_while_a_newer_one_is_tracked(
     course: Course,
     instructor: Instructor,
     service: Service,
@@ -228,30 +227,28 @@ def test_a_lesson_keeps_the_video_that_plays_until_the_newer_one_is_ready(
     status: str,
     verdict: dict[str, str],
 ) -> None:
-    """Whether the newer upload is being prepared or has failed; nor is it given up."""
+    """Whether the newer upload is being prepared or has failed: the call changes nothing."""
     lesson = course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1"))
     course.track(lesson, "up2")
     service.settle(fact(verdict, "up2", "as2"))
     db.execute("update lessons set status = %s", [status])
-    before = course.row(lesson)
-    assert instructor.publish_lesson(lesson) == {"playable": True}
-    assert picked(course.state(lesson), VIDEO) == ("published", "as1", "play-as1")
-    assert picked(course.row(lesson), TRACKED) == picked(before, TRACKED)
-    told = [event["event"] for event in course.events(lesson) if event["reason"] == "by_hand"]
-    assert told == (["published"] if status == "draft" else [])
-    assert service.outcomes(fact(PUBLISH, "up2", "as2")) == ["attached"]
+    before = everything(db)
+    assert refusal(instructor.publish_lesson, lesson) == NEWER_VIDEO
+    assert everything(db) == before
+    outcome = "published" if status == "draft" else "attached"
+    assert service.outcomes(fact(PUBLISH, "up2", "as2")) == [outcome]
     assert picked(course.state(lesson), VIDEO) == ("published", "as2", "play-as2")
 
 
-def test_a_newer_upload_is_not_given_up_for_an_older_asset_that_does_not_play(
-    course: Course, instructor: Instructor, service: Service
+def test_an_asset_that_stood_in_the_lesson_before_its_upload_is_not_published_by_hand(
+    course: Course, instructor: Instructor
 ) -> None:
-    """The lesson is published with what it has; the row goes on waiting for the new upload."""
+    """It is older; the row goes on waiting for the upload."""
     lesson = course.lesson(mux_asset_id="as0", mux_playback_id="temp_playback_up0")
     course.track(lesson, "up1")
-    assert instructor.publish_lesson(lesson) == {"playable": False}
-    assert picked(course.state(lesson), VIDEO) == ("published", "as0", "temp_playback_up0")
+    assert refusal(instructor.publish_lesson, lesson) == NEWER_VIDEO
+    assert picked(course.state(lesson), VIDEO) == ("draft", "as0", "temp_playback_up0")
     assert picked(course.row(lesson), TRACKED) == ("up1", None, "processing", None)
 
 
@@ -274,12 +271,17 @@ def test_an_asset_that_may_yet_play_is_published_and_looked_at_again(
 
 
 @pytest.mark.parametrize("error_type", [*BROKEN, *MAY_PLAY])
-def test_a_failed_upload_does_not_stand_in_the_way_of_the_lessons_own_asset(
-    course: Course, instructor: Instructor, service: Service, error_type: str
+def test_a_failed_upload_does_not_stand_in_the_way_of_an_asset_that_was_saved_later(
+    course: Course,
+    instructor: Instructor,
+    service: Service,
+    db: psycopg.Connection,
+    error_type: str,
 ) -> None:
-    """Nothing was learnt of an asset: the lesson's own is looked at in place of the upload."""
-    lesson = course.lesson(mux_asset_id="as0", mux_playback_id="temp_playback_up0")
+    """It is the newest: it is tracked in place of the upload."""
+    lesson = course.lesson()
     failed(course, lesson, error_type, mux_asset_id=None)
+    db.execute("update lessons set mux_asset_id = 'as0', mux_playback_id = 'temp_playback_up0'")
     assert instructor.publish_lesson(lesson) == {"playable": False}
     assert picked(course.state(lesson), VIDEO) == ("published", "as0", "temp_playback_up0")
     assert picked(course.row(lesson), TRACKED) == ("migrated", "as0", "processing", None)

@@ -236,18 +236,17 @@ def test_it_needs_a_lesson_and_somebody_signed_in(course: Course, instructor: In
 def test_a_lesson_that_is_deleted_meanwhile_is_not_there(
     course: Course, connections: Connections, db: psycopg.Connection
 ) -> None:
-    """Between the look at the lesson and the writing of its row."""
+    """The call waits for the delete, since it locks the lesson first."""
     lesson = course.lesson()
     instructor = Instructor(connections.transaction("authenticated"), course.anna)
     app = connections.transaction()
-    app.execute("lock table mux_asset_tracking in access exclusive mode")
+    app.execute("delete from lessons where id = %s", [lesson])
     refused: list[object] = []
     tracking = InBackground(
         instructor.connection,
         lambda: refused.append(refusal(instructor.track_upload, lesson, "up1")),
     )
     tracking.is_seen_to_wait(db)
-    app.execute("delete from lessons where id = %s", [lesson])
     app.commit()
     tracking.ends()
     assert refused == [NO_SUCH_LESSON]

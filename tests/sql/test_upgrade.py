@@ -148,15 +148,15 @@ def test_what_is_tracked_while_it_is_applied_is_noted_too(
         supabase.connect(database="install") as owner,
         ThreadPoolExecutor() as pool,
     ):
-        lesson = Course(app, anna=ANNA, bert=BERT).tracked_lesson("up-meanwhile")
+        lesson = Course(owner, anna=ANNA, bert=BERT).lesson()
+        Course(app, anna=ANNA, bert=BERT).track(lesson, "up-meanwhile")
         applied = pool.submit(apply_sql, database, FILES[3:4])
         while owner.execute(WAITING).fetchone() == (0,):
             assert not applied.done()
         app.commit()
         applied.result()
         noted = owner.execute(
-            "select lesson_id, creator_id from mux_private.first_trackers "
-            "where mux_id = 'up-meanwhile'"
+            "select lesson_id, owner from mux_private.upload_history where mux_id = 'up-meanwhile'"
         ).fetchall()
     assert noted == [(lesson, ANNA)]
 
@@ -194,11 +194,12 @@ def test_rows_from_before_are_owned_by_whoever_was_first(
 def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
     supabase: LocalSupabase, database: str
 ) -> None:
-    """As an upload and as an asset; not what several hold, and not what can be no id."""
+    """Not what several hold, and not what can be no id."""
     with supabase.connect(database="install") as owner:
         course = Course(owner, anna=ANNA, bert=BERT)
-        oldest, *_ = sorted(course.lesson(mux_asset_id="temp_mine") for _ in range(2))
-        in_playback = course.lesson(BERT, mux_playback_id="temp_playback_theirs")
+        for _ in range(2):
+            course.lesson(mux_asset_id="temp_mine")
+        course.lesson(BERT, mux_playback_id="temp_playback_theirs")
         for creator in (ANNA, BERT):
             course.lesson(creator, mux_asset_id="temp_both")
         course.lesson(ANNA, mux_asset_id="real")
@@ -208,13 +209,12 @@ def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
         for _ in range(2):
             apply_all(database)
             told = owner.execute(
-                "select kind, mux_id, creator_id, lesson_id from mux_private.first_trackers"
+                "select mux_id, owner, lesson_id, how from mux_private.upload_history"
             ).fetchall()
             assert sorted(told) == [
-                ("asset", "mine", ANNA, oldest),
-                ("asset", "theirs", BERT, in_playback),
-                ("upload", "mine", ANNA, oldest),
-                ("upload", "theirs", BERT, in_playback),
+                ("mine", ANNA, None, "stood there"),
+                ("theirs", BERT, None, "stood there"),
+                ("y", ANNA, None, "stood there"),
             ]
 
 
@@ -229,6 +229,5 @@ def test_who_tracked_it_goes_before_a_placeholder_from_before(
         course.lesson(ANNA, mux_asset_id="temp_taken")
         apply_all(database)
         assert owner.execute(
-            "select kind, creator_id, lesson_id from mux_private.first_trackers "
-            "where mux_id = 'taken'"
-        ).fetchall() == [("upload", BERT, lesson)]
+            "select owner, lesson_id, how from mux_private.upload_history where mux_id = 'taken'"
+        ).fetchall() == [(BERT, lesson, "tracked")]

@@ -96,6 +96,16 @@ def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
                 "message": "the app says no",
             },
         ),
+        (
+            outcome("refused", sqlstate="42P01", message="no table", raised_by="function f()"),
+            {
+                "level": "error",
+                "event": "lesson.refused",
+                "sqlstate": "42P01",
+                "message": "no table",
+                "raised_by": "function f()",
+            },
+        ),
     ],
 )
 def test_each_outcome_that_matters_is_a_line(
