@@ -40,6 +40,17 @@ comment on schema mux_private is 'The Mux worker''s inside: never exposed by the
 revoke all on schema mux_private from public;
 grant usage on schema mux_private to service_role;
 
+-- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
+-- row of lessons fails once the app has changed a column's type.
+do $$
+begin
+  if to_regtype('mux_private.lesson') is null then
+    create type mux_private.lesson as (id uuid, owner uuid, status text, asset_id text, playback_id text);
+  end if;
+end
+$$;
+comment on type mux_private.lesson is 'What is read of a lesson.';
+
 create table if not exists mux_private.applied_files (
   name text primary key,
   applied_at timestamptz not null default now()

@@ -1,10 +1,9 @@
--- What it does: keeps a tracking row true to its newest upload, and makes the upload history, which
+-- What it does: keeps a tracking row true to its newest upload, and fills the upload history, which
 --   says which upload of a lesson is the newest and whose a video is. A new upload id clears what
 --   the old upload left behind and restarts the clocks; an older one changes nothing.
 -- Needs: 003.
--- Locks: lessons, share row exclusive for a moment (foreign key). mux_asset_tracking, share row
---   exclusive (triggers) while its rows are compared once with the history. Before that it reads
---   mux_asset_tracking and lessons, without a lock.
+-- Locks: mux_asset_tracking, share row exclusive (triggers) while its rows are compared once with
+--   the history. Before that it reads mux_asset_tracking and lessons, without a lock.
 -- Undo: down/004_new_upload.sql
 
 begin;
@@ -15,64 +14,6 @@ create or replace function mux_private.is_mux_id(id text) returns boolean
 language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
-
--- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
--- row of lessons fails once the app has changed a column's type.
-do $$
-begin
-  if to_regtype('mux_private.lesson') is null then
-    create type mux_private.lesson as (id uuid, owner uuid, status text, asset_id text, playback_id text);
-  end if;
-end
-$$;
-comment on type mux_private.lesson is 'What is read of a lesson.';
-
-create sequence if not exists mux_private.upload_places;
-comment on sequence mux_private.upload_places is 'The order in which ids began to count for a lesson.';
-revoke all on sequence mux_private.upload_places from public, anon, authenticated, service_role;
-
--- The foreign key closes the history of a deleted lesson: an entry without a lesson says whose a
--- video is, and no longer which upload is the newest.
-create table if not exists mux_private.upload_history (
-  id bigint generated always as identity primary key,
-  lesson_id uuid references public.lessons (id) on delete set null,
-  owner uuid,
-  mux_id text not null,
-  mux_id_written text not null generated always as (regexp_replace(mux_id, '[^A-Za-z0-9]', '_', 'g')) stored,
-  asset_id text,
-  asset_id_written text generated always as (regexp_replace(asset_id, '[^A-Za-z0-9]', '_', 'g')) stored,
-  playback_id text,
-  how text not null constraint it_was_tracked_or_stood_there check (how in ('tracked', 'stood there')),
-  place bigint not null default nextval('mux_private.upload_places'),
-  tracking_id uuid,
-  is_known boolean not null default false,
-  is_deleted boolean not null default false,
-  was_published boolean not null default false,
-  restored_at timestamptz,
-  heard_at timestamptz not null default now(),
-  constraint a_lesson_hears_of_an_id_once unique (lesson_id, mux_id_written)
-);
-create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
-create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
-  where asset_id_written is not null;
-create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
-comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
-comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
-comment on column mux_private.upload_history.lesson_id is 'The lesson; null once it is deleted, and for what stood in an untracked lesson when this was installed.';
-comment on column mux_private.upload_history.owner is 'The instructor: lessons.creator_id at that time.';
-comment on column mux_private.upload_history.mux_id is 'The id of the upload; of the asset where its upload was not known; of either where a placeholder named it.';
-comment on column mux_private.upload_history.mux_id_written is 'The same as a placeholder writes it.';
-comment on column mux_private.upload_history.asset_id is 'The asset that the upload became, once that is known.';
-comment on column mux_private.upload_history.asset_id_written is 'The same as a placeholder writes it.';
-comment on column mux_private.upload_history.playback_id is 'The playback id by which the lesson played it.';
-comment on column mux_private.upload_history.how is 'tracked, or stood there: in the lesson''s columns when another upload began to be tracked.';
-comment on column mux_private.upload_history.place is 'The order in which the ids of a lesson count: the newest is its current upload.';
-comment on column mux_private.upload_history.tracking_id is 'The row of mux_asset_tracking that tracked it last.';
-comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id.';
-comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
-comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
-comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';
-comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
 
 create or replace function mux_private.as_written(p_id text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -519,10 +460,6 @@ call mux_private.enter_earlier_uploads();
 -- It was for this file alone:
 -- squawk-ignore ban-drop-function
 drop procedure mux_private.enter_earlier_uploads();
-
--- After the triggers, so that tables are locked in the order in which these lock them.
-alter table mux_private.upload_history enable row level security;
-revoke all on mux_private.upload_history from public, anon, authenticated, service_role;
 
 insert into mux_private.applied_files (name) values ('004_new_upload') on conflict do nothing;
 

@@ -259,10 +259,18 @@ language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   if tracking.id is null then
-    insert into public.mux_asset_tracking (lesson_id, upload_id, mux_asset_id)
+    insert into public.mux_asset_tracking as t (lesson_id, upload_id, mux_asset_id)
     values (lesson.id, 'migrated', asset_id)
-    on conflict (lesson_id) do nothing;
-  elsif not mux_private.app_is_current(asset_id, lesson, tracking) then
+    on conflict (lesson_id) do nothing
+    returning t.* into tracking;
+    if found then
+      return tracking;
+    end if;
+    -- The app has just begun to track another.
+    select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id for no key update;
+    perform mux_private.app_require_newest(asset_id, lesson, tracking);
+  end if;
+  if not mux_private.app_is_current(asset_id, lesson, tracking) then
     perform mux_private.enter_upload(lesson.id, asset_id, tracking.id, asset_id);
     update public.mux_asset_tracking t
     set upload_id = 'migrated', mux_asset_id = asset_id, status = 'processing', tracked_at = now(), updated_at = now()

@@ -20,7 +20,7 @@ begin
     from pg_depend d
     where d.refclassid = 'pg_namespace'::regclass and d.refobjid = to_regnamespace('mux_private')
       and pg_describe_object(d.classid, d.objid, 0) !~
-        'mux_private\.(applied_files|public_functions|undo|lessons_refuse|lessons_problems)\M'
+        'mux_private\.(lesson|applied_files|public_functions|undo|lessons_refuse|lessons_problems)\M'
   ) o;
   if others is not null then
     raise exception 'these are still there: %', others
@@ -32,6 +32,7 @@ begin
   drop procedure mux_private.undo;
   drop function mux_private.public_functions();
   drop table mux_private.applied_files;
+  drop type if exists mux_private.lesson;
   drop schema mux_private;
 end
 $$;

@@ -1,4 +1,4 @@
--- Undoes ../004_new_upload.sql. Forgets which uploads lessons had, and whose they are.
+-- Undoes ../004_new_upload.sql. The upload history keeps its rows, and learns of no more uploads.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
@@ -14,9 +14,7 @@ begin
       'limit_uploads', 'is_of_another', 'note_unknown', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
       'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
       'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id'
-    ], array['mux_private.upload_history']);
-    drop sequence if exists mux_private.upload_places;
-    drop type if exists mux_private.lesson;
+    ]);
   end if;
 end
 $$;

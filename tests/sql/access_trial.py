@@ -21,9 +21,10 @@ TRACKED, UNTRACKED, NEW, SOMETHING = (UUID(int=n) for n in range(1, 5))
 WORLD = f"""
     delete from lessons; delete from mux_asset_events; delete from mux_private.upload_history;
     insert into lessons (id, creator_id, title, mux_asset_id)
-    values ('{TRACKED}', '{ANNA}', 'tracked', 'as1'), ('{UNTRACKED}', '{ANNA}', 'untracked', null);
+    values ('{TRACKED}', '{ANNA}', 'tracked', null), ('{UNTRACKED}', '{ANNA}', 'untracked', null);
     insert into mux_asset_tracking (lesson_id, upload_id, status)
     values ('{TRACKED}', 'up1', 'error');
+    update lessons set mux_asset_id = 'as1' where id = '{TRACKED}';
 """.encode()
 SEEN = b"""
     select array[
