@@ -524,6 +524,62 @@ def test_an_upload_that_two_instructors_name_and_nobody_tracked_is_given_to_neit
     assert [world.shows(lesson) for lesson in lessons] == [("draft", *u1.placeholder)] * 2
 
 
+def test_a_placeholder_that_stood_first_in_her_lesson_is_not_adopted_for_his(
+    world: World,
+) -> None:
+    """She has replaced it since, and he holds a copy in a lesson for which nothing is tracked."""
+    u1, u2 = world.mux.video("1", "ready"), world.mux.video("2", "ready")
+    hers = world.makes(world.anna, holds=u1.placeholder)
+    world.anna.track_upload(hers, u2.upload)
+    world.scan()
+    his = world.makes(world.bert, holds=u1.placeholder)
+    world.walks()
+    world.backfills()
+    world.scan()
+    assert world.shows(his) == ("draft", *u1.placeholder)
+    with pytest.raises(AssertionError):
+        world.row(his)
+
+
+@pytest.mark.parametrize("road", [walk, backfill])
+@pytest.mark.parametrize("whose", ["his", "disputed"])
+def test_a_lesson_that_names_the_upload_of_another_plays_what_it_did(
+    world: World, road: Road, whose: str
+) -> None:
+    """It gets no other video, and loses none."""
+    his, hers = world.makes(world.bert), world.makes(world.anna)
+    u1, u9 = played(world, hers, "1"), world.mux.video("9", "ready")
+    if whose == "his":
+        world.bert.track_upload(his, u9.upload)
+    else:
+        world.saves(world.bert, his, u9.placeholder)
+    world.saves(world.anna, hers, u9.placeholder)
+    road(world, hers)
+    assert world.tracks(hers) == (u1.upload, "ready")
+    assert world.shows(hers) == ("published", *u1.ids)
+
+
+@pytest.mark.parametrize("whose", ["his", "disputed"])
+def test_a_lesson_that_names_the_upload_of_another_gets_its_own_when_that_is_ready(
+    world: World, whose: str
+) -> None:
+    """What it may not have is no newer upload, for which its own would have to wait."""
+    his, hers = world.makes(world.bert), world.makes(world.anna)
+    u1, u9 = world.mux.video("1"), world.mux.video("9", "ready")
+    world.anna.track_upload(hers, u1.upload)
+    if whose == "his":
+        world.bert.track_upload(his, u9.upload)
+    else:
+        world.saves(world.bert, his, u9.placeholder)
+    world.saves(world.anna, hers, u9.placeholder)
+    u1.stage = "ready"
+    world.scan()
+    world.walks()
+    world.scan()
+    assert world.tracks(hers) == (u1.upload, "ready")
+    assert world.shows(hers) == ("published", *u1.ids)
+
+
 # How often.
 
 

@@ -35,6 +35,7 @@ FAILED_THEN_ANOTHER = [
     *(Act("becomes"), Act("saves_real")),
 ]
 PLAYED = [Act("tracks"), Act("becomes"), Act("scan")]
+STOOD_IN_HERS = [Act("saves", 0, 1), Act("tracks", 0, 2)]
 FAILED = [Act("becomes", 0, 1, 2), Act("tracks", 0, 1), Act("scan")]
 
 
@@ -67,8 +68,13 @@ def browsers(supabase: LocalSupabase) -> Iterator[tuple[psycopg.Connection, psyc
 @example([*PLAYED, Act("tracks", 0, 1), Act("saves_real", 2, 0, 2), Act("publishes", 2)])
 @example([*PLAYED, Act("deletes"), Act("saves_real", 2, 0, 2), Act("publishes", 2)])
 @example([*PLAYED, Act("tracks", 0, 1), Act("saves_real", 0, 0, 1), Act("script")])
+@example([*STOOD_IN_HERS, Act("saves", 3, 1), Act("becomes"), Act("tracks"), Act("walk")])
+@example([*STOOD_IN_HERS, Act("saves", 2, 1), Act("deletes"), Act("walk")])
+@example([*PLAYED, Act("saves", 0, 4), Act("tracks", 2, 4)])
+@example([*PLAYED, Act("saves", 0, 4), Act("saves", 2, 4)])
+@example([Act("tracks"), Act("tracks", 2, 4), Act("saves", 0, 4), Act("becomes"), Act("scan")])
 @settings(
-    max_examples=STORIES or 100,
+    max_examples=STORIES or 200,
     derandomize=not STORIES,
     database=None,
     deadline=None,

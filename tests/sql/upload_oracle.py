@@ -251,14 +251,14 @@ class Oracle:
     def _begins(self, life: Life, video: Video, *, is_new: bool) -> None:
         """Enter what stood in the lesson, then the video that is tracked from now on."""
         stood = self._named(life.seen)
+        if stood is not None and life.seen.holds == stood.ids:
+            life.may_play.add(stood)
         if stood is not None and stood is not video:
             for mux_id in life.seen.names & {stood.upload, stood.asset}:
                 life.stood.add(mux_id)
                 self._enters_first(mux_id, life.owner)
             if stood not in life.order:
                 life.enters(stood)
-            if life.seen.holds == stood.ids:
-                life.may_play.add(stood)
         if is_new:
             life.published.discard(video)
             life.given_back = {pair for pair in life.given_back if pair[0] is not video}

@@ -31,7 +31,7 @@ from worker.model import (
     Source,
 )
 from worker.observe import observe
-from worker.pace import Sent
+from worker.pace import Sent, unheard
 from worker.repair import Options
 from worker.wire import settlement_json
 
@@ -118,7 +118,7 @@ class Mux:
         """Name the token's environment."""
         return ENVIRONMENT
 
-    async def upload(self, upload_id: str, sent: Sent = print) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Answer about an upload."""
         video = self.by_id(upload_id)
         if video is None or video.upload != upload_id or video.stage == "unknown":
@@ -128,7 +128,7 @@ class Mux:
         asset_id = video.asset if has_asset else None
         return Observation("upload", status, "probe", upload_id=upload_id, asset_id=asset_id)
 
-    async def asset(self, asset_id: str, sent: Sent = print) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Answer about an asset."""
         return self.seen(asset_id)
 
@@ -139,7 +139,7 @@ class Mux:
             return Observation("asset", "missing", "probe", asset_id=asset_id)
         return video.seen_by_upload()
 
-    async def asset_of(self, upload_id: str, sent: Sent = print) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer which asset an upload became."""
         video = self.by_id(upload_id)
         return video.seen_by_upload() if video and video.has_asset else None
@@ -282,7 +282,9 @@ class World:
     def scan(self) -> list[Json]:
         """Let everything fall due, look at all of it, and settle; give the outcomes."""
         self.db.execute(
-            "update mux_asset_tracking set next_check_at = now() where status = 'processing'"
+            "update mux_asset_tracking set next_check_at = now(), "
+            "recheck_at = case when recheck_at is not null then now() end "
+            "where status = 'processing' or recheck_at is not null"
         )
         rows = self.service.claim()
         sightings = asyncio.run(self._observe([Claim.from_json(row) for row in rows]))
