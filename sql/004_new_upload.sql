@@ -75,7 +75,7 @@ declare
   entry mux_private.upload_history;
 begin
   select h.* into entry from mux_private.upload_history h
-  where h.lesson_id = p_lesson_id
+  where h.lesson_id = p_lesson_id and (h.how <> 'passed over' or h.heard_at > now() - interval '1 hour')
     and (h.mux_id_written = mux_private.as_written(p_id) or h.asset_id_written = mux_private.as_written(p_id))
   order by h.how = 'tracked' desc, h.place desc limit 1;
   return entry;
@@ -104,6 +104,7 @@ comment on function mux_private.is_superseded is 'Whether an id that is brought 
 create or replace function mux_private.note_columns(p_lesson_id uuid, p_key text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+  delete from mux_private.upload_history h where h.lesson_id = p_lesson_id and h.how = 'passed over';
   insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, was_published)
   select l.id, l.creator_id, named.id, named.asset_id, named.playback_id, 'stood there', l.status::text = 'published'
   from public.lessons l
@@ -290,15 +291,16 @@ end
 $$;
 comment on function mux_private.note_video is 'Keeps by which ids a lesson plays an upload.';
 
-create or replace function mux_private.note_unknown(p_lesson_id uuid, p_id text) returns void
+-- For an hour: Mux may know the id later, and whose a placeholder is may be decided.
+create or replace function mux_private.pass_over(p_lesson_id uuid, p_id text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
-  insert into mux_private.upload_history (lesson_id, owner, mux_id, how)
-  select l.id, l.creator_id, p_id, 'stood there' from public.lessons l where l.id = p_lesson_id
-  on conflict (lesson_id, mux_id_written) do nothing;
+  insert into mux_private.upload_history as h (lesson_id, owner, mux_id, how)
+  select l.id, l.creator_id, p_id, 'passed over' from public.lessons l where l.id = p_lesson_id
+  on conflict (lesson_id, mux_id_written) do update set heard_at = now() where h.how = 'passed over';
 end
 $$;
-comment on function mux_private.note_unknown is 'Keeps that a lesson names an id that Mux does not know, so that it replaces nothing.';
+comment on function mux_private.pass_over is 'Keeps that a lesson names an id that Mux does not know, or that is another instructor''s, so that it holds up nothing.';
 
 -- The first entry of a video says whose it is, also after row and lesson are gone. A lesson that
 -- changes hands keeps the upload that its tracking row entered; a lesson's id alone proves nothing,
@@ -312,15 +314,15 @@ declare
   first_entry mux_private.upload_history;
 begin
   select h.* into first_entry from (
-    (select * from mux_private.upload_history u where u.mux_id_written = ids[1] order by u.id limit 1)
+    (select * from mux_private.upload_history u where u.mux_id_written = ids[1] and u.how <> 'passed over' order by u.id limit 1)
     union all
-    (select * from mux_private.upload_history m where m.mux_id_written = ids[2] order by m.id limit 1)
+    (select * from mux_private.upload_history m where m.mux_id_written = ids[2] and m.how <> 'passed over' order by m.id limit 1)
     union all
-    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] order by a.id limit 1)
+    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] and a.how <> 'passed over' order by a.id limit 1)
   ) h
   order by h.id limit 1;
   if first_entry.id is not null and first_entry.owner is distinct from p_owner
-     and first_entry.tracking_id is distinct from p_tracking.id then
+     and (p_tracking.id is null or first_entry.tracking_id is distinct from p_tracking.id) then
     return true;
   end if;
   return exists (
@@ -329,7 +331,7 @@ begin
     join mux_private.upload_history h
       on h.lesson_id = case when r ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then r::uuid end
     where h.lesson_id is distinct from p_tracking.lesson_id and lower(r) is distinct from p_owner::text
-      and h.owner is distinct from p_owner
+      and h.owner is distinct from p_owner and h.how <> 'passed over'
       and (h.mux_id_written = any (ids) or h.asset_id_written = ids[2])
   );
 end
@@ -364,7 +366,7 @@ begin
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('is_mux_id', 'as_written', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
                         'note_columns', 'note_holders', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
-                        'note_video', 'note_unknown', 'is_of_another', 'limit_uploads')
+                        'note_video', 'pass_over', 'is_of_another', 'limit_uploads')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     if (select p.prorettype <> 'trigger'::regtype from pg_proc p where p.oid = part) then

@@ -218,10 +218,11 @@ begin
   from unnest(ids) i
   cross join lateral (
     select h.owner from (
-      (select u.id, u.owner from mux_private.upload_history u where u.mux_id_written = mux_private.as_written(i) order by u.id limit 1)
+      (select u.id, u.owner from mux_private.upload_history u
+       where u.mux_id_written = mux_private.as_written(i) and u.how <> 'passed over' order by u.id limit 1)
       union all
       (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id_written = mux_private.as_written(i) order by a.id limit 1)
+       where a.asset_id_written = mux_private.as_written(i) and a.how <> 'passed over' order by a.id limit 1)
     ) h order by h.id limit 1
   ) f;
 end
@@ -405,7 +406,7 @@ begin
   is_real := coalesce(named = lesson.asset_id, false);
   if mux_private.as_written(named) in (select mux_private.as_written(m) from jsonb_array_elements_text(coalesce(p_item -> 'missing', '[]')) m)
      and (tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
-    perform mux_private.note_unknown(lesson.id, named);
+    perform mux_private.pass_over(lesson.id, named);
   end if;
   if upload_id is not null and asset_id is not null then
     perform mux_private.learn(jsonb_build_array(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id)));
@@ -425,12 +426,16 @@ begin
   if named is not null and entry.id is null and not is_current then
     if tracking.id is null and lesson.status = 'draft' and is_real and mux_private.is_mux_id(lesson.playback_id) and not by_hand then
       return answer || '{"outcome": "left_alone", "reason": "has_video"}';
-    elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) then
+    elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) and p_item ->> 'disputed' is distinct from 'true' then
       return answer || jsonb_build_object('outcome', 'ask', 'id', named, 'kind', case when is_real then 'asset' else 'either' end);
-    elsif mux_private.is_of_another(tracking, lesson.owner, coalesce(upload_id, named), coalesce(asset_id, named))
+    elsif p_item ->> 'disputed' = 'true' or mux_private.is_of_another(tracking, lesson.owner, coalesce(upload_id, named), coalesce(asset_id, named))
           or (p_rivals ? named and (p_rivals -> named ->> 'is_disputed' = 'true'
                                     or p_rivals -> named ->> 'creator_id' is distinct from lesson.owner::text)) then
-      return answer || '{"outcome": "disputed", "reason": "lesson_mismatch"}';
+      if newest.id is not null then
+        perform mux_private.pass_over(lesson.id, named);
+      end if;
+      return answer || jsonb_build_object(
+        'outcome', 'disputed', 'reason', 'lesson_mismatch', 'restored', mux_private.restore(lesson, tracking));
     end if;
     tracking := mux_private.begin_to_track(
       lesson, tracking, coalesce(upload_id, case when asset_id is null then named else 'migrated' end), asset_id, due_at);
@@ -500,7 +505,7 @@ begin
   named := array(
     select mux_private.named_by(left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
     from jsonb_array_elements(adoptions) i join public.lessons l on l.id = (i ->> 'lesson_id')::uuid
-    where not i ? 'id' or i ->> 'by_hand' = 'true');
+    where not i ? 'compared' or i ->> 'by_hand' = 'true');
   if cardinality(named) > 0 then
     rivals := public.worker_rivals(named);
   end if;
@@ -528,7 +533,7 @@ begin
 end
 $$;
 comment on function public.worker_adopt is
-  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, missing: the ids that Mux does not know}; trusted: an asset names the lesson; by_hand: an operator wants it published. Outcomes: adopted (with a claim, leased for lease_seconds, else due at once), restored, ask (Mux, for id), tracked, unchanged, older, disputed, left_alone (with a reason), busy, changed, gone, refused.';
+  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, missing: the ids that Mux does not know}; compared: the lessons that hold the same id were compared before, and disputed: what came of that; trusted: an asset names the lesson; by_hand: an operator wants it published. Outcomes: adopted (with a claim, leased for lease_seconds, else due at once), restored, ask (Mux, for id), tracked, unchanged, older, disputed, left_alone (with a reason), busy, changed, gone, refused.';
 
 create or replace function public.worker_backfill_begin(
   options jsonb default '{}', anew boolean default false

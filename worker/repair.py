@@ -17,9 +17,7 @@ UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
     {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
 )
-LEFT_TO_OPERATORS = frozenset(
-    {"lesson_mismatch", "has_video", "claimed", "claimed_twice", "mux_fault"}
-)
+LEFT_TO_OPERATORS = frozenset({"has_video", "claimed", "claimed_twice", "mux_fault"})
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
 
 
@@ -96,6 +94,8 @@ class Step:
         seen = self.observation
         return {
             "lesson_id": self.lesson.id,
+            "compared": True,
+            "disputed": self.kind == "lesson_mismatch",
             "id": self.target_id,
             "upload_id": seen.upload_id if seen else None,
             "asset_id": seen.asset_id if seen else None,

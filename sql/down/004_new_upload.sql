@@ -11,7 +11,7 @@ begin
     drop trigger if exists limit_new_uploads on public.mux_asset_tracking;
     drop trigger if exists limit_changed_uploads on public.mux_asset_tracking;
     call mux_private.undo('004_new_upload', array[
-      'limit_uploads', 'is_of_another', 'note_unknown', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
+      'limit_uploads', 'is_of_another', 'pass_over', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
       'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
       'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id'
     ]);

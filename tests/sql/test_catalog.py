@@ -120,7 +120,7 @@ MAY_CALL = {
         "mux_private.note_columns(uuid,text)",
         "mux_private.note_holders(text)",
         "mux_private.note_restored(bigint)",
-        "mux_private.note_unknown(uuid,text)",
+        "mux_private.pass_over(uuid,text)",
         "mux_private.note_video(uuid,text,text,text,boolean)",
         "mux_private.restore(mux_private.lesson,mux_asset_tracking)",
         "mux_private.targets(uuid,text,text,mux_asset_tracking)",

@@ -107,7 +107,7 @@ CALLABLE = [
             "note_fact",
             "note_holders",
             "note_restored",
-            "note_unknown",
+            "pass_over",
             "note_video",
             "objects",
             "outcome",
