@@ -8,7 +8,6 @@ drop table if exists public.mux_asset_events;
 drop trigger if exists close_upload_history on public.lessons;
 drop function if exists mux_private.close_upload_history();
 drop table if exists mux_private.upload_history;
-drop sequence if exists mux_private.upload_places;
 delete from mux_private.applied_files where name = '003_audit';
 commit;
 notify pgrst, 'reload schema';
