@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worker.batching import Batching
 from worker.decide import Rules
 from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement, Source
+from worker.pace import Sent, unheard
 from worker.reconcile import Reconciler
 
 A_PAGE = 100
@@ -16,7 +17,7 @@ SECONDS_A_REQUEST = 1.03 / 4
 """What the default pace allows, with what sql/ holds back of it."""
 
 TICK_SECONDS = 5.0
-BATCHING = Batching.within(200, 60, 4)
+BATCHING = Batching.within(200, 60, 4, TICK_SECONDS)
 """What a scan claims at default settings."""
 
 _PLAYBACK = (PlaybackId("p", "public"),)
@@ -24,11 +25,15 @@ _PLAYBACK = (PlaybackId("p", "public"),)
 
 @dataclass(slots=True)
 class Video:
-    """An upload, the asset that it became, if it did, and when that is ready."""
+    """An upload, the asset that it became, if it did, and when that is ready.
+
+    Mux does not know one whose id is made up.
+    """
 
     number: int
     has_asset: bool
     ready_at: float
+    is_known: bool = True
 
     @property
     def upload_id(self) -> str:
@@ -48,6 +53,8 @@ class Video:
     def as_upload(self, source: Source) -> Observation:
         """Give what Mux says about the upload."""
         status = "asset_created" if self.has_asset else "waiting"
+        if not self.is_known:
+            status = "missing"
         return Observation("upload", status, source, self.upload_id, self.asset_id)
 
 
@@ -61,6 +68,8 @@ class Row:
     check_count: int = 0
     asset_id: str | None = None
     is_processing: bool = True
+    missing_since: float | None = None
+    missing_count: int = 0
 
 
 class World:
@@ -76,10 +85,11 @@ class World:
         self._due: list[tuple[float, float, str]] = []
         self._random = random.Random(1)
 
-    def add(self, *, has_asset: bool = True, ready_at: float = 0.0) -> Video:
+    def add(self, *, has_asset: bool = True, ready_at: float = 0.0, is_known: bool = True) -> Video:
         """Add the newest video."""
-        self.videos.append(Video(len(self.videos), has_asset, ready_at))
-        return self.videos[-1]
+        video = Video(len(self.videos), has_asset and is_known, ready_at, is_known)
+        self.videos.append(video)
+        return video
 
     def track(self, videos: Iterable[Video]) -> None:
         """Add rows that are due; which of those that are due together comes first is chance."""
@@ -109,14 +119,15 @@ class World:
         self.now += SECONDS_A_REQUEST
         self.when_asked()
 
-    async def work(self, until: float | None = None) -> None:
+    async def work(self, until: float | None = None, mux: "FakeMux | None" = None) -> None:
         """Scan as the daemon does, until every row was looked at, or until a moment."""
         reconciler = Reconciler(
-            FakeMux(self),
+            mux or FakeMux(self),
             FakeStore(self),
             batching=BATCHING,
             rules=Rules(),
             stopping=asyncio.Event(),
+            clock=lambda: self.now,
         )
         while True:
             began = self.now
@@ -145,23 +156,31 @@ class FakeMux:
         self.requests = 0
         """Unused here: the world counts."""
 
+    def _ask(self, sent: Sent) -> None:
+        sent()
+        self._world.ask()
+
+    async def control(self) -> None:
+        """Answer the control question."""
+        self._world.ask()
+
     async def environment(self) -> str:
         """Give the environment, for nothing: a worker asks once in its life."""
         return "home"
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Answer a GET of an upload."""
-        self._world.ask()
+        self._ask(sent)
         return self._world.videos[int(upload_id[1:])].as_upload("probe")
 
-    async def asset(self, asset_id: str) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Answer a GET of an asset."""
-        self._world.ask()
+        self._ask(sent)
         return self._world.videos[int(asset_id[1:])].as_asset(self._world.now, "probe")
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer a list of one upload's assets."""
-        self._world.ask()
+        self._ask(sent)
         video = self._world.videos[int(upload_id[1:])]
         return video.as_asset(self._world.now, "probe") if video.has_asset else None
 
@@ -183,7 +202,7 @@ class FakeMux:
         number = int(at or 1)
         end = max(0, len(self._world.videos) - (number - 1) * A_PAGE)
         page = self._world.videos[max(0, end - A_PAGE) : end]
-        seen = tuple(video.as_upload("sweep") for video in reversed(page))
+        seen = tuple(video.as_upload("sweep") for video in reversed(page) if video.is_known)
         return Page(seen, str(number + 1) if len(page) == A_PAGE else None)
 
 
@@ -209,7 +228,9 @@ class FakeStore:
         name, age = row.video.upload_id, self._world.now - row.tracked_at
         asset_id, count = row.asset_id, row.check_count
         due_at = str(row.due_at)
-        return Claim(name, name, "draft", name, asset_id, "", "", age, count, None, 0, due_at)
+        since = None if row.missing_since is None else self._world.now - row.missing_since
+        missing = (since, row.missing_count)
+        return Claim(name, name, "draft", name, asset_id, "", "", age, count, *missing, due_at)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -228,8 +249,12 @@ class FakeStore:
                 self._world.when_published(row)
                 outcomes.append(Outcome("published", tracking_id=row.video.upload_id))
             for claimed in settlement.claims:
+                row.is_processing = row.is_processing and claimed.verdict.action != "fail"
                 if claimed.verdict.action == "wait":
                     row.check_count += 1
+                    if claimed.verdict.missing:
+                        row.missing_count += 1
+                        row.missing_since = row.missing_since or self._world.now
                     self._world.plan(row, self._world.now + claimed.pause_seconds)
         return outcomes
 

@@ -1,30 +1,88 @@
 -- What it does: makes the enum mux_asset_status and the table mux_asset_tracking, one row a
 --   lesson, with the worker's own columns. A table that the app made before is completed and
---   keeps every value.
+--   keeps every value; how it was is kept in mux_private.of_the_app.
 -- Needs: 001.
 -- Locks: an older table, access exclusive while it is written anew with its indexes (some ten
 --   seconds for a million rows). A new one: lessons, share row exclusive for a moment (foreign key).
--- Undo: down/002_asset_tracking.sql (drops the table with its rows)
+-- Undo: down/002_asset_tracking.sql (drops the table with its rows; one that the app made before is
+--   given back to it instead)
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
+set local search_path = '';  -- what is kept for the undo names everything in full
 
+create table if not exists mux_private.of_the_app (
+  place bigint generated always as identity primary key,
+  kind text not null constraint a_table_or_a_type check (kind in ('table', 'type')),
+  statement text not null
+);
+comment on table mux_private.of_the_app is 'How mux_asset_tracking, and its type, are given back to an app that had made them before: what down/002 runs. Empty where the worker made both.';
+comment on column mux_private.of_the_app.place is 'The order in which the statements are run.';
+comment on column mux_private.of_the_app.kind is 'What the app had made: table or type.';
+comment on column mux_private.of_the_app.statement is 'What undoes one change of a file of sql/.';
+alter table mux_private.of_the_app enable row level security;
+revoke all on mux_private.of_the_app from public, anon, authenticated, service_role;
+revoke all on sequence mux_private.of_the_app_place_seq from public, anon, authenticated, service_role;
+
+-- What this file and 005 change of a table that the app made, before they do: the default of the id,
+-- comments, row level security, policies of the same names, grants.
 do $$
 declare
-  labels text[];
+  tracking constant regclass := to_regclass('public.mux_asset_tracking');
+  is_ours constant boolean := exists (
+    select from pg_constraint where conrelid = tracking and conname = 'looks_are_counted_from_zero');
 begin
   if to_regtype('public.mux_asset_status') is null then
     create type public.mux_asset_status as enum ('processing', 'ready', 'error');
+  elsif not is_ours and not exists (select from mux_private.of_the_app where kind = 'type') then
+    insert into mux_private.of_the_app (kind, statement) values ('type', format(
+      'comment on type public.mux_asset_status is %L', obj_description('public.mux_asset_status'::regtype, 'pg_type')));
   end if;
-  select array_agg(enumlabel::text order by enumsortorder) into labels
-  from pg_enum where enumtypid = 'public.mux_asset_status'::regtype;
-  if labels is distinct from array['processing', 'ready', 'error'] then
-    raise exception 'type mux_asset_status has the values %, not processing, ready, error', labels
-      using hint = 'Another type has this name: rename it, then apply this file again.';
+  if tracking is null or is_ours then
+    return;
   end if;
+
+  insert into mux_private.of_the_app (kind, statement)
+  select 'table', s.statement
+  from (
+    select 1, format('comment on table public.mux_asset_tracking is %L', obj_description(tracking, 'pg_class'))
+    union all
+    select 2, format('comment on column public.mux_asset_tracking.%I is %L', a.attname, col_description(tracking, a.attnum))
+    from pg_attribute a where a.attrelid = tracking and a.attnum > 0 and not a.attisdropped
+    union all
+    select 3, 'alter table public.mux_asset_tracking alter column id ' || coalesce('set default ' || pg_get_expr(d.adbin, d.adrelid), 'drop default')
+    from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = tracking and a.attname = 'id'
+    union all
+    select 4, 'alter table public.mux_asset_tracking disable row level security'
+    from pg_class c where c.oid = tracking and not c.relrowsecurity
+    union all
+    select 5, format('drop policy if exists %1$I on public.mux_asset_tracking; create policy %1$I on public.mux_asset_tracking as %2$s for %3$s to %4$s', p.policyname, p.permissive, p.cmd,
+        (select string_agg(case r when 'public' then 'public' else quote_ident(r) end, ', ') from unnest(p.roles) r))
+      || coalesce(format(' using (%s)', p.qual), '') || coalesce(format(' with check (%s)', p.with_check), '')
+    from pg_policies p
+    where p.schemaname = 'public' and p.tablename = 'mux_asset_tracking'
+      and p.policyname in ('Instructors can manage their own asset tracking records', 'Service role has full access')
+    union all
+    select 6, format('grant %s%s on public.mux_asset_tracking to %s%s', x.privilege_type, g.of_column,
+        coalesce(quote_ident(r.rolname), 'public'), case when x.is_grantable then ' with grant option' else '' end)
+    from (
+      select c.relacl as acl, '' as of_column from pg_class c where c.oid = tracking
+      union all
+      select a.attacl, format(' (%I)', a.attname) from pg_attribute a where a.attrelid = tracking
+    ) g
+    cross join aclexplode(g.acl) x left join pg_roles r on r.oid = x.grantee
+    where x.grantee = 0 or r.rolname in ('anon', 'authenticated', 'service_role')
+  ) s (part, statement)
+  order by s.part;
 end
 $$;
+-- What exists before. What exists beside it at the end was added by this file.
+create temporary table things_before on commit drop as
+select a.attname::text as name from pg_attribute a where a.attrelid = to_regclass('public.mux_asset_tracking')
+union all
+select i.indexrelid::regclass::text from pg_index i where i.indrelid = to_regclass('public.mux_asset_tracking');
 comment on type public.mux_asset_status is 'Where a lesson''s upload stands: processing, ready (the lesson has its video) or error.';
 
 create table if not exists public.mux_asset_tracking (
@@ -71,7 +129,8 @@ alter table public.mux_asset_tracking
   add column if not exists missing_since timestamptz,
   -- squawk-ignore prefer-bigint-over-int
   add column if not exists missing_count integer not null default 0,
-  add column if not exists settled_at timestamptz;
+  add column if not exists settled_at timestamptz,
+  add column if not exists recheck_at timestamptz;
 
 -- Not dropped and added again, which would read all rows each time the file is applied.
 do $$
@@ -96,6 +155,8 @@ create index if not exists idx_mux_asset_tracking_mux_asset_id on public.mux_ass
   where mux_asset_id is not null;
 create index if not exists idx_mux_asset_tracking_due on public.mux_asset_tracking (next_check_at)
   where status = 'processing';
+create index if not exists idx_mux_asset_tracking_recheck on public.mux_asset_tracking (recheck_at)
+  where recheck_at is not null;
 
 comment on table public.mux_asset_tracking is 'One row a lesson: its current upload to Mux, and how far it is.';
 comment on column public.mux_asset_tracking.id is 'Identifies the row.';
@@ -106,7 +167,7 @@ comment on column public.mux_asset_tracking.mux_asset_id is 'The Mux asset, once
 comment on column public.mux_asset_tracking.mux_playback_id is 'The playback id that was published.';
 comment on column public.mux_asset_tracking.status is 'processing, ready or error.';
 comment on column public.mux_asset_tracking.error_message is 'Why it failed and what to do, in sentences for the instructor.';
-comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict.';
+comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict. On a ready row: playback_ids_withdrawn or asset_deleted, its video can no longer be played.';
 comment on column public.mux_asset_tracking.created_at is 'When the row was made.';
 comment on column public.mux_asset_tracking.updated_at is 'When its status or its ids last changed.';
 comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here.';
@@ -116,6 +177,20 @@ comment on column public.mux_asset_tracking.last_checked_at is 'When Mux was las
 comment on column public.mux_asset_tracking.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
 comment on column public.mux_asset_tracking.missing_count is 'How many looks in a row found it missing.';
 comment on column public.mux_asset_tracking.settled_at is 'When it became ready or failed.';
+comment on column public.mux_asset_tracking.recheck_at is 'When a ready row is to be looked at once more, because Mux seems to list its playback id no longer.';
+
+insert into mux_private.of_the_app (kind, statement)
+select 'table', s.statement
+from (
+  select 1, format('alter table public.mux_asset_tracking drop column if exists %I', a.attname), a.attname::text
+  from pg_attribute a where a.attrelid = 'public.mux_asset_tracking'::regclass and not a.attisdropped
+  union all
+  select 2, format('drop index if exists %s', i.indexrelid::regclass), i.indexrelid::regclass::text
+  from pg_index i where i.indrelid = 'public.mux_asset_tracking'::regclass
+) s (part, statement, name)
+where exists (select from mux_private.of_the_app o where o.kind = 'table')
+  and not exists (select from things_before b where b.name = s.name)
+order by s.part;
 
 insert into mux_private.applied_files (name) values ('002_asset_tracking') on conflict do nothing;
 

@@ -36,7 +36,7 @@ comment on table public.mux_asset_events is 'The audit: what happened to each tr
 comment on column public.mux_asset_events.id is 'Grows with time.';
 comment on column public.mux_asset_events.happened_at is 'When the transaction began.';
 comment on column public.mux_asset_events.actor is 'Who: a user''s id, the operator of a command, else the role of the token, else the database user.';
-comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, restored, failed, waiting, refused, asset_deleted; made_due where an operator had it looked at again.';
+comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, restored, updated, unplayable, failed, waiting, refused; rechecked where a ready row is to be looked at once more; made_due where an operator had it looked at again.';
 comment on column public.mux_asset_events.lesson_id is 'The lesson; no foreign key, so that the audit outlives it.';
 comment on column public.mux_asset_events.tracking_id is 'The row of mux_asset_tracking.';
 comment on column public.mux_asset_events.creator_id is 'The lesson''s instructor then. Only she reads it: whoever makes a lesson may choose its id, also that of a deleted one.';

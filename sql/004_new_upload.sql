@@ -15,17 +15,6 @@ language sql immutable set search_path = ''
 return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
--- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
--- row of lessons fails once the app has changed a column's type.
-do $$
-begin
-  if to_regtype('mux_private.lesson') is null then
-    create type mux_private.lesson as (id uuid, owner uuid, status text, asset_id text, playback_id text);
-  end if;
-end
-$$;
-comment on type mux_private.lesson is 'What is read of a lesson.';
-
 create or replace function mux_private.as_written(p_id text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -201,6 +190,7 @@ begin
   end if;
   if new.error_type = old.error_type then new.error_type := null; end if;
   if new.error_message = old.error_message then new.error_message := null; end if;
+  new.recheck_at := null;
   if new.check_count = old.check_count then new.check_count := 0; end if;
   if new.last_checked_at = old.last_checked_at then new.last_checked_at := null; end if;
   if new.settled_at = old.settled_at then new.settled_at := null; end if;
@@ -243,25 +233,24 @@ comment on function mux_private.note_upload() is 'Trigger: enters an upload that
 -- that ever tracked it. A row that somebody holds is learning the same, or the next fact tells it.
 create or replace function mux_private.learn(p_verdicts jsonb) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  fact record;
 begin
-  update mux_private.upload_history h
-  set asset_id = coalesce(h.asset_id, free.asset_id), is_known = h.is_known or free.is_known
-  from (
-    select o.id, f.asset_id, f.is_known
-    from (
-      select i.value ->> 'upload_id' as upload_id,
-        case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
-        coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected'), false) as is_known
-      from jsonb_array_elements(p_verdicts) i
-    ) f
-    join mux_private.upload_history o
-      on o.mux_id_written = any (array[mux_private.as_written(f.upload_id), mux_private.as_written(f.asset_id)])
-      and o.mux_id in (f.upload_id, f.asset_id)
-    where (o.asset_id is null and f.asset_id is not null) or (f.is_known and not o.is_known)
-    order by o.id
-    for no key update of o skip locked
-  ) free
-  where h.id = free.id;
+  for fact in
+    select i.value ->> 'upload_id' as upload_id,
+      case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
+      coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected', 'fault'), false) as is_known
+    from jsonb_array_elements(p_verdicts) i
+  loop
+    update mux_private.upload_history h
+    set asset_id = coalesce(h.asset_id, fact.asset_id), is_known = h.is_known or fact.is_known
+    where h.id in (
+      select o.id from mux_private.upload_history o
+      where o.mux_id_written in (mux_private.as_written(fact.upload_id), mux_private.as_written(fact.asset_id))
+        and o.mux_id in (fact.upload_id, fact.asset_id)
+        and ((o.asset_id is null and fact.asset_id is not null) or (fact.is_known and not o.is_known))
+      for no key update skip locked);
+  end loop;
 end
 $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';

@@ -23,7 +23,7 @@ comment on column mux_private.worker_state.environment_id is 'The Mux environmen
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
 comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
 comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
-comment on column mux_private.worker_state.events_at is 'When a webhook of Mux last told of an upload or asset, within some seconds.';
+comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last told of an upload or asset, within some seconds.';
 alter table mux_private.worker_state enable row level security;
 drop policy if exists "Service role has full access" on mux_private.worker_state;
 create policy "Service role has full access" on mux_private.worker_state
@@ -108,29 +108,47 @@ begin
     most := coalesce(sweep_size, batch_size);
   end if;
 
-  with due as (
+  -- Those that are to be looked at once more have a tenth of a batch, one at least.
+  with recheck as (
+    select t.id, t.recheck_at as due_at
+    from public.mux_asset_tracking t
+    where t.recheck_at <= now() and t.status = 'ready'
+    order by t.recheck_at
+    limit greatest(most / 10, 1)
+    for update skip locked
+  ), due as (
     select t.id, t.next_check_at as due_at
     from public.mux_asset_tracking t
     where t.status = 'processing' and t.next_check_at <= now()
       and not (events_arrive and mux_private.is_left_to_events(t))
     order by t.next_check_at
-    limit most
+    limit most - (select count(*) from recheck)
     for update skip locked
-  ), leased as (
+  ), leased_recheck as (
+    update public.mux_asset_tracking t
+    set recheck_at = now() + make_interval(secs => lease_seconds)
+    from recheck
+    where t.id = recheck.id
+    returning t.*, recheck.due_at, t.recheck_at as leased_until
+  ), leased_due as (
     update public.mux_asset_tracking t
     set next_check_at = now() + make_interval(secs => lease_seconds)
     from due
     where t.id = due.id
-    returning t.*, due.due_at
+    returning t.*, due.due_at, t.next_check_at as leased_until
+  ), leased as (
+    select * from leased_recheck union all select * from leased_due
   )
   select coalesce(jsonb_agg(jsonb_build_object(
     'id', t.id,
     'lesson_id', t.lesson_id,
     'lesson_status', l.status,
+    'status', t.status,
+    'playback_id', case when t.status = 'ready' then left(t.mux_playback_id, 300) end,
     'upload_id', left(t.upload_id, 300),
     'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
     'tracked_at', t.tracked_at,
-    'leased_until', t.next_check_at,
+    'leased_until', t.leased_until,
     'due_at', t.due_at,
     'age_seconds', extract(epoch from now() - t.tracked_at),
     'check_count', t.check_count,
@@ -152,7 +170,7 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute. more_are_due: whether due rows are left for whoever asks again.';
+  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at (of a ready row that is to be looked at once more: its recheck_at) into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute. more_are_due: whether due rows are left for whoever asks again.';
 
 -- A row keeps its place among those that are due, or whatever a scan did not come to would stand
 -- behind what it has just looked at, again and again. It is never due before its upload began, nor
@@ -164,6 +182,7 @@ language plpgsql set search_path = public, extensions, pg_temp set enable_seqsca
 #variable_conflict use_column
 declare
   released integer;
+  released_too integer;
 begin
   if claimed is null or jsonb_typeof(claimed) <> 'array' then
     raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until, due_at}';
@@ -177,9 +196,18 @@ begin
   )
   update public.mux_asset_tracking t set next_check_at = mine.due_at from mine where t.id = mine.id;
   get diagnostics released = row_count;
+  with mine as (
+    select t.id, least(now(), coalesce(c.due_at, now())) as due_at
+    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
+    join public.mux_asset_tracking t on t.id = c.id and t.recheck_at = c.leased_until
+    where t.status = 'ready'
+    for update of t skip locked
+  )
+  update public.mux_asset_tracking t set recheck_at = mine.due_at from mine where t.id = mine.id;
+  get diagnostics released_too = row_count;
   update mux_private.worker_state s set sweeps_until = now()
   where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
-  return released;
+  return released + released_too;
 end
 $$;
 comment on function public.worker_release is

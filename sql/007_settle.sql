@@ -9,18 +9,22 @@ set local lock_timeout = '5s';
 
 -- A row with a real upload id tracks that upload, and its asset only where the fact names no upload.
 -- An app may have stored an asset's id there: Mux's ids are random, so it is compared with both. A
--- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone.
+-- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone. What cannot be
+-- an id, such as an empty text, is the id of nothing.
 create or replace function mux_private.tracks(
   tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
 ) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_variable
+declare
+  upload text := case when mux_private.is_mux_id(upload_id) then upload_id end;
+  asset text := case when mux_private.is_mux_id(asset_id) then asset_id end;
 begin
   return case
     when upload_id is null and asset_id is null then claim is not null
-    when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset_id, false)
-    when upload_id is not null then tracking.upload_id = upload_id or coalesce(tracking.upload_id = asset_id, false)
-    else coalesce(asset_id in (tracking.mux_asset_id, tracking.upload_id), false)
+    when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset, false)
+    when upload is not null then tracking.upload_id = upload or coalesce(tracking.upload_id = asset, false)
+    else coalesce(asset in (tracking.mux_asset_id, tracking.upload_id), false)
   end;
 end
 $$;
@@ -215,8 +219,14 @@ declare
   was_refused boolean;
 begin
   select t.* into tracking from public.mux_asset_tracking t
-  where t.id = tracking_id and t.status = 'processing' for no key update skip locked;
+  where t.id = tracking_id and (t.status = 'processing' or (t.status = 'ready' and t.recheck_at is not null))
+  for no key update skip locked;
   if not found or not mux_private.may_write(tracking) then return; end if;
+  if tracking.status = 'ready' then
+    update public.mux_asset_tracking t
+    set recheck_at = now() + make_interval(secs => pause_seconds) where t.id = tracking.id;
+    return;
+  end if;
   was_refused := coalesce(tracking.error_type = 'refused', false);
   update public.mux_asset_tracking t
   set next_check_at = now() + make_interval(secs => pause_seconds),
@@ -232,6 +242,164 @@ begin
 end
 $$;
 comment on function mux_private.postpone is 'Makes a row due in some seconds; with a refusal, keeps why the database would not take the verdict.';
+
+create or replace function mux_private.is_unplayable(tracking public.mux_asset_tracking) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return tracking.status = 'ready' and coalesce(tracking.error_type in ('playback_ids_withdrawn', 'asset_deleted'), false);
+end
+$$;
+comment on function mux_private.is_unplayable is 'Whether a row is ready and its video can no longer be played.';
+
+create or replace function mux_private.plays(tracking public.mux_asset_tracking) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return exists (
+    select from public.lessons l
+    where l.id = tracking.lesson_id and l.mux_asset_id = tracking.mux_asset_id and l.mux_playback_id = tracking.mux_playback_id);
+end
+$$;
+comment on function mux_private.plays is 'Whether a lesson still holds the ids of its tracking row.';
+
+-- Events come late and out of order, so what contradicts a row proves nothing: it only has the row
+-- looked at once more.
+create or replace function mux_private.contradicts(item jsonb, tracking public.mux_asset_tracking) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
+      and item #>> '{observation,status}' = 'ready') is not true then
+    return false;
+  -- A page comes again; of an event that comes while Mux is asked nobody would hear again.
+  elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
+    return false;
+  end if;
+  if mux_private.is_unplayable(tracking) then
+    return item ->> 'playback_id' is not null and not mux_private.was_deleted(tracking.mux_asset_id);
+  end if;
+  return not coalesce(
+      item #> '{observation,playback_ids}' @> jsonb_build_array(jsonb_build_object('id', tracking.mux_playback_id)), false)
+    and mux_private.plays(tracking);
+end
+$$;
+comment on function mux_private.contradicts is
+  'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
+
+-- A row that somebody is just looking at is due again: the answer may be older than this fact.
+create or replace function mux_private.recheck(tracking_id uuid, item jsonb) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  tracking public.mux_asset_tracking;
+  was_due boolean;
+begin
+  select t.* into tracking from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
+  if not found or not mux_private.may_write(tracking) then
+    return jsonb_build_object('outcome', 'busy', 'reason', 'recheck', 'tracking_id', tracking_id,
+                              'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
+  elsif not mux_private.contradicts(item, tracking) then
+    return mux_private.outcome('unchanged', tracking, item ->> 'reason');
+  end if;
+  was_due := tracking.recheck_at is not null;
+  update public.mux_asset_tracking t set recheck_at = now() where t.id = tracking.id returning t.* into tracking;
+  if not was_due then
+    perform mux_private.record_event(
+      'rechecked', tracking, tracking.status, null, null, 'playback_ids_changed', null, item -> 'observation');
+  end if;
+  return mux_private.outcome('waiting', tracking, 'recheck');
+end
+$$;
+comment on function mux_private.recheck is 'Has a ready row looked at once more, since a fact contradicts it; busy where it is locked.';
+
+create or replace function mux_private.mark_unplayable(
+  tracking public.mux_asset_tracking, lesson_status text, error_type text, message text, reason text, observation jsonb
+) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  is_news boolean := not mux_private.is_unplayable(tracking) or tracking.error_type <> mark_unplayable.error_type;
+begin
+  update public.mux_asset_tracking t
+  set error_type = mark_unplayable.error_type, error_message = message, recheck_at = null,
+      missing_since = null, missing_count = 0,
+      updated_at = case when is_news then now() else t.updated_at end
+  where t.id = tracking.id
+  returning t.* into tracking;
+  if is_news then
+    perform mux_private.record_event(
+      'unplayable', tracking, tracking.status, lesson_status, lesson_status, reason, message, observation);
+  end if;
+  return mux_private.outcome(
+    case when is_news and mux_private.plays(tracking) then 'unplayable' else 'unchanged' end,
+    tracking, mark_unplayable.error_type, message);
+end
+$$;
+comment on function mux_private.mark_unplayable is
+  'Keeps in a ready row why its video can no longer be played. Row and lesson stay as they are. The row is locked by the caller.';
+
+-- Only a look that began after the row was made due settles it, so the lease must still be the one
+-- that was given. A lesson that holds other ids than its row, or another status, keeps them.
+create or replace function mux_private.settle_recheck(
+  tracking public.mux_asset_tracking, lesson_status text, item jsonb, claim jsonb
+) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  was public.mux_asset_tracking := tracking;
+  verdict text := claim ->> 'verdict';
+  wanted_id text := claim ->> 'playback_id';
+  missing boolean := (claim ->> 'missing')::boolean;
+  is_news boolean;
+  does_play boolean;
+  found_id text;
+begin
+  if (tracking.recheck_at = (claim ->> 'leased_until')::timestamptz and tracking.mux_asset_id = item ->> 'asset_id') is not true then
+    return mux_private.outcome('unchanged', tracking, claim ->> 'reason');
+  elsif not mux_private.may_write(tracking) then
+    return mux_private.outcome('busy', tracking);
+  end if;
+  update public.mux_asset_tracking t
+  set check_count = t.check_count + 1, last_checked_at = now(),
+      recheck_at = case verdict when 'wait' then now() + make_interval(secs => mux_private.pause_of(claim)) end,
+      missing_since = case when verdict <> 'wait' or missing = false then null when missing then coalesce(t.missing_since, now()) else t.missing_since end,
+      missing_count = case when verdict <> 'wait' or missing = false then 0 when missing then t.missing_count + 1 else t.missing_count end
+  where t.id = was.id
+  returning t.* into tracking;
+  if verdict = 'wait' then
+    return mux_private.outcome('waiting', tracking, claim ->> 'reason');
+  elsif verdict = 'fail' then
+    return mux_private.mark_unplayable(
+      tracking, lesson_status, claim ->> 'reason', claim ->> 'message', claim ->> 'reason', item -> 'observation');
+  elsif (verdict = 'publish' and mux_private.is_mux_id(wanted_id)) is not true then
+    raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
+  end if;
+
+  is_news := mux_private.is_unplayable(was) or was.mux_playback_id is distinct from wanted_id;
+  if not is_news then
+    return mux_private.outcome('unchanged', tracking, claim ->> 'reason');
+  end if;
+  does_play := mux_private.plays(was);
+  if does_play and was.mux_playback_id <> wanted_id then
+    update public.lessons l set mux_playback_id = wanted_id, updated_at = now()
+    where l.id = was.lesson_id
+    returning l.mux_playback_id into found_id;
+    if found_id is distinct from wanted_id then
+      raise exception 'lesson should play as % now and plays as %', wanted_id, coalesce(found_id, 'nothing')
+        using errcode = 'triggered_data_change_violation';
+    end if;
+  end if;
+  update public.mux_asset_tracking t
+  set mux_playback_id = wanted_id, error_type = null, error_message = null, updated_at = now()
+  where t.id = was.id
+  returning t.* into tracking;
+  perform mux_private.note_video(
+    tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), tracking.mux_asset_id, wanted_id, lesson_status = 'published');
+  perform mux_private.record_event(
+    'updated', tracking, was.status, lesson_status, lesson_status, 'playback_ids_changed', null, item -> 'observation');
+  return mux_private.outcome(case when does_play then 'updated' else 'unchanged' end, tracking, 'playback_ids_changed');
+end
+$$;
+comment on function mux_private.settle_recheck is
+  'Settles the look at a ready row whose playback id seemed to be gone: updated, unplayable, or unchanged. Both rows are locked by the caller.';
 
 create or replace function mux_private.settle_row(
   item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb
@@ -252,6 +420,9 @@ declare
                                         'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
   for_log jsonb := '{}';
 begin
+  if verdict = 'recheck' then
+    return mux_private.recheck(tracking_id, item);
+  end if;
   -- Always lesson first, then tracking row: the app's delete takes them in that order too. To
   -- wait changes no lesson and needs no lock on it.
   if verdict <> 'wait' or coalesce(claim ->> 'verdict', 'wait') <> 'wait' then
@@ -275,6 +446,9 @@ begin
       then 'busy' else 'unmatched' end);
   end if;
 
+  if tracking.status = 'ready' and claim is not null then
+    return mux_private.settle_recheck(tracking, lesson_status, item, claim);
+  end if;
   -- What was claimed may have changed since: then its own verdict no longer stands.
   if tracking.status <> 'processing' or tracking.tracked_at is distinct from (claim ->> 'tracked_at')::timestamptz then
     claim := null;
@@ -351,16 +525,44 @@ end
 $$;
 comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
+-- A context names the functions that were at work, the innermost first.
+create or replace function mux_private.raised_by(context text, constraint_name text, table_name text) returns text
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_variable
+declare
+  functions text[] := array(
+    select coalesce(f.named[1], f.named[2])
+    from regexp_matches(
+      context, '^(?:PL/pgSQL function (?:public\.)?([^()\n]*\([^()\n]*\))|SQL function "([^"\n]*)")', 'gn'
+    ) with ordinality f (named, place)
+    where coalesce(f.named[1], f.named[2]) !~ '^(mux_private\.|worker_)'
+    order by f.place);
+  triggers text := (
+    select string_agg(format('trigger %s on %s', t.tgname, t.tgrelid::regclass), ' or ' order by t.tgrelid, t.tgname)
+    from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    where t.tgrelid in ('public.lessons'::regclass, 'public.mux_asset_tracking'::regclass) and not t.tgisinternal
+      and quote_ident(p.proname) || '()' in (select regexp_replace(f, '^.*\.', '') from unnest(functions) f));
+begin
+  return nullif(left(concat_ws(', ',
+    'constraint ' || nullif(constraint_name, '') || ' on ' || table_name, 'function ' || functions[1], triggers), 300), '');
+end
+$$;
+comment on function mux_private.raised_by is
+  'What of the app raised an error: the constraint, the innermost function that is none of ours, and its trigger. Null where it was nothing of the app''s.';
+
 create or replace function mux_private.turn_down(
-  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text
+  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text,
+  raised_by text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
-  perform mux_private.refuse(tracking_id, pause_seconds, left(format('%s: %s', code, problem), 500));
+  perform mux_private.refuse(
+    tracking_id, pause_seconds,
+    left(format('%s: %s', code, problem), 500) || coalesce(' (raised by ' || raised_by || ')', ''));
   return jsonb_build_object(
     'outcome', 'refused', 'tracking_id', tracking_id, 'lesson_id', lesson_id,
     'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
-    'sqlstate', code, 'message', left(problem, 500));
+    'sqlstate', code, 'message', left(problem, 500), 'raised_by', raised_by);
 end
 $$;
 comment on function mux_private.turn_down is 'Makes a row wait whose verdict the database would not take, and says so for the worker''s log.';
@@ -375,10 +577,10 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return query
-  select f.item, t.id, t.lesson_id, t.claim,
+  select case when t.contradicted then f.item || '{"verdict": "recheck"}' else f.item end, t.id, t.lesson_id, t.claim,
     case
       when t.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', f.upload_id, 'asset_id', f.asset_id)
-      when t.claim is not null then null
+      when t.claim is not null or t.contradicted then null
       when t.status = 'ready' or (t.status = 'error' and f.verdict <> 'publish')
         then mux_private.outcome('unchanged', t.tracking, f.reason)
       when t.status = 'processing' and (t.tracking).error_type = 'refused' and (t.tracking).next_check_at > now()
@@ -393,7 +595,8 @@ begin
     from jsonb_array_elements(verdicts) with ordinality i
   ) f
   left join lateral (
-    select t.id, t.lesson_id, t.status, t.mux_asset_id, t.tracking, r.claim
+    select t.id, t.lesson_id, t.status, t.mux_asset_id, t.tracking, r.claim,
+      case when t.status = 'ready' and r.claim is null then mux_private.contradicts(f.item, t.tracking) else false end as contradicted
     from (
       select distinct on (a.id) a.id, a.claim
       from (
@@ -402,12 +605,12 @@ begin
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.upload_id in (nullif(f.upload_id, 'migrated'), f.asset_id) and o.upload_id <> 'migrated'
+         where o.upload_id in (nullif(f.upload_id, 'migrated'), f.asset_id) and mux_private.is_mux_id(o.upload_id)
          order by o.status = 'ready', o.lesson_id limit 100)
         union all
         (select o.id, null
          from public.mux_asset_tracking o
-         where o.mux_asset_id = f.asset_id and o.mux_asset_id !~ '^temp_' and (f.upload_id is null or o.upload_id = 'migrated')
+         where o.mux_asset_id = f.asset_id and mux_private.is_mux_id(f.asset_id) and (f.upload_id is null or o.upload_id = 'migrated')
          order by o.status = 'ready', o.lesson_id limit 100)
       ) a
       order by a.id, a.claim is null
@@ -422,7 +625,7 @@ begin
 end
 $$;
 comment on function mux_private.rows_about is
-  'For each fact the claimed rows that it is about and at most 100 others, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed.';
+  'For each fact the claimed rows that it is about and at most 100 others, in the order of lesson id, with their claims; nothing_to_do is the outcome where none has to be changed. For a ready row that it contradicts, the verdict is recheck.';
 
 -- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
 -- A connection keeps its plans: made while the tables were small, they would read through them for
@@ -439,6 +642,9 @@ declare
   outcomes jsonb[] := '{}';
   problem text;
   code text;
+  context text;
+  constraint_name text;
+  table_name text;
 begin
   if verdicts is null or jsonb_typeof(verdicts) <> 'array' or jsonb_array_length(verdicts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_settle needs verdicts, an array of at most 100';
@@ -456,9 +662,11 @@ begin
     exception
       when serialization_failure or deadlock_detected or lock_not_available then raise;
       when assert_failure or others then
-        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
+          constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || mux_private.turn_down(
-          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem);
+          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
+          mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
   -- At the end, since what this locks a settle of another worker may write next: it waits for the
@@ -522,8 +730,9 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('tracks', 'rows_about', 'names_newer', 'outcome', 'pause_of', 'may_write', 'write_video', 'publish', 'fail', 'wait',
-                        'postpone', 'refuse', 'turn_down', 'settle_row')
+      and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'tracks', 'rows_about',
+                        'names_newer', 'outcome', 'pause_of', 'may_write', 'write_video', 'publish', 'fail', 'wait',
+                        'postpone', 'refuse', 'raised_by', 'turn_down', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

@@ -29,34 +29,32 @@ return (
   from (
     select
       count(*) as processing,
-      count(*) filter (where t.next_check_at <= now()) as due,
+      count(*) filter (where t.is_due) as due,
       count(*) filter (where t.tracked_at < now() - interval '30 minutes') as stuck,
-      extract(epoch from now() - min(t.next_check_at) filter (where t.next_check_at <= now())) as oldest_due_seconds,
+      extract(epoch from now() - min(t.next_check_at) filter (where t.is_due)) as oldest_due_seconds,
       extract(epoch from now() - min(t.tracked_at)) as oldest_processing_seconds
-    from public.mux_asset_tracking t
-    where t.status = 'processing'
+    from (
+      -- Due is what worker_claim gives away: a new upload that is left to webhooks is not.
+      select p.tracked_at, p.next_check_at,
+        p.next_check_at <= now()
+          and not ((select mux_private.events_arrive()) and mux_private.is_left_to_events(p)) as is_due
+      from public.mux_asset_tracking p
+      where p.status = 'processing'
+    ) t
   ) w
 );
 comment on function public.worker_summary() is
   'For the worker: how many rows are processing, due, stuck (processing for over half an hour) and failed, and the age in seconds of the oldest. Does not count what is ready.';
 
--- Security definer: the list of files is nobody's to read, its newest name is the worker's.
-create or replace function mux_private.newest_file() returns text
-language sql stable security definer set search_path = public, extensions, pg_temp
-return (select max(f.name) from mux_private.applied_files f);
-comment on function mux_private.newest_file() is 'The last file of sql/ that was applied.';
-
 create or replace function public.worker_schema_version() returns text
 language sql stable set search_path = public, extensions, pg_temp
-return mux_private.newest_file();
+return (select max(f.name) from mux_private.applied_files f where f.name < '900');
 comment on function public.worker_schema_version() is
-  'For the worker: the last file of sql/ that was applied, such as 008_reports.';
+  'For the worker: the last file of sql/ that was applied, such as 008_reports; the snapshot apart.';
 
 revoke execute on function public.worker_summary() from public, anon, authenticated;
-revoke execute on function mux_private.newest_file() from public, anon, authenticated;
 revoke execute on function public.worker_schema_version() from public, anon, authenticated;
 grant execute on function public.worker_summary() to service_role;
-grant execute on function mux_private.newest_file() to service_role;
 grant execute on function public.worker_schema_version() to service_role;
 
 insert into mux_private.applied_files (name) values ('008_reports') on conflict do nothing;

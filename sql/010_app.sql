@@ -21,8 +21,8 @@ begin
   end if;
   select jsonb_build_object(
     'status', coalesce(t.status::text, 'unknown'),
-    'playbackId', case when t.status = 'ready' then t.mux_playback_id end,
-    'error', case when t.status = 'error'
+    'playbackId', case when t.status = 'ready' and not unplayable.is_so then t.mux_playback_id end,
+    'error', case when t.status = 'error' or unplayable.is_so
       then jsonb_build_object(
         'message', coalesce(nullif(btrim(t.error_message), ''), 'The video could not be processed. Upload it again.'),
         'type', t.error_type) end,
@@ -30,6 +30,9 @@ begin
     'checkedAt', t.last_checked_at
   ) into told
   from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
+  cross join lateral (
+    select coalesce(t.status = 'ready' and t.error_type in ('playback_ids_withdrawn', 'asset_deleted'), false) as is_so
+  ) unplayable
   where l.id = check_asset_status.lesson_id and l.creator_id = (select auth.uid());
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
@@ -38,7 +41,7 @@ begin
 end
 $$;
 comment on function public.check_asset_status(uuid) is
-  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. 404 for a lesson of somebody else.';
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of somebody else.';
 
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
@@ -173,8 +176,9 @@ begin
       message = 'the lesson has only a temporary asset id',
       hint = 'Track its upload: the lesson is published when the video is ready.';
   end if;
-  if tracking.status = 'error' and tracking.mux_asset_id = asset_id
-     and tracking.error_type in ('asset_errored', 'asset_not_found', 'mux_rejected', 'lesson_mismatch') then
+  if tracking.status <> 'processing' and tracking.mux_asset_id = asset_id
+     and tracking.error_type in ('asset_errored', 'asset_not_found', 'mux_rejected', 'lesson_mismatch',
+                                 'playback_ids_withdrawn', 'asset_deleted') then
     raise sqlstate 'PT409' using
       message = 'the video cannot be played',
       hint = coalesce(nullif(btrim(tracking.error_message), ''), 'The video could not be processed. Upload it again.');

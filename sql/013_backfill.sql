@@ -50,12 +50,14 @@ comment on column mux_private.backfill_findings.known is 'The ids that were look
 create table if not exists mux_private.adoption_walk (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   after uuid,
-  rows_after uuid
+  rows_after uuid,
+  stays bigint not null default 0
 );
 comment on table mux_private.adoption_walk is 'Where the next pass of the adoption goes on. One row.';
 comment on column mux_private.adoption_walk.only_row is 'Always true.';
 comment on column mux_private.adoption_walk.after is 'The last lesson that was searched for temporary ids; null at the beginning.';
 comment on column mux_private.adoption_walk.rows_after is 'The last lesson whose real ids were compared with its tracking row; null at the beginning.';
+comment on column mux_private.adoption_walk.stays is 'How many passes in a row looked at the lessons after it.';
 
 do $$
 declare
@@ -170,11 +172,11 @@ $$;
 comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
 
 -- By the primary key and so many lessons a call, however few of them wait: no call meets a
--- statement timeout.
+-- statement timeout. By index, as worker_settle does: see there.
 create or replace function public.worker_legacy_lessons(
   after uuid default null, walk integer default 2000, since timestamptz default null
 ) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   told jsonb;
@@ -472,10 +474,11 @@ end
 $$;
 comment on function mux_private.adopt is 'Begins to track what one lesson names, if that is the newest, or gives it back what it can play; what cannot be locked at once is busy.';
 
+-- By index, as worker_settle does: see there.
 create or replace function public.worker_adopt(
   adoptions jsonb default null, lease_seconds double precision default null
 ) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   item jsonb;
@@ -484,6 +487,9 @@ declare
   rivals jsonb := '{}';
   problem text;
   code text;
+  context text;
+  constraint_name text;
+  table_name text;
 begin
   if adoptions is null or jsonb_typeof(adoptions) <> 'array' or jsonb_array_length(adoptions) > 100
      or lease_seconds not between 1 and 3600 then
@@ -511,9 +517,11 @@ begin
         outcomes := outcomes || jsonb_build_object('outcome', 'busy', 'lesson_id', item ->> 'lesson_id');
         perform set_config('lock_timeout', '20ms', true);
       when assert_failure or others then
-        get stacked diagnostics code = returned_sqlstate, problem = message_text;
+        get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
+          constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || jsonb_build_object(
-          'outcome', 'refused', 'lesson_id', item ->> 'lesson_id', 'sqlstate', code, 'message', left(problem, 500));
+          'outcome', 'refused', 'lesson_id', item ->> 'lesson_id', 'sqlstate', code, 'message', left(problem, 500),
+          'raised_by', mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
   return to_jsonb(outcomes);
@@ -587,6 +595,10 @@ return (
 comment on function public.worker_backfill_findings is
   'For the worker: the lessons that could not be given a video since a time, by id, so many a call.';
 
+-- One instructor may name a thousand uploads that Mux does not know. So of each part of the table
+-- every instructor has a lesson looked at in turn. The walk stays at a part while that has more than
+-- a pass can look at, but not longer than all of it would take.
+--
 -- With the index of sql/optional only lessons with temporary ids are read, else the next lessons of
 -- all. Real ids are compared by the tracking row: a form that was left open saves those of an older
 -- video, and an app may write a newer one.
@@ -605,7 +617,7 @@ $$;
 comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   position mux_private.adoption_walk;
@@ -634,7 +646,7 @@ begin
     where l.id = any(ids) and (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
       and mux_private.named_by(left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)) is not null
       and mux_private.wants_adoption(l.id, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
-    order by l.id limit at_most);
+    order by row_number() over (partition by l.creator_id order by l.id), l.id limit at_most);
   rows_ids := array(
     select t.lesson_id from public.mux_asset_tracking t
     where t.lesson_id > coalesce(position.rows_after, nothing) order by t.lesson_id limit walk);
@@ -646,7 +658,10 @@ begin
     order by l.id limit at_most);
 
   update mux_private.adoption_walk w
-  set after = case when cardinality(candidates) = at_most then candidates[at_most] when cardinality(ids) = walk then ids[walk] end,
+  set after = case
+        when cardinality(candidates) = at_most and w.stays < walk / at_most then w.after
+        when cardinality(ids) = walk then ids[walk] end,
+      stays = case when cardinality(candidates) = at_most and w.stays < walk / at_most then w.stays + 1 else 0 end,
       rows_after = case
         when cardinality(row_candidates) = at_most then row_candidates[at_most] when cardinality(rows_ids) = walk then rows_ids[walk] end
   where w.only_row;

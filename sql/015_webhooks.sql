@@ -31,25 +31,27 @@ begin
   end if;
   is_news := was_deleted and not exists (
     select 1 from public.mux_asset_events e
-    where e.lesson_id = note_fact.lesson_id and e.event = 'asset_deleted' and e.asset_id = (note_fact.item ->> 'asset_id'));
+    where e.lesson_id = note_fact.lesson_id and e.event = 'unplayable' and e.reason = 'asset_deleted' and e.asset_id = item ->> 'asset_id');
   if is_news then
     select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
+    if tracking.status = 'ready' then
+      return mux_private.mark_unplayable(
+        tracking, lesson_status, 'asset_deleted', item ->> 'message', 'asset_deleted', item -> 'observation');
+    end if;
     tracking.mux_asset_id := asset_id;
     perform mux_private.record_event(
-      'asset_deleted', tracking, tracking.status, lesson_status, lesson_status, 'asset_deleted',
-      'Mux says that the asset was deleted.', item -> 'observation');
+      'unplayable', tracking, tracking.status, lesson_status, lesson_status, 'asset_deleted',
+      item ->> 'message', item -> 'observation');
   end if;
   if tracking.status = 'processing' then
     update public.mux_asset_tracking t set next_check_at = now()
     where t.id = tracking.id and (t.next_check_at > now() or t.next_check_at <= t.tracked_at);
     return mux_private.outcome('waiting', tracking, item ->> 'reason');
   end if;
-  return mux_private.outcome(
-    case when is_news and tracking.status = 'ready' then 'asset_deleted' else 'unchanged' end,
-    tracking, item ->> 'reason');
+  return mux_private.outcome('unchanged', tracking, item ->> 'reason');
 end
 $$;
-comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit that its asset was deleted, once.';
+comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit, once, that its asset was deleted; a ready row says so as well.';
 
 create or replace function public.worker_take_note(facts jsonb default null) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -81,23 +83,34 @@ begin
 end
 $$;
 comment on function public.worker_take_note is
-  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called asset_deleted where the lesson had the video. What cannot be locked in a moment is busy: to be told of again.';
+  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called unplayable where the lesson plays the video. What cannot be locked in a moment is busy: to be told of again.';
 
-create or replace function public.worker_note_events() returns void
-language sql set search_path = public, extensions, pg_temp
-begin atomic
-  update mux_private.worker_state s set events_at = now()
-  where s.events_at is null or s.events_at < now() - interval '1 s';
-end;
-comment on function public.worker_note_events() is
-  'For the worker: a webhook has just told of an upload or asset. For ten minutes the scan leaves new uploads to the webhooks.';
+-- An event of an environment that holds none of our ids tells nothing of our uploads.
+create or replace function public.worker_note_events(
+  environment_id text default null, has_matched boolean default false
+) returns text
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  recorded text := (select s.environment_id from mux_private.worker_state s);
+begin
+  if has_matched or worker_note_events.environment_id = recorded then
+    update mux_private.worker_state s set events_at = now()
+    where s.only_row and (s.events_at is null or s.events_at < now() - interval '1 s');
+  end if;
+  return recorded;
+end
+$$;
+comment on function public.worker_note_events is
+  'For the worker: a webhook of this Mux environment has just told of an upload or asset, perhaps about a row of ours. If it is the environment in which our ids were last found, or a row matched, the scan leaves new uploads to the webhooks for ten minutes. Returns the recorded environment.';
+
 
 revoke execute on function mux_private.note_fact from public, anon, authenticated;
 revoke execute on function public.worker_take_note from public, anon, authenticated;
-revoke execute on function public.worker_note_events() from public, anon, authenticated;
+revoke execute on function public.worker_note_events from public, anon, authenticated;
 grant execute on function mux_private.note_fact to service_role;
 grant execute on function public.worker_take_note to service_role;
-grant execute on function public.worker_note_events() to service_role;
+grant execute on function public.worker_note_events to service_role;
 
 insert into mux_private.applied_files (name) values ('015_webhooks') on conflict do nothing;
 

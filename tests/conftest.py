@@ -34,7 +34,7 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             "delete from mux_private.mux_pace;"
             "insert into mux_private.mux_pace default values;"
             "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
-            "update mux_private.adoption_walk set after = null, rows_after = null"
+            "update mux_private.adoption_walk set after = null, rows_after = null, stays = 0"
         )
     shared_supabase.requests.clear()
     yield shared_supabase

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from worker import answers
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Observation, Subject
+from worker.model import Environment, Observation, Page, Source, Subject
 
 T = TypeVar("T")
 
@@ -43,6 +43,14 @@ class Answer:
     def rate_limit(self) -> tuple[str | None, str | None]:
         """The limit and what is left of it, where Mux says so."""
         return self.headers.get("x-ratelimit-limit"), self.headers.get("x-ratelimit-remaining")
+
+    def is_used_up_beyond(self, per_second: float) -> bool:
+        """Tell whether nothing is left of the limit although we alone keep below it."""
+        limit, remaining = self.rate_limit
+        try:
+            return remaining == "0" and float(limit or 0) > per_second
+        except ValueError:
+            return False
 
 
 def check(answer: Answer) -> Answer:
@@ -87,6 +95,50 @@ def read_data(answer: Answer, reader: Callable[[Any], T]) -> T:
         return reader(answer.body.get("data") if isinstance(answer.body, Mapping) else None)
     except answers.UnreadableAnswer as error:
         raise MuxUnavailable("unreadable", f"Mux's answer is {error}.") from error
+
+
+def read_assets(answer: Answer) -> Page:
+    """Read a page of the list of assets; what could not be sent back as a cursor ends it."""
+    told = answer.body.get("next_cursor")
+    leads_on = isinstance(told, str) and told and told.isascii()
+    return Page(_listed(answer, answers.read_asset, "sweep"), told if leads_on else None)
+
+
+def read_uploads(number: int, page_size: int, answer: Answer) -> Page:
+    """Read a page of the list of uploads; a full one is followed by the next number."""
+    is_full = answer.status == 200 and len(answer.body["data"]) == page_size
+    following = str(number + 1) if is_full else None
+    return Page(_listed(answer, answers.read_upload, "sweep"), following)
+
+
+def read_asset_of(upload_id: str, answer: Answer) -> Observation | None:
+    """Read the one asset of an upload in a list; None if there is none, or several."""
+    listed = _listed(answer, answers.read_asset, "probe")
+    found = [seen for seen in listed if seen.upload_id == upload_id]
+    return found[0] if len(found) == 1 else None
+
+
+def read_control(answer: Answer) -> None:
+    """Read a list of which only counts that it is one; raises MuxUnavailable if it is not."""
+    if answer.status != 200:
+        raise MuxUnavailable(f"http_{answer.status}", "Mux refuses to list its assets.")
+    _listed(answer, answers.read_asset, "probe")
+
+
+def read_whoami(answer: Answer) -> Environment:
+    """Read which environment the token belongs to; raises MuxUnavailable if Mux does not say."""
+    if answer.status != 200:
+        raise MuxUnavailable(f"http_{answer.status}", "Mux does not say who we are.")
+    return read_data(answer, answers.read_environment)
+
+
+def _listed(
+    answer: Answer, reader: Callable[[Any, Source], Observation], source: Source
+) -> tuple[Observation, ...]:
+    """Read a list; one that Mux refuses lists nothing, and what it would have told is asked for."""
+    if answer.status != 200:
+        return ()
+    return read_data(answer, lambda data: answers.read_list(data, reader, source))
 
 
 def read_about(

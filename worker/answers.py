@@ -1,9 +1,13 @@
 """Read what Mux says into observations, leniently: unknown fields and values do no harm. Pure."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.model import Environment, Observation, PlaybackId, Source, is_mux_id
+
+NO_POLICY = "none"
+"""What stands for the policy of a playback id for which Mux names none."""
 
 
 class UnreadableAnswer(Exception):
@@ -36,7 +40,8 @@ def read_asset(data: Any, source: Source) -> Observation:
     asset_id, status = _id_and_status(data)
     errors = _mapping(data.get("errors"))
     messages = errors.get("messages")
-    claims = (_text(data.get("passthrough")), _text(_mapping(data.get("meta")).get("external_id")))
+    passthrough = _lessons_in(_text(data.get("passthrough")))
+    external_id = _text(_mapping(data.get("meta")).get("external_id"))
     return Observation(
         subject="asset",
         status=status,
@@ -48,7 +53,8 @@ def read_asset(data: Any, source: Source) -> Observation:
         error_message="; ".join(filter(None, map(_text, messages))) or None
         if isinstance(messages, list)
         else None,
-        claims=tuple(claim for claim in claims if claim),
+        claims=(*passthrough, *([external_id] if external_id else [])),
+        is_test=data.get("test") is True,
     )
 
 
@@ -100,11 +106,25 @@ def _id_and_status(data: Any) -> tuple[str, str]:
     return found, status
 
 
+def _lessons_in(passthrough: str | None) -> tuple[str, ...]:
+    """Read the lesson references of a `passthrough`: what an object in it names, or the text."""
+    if passthrough is None:
+        return ()
+    try:
+        told = _mapping(json.loads(passthrough))
+    except (ValueError, RecursionError):
+        told = {}
+    named = (told.get("lessonId"), told.get("lesson_id"))
+    keys = (str(key) for key in named if type(key) is int or _text(key))
+    return tuple(dict.fromkeys(keys)) or (passthrough,)
+
+
 def _playback_ids(items: Any) -> tuple[PlaybackId, ...]:
+    """Read playback ids; one without a policy has one that is not accepted, and is named."""
     if not isinstance(items, list):
         return ()
     read = ((_id(_mapping(i).get("id")), _text(_mapping(i).get("policy"))) for i in items)
-    return tuple(PlaybackId(found, policy) for found, policy in read if found and policy)
+    return tuple(PlaybackId(found, policy or NO_POLICY) for found, policy in read if found)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

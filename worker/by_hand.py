@@ -118,7 +118,8 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
         case "older":
             raise WorkerError(
                 f"{lesson.id} is not published: it has a newer video than the one it names. To go "
-                "back to the older one, delete its row of mux_asset_tracking and try again."
+                "back to the older one, delete its row of mux_asset_tracking and track that upload "
+                "again."
             )
         case "disputed":
             raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")

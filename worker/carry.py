@@ -51,14 +51,17 @@ class Carrier:
         self.settlements, self.outcomes, self.adopted = [], [], []
         told = {one.lesson.id: one for one in steps}
         claims: dict[str, Claim] = {}
-        to_adopt = [s for s in steps if s.act == "adopt" or (s.act == "settle" and s.missing)]
+        to_adopt = [s for s in steps if s.act == "adopt" or s.may_restore]
         for adopted in await self._adopt(to_adopt):
-            lesson_id = adopted["lesson_id"]
-            if adopted["outcome"] == "adopted":
+            lesson_id, outcome = adopted["lesson_id"], adopted["outcome"]
+            acted = told[lesson_id]
+            if outcome == "adopted":
                 claims[lesson_id] = Claim.from_json(adopted["claim"])
-                self.adopted.append(told[lesson_id])
-            elif adopted["outcome"] != "tracked" and told[lesson_id].act == "adopt":
-                told[lesson_id] = _came_out(told[lesson_id], adopted)
+                self.adopted.append(acted)
+            elif (acted.act == "adopt" and outcome != "tracked") or (
+                acted.act == "nothing" and outcome == "restored"
+            ):
+                told[lesson_id] = _came_out(acted, adopted)
         if to_settle := [s for s in told.values() if s.act != "nothing"]:
             await self._settle(to_settle, claims, environment, told)
         return list(told.values())
@@ -122,7 +125,7 @@ class Carrier:
 def _came_out(one: Step, adopted: dict[str, Any]) -> Step:
     """Read what adopting did where nothing is left to settle."""
     kind = _KINDS.get(adopted["outcome"], adopted["outcome"])
-    return Step(one.lesson, kind, "nothing", adopted.get("message"), one.observation)
+    return Step(one.lesson, kind, "nothing", _why(Outcome.from_json(adopted)), one.observation)
 
 
 def _settled(one: Step, outcome: Outcome) -> Step:
@@ -133,4 +136,10 @@ def _settled(one: Step, outcome: Outcome) -> Step:
         kind = "followed"  # the row is there and falls due
     elif kind == "unmatched":
         kind = "changed"
-    return Step(one.lesson, kind, "nothing", outcome.message or one.message, one.observation)
+    return Step(one.lesson, kind, "nothing", _why(outcome) or one.message, one.observation)
+
+
+def _why(outcome: Outcome) -> str | None:
+    """Give an outcome's message, and what of the app the database would not because of."""
+    by = f" (raised by {outcome.raised_by})" if outcome.raised_by else ""
+    return f"{outcome.message}{by}" if outcome.message else None

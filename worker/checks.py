@@ -1,6 +1,6 @@
 """Judge the facts that the doctor finds: one check each, with what to do where it fails. Pure."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -9,18 +9,6 @@ from worker.model import Environment
 Health = Literal["ok", "warning", "failed", "skipped"]
 Facts = Mapping[str, Any]
 
-TEXT = frozenset({"text", "character varying"})
-NEEDED_COLUMNS: Mapping[str, frozenset[str] | None] = {
-    "id": frozenset({"uuid"}),
-    "creator_id": frozenset({"uuid"}),
-    "status": None,
-    "mux_asset_id": TEXT,
-    "mux_playback_id": TEXT,
-    "updated_at": frozenset({"timestamp with time zone"}),
-}
-"""What the worker reads and writes of `lessons`, and as which types; None takes any."""
-
-NEEDED_STATUSES = frozenset({"draft", "published"})
 NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
@@ -32,14 +20,20 @@ NEEDED_FUNCTIONS = frozenset(
         *("overview", "past", "make_due"),
     )
 )
-OPEN_TO_APP = frozenset({"app_publish", "check_asset_status", "publish_lesson", "track_upload"})
-"""What signed-in users may call: the app's three functions, and the private one behind the last."""
+OPEN_TO_APP = frozenset(
+    {"check_asset_status", "publish_lesson", "track_upload"}
+    | {"app_lock_lesson", "app_publish", "app_track_upload"}
+)
+"""What signed-in users may call: the app's three functions, and the private ones behind them."""
 
 MUX_READS_PER_SECOND = 5
 """What Mux allows an environment: https://www.mux.com/docs/core/make-api-requests."""
 
 WORST_CLOCK_SECONDS = 30.0
 REAPPLY = "Apply the files of sql/ again, in order, as the owner of lessons."
+RENAME = "Rename or drop what the app made, and change what calls it."
+MOST_LISTED = 12
+"""So many differences are listed; with more, something larger is wrong than each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +82,40 @@ def check_role(facts: Facts) -> Check:
     return Check("key", "ok", "accepted, of the role service_role")
 
 
-def check_schema(facts: Facts, needed: str) -> Check:
-    """Judge whether all files of sql/ that this version knows are applied."""
+def check_schema(facts: Facts, needed: str, files: Sequence[str]) -> Check:
+    """Judge whether all files of sql/ that this version needs are applied."""
     applied = facts["schema_version"] or "000"
-    if applied >= needed:
-        return Check("schema", "ok", f"sql/ is applied up to {applied}.sql")
-    advice = f"Apply the files after {applied}.sql up to {needed}.sql."
-    return Check("schema", "failed", f"sql/ is applied only up to {applied}.sql", advice)
+    if applied < needed:
+        advice = f"Apply the files after {applied}.sql up to {needed}.sql, then the last one again."
+        return Check("schema", "failed", f"sql/ is applied only up to {applied}.sql", advice)
+    seen = f"sql/ is applied up to {applied}.sql"
+    if missing := sorted(set(files) - set(facts["applied_files"])):
+        named = ", ".join(f"{name}.sql" for name in missing)
+        return Check("schema", "failed", f"{seen}, but without {named}", REAPPLY)
+    return Check("schema", "ok", seen)
+
+
+def check_objects(facts: Facts) -> Check:
+    """Judge whether the catalog still is as sql/ made it."""
+    if not facts["has_snapshot"]:
+        return Check("objects", "skipped", "there is no snapshot to compare with")
+    if differences := facts["differences"]:
+        listed = differences[:MOST_LISTED]
+        if more := len(differences) - len(listed):
+            listed.append(f"and {more} more")
+        advice = f"{REAPPLY} If the change is intended, apply only sql/900_snapshot.sql."
+        return Check("objects", "failed", "; ".join(listed), advice)
+    return Check("objects", "ok", "are as sql/ made them")
 
 
 def check_lessons(facts: Facts) -> Check:
     """Judge the app's own table, which may have changed since sql/ was applied."""
-    problems = list(_problems(facts["lessons_columns"], facts["lessons_statuses"]))
-    if problems:
-        return Check("lessons", "failed", "; ".join(problems), "Change it back, or see sql/001.")
+    if problems := facts["lessons_problems"]:
+        advice = "Change the table: the worker cannot publish its lessons as it is."
+        return Check("lessons", "failed", "; ".join(problems), advice)
     if not facts["lessons_may_be_used"]:
         return Check("lessons", "failed", "service_role may not read it or write its ids", REAPPLY)
     return Check("lessons", "ok", "has what the worker needs, and may be written")
-
-
-def _problems(columns: Mapping[str, str], statuses: Sequence[str] | None) -> Iterator[str]:
-    if missing := sorted(NEEDED_COLUMNS.keys() - columns.keys()):
-        yield f"has no {', '.join(missing)}"
-    for name, types in NEEDED_COLUMNS.items():
-        if types and name in columns and columns[name] not in types:
-            yield f"{name} is {columns[name]}"
-    if statuses is not None and (unknown := sorted(NEEDED_STATUSES - set(statuses))):
-        yield f"its status cannot be {', '.join(unknown)}"
 
 
 def check_row_security(facts: Facts) -> Check:
@@ -139,9 +140,11 @@ def check_functions(facts: Facts) -> Check:
             functions, lambda f: not f["service_role"] and not f["is_trigger"]
         ),
         "open to browsers": _named(functions, lambda f: f["anon"] or f["authenticated"]),
+        "made by the app, under a name of the worker's": facts["functions_of_the_app"],
     }
     good = f"all {len(functions)} are for service_role alone"
-    return _check_grants("functions", functions, faults, good)
+    advice = f"{RENAME} {REAPPLY}" if facts["functions_of_the_app"] else REAPPLY
+    return _check_grants("functions", functions, faults, good, advice)
 
 
 def check_app_functions(facts: Facts) -> Check:
@@ -170,15 +173,16 @@ def _check_grants(
     functions: Sequence[Mapping[str, Any]],
     faults: Mapping[str, Sequence[str]],
     good: str,
+    advice: str = REAPPLY,
 ) -> Check:
     """Fail over any fault; warn of a role of the DBA's own, which somebody may have meant."""
     seen = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
     if seen:
-        return Check(name, "failed", seen, REAPPLY)
+        return Check(name, "failed", seen, advice)
     if also := _named(functions, lambda f: f["others"]):
         roles = ", ".join(sorted({role for f in functions for role in f["others"]}))
-        advice = "revoke execute on them, unless it is meant."
-        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", advice)
+        unless = "revoke execute on them, unless it is meant."
+        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", unless)
     return Check(name, "ok", good)
 
 

@@ -23,7 +23,8 @@ def fault_of(settings: Settings) -> str | None:
     is well without another sign of life.
     """
     if settings.port is None:
-        return pulse.fault_in(pulse.file_of(settings), time.monotonic())
+        file = pulse.file_of(settings)
+        return pulse.NO_DIRECTORY if file is None else pulse.fault_in(file, time.monotonic())
     host = local_host(settings)
     connection = http.client.HTTPConnection(host, settings.port, timeout=ANSWER_WITHIN_SECONDS)
     try:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,14 +25,22 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 failed, 2 wrong use or wrong settings."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # titles and names may be any text
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except SettingsError as error:
         print(error, file=sys.stderr)
         code = WRONG_USE
     except WorkerError as error:
         print(error, file=sys.stderr)
+        code = FAILED
+    except BrokenPipeError:  # whatever read the output has enough: `doctor | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     except KeyboardInterrupt:
         code = FAILED
@@ -150,8 +159,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
     settings = Settings.load()
     logs.configure(level="error", secrets=settings.secrets, stream=sys.stderr)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what Mux calls its environment may be any text
     return asyncio.run(_examine(settings, as_json=arguments.json))
 
 

@@ -73,7 +73,7 @@ class Daemon:
 
     async def run(self, retention: Retention) -> None:
         """Work until `stopping` is set, then end within the shutdown's time."""
-        scheduler = AsyncIOScheduler()
+        scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over what TZ may hold
         scheduler.add_job(
             self._on_tick,
             "interval",

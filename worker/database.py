@@ -12,6 +12,7 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import SupabaseBusy, SupabaseUnavailable
+from worker.outbound import proxy_for, trust
 from worker.pausing import pause
 from worker.refusal import is_final, refusal
 from worker.settings import Settings
@@ -63,6 +64,9 @@ class Database:
             limits=httpx.Limits(max_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS),
             follow_redirects=False,
             event_hooks={"response": [_note_status]},
+            trust_env=False,
+            proxy=proxy_for(settings.supabase_url),
+            verify=trust(),
         )
         options = AsyncClientOptions(
             httpx_client=http, auto_refresh_token=False, persist_session=False

@@ -1,6 +1,8 @@
 """Decide what an observation means. Pure: no clock, no I/O."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from worker.model import Claim, ClaimVerdict, Observation, Settlement, Verdict
 from worker.wording import REASONS, failure, mux_says
@@ -11,6 +13,9 @@ STUCK_SECONDS = 1800.0
 FIRST_PAUSE_SECONDS = 5.0
 PAUSE_GROWTH = 1.5
 PAUSE_CAP_SECONDS = 30.0
+MISSING_PAUSES_SECONDS = (5.0, 30.0, 200.0, 300.0)
+"""For an id that Mux does not know: most of them are garbage, and the grace takes three looks."""
+
 SWEPT_PAUSE_SECONDS = 4.0
 """For a row that a list answered for: less than the usual time between two scans."""
 
@@ -18,6 +23,7 @@ LATE_PAUSE_CAP_SECONDS = 300.0
 FIRST_PAUSE_BESIDE_EVENTS_SECONDS = 60.0
 JITTER = 0.1
 KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
+NO_FAULTS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +42,38 @@ class Rules:
 
 
 def settlement(
-    observation: Observation, claims: tuple[tuple[Claim, float], ...], rules: Rules
+    observation: Observation,
+    claims: tuple[tuple[Claim, float], ...],
+    rules: Rules,
+    faults: Mapping[str, int] = NO_FAULTS,
 ) -> Settlement:
-    """Decide for every row the fact is about, and for each claimed one with its jitter."""
+    """Decide for every row the fact is about, and for each claimed one with its jitter.
+
+    `faults` counts, by the id of a claim, the looks in a row that Mux did not answer before.
+    """
     return Settlement(
         observation,
         decide(observation, None, rules),
         tuple(
-            ClaimVerdict(
-                claim,
-                decide(observation, claim, rules),
-                pause_seconds(
-                    claim,
-                    jitter,
-                    swept=observation.source == "sweep",
-                    events_arrive=rules.events_arrive,
-                ),
-            )
-            for claim, jitter in claims
+            _for_claim(observation, c, jitter, rules, faults.get(c.id, 0)) for c, jitter in claims
         ),
     )
+
+
+def _for_claim(
+    seen: Observation, claim: Claim, jitter: float, rules: Rules, faults: int
+) -> ClaimVerdict:
+    verdict = decide(seen, claim, rules)
+    if seen.status == "fault":
+        growth = PAUSE_GROWTH ** min(faults, 20)
+        pause = _spread(min(FIRST_PAUSE_SECONDS * growth, LATE_PAUSE_CAP_SECONDS), jitter)
+    elif seen.status in ("missing", "rejected") and rules.at_home:
+        later = min(claim.missing_count, len(MISSING_PAUSES_SECONDS) - 1)
+        pause = _spread(MISSING_PAUSES_SECONDS[later], jitter)
+    else:
+        swept = seen.source == "sweep"
+        pause = pause_seconds(claim, jitter, swept=swept, events_arrive=rules.events_arrive)
+    return ClaimVerdict(claim, verdict, pause)
 
 
 def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdict:
@@ -64,15 +82,37 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
     Grace and give-up depend on the row, so without a claim what they would decide is `wait`.
     """
     verdict = _from_fact(observation, rules)
+    if claim is not None and claim.status == "ready":
+        return _once_more(observation, verdict, claim, rules)
     if claim is None or verdict.action != "wait":
         return verdict
     if not observation.found and observation.subject != "none" and not rules.at_home:
+        if observation.status == "fault":
+            return verdict
         return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], missing=None)
     if verdict.missing and _grace_is_over(claim):
         return _fail(verdict.reason, verdict.message)
     if claim.age_seconds >= rules.give_up_after_seconds:
         return _fail("gave_up", _last_answer(observation, verdict))
     return verdict
+
+
+def _once_more(seen: Observation, verdict: Verdict, claim: Claim, rules: Rules) -> Verdict:
+    """Decide whether a lesson's video still plays, and by which id.
+
+    While its id is listed nothing changes. What is not said clearly is asked for again.
+    """
+    if any(playback.id == claim.playback_id for playback in seen.playback_ids):
+        return Verdict("publish", "asset_ready", playback_id=claim.playback_id)
+    if verdict.action == "publish":
+        return verdict
+    if verdict.reason in ("no_playback_id", "asset_errored"):
+        return _fail("playback_ids_withdrawn", None)
+    if seen.status == "missing" and not rules.at_home:
+        return Verdict("wait", "wrong_environment", missing=None)
+    if seen.status == "missing" and _grace_is_over(claim):
+        return _fail("asset_deleted", None)
+    return Verdict("wait", verdict.reason, verdict.message, missing=seen.status == "missing")
 
 
 def _from_fact(seen: Observation, rules: Rules) -> Verdict:
@@ -96,6 +136,9 @@ def _from_fact(seen: Observation, rules: Rules) -> Verdict:
             return Verdict("wait", f"{subject}_not_found", missing=True)
         case _, "rejected":
             return Verdict("wait", "mux_rejected", _said(seen), missing=True)
+        case subject, "fault":
+            why = f"Mux does not answer about this {subject}: {seen.error_message}"
+            return Verdict("wait", "mux_fault", why, missing=None)
         case subject, status:
             return Verdict("wait", "unknown_status", f"The {subject} is {status!r}.")
 
@@ -150,12 +193,16 @@ def pause_seconds(
         pause = min(FIRST_PAUSE_SECONDS * growth, PAUSE_CAP_SECONDS)
     else:
         pause = min(claim.age_seconds / 60, LATE_PAUSE_CAP_SECONDS)
+    return _spread(pause, jitter)
+
+
+def _spread(pause: float, jitter: float) -> float:
     return pause * (1 + JITTER * (2 * jitter - 1))
 
 
 def is_stuck(claim: Claim) -> bool:
     """Tell whether a row has been processing for longer than half an hour."""
-    return claim.age_seconds >= STUCK_SECONDS
+    return claim.status == "processing" and claim.age_seconds >= STUCK_SECONDS
 
 
 def unknown_values(seen: Observation) -> tuple[tuple[str, str], ...]:

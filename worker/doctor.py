@@ -1,30 +1,34 @@
 """Examine whether everything is in place: one check after another, none that leaves a trace."""
 
-import asyncio
-import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from worker import checks
 from worker.checks import Check
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
+from worker.road import check_road
 from worker.self_test import check_webhook
 from worker.settings import Settings
 
 NEEDED_FILE = "016_status_page"
 """The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
 
-CONNECT_WITHIN_SECONDS = 10.0
+NEEDED_FILES = (
+    *("001_preconditions", "002_asset_tracking", "003_audit", "004_new_upload", "005_access"),
+    *("006_claim", "007_settle", "008_reports", "009_doctor", "011_pace", "012_retention"),
+    *("013_backfill", "014_operate", "015_webhooks", "016_status_page", "900_snapshot"),
+)
+"""All files of sql/ that the worker needs: those of the app's functions are judged apart."""
+
 APPLY = f"Apply sql/{NEEDED_FILE}.sql, after those before it that are missing."
 
 OF_DATABASE = (
     "key",
     "schema",
+    "objects",
     "lessons",
     "row security",
     "functions",
@@ -89,12 +93,12 @@ async def _examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> Async
     yield checks.check_pace(
         settings.mux_requests_per_second, settings.lease_seconds, settings.mux_timeout_seconds
     )
-    road = await _check_road("Supabase", "SUPABASE_URL", settings.supabase_url)
+    road = await check_road("Supabase", "SUPABASE_URL", settings.supabase_url)
     yield road
     traces, database = await _ask_database(store, is_reachable=road.health != "failed")
     for check in database:
         yield check
-    road = await _check_road("Mux", "MUX_BASE_URL", settings.mux_base_url)
+    road = await check_road("Mux", "MUX_BASE_URL", settings.mux_base_url)
     yield road
     if road.health == "failed":
         for check in _skipped("Mux token", *OF_MUX, reason="Mux cannot be reached"):
@@ -114,7 +118,8 @@ async def _ask_database(
         facts = await store.doctor_facts()
         judged = [
             checks.check_role(facts),
-            checks.check_schema(facts, NEEDED_FILE),
+            checks.check_schema(facts, NEEDED_FILE, NEEDED_FILES),
+            checks.check_objects(facts),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
             checks.check_functions(facts),
@@ -147,38 +152,6 @@ async def _rehearse(store: TellsFacts) -> Check:
 
 def _skipped(*names: str, reason: str) -> list[Check]:
     return [Check(name, "skipped", reason) for name in names]
-
-
-async def _check_road(service: str, setting: str, url: str) -> Check:
-    """Resolve the name, connect, and shake hands by TLS where the address asks for it."""
-    parts = urlsplit(url)
-    host, is_tls = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if is_tls else 80)
-    name = f"road to {service}"
-    try:
-        async with asyncio.timeout(CONNECT_WITHIN_SECONDS):
-            context = ssl.create_default_context() if is_tls else None
-            _, writer = await asyncio.open_connection(host, port, ssl=context)
-            writer.close()
-    except (socket.gaierror, UnicodeError):  # the latter for what cannot be a name at all
-        return Check(name, "failed", f"{host} has no address", f"Check {setting}, and DNS.")
-    except ssl.SSLError as error:
-        advice = f"Check {setting}, and whether something between changes the certificate."
-        return Check(name, "failed", f"no TLS with {host}: {_why(error)}", advice)
-    except (OSError, TimeoutError) as error:
-        seen = f"{host}:{port} does not answer: {type(error).__name__}"
-        return Check(name, "failed", seen, f"Check {setting}, and the firewall.")
-    if not is_tls:
-        advice = "Fine on one machine; anywhere else use https."
-        return Check(name, "warning", f"{host}:{port} answers, without TLS", advice)
-    return Check(name, "ok", f"{host} answers, its certificate is good")
-
-
-def _why(error: ssl.SSLError) -> str:
-    """Tell what is wrong with a certificate in words, and other faults of TLS by their name."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
-    return error.reason or type(error).__name__
 
 
 async def _check_mux(mux: AsksMux, traces: Traces | None) -> AsyncIterator[Check]:

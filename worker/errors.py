@@ -37,6 +37,11 @@ class MuxUnavailable(Unavailable):
         super().__init__(reason, message)
         self.retry_after_seconds = retry_after_seconds
 
+    @property
+    def is_rate_limit(self) -> bool:
+        """Whether Mux limits us (429), which is never the fault of one id."""
+        return self.reason == "rate_limited"
+
 
 class MuxUnauthorized(Unavailable):
     """Mux does not take the credentials (401, 403): somebody has to look at the token."""

@@ -164,11 +164,13 @@ class Search:
                 lesson_id, number, _ = look.id.split("/")
                 case = self._open[lesson_id]
                 case.last = sighting.observation
-                if sighting.observation.found:
+                # What Mux does not answer about may be there: no other id stands for it.
+                if sighting.observation.found or sighting.observation.status == "fault":
                     target = case.targets[int(number)]
                     found.append(self._close(case, sighting.observation, target))
-                else:
-                    case.looks.pop(0)
+                else:  # an upload's id that Mux does not know was asked for as an asset's, too
+                    is_done = f"{lesson_id}/{number}/"
+                    case.looks = [one for one in case.looks if not one.id.startswith(is_done)]
         return found
 
     def _give_up(self) -> list[Found]:

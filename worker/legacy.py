@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, is_mux_id
 
-Kind = Literal["upload", "asset", "either"]
+Kind = Literal["asset", "either"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,6 @@ class Target:
     kind: Kind
     id: str
     found_in: str
-
-    def is_of(self, seen: Observation) -> bool:
-        """Whether what Mux said is about this id."""
-        by_upload = self.kind != "asset" and seen.upload_id == self.id
-        by_asset = self.kind != "upload" and seen.subject == "asset" and seen.asset_id == self.id
-        return by_upload or by_asset
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +85,13 @@ class Lesson:
         return bool(self.asset_id or self.playback_id or self.row)
 
 
-def looks_for(target: Target, name: str, *, looked: int = 0) -> list[Claim]:
-    """Return what a sweep or a probe takes to look for an id: as an upload's, an asset's, or both.
-
-    `looked` other than 0 has an upload asked for before the list of assets is.
-    """
-    looks = []
-    if target.kind != "asset":
-        looks.append(_look(f"{name}/u", target.id, None, looked))
-    if target.kind != "upload":
-        looks.append(_look(f"{name}/a", UPLOAD_UNKNOWN, target.id, looked))
-    return looks
+def looks_for(target: Target, name: str) -> list[Claim]:
+    """Return what a sweep or a probe takes to look for an id: as an upload's and an asset's."""
+    as_asset = _look(f"{name}/a", UPLOAD_UNKNOWN, target.id)
+    if target.kind == "asset":
+        return [as_asset]
+    return [_look(f"{name}/u", target.id, None), as_asset]
 
 
-def _look(name: str, upload_id: str, asset_id: str | None, looked: int) -> Claim:
-    return Claim(name, "", "", upload_id, asset_id, "", "", 0.0, looked, None, 0)
+def _look(name: str, upload_id: str, asset_id: str | None) -> Claim:
+    return Claim(name, "", "", upload_id, asset_id, "", "", 0.0, 0, None, 0)

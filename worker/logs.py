@@ -1,16 +1,29 @@
 """Structured logs: one JSON object a line, or a console's colours, for us and for libraries."""
 
+import json
 import logging
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterable, MutableMapping
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
 
 LONGEST_TEXT = 2000
 LONGEST_TRACEBACK = 6000
-"""Characters of a field; a line beyond 10,000 bytes is split by Heroku."""
+"""Characters of a field."""
+
+LONGEST_LINE_BYTES = 7999
+"""Of a line as JSON writes it, `\\u0000` for one character: beyond 10,000 Heroku splits it."""
+
+SHORTEST_HALF = 50
+"""Below which cutting a field in half does not shorten its line: no line has so many fields."""
+
+SAME_COMPLAINT_SECONDS = 60.0
+"""How often asyncio may log the same: out of descriptors, it would thousands of times a second."""
 
 Event = MutableMapping[str, Any]
 
@@ -26,7 +39,7 @@ def configure(
 
     `secrets` are replaced wherever they turn up: the last line of defence, not the first.
     """
-    out = stream or sys.stdout
+    out = stream or sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # stdout is closed
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -45,13 +58,18 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _bounded,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong
     logging.getLogger("worker").setLevel(level.upper())
+    logging.getLogger("asyncio").filters = [_Seldom()]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -79,11 +97,65 @@ def flush() -> None:
 
 
 class _Lines(logging.StreamHandler[TextIO]):
-    """Write lines; one that cannot be written is lost in silence: there is no better place."""
+    """Write whole lines; one that cannot be written is lost in silence: there is no better place.
+
+    Past Python's buffers: when a pipe that does not block is full, they lose part of a line, and
+    the next one is glued to the rest.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        try:
+            self._descriptor: int | None = stream.fileno()
+        except OSError:  # a stream in memory has none
+            self._descriptor = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, waiting for a full pipe as if it blocked."""
+        if self._descriptor is None:
+            super().emit(record)
+            return
+        try:
+            left = f"{self.format(record)}\n".encode(self.stream.encoding, "replace")
+            while left:
+                left = left[self._written(self._descriptor, left) :]
+        except Exception:  # noqa: BLE001  # logging's own rule: no log line ends the program
+            self.handleError(record)
+
+    def _written(self, descriptor: int, data: bytes) -> int:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+            return 0
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+class _Seldom(logging.Filter):
+    """Pass a library's line once a minute; lines that begin alike are the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = Sparingly(SAME_COMPLAINT_SECONDS)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it may be written."""
+        return self._said.may_say(record.getMessage().partition("\n")[0])
+
+
+def _bounded(_logger: Any, _method: str, event: Event) -> Event:
+    """Halve the longest field until the line is short enough; a traceback keeps its end."""
+    while len(json.dumps(event)) > LONGEST_LINE_BYTES:
+        name = max(event, key=lambda field: len(json.dumps(event[field])))
+        text = str(event[name])
+        half = len(text) // 2
+        if half < SHORTEST_HALF:
+            break
+        event[name] = f"…{text[-half:]}" if name == "exception" else f"{text[:half]}…"
+    return event
 
 
 def _head_first(_logger: Any, _method: str, event: Event) -> Event:

@@ -84,7 +84,7 @@ class Metrics(Watch):
         self.counted(None)
         for result in ("accepted", "ignored", "invalid", "unsigned", "too_large", "unavailable"):
             self._webhooks.labels(result)
-        for outcome in ("published", "attached", "failed", "refused", "asset_deleted"):
+        for outcome in ("published", "attached", "updated", "unplayable", "failed", "refused"):
             for source in ("webhook", "sweep", "probe"):
                 self._outcomes.labels(outcome, source)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from worker.wording import FAILURES
+
 Subject = Literal["upload", "asset", "none"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
@@ -43,7 +45,8 @@ class Observation:
 
     It carries only ids that Mux named or was asked for, never those of the row that prompted the
     question. `status` is Mux's own word, or `missing` (Mux answered 404), `rejected` (another 4xx
-    about this id alone) or `unaskable` (there is no id that could be sent to Mux).
+    about this id alone), `fault` (Mux does not answer about this id alone) or `unaskable` (there is
+    no id that could be sent to Mux).
     """
 
     subject: Subject
@@ -57,15 +60,18 @@ class Observation:
     claims: tuple[str, ...] = ()
     """The asset's `passthrough` and `meta.external_id`: perhaps the id of a lesson."""
 
+    is_test: bool = False
+    """Whether it is a test asset, which Mux deletes a day after it was made."""
+
     @property
     def found(self) -> bool:
         """Whether Mux knows the id, so that the token's environment is the right one."""
-        return self.subject != "none" and self.status not in ("missing", "rejected")
+        return self.subject != "none" and self.status not in ("missing", "rejected", "fault")
 
     def as_json(self) -> dict[str, Any]:
         """Give the observation as the audit keeps it, without what was not said."""
         said = ((name, getattr(self, name)) for name in self.__slots__)
-        told = {name: value for name, value in said if value not in (None, ())}
+        told = {name: value for name, value in said if value not in (None, (), False)}
         if self.playback_ids:
             told["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
         return told
@@ -92,6 +98,9 @@ class Claim:
     missing_seconds: float | None
     missing_count: int
     due_at: str | None = None
+    status: Literal["processing", "ready"] = "processing"
+    playback_id: str | None = None
+    """What the lesson plays by, if the row is ready and is only to be looked at once more."""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -171,7 +180,7 @@ class Settlement:
 class Note:
     """A fact that settles nothing by itself, but after which Mux should be looked at.
 
-    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted.
+    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted, which is final.
     """
 
     kind: Literal["look", "deleted"]
@@ -181,6 +190,11 @@ class Note:
     def reason(self) -> str:
         """Say in one word what happened."""
         return f"{self.observation.subject}_{self.observation.status}"
+
+    @property
+    def message(self) -> str | None:
+        """Give the sentence for it, if it ends the playing of a video."""
+        return FAILURES.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,7 @@ class Outcome:
     reason: str | None = None
     message: str | None = None
     sqlstate: str | None = None
+    raised_by: str | None = None
     age_seconds: float | None = None
 
     @classmethod

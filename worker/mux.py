@@ -3,17 +3,29 @@
 import asyncio
 import time
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import urllib3
 
-from worker import answers
-from worker.answer import Answer, check, read_about, read_data
+from worker.answer import (
+    Answer,
+    check,
+    read_about,
+    read_asset_of,
+    read_assets,
+    read_control,
+    read_uploads,
+    read_whoami,
+)
+from worker.answers import read_asset, read_upload
+from worker.batching import probe_seconds
 from worker.errors import MuxUnavailable
-from worker.model import Environment, Observation, Page, Source
-from worker.pace import Pace
-from worker.patience import Patience
+from worker.model import Environment, Observation, Page
+from worker.outbound import proxy_for, trust
+from worker.pace import Pace, Sent, unheard
+from worker.patience import Patience, Tries
 from worker.settings import Settings
 from worker.threads import in_daemon_thread
 from worker.watch import Watch
@@ -22,9 +34,18 @@ PAGE_SIZE = 100
 """The most that Mux gives a page."""
 
 CONNECT_WITHIN_SECONDS = 5.0
+TRY_OF_A_PROBE = 0.4
+"""The part of a probe's time that each of its two tries may take; the rest is between them."""
+
 PIECE_BYTES = 65536
 LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
 """Many times what a page of assets with all their tracks has."""
+
+LIST = Tries(refusals=2)
+ASSET = partial(read_asset, source="probe")
+UPLOAD = partial(read_upload, source="probe")
+
+T = TypeVar("T")
 
 
 class _Api:
@@ -41,19 +62,36 @@ class _Api:
             username=settings.mux_token_id.get_secret_value(),
             password=settings.mux_token_secret.get_secret_value(),
         )
-        configuration.retries = False  # hidden, and they would sleep as long as Mux says
         self.client = mux_python.ApiClient(configuration)
-        self.uploads = mux_python.DirectUploadsApi(self.client)
-        self.assets = mux_python.AssetsApi(self.client)
+        self.client.rest_client.pool_manager = _pool_for(settings.mux_base_url)
+        uploads, assets = (
+            mux_python.DirectUploadsApi(self.client),
+            mux_python.AssetsApi(self.client),
+        )
+        self.get_upload, self.list_uploads = uploads.get_direct_upload, uploads.list_direct_uploads
+        self.get_asset, self.list_assets = assets.get_asset, assets.list_assets
+
+
+def _pool_for(url: str) -> urllib3.PoolManager:
+    """Return connections by the rules of `outbound`, without retries as long as Mux says."""
+    proxy = proxy_for(url)
+    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    user = unquote(urllib3.util.parse_url(proxy).auth or "")
+    headers = urllib3.make_headers(proxy_basic_auth=user or None)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 class Mux:
     """Asks Mux one question at a time, at its pace, with retries.
 
-    Every question raises MuxUnauthorized (401, 403) and, when patience ends, MuxUnavailable; a
-    404 is no fault but an observation. mux-python is synchronous, so each call has a daemon
-    thread: nothing can cut off a thread that hangs in a socket, and it must not keep the process
-    alive.
+    Every question raises MuxUnauthorized (401, 403) and MuxUnavailable when patience ends; a 404
+    is no fault but an observation. A probe is tried twice, within a scan interval; `sent` is called
+    when its turn has come and its request goes out.
+
+    mux-python is synchronous, so each call has a daemon thread: nothing can cut off a thread that
+    hangs in a socket, and it must not keep the process alive.
     """
 
     def __init__(
@@ -64,7 +102,9 @@ class Mux:
         watch: Watch | None = None,
     ) -> None:
         self._settings = settings
-        self._timeout = settings.mux_timeout_seconds
+        self._timeout = timeout = settings.mux_timeout_seconds
+        self._probe_seconds = in_all = probe_seconds(settings.scan_interval_seconds)
+        self._probe_timeout = min(timeout, TRY_OF_A_PROBE * in_all)
         self._pace = pace
         self._watch = watch or Watch()
         self._patience = Patience(stopping, self._watch)
@@ -80,40 +120,39 @@ class Mux:
     def _api(self) -> _Api:
         return _Api(self._settings)
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an upload."""
-        answer = await self._ask(self._api.uploads.get_direct_upload, upload_id)
-        return read_about(
-            answer, "upload", upload_id, lambda data: answers.read_upload(data, "probe")
-        )
+        read = partial(read_about, subject="upload", asked=upload_id, reader=UPLOAD)
+        return await self._probe(read, partial(self._api.get_upload, upload_id), sent)
 
-    async def asset(self, asset_id: str) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an asset."""
-        answer = await self._ask(self._api.assets.get_asset, asset_id)
-        return read_about(answer, "asset", asset_id, lambda data: answers.read_asset(data, "probe"))
+        read = partial(read_about, subject="asset", asked=asset_id, reader=ASSET)
+        return await self._probe(read, partial(self._api.get_asset, asset_id), sent)
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
-        """Ask for the asset that an upload became; None if Mux lists none."""
-        answer = await self._ask(self._api.assets.list_assets, upload_id=upload_id, limit=1)
-        listed = _listed(answer, answers.read_asset, "probe")
-        return next((seen for seen in listed if seen.upload_id == upload_id), None)
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+        """Ask for the asset that an upload became.
+
+        None if Mux lists none, or several: which of them counts, the upload says.
+        """
+        ask = partial(self._api.list_assets, upload_id=upload_id, limit=2)
+        return await self._probe(partial(read_asset_of, upload_id), ask, sent)
+
+    async def control(self) -> None:
+        """Ask for the newest asset, which Mux answers whatever is wrong with one id."""
+        await self._probe(read_control, partial(self._api.list_assets, limit=1))
 
     async def assets(self, at: str | None) -> Page:
         """Ask for a page of assets, newest first; `at` is None or what a page named as its next."""
         which = {} if at is None else {"cursor": at}
-        answer = await self._ask(self._api.assets.list_assets, limit=PAGE_SIZE, **which)
-        listed = _listed(answer, answers.read_asset, "sweep")
-        return Page(listed, _cursor(answer.body.get("next_cursor")))
+        ask = partial(self._api.list_assets, limit=PAGE_SIZE, **which)
+        return await self._ask(LIST, read_assets, ask)
 
     async def uploads(self, at: str | None) -> Page:
         """Ask for a page of uploads, newest first; their pages are numbered from 1."""
         number = int(at or 1)
-        answer = await self._ask(
-            self._api.uploads.list_direct_uploads, limit=PAGE_SIZE, page=number
-        )
-        listed = _listed(answer, answers.read_upload, "sweep")
-        is_full = answer.status == 200 and len(answer.body["data"]) == PAGE_SIZE
-        return Page(listed, str(number + 1) if is_full else None)
+        ask = partial(self._api.list_uploads, limit=PAGE_SIZE, page=number)
+        return await self._ask(LIST, partial(read_uploads, number, PAGE_SIZE), ask)
 
     async def environment(self) -> str:
         """Give the id of the token's environment, asked for once: a token never changes it."""
@@ -122,10 +161,7 @@ class Mux:
     async def check(self) -> Environment:
         """Ask Mux who we are, the one question that any good token may put."""
         await in_daemon_thread(lambda: self._api)  # its import must not make a turn come late
-        answer = await self._ask(self._whoami)
-        if answer.status != 200:
-            raise MuxUnavailable(f"http_{answer.status}", "Mux does not say who we are.")
-        environment = read_data(answer, answers.read_environment)
+        environment = await self._ask(Tries(), read_whoami, partial(self._whoami))
         self._environment = environment.id
         return environment
 
@@ -139,20 +175,31 @@ class Mux:
             **options,
         )
 
-    async def _ask(self, call: Callable[..., Any], *args: str, **query: Any) -> Answer:
-        async def once() -> Answer:
-            return await self._ask_once(
-                call.__name__.strip("_"), lambda **how: call(*args, **query, **how)
-            )
+    async def _probe(
+        self, read: Callable[[Answer], T], ask: partial[Any], sent: Sent = unheard
+    ) -> T:
+        async def once() -> T:
+            return read(await self._ask_once(ask, self._probe_timeout, self._probe_timeout, sent))
 
-        return await self._patience.repeat(once)
+        return await self._patience.repeat(once, Tries(2, 2, self._probe_seconds))
 
-    async def _ask_once(self, route: str, call: Callable[..., Any]) -> Answer:
+    async def _ask(self, tries: Tries, read: Callable[[Answer], T], ask: partial[Any]) -> T:
+        async def once() -> T:
+            in_all = self._timeout + CONNECT_WITHIN_SECONDS
+            return read(await self._ask_once(ask, self._timeout, in_all))
+
+        return await self._patience.repeat(once, tries)
+
+    async def _ask_once(
+        self, ask: partial[Any], read_seconds: float, seconds: float, sent: Sent = unheard
+    ) -> Answer:
+        route = ask.func.__name__.strip("_")
         await self._pace.turn()
         self.requests += 1
+        sent()
         try:
-            async with asyncio.timeout(self._timeout + CONNECT_WITHIN_SECONDS):
-                answer = await in_daemon_thread(lambda: _fetch(call, self._timeout))
+            async with asyncio.timeout(seconds):
+                answer = await in_daemon_thread(lambda: _fetch(ask, read_seconds))
         except TimeoutError as error:
             self._watch.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
@@ -162,31 +209,9 @@ class Mux:
         self._watch.mux_answered(route, str(answer.status))
         self.is_refused = answer.status in (401, 403)
         self.rate_limit = answer.rate_limit
-        if answer.status == 429 or self._others_use_it_up():
+        if answer.status == 429 or answer.is_used_up_beyond(self._pace.per_second):
             await self._pace.slow_down()
         return check(answer)
-
-    def _others_use_it_up(self) -> bool:
-        """Tell whether nothing is left of the limit although we alone keep below it."""
-        limit, remaining = self.rate_limit
-        try:
-            return remaining == "0" and float(limit or 0) > self._pace.per_second
-        except ValueError:
-            return False
-
-
-def _listed(
-    answer: Answer, reader: Callable[[Any, Source], Observation], source: Source
-) -> tuple[Observation, ...]:
-    """Read a list; one that Mux refuses lists nothing, and what it would have told is asked for."""
-    if answer.status != 200:
-        return ()
-    return read_data(answer, lambda data: answers.read_list(data, reader, source))
-
-
-def _cursor(told: object) -> str | None:
-    """Read where a list goes on; what could not be sent back ends it."""
-    return told if isinstance(told, str) and told and told.isascii() else None
 
 
 def _fetch(call: Callable[..., Any], timeout: float) -> Answer:

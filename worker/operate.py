@@ -182,7 +182,7 @@ def run(
     )
     try:
         return asyncio.run(_awaited(body(arguments, settings, parts)))
-    except SettingsError:
+    except (SettingsError, BrokenPipeError):
         raise
     except KeyboardInterrupt:
         return interrupted

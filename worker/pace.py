@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 MOST_AT_ONCE = 200
@@ -14,6 +15,14 @@ MARGIN = 1.02
 """So much later than its moment a turn is still good, and so much rarer than allowed are ours: what
 reaches Mux a little sooner or later than it was sent must not add up to more than is allowed.
 """
+
+
+Sent = Callable[[], None]
+"""Called when the turn of a request has come and it goes out."""
+
+
+def unheard() -> None:
+    """Take no note that a request goes out."""
 
 
 class Turns(NamedTuple):

@@ -40,7 +40,10 @@ async def parts(
         mux,
         store,
         batching=Batching.within(
-            settings.scan_batch_size, settings.lease_seconds, settings.mux_requests_per_second
+            settings.scan_batch_size,
+            settings.lease_seconds,
+            settings.mux_requests_per_second,
+            settings.scan_interval_seconds,
         ),
         rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
         stopping=stopping,

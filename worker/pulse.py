@@ -16,6 +16,11 @@ REQUESTS_A_ROW = 3
 LONGEST_QUESTION_SECONDS = 30.0
 """How long one question to Mux is repeated, beyond the time that its last try may take."""
 
+NO_DIRECTORY = (
+    "No directory for temporary files can be written, so `mux-worker health` cannot see the "
+    "worker. Set PORT, or TMPDIR to a directory that can be written."
+)
+
 LONGEST_CALL_TIMEOUTS = 3
 """How long a call of Supabase takes with its repeats, in timeouts."""
 
@@ -82,11 +87,20 @@ class Pulse:
             write(self._file, self._beat_at, self._resting_until + self._patience)
 
 
-def file_of(settings: Settings) -> Path:
-    """Give the file for the signs of life of this user's worker for this project."""
+def file_of(settings: Settings) -> Path | None:
+    """Return the file for the signs of life of this user's worker for this project.
+
+    None with PORT, since /healthz answers there, and where no directory can be written.
+    """
+    if settings.port is not None:
+        return None
+    try:
+        directory = tempfile.gettempdir()
+    except FileNotFoundError:
+        return None
     project = f"{settings.supabase_url} {settings.mux_token_id.get_secret_value()}"
     mark = hashlib.sha256(project.encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"mux-worker-{os.getuid()}-{mark}.alive"
+    return Path(directory) / f"mux-worker-{os.getuid()}-{mark}.alive"
 
 
 def write(file: Path, beat_at: float, good_until: float) -> None:
@@ -106,8 +120,10 @@ def write(file: Path, beat_at: float, good_until: float) -> None:
             os.close(descriptor)
 
 
-def remove(file: Path) -> None:
+def remove(file: Path | None) -> None:
     """Take the file away, if it is this process's own: the worker has stopped as it should."""
+    if file is None:
+        return
     with suppress(OSError, ValueError, KeyError, TypeError):
         if json.loads(file.read_text())["pid"] == os.getpid():
             file.unlink()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ CLAIMS_A_SWEEP = 5
 """The rows of so many claims are looked for in one walk; it is not begun anew for each of them."""
 
 RELEASE_WITHIN_SECONDS = 1.0
+
+MOST_FAULTS = 1000
+"""Rows whose faults are counted; with more of them, all begin again with the shortest pause."""
 
 
 class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
@@ -71,7 +75,7 @@ class _UnderWay:
 class Reconciler:
     """Brings due rows in line with what Mux says, one scan at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the parts of a scan, most of them by name
         self,
         mux: KnowsMux,
         store: KeepsRows,
@@ -80,6 +84,7 @@ class Reconciler:
         rules: Rules,
         stopping: asyncio.Event,
         reporter: Reporter | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
         self._store = store
@@ -87,6 +92,9 @@ class Reconciler:
         self._rules = rules
         self._stopping = stopping
         self._reporter = reporter or Reporter()
+        self._clock = clock
+        self._faults: Counter[str] = Counter()
+        """How many looks in a row Mux did not answer about one id alone, by the claim's id."""
         self.on_progress: Callable[[], None] = lambda: None
         """Called whenever a page is settled."""
 
@@ -135,7 +143,8 @@ class Reconciler:
 
     async def _work_off(self, claimed: Claimed, credit: Credit | None, report: ScanReport) -> None:
         scan = _UnderWay({claim.id: claim for claim in claimed.claims}, credit, report)
-        home, probes = claimed.environment_id, Probes(self._batching.probes)
+        home = claimed.environment_id
+        probes = Probes(self._batching.probes, self._batching.probe_seconds, self._clock)
         try:
             environment = await self._mux.environment()
             async with Settling() as settling:
@@ -159,9 +168,15 @@ class Reconciler:
         """Settle a page, and tell what came of it."""
         rules = replace(self._rules, at_home=environment == home)
         settlements = [
-            settlement(s.observation, tuple((c, random.random()) for c in s.claims), rules)  # noqa: S311  # jitter
+            settlement(
+                s.observation,
+                tuple((c, random.random()) for c in s.claims),  # noqa: S311  # jitter
+                rules,
+                self._faults,
+            )
             for s in page
         ]
+        self._count_faults(page)
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         scan.settled(page, outcomes)
         self._reporter.tell(settlements, outcomes)
@@ -180,10 +195,20 @@ class Reconciler:
             with suppress(Unavailable):
                 await self.adopt(named)
 
+    def _count_faults(self, page: Sequence[Sighting]) -> None:
+        if len(self._faults) > MOST_FAULTS:
+            self._faults.clear()
+        for sighting in page:
+            for claim in sighting.claims:
+                if sighting.observation.status == "fault":
+                    self._faults[claim.id] += 1
+                else:
+                    self._faults.pop(claim.id, None)
+
     async def _release(self, claims: Iterable[Claim], probes: Probes) -> int:
         """Hand back what was not settled; if that fails, the rows fall due with their lease.
 
-        What was asked for in vain goes behind the others, or it might be in their way for ever.
+        What was asked for without an answer goes behind the others; they keep their place.
         """
         back = [replace(c, due_at=None) if c.id in probes.begun else c for c in claims]
         with suppress(Unavailable, TimeoutError):

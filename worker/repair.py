@@ -17,6 +17,9 @@ UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
     {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
 )
+LEFT_TO_OPERATORS = frozenset(
+    {"lesson_mismatch", "has_video", "claimed", "claimed_twice", "mux_fault"}
+)
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
 
 
@@ -83,6 +86,11 @@ class Step:
             told["mux_status"] = self.observation.status
         return {name: value for name, value in told.items() if value not in (None, [])}
 
+    @property
+    def may_restore(self) -> bool:
+        """Whether the lesson may hold a placeholder over a video that it could play."""
+        return self.lesson.row is not None and self.kind not in LEFT_TO_OPERATORS
+
     def adoption(self) -> dict[str, Any]:
         """Return the step as an item of `worker_adopt`, which judges it."""
         seen = self.observation
@@ -92,7 +100,7 @@ class Step:
             "upload_id": seen.upload_id if seen else None,
             "asset_id": seen.asset_id if seen else None,
             "missing": list(self.missing),
-            "trusted": seen is not None and self.target_id is None,
+            "trusted": seen is not None and seen.found and self.target_id is None,
             "by_hand": self.by_hand,
         }
 
@@ -114,6 +122,10 @@ def step(
     lesson, seen = found.lesson, found.observation
     if why := _is_of_another(lesson, rivals):
         return Step(lesson, "lesson_mismatch", message=why, observation=seen)
+    if seen is not None and seen.status == "fault":
+        return Step(
+            lesson, "mux_fault", message=decide(seen, None, rules).message, observation=seen
+        )
     if (seen is None or not seen.found) and found.claimed_by:
         if len(found.claimed_by) > 1:
             return Step(lesson, "claimed_twice", message=_claimed("claimed_twice", found))
@@ -131,6 +143,7 @@ def _by_absence(found: Found) -> Step:
     lesson, seen = found.lesson, found.observation
     if seen is None and not lesson.may_have_video:
         return Step(lesson, "no_video")
+    missing = tuple(target.id for target in lesson.targets) if seen is not None else ()
     if seen is None:
         kind = "unreadable_id"
     elif seen.status == "rejected":
@@ -138,7 +151,7 @@ def _by_absence(found: Found) -> Step:
     else:
         is_asset = found.target is not None and found.target.kind == "asset"
         kind = "asset_not_found" if is_asset else "upload_not_found"
-    return Step(lesson, kind, message=wording.kind(kind), observation=seen)
+    return Step(lesson, kind, message=wording.kind(kind), observation=seen, missing=missing)
 
 
 def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:

@@ -14,6 +14,10 @@ from worker.watch import Watch
 HOUR_SECONDS = 3600.0
 IDLE_SECONDS = 60.0
 
+TEST_ASSET = (
+    "This is a test asset. Mux deletes it a day after it was made: upload the video without `test`."
+)
+
 _DONE = {"published": "lesson.published", "attached": "lesson.attached"}
 
 log = get_logger()
@@ -51,17 +55,20 @@ class Reporter:
         self._stuck = Sparingly(HOUR_SECONDS)
         self._refused = Sparingly(HOUR_SECONDS)
         self._elsewhere = Sparingly(HOUR_SECONDS)
+        self._failed_ids = Sparingly(HOUR_SECONDS)
         self._unknown = Sparingly(math.inf)
 
     def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
         """Tell what came of the settlements of one page, which has one source."""
         if settlements:
             self.watch.settled(settlements[0].observation.source, outcomes)
+        test_assets = {s.observation.asset_id for s in settlements if s.observation.is_test}
         for outcome in outcomes:
-            self._tell_outcome(outcome)
+            self._tell_outcome(outcome, is_test=outcome.asset_id in test_assets)
         waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
         for settlement in settlements:
             self._tell_unknown(settlement)
+            self._tell_fault(settlement)
             for claimed in settlement.claims:
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
                     self._tell_stuck(settlement, claimed)
@@ -72,14 +79,16 @@ class Reporter:
         for outcome in outcomes:
             self._tell_outcome(outcome)
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
+    def _tell_outcome(self, outcome: Outcome, *, is_test: bool = False) -> None:
         match outcome.name:
             case "published" | "attached":
-                log.info(
+                write = log.warning if is_test else log.info
+                write(
                     _DONE[outcome.name],
                     **_ids(outcome),
                     playback_id=outcome.playback_id,
                     waited_seconds=_rounded(outcome.age_seconds),
+                    **({"message": TEST_ASSET} if is_test else {}),
                 )
             case "failed":
                 log.warning(
@@ -89,12 +98,15 @@ class Reporter:
                     message=outcome.message,
                     waited_seconds=_rounded(outcome.age_seconds),
                 )
-            case "asset_deleted":
+            case "updated":
+                log.info("lesson.updated", **_ids(outcome), playback_id=outcome.playback_id)
+            case "unplayable":
                 log.warning(
-                    "asset.deleted",
+                    "lesson.unplayable",
                     **_ids(outcome),
                     playback_id=outcome.playback_id,
-                    message="The video of this lesson was deleted in Mux and plays no more.",
+                    error_type=outcome.reason,
+                    message=outcome.message,
                 )
             case "refused" if self._refused.may_say(outcome.sqlstate):
                 log.error(
@@ -102,6 +114,7 @@ class Reporter:
                     **_ids(outcome),
                     sqlstate=outcome.sqlstate,
                     message=outcome.message,
+                    **({"raised_by": outcome.raised_by} if outcome.raised_by else {}),
                 )
 
     def _tell_unknown(self, settlement: Settlement) -> None:
@@ -110,6 +123,19 @@ class Reporter:
         for kind, value in unknown_values(settlement.observation):
             if self._unknown.may_say((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)
+
+    def _tell_fault(self, settlement: Settlement) -> None:
+        seen = settlement.observation
+        if seen.status != "fault" or not self._failed_ids.may_say((seen.upload_id, seen.asset_id)):
+            return
+        ids = {"upload_id": seen.upload_id, "asset_id": seen.asset_id}
+        log.warning(
+            "mux.id_failed",
+            **({"lesson_id": settlement.claims[0].claim.lesson_id} if settlement.claims else {}),
+            **{name: value for name, value in ids.items() if value is not None},
+            reason=seen.error_type,
+            message=settlement.verdict.message,
+        )
 
     def tell_environment(
         self, settlements: Sequence[Settlement], environment: str, home: str | None

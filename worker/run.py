@@ -5,7 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from worker import __version__, logs
+from worker import __version__, logs, pulse
 from worker.errors import WorkerError
 from worker.signals import Signals
 
@@ -23,8 +23,8 @@ async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
     code = 0
     try:
         await _work(settings, began)
-    except WorkerError as error:
-        logs.get_logger().error("worker.crashed", message=str(error))
+    except WorkerError as error:  # no fault of ours: PORT is in use, say
+        logs.get_logger().error("worker.stopped", message=str(error))
         code = 1
     except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
         # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
@@ -39,7 +39,10 @@ async def _work(settings: "Settings", began: float) -> None:
     signals = Signals(stopping, settings.shutdown_seconds)
     signals.listen()  # before the large imports, in the middle of which a signal may come
     log = logs.get_logger()
-    log.info("worker.started", version=__version__)
+    if settings.port is None and pulse.file_of(settings) is None:
+        log.warning("worker.started", version=__version__, message=pulse.NO_DIRECTORY)
+    else:
+        log.info("worker.started", version=__version__)
 
     from worker.adoption import Adopter, Adoption
     from worker.books import Books

@@ -4,6 +4,7 @@ import base64
 import binascii
 import ipaddress
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult
 
@@ -11,9 +12,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.outbound import check_certificates, proxy_credentials, proxy_for
 from worker.project_url import project_url, split_url
 
 SHORTEST_OPS_TOKEN = 16
+ENV_FILE = ".env"
+
+
+def _as_pasted(text: str) -> str:
+    """Take off blanks and line ends around a value; refuse what nobody means inside it."""
+    text = text.strip()
+    if text[:1] in ("'", '"'):
+        raise ValueError("has quotes around it; remove them")
+    if not text.isprintable() or " " in text:
+        raise ValueError("has a blank or an invisible character in it; was it pasted whole?")
+    return text
 
 
 def _base_url(text: str) -> str:
@@ -71,10 +84,10 @@ def _role_of(token: str) -> str | None:
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
+    text = _as_pasted(secret.get_secret_value())
+    if not text or not text.isascii():
         raise ValueError("is empty or has characters that no key has; was it pasted whole?")
-    return secret
+    return SecretStr(text)
 
 
 def _not_guessable(secret: SecretStr) -> SecretStr:
@@ -101,8 +114,10 @@ Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
-Url = Annotated[str, AfterValidator(_base_url)]
-ProjectUrl = Annotated[str, AfterValidator(project_url), AfterValidator(_base_url)]
+Url = Annotated[str, AfterValidator(_as_pasted), AfterValidator(_base_url)]
+ProjectUrl = Annotated[
+    str, AfterValidator(_as_pasted), AfterValidator(project_url), AfterValidator(_base_url)
+]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
 
@@ -111,7 +126,7 @@ class Settings(BaseSettings):
     """The worker's settings; the name of each in the environment is its own in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
@@ -135,7 +150,11 @@ class Settings(BaseSettings):
     mux_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
         4.0, description="Most requests to Mux, on average; Mux allows 5 reads"
     )
-    mux_timeout_seconds: Seconds = Field(10.0, description="Longest wait for one answer of Mux")
+    mux_timeout_seconds: Seconds = Field(
+        10.0,
+        description="Longest wait for one answer of Mux; for one about a single video two fifths "
+        "of the scan interval, or 2 s, at most",
+    )
     supabase_timeout_seconds: Seconds = Field(
         10.0, description="Longest wait for one answer of Supabase"
     )
@@ -155,7 +174,9 @@ class Settings(BaseSettings):
     port: Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_not_empty)] = (
         Field(None, description="Port of the HTTP server; without it no port is opened")
     )
-    host: str = Field("0.0.0.0", description="Address that the HTTP server listens on")
+    host: Annotated[str, AfterValidator(_as_pasted)] = Field(
+        "0.0.0.0", description="Address that the HTTP server listens on"
+    )
     ops_token: OpsToken = Field(
         None,
         description="Token, of 16 characters or more, that `/metrics` and the status page ask for; "
@@ -178,7 +199,7 @@ class Settings(BaseSettings):
             *self.mux_webhook_secret,
             *([self.ops_token] if self.ops_token else []),
         )
-        return tuple(value.get_secret_value() for value in values)
+        return (*(value.get_secret_value() for value in values), *proxy_credentials())
 
     @classmethod
     def load(cls) -> Self:
@@ -187,9 +208,19 @@ class Settings(BaseSettings):
         Raises SettingsError, naming every fault with what would be right and never a secret.
         """
         try:
-            return cls()
+            if Path(ENV_FILE).is_dir():
+                raise SettingsError(".env is a directory. Replace it with a file, or remove it.")
+            settings = cls()
+            check_certificates()
+            for url in (settings.supabase_url, settings.mux_base_url):
+                proxy_for(url)
+            return settings
         except UnicodeDecodeError:
             raise SettingsError(".env is not UTF-8 text: save it as that.") from None
+        except OSError as error:
+            raise SettingsError(
+                f".env cannot be read ({error.strerror}). Let this user read it, or remove it."
+            ) from None
         except ValidationError as error:
             faults = [_explain(fault) for fault in error.errors(include_url=False)]
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for a stop; if that takes too long, the process is ended."""
+"""SIGTERM, SIGINT, SIGHUP: the first asks for a stop; one that takes too long is cut short."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ log = get_logger()
 
 
 class Signals:
-    """Turns SIGTERM and SIGINT into a stop, once; if that takes too long, ends the process.
+    """Turns SIGTERM, SIGINT and SIGHUP into a stop, once; if that takes too long, ends the process.
 
     The deadline is kept by a thread, and its start by Python's own handler, so that both also hold
     while the event loop is blocked, be it by a log that nobody reads.
@@ -32,7 +32,9 @@ class Signals:
         """Take over the signals, in the running loop."""
         threading.Thread(target=self._end_at_deadline, name="deadline", daemon=True).start()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # by nohup, say
             # The loop is woken whichever thread the signal meets; its callback has to wait for it.
             loop.add_signal_handler(number, self._stopping.set)
             signal.signal(number, self._note)

@@ -10,7 +10,14 @@ from worker.wording import failure, kind
 
 Told = Mapping[str, Any]
 GOOD, BAD, DIM = "32", "31", "2"
-HUES = {"ready": GOOD, "published": GOOD, "attached": GOOD, "error": BAD, "failed": BAD}
+HUES = {
+    "ready": GOOD,
+    "published": GOOD,
+    "attached": GOOD,
+    "error": BAD,
+    "failed": BAD,
+    "unplayable": BAD,
+}
 
 
 def table_lines(told: Told) -> list[str]:

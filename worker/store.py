@@ -143,9 +143,11 @@ class Store:
             outcomes += read(lambda answer=answer: [Outcome.from_json(row) for row in answer])  # type: ignore[misc]  # a lambda's default
         return outcomes
 
-    async def note_events(self) -> None:
-        """Tell all workers that webhooks arrive."""
-        await self._rpc("worker_note_events", {})
+    async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
+        """Tell all workers that webhooks of an environment arrive; gives the recorded one."""
+        params = {"environment_id": environment_id, "has_matched": has_matched}
+        recorded = await self._rpc("worker_note_events", params)
+        return recorded if isinstance(recorded, str) else None
 
     async def summary(self) -> dict[str, Any]:
         """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""

@@ -1,10 +1,11 @@
 """Walk Mux's lists, newest first, for as long as the pages earn what they cost."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting
+from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting, is_mux_id
 
 FEW = 2
 """So many due rows are not worth a page; figures in docs/sweep.md."""
@@ -53,20 +54,28 @@ class Sought:
 
     @classmethod
     def of(cls, claims: Iterable[Claim]) -> "Sought":
-        """Index claims; those whose upload is not known by their asset."""
+        """Index claims; those whose upload is not known by their asset.
+
+        What cannot be an id is looked for nowhere.
+        """
         sought = cls()
         for claim in claims:
-            if claim.upload_id != UPLOAD_UNKNOWN:
-                sought.by_upload.setdefault(claim.upload_id, []).append(claim)
-            elif claim.asset_id is not None:
-                sought.by_asset.setdefault(claim.asset_id, []).append(claim)
+            if claim.upload_id == UPLOAD_UNKNOWN:
+                index, mux_id = sought.by_asset, claim.asset_id
+            else:
+                index, mux_id = sought.by_upload, claim.upload_id
+            if mux_id is not None and is_mux_id(mux_id):
+                index.setdefault(mux_id, []).append(claim)
         return sought
 
     def take(self, seen: Observation) -> tuple[Claim, ...]:
         """Give the claims that a fact is about; each is given once."""
-        by_upload = self.by_upload.pop(seen.upload_id or "", [])
-        by_asset = self.by_asset.pop(seen.asset_id or "", []) if seen.subject == "asset" else []
-        return (*by_upload, *by_asset)
+        found: list[Claim] = []
+        if seen.upload_id is not None:
+            found += self.by_upload.pop(seen.upload_id, [])
+        if seen.asset_id is not None and seen.subject == "asset":
+            found += self.by_asset.pop(seen.asset_id, [])
+        return tuple(found)
 
 
 async def sweep(
@@ -87,7 +96,7 @@ async def sweep(
             page = await coming
             coming = None
             credit.pay()
-            sightings = [Sighting(seen, sought.take(seen)) for seen in page.observations]
+            sightings = [Sighting(seen, sought.take(seen)) for seen in _unambiguous(page)]
             credit.found(sum(len(sighting.claims) for sighting in sightings))
             if page.next is not None and credit.pays and not stopping.is_set():
                 coming = _fetched(fetch, page.next)
@@ -98,6 +107,12 @@ async def sweep(
         if coming is not None:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
+
+
+def _unambiguous(page: Page) -> list[Observation]:
+    """Leave out the assets of an upload that has several: the upload says which of them counts."""
+    of_upload = Counter(seen.upload_id for seen in page.observations if seen.upload_id is not None)
+    return [seen for seen in page.observations if of_upload[seen.upload_id or ""] <= 1]
 
 
 def _fetched(fetch: Callable[[str | None], Awaitable[Page]], at: str | None) -> asyncio.Task[Page]:

@@ -36,6 +36,7 @@ def note_json(note: Note) -> dict[str, Any]:
         "note": note.kind,
         "verdict": "wait",
         "reason": note.reason,
+        "message": note.message,
         "upload_id": note.observation.upload_id,
         "asset_id": note.observation.asset_id,
         "observation": note.observation.as_json(),
@@ -46,9 +47,11 @@ def _claimed_json(claimed: ClaimVerdict) -> dict[str, Any]:
     return {
         "id": claimed.claim.id,
         "tracked_at": claimed.claim.tracked_at,
+        "leased_until": claimed.claim.leased_until,
         "verdict": claimed.verdict.action,
         "reason": claimed.verdict.reason,
         "message": claimed.verdict.message,
+        "playback_id": claimed.verdict.playback_id,
         "missing": claimed.verdict.missing,
         "pause_seconds": claimed.pause_seconds,
     }

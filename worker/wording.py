@@ -48,6 +48,8 @@ REASONS: Mapping[str, str] = {
     "version of the worker.",
     "mux_fault": "Mux answers with an error for this video alone. The worker asks again by itself; "
     "if it lasts, upload the video again.",
+    "playback_ids_changed": "The playback ids of the video changed in Mux.",
+    "names_newer": "The lesson names another upload, which the worker looks at first.",
     "wrong_environment": "The Mux token belongs to another environment than the upload. Check "
     "MUX_TOKEN_ID.",
     "by_hand": "An operator asked for it.",
@@ -58,6 +60,7 @@ KINDS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
     "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
     "its status.",
+    "mux_fault": "Mux answers with an error for this video alone. Start the backfill again.",
     "restored": "The lesson had its video before. It gets the real ids back.",
     "followed": "Mux has not finished the video. The lesson is tracked, and gets the video when it "
     "is ready.",
@@ -80,7 +83,10 @@ EVENTS: Mapping[str, str] = {
     "failed": "Failed",
     "waiting": "Seen at Mux",
     "refused": "Refused by the database",
-    "asset_deleted": "Video deleted in Mux",
+    "restored": "Given back its video",
+    "updated": "Follows the video's new playback id",
+    "unplayable": "Can no longer be played",
+    "rechecked": "To be looked at once more",
     "made_due": "Looked at again",
 }
 

@@ -2,12 +2,15 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists mux_private.record_event;
-drop function if exists mux_private.actor();
-drop table if exists public.mux_asset_events;
-drop trigger if exists close_upload_history on public.lessons;
-drop function if exists mux_private.close_upload_history();
-drop table if exists mux_private.upload_history;
-delete from mux_private.applied_files where name = '003_audit';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    drop trigger if exists close_upload_history on public.lessons;
+    call mux_private.undo(
+      '003_audit', array['close_upload_history', 'record_event', 'actor'],
+      array['public.mux_asset_events', 'mux_private.upload_history']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

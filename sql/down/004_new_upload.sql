@@ -2,32 +2,20 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop trigger if exists limit_changed_uploads on public.mux_asset_tracking;
-drop trigger if exists limit_new_uploads on public.mux_asset_tracking;
-drop trigger if exists note_changed_upload on public.mux_asset_tracking;
-drop trigger if exists note_new_upload on public.mux_asset_tracking;
-drop trigger if exists start_upload_anew on public.mux_asset_tracking;
-drop procedure if exists mux_private.enter_earlier_uploads();
-drop function if exists mux_private.limit_uploads();
-drop function if exists mux_private.is_of_another;
-drop function if exists mux_private.note_unknown;
-drop function if exists mux_private.note_video;
-drop function if exists mux_private.was_deleted;
-drop function if exists mux_private.mark_deleted;
-drop function if exists mux_private.learn;
-drop function if exists mux_private.note_upload();
-drop function if exists mux_private.start_upload_anew();
-drop function if exists mux_private.enter_upload;
-drop function if exists mux_private.note_holders;
-drop function if exists mux_private.note_columns;
-drop function if exists mux_private.is_superseded;
-drop function if exists mux_private.entry_of;
-drop function if exists mux_private.newest_entry;
-drop function if exists mux_private.key_of;
-drop function if exists mux_private.named_by;
-drop function if exists mux_private.named_id;
-drop function if exists mux_private.as_written;
-drop type if exists mux_private.lesson;
-drop function if exists mux_private.is_mux_id(text);
-delete from mux_private.applied_files where name = '004_new_upload';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    drop trigger if exists start_upload_anew on public.mux_asset_tracking;
+    drop trigger if exists note_new_upload on public.mux_asset_tracking;
+    drop trigger if exists note_changed_upload on public.mux_asset_tracking;
+    drop trigger if exists limit_new_uploads on public.mux_asset_tracking;
+    drop trigger if exists limit_changed_uploads on public.mux_asset_tracking;
+    call mux_private.undo('004_new_upload', array[
+      'limit_uploads', 'is_of_another', 'note_unknown', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
+      'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
+      'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id'
+    ]);
+  end if;
+end
+$$;
 commit;

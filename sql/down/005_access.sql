@@ -3,14 +3,25 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop trigger if exists guard_tracking on public.mux_asset_tracking;
-drop function if exists mux_private.guard_tracking();
-drop policy if exists "Instructors can manage their own asset tracking records" on public.mux_asset_tracking;
-drop policy if exists "Service role has full access" on public.mux_asset_tracking;
-drop policy if exists "Instructors can read the events of their own lessons" on public.mux_asset_events;
-drop policy if exists "Service role can read all events" on public.mux_asset_events;
-revoke all on public.mux_asset_tracking from public, anon, authenticated, service_role;
-revoke all on public.mux_asset_events from public, anon, authenticated, service_role;
-delete from mux_private.applied_files where name = '005_access';
+do $$
+begin
+  if to_regclass('mux_private.of_the_app') is not null then  -- else the tables are the app's
+    drop trigger if exists guard_tracking on public.mux_asset_tracking;
+    drop policy if exists "Instructors can manage their own asset tracking records" on public.mux_asset_tracking;
+    drop policy if exists "Service role has full access" on public.mux_asset_tracking;
+    drop policy if exists "Instructors can read the events of their own lessons" on public.mux_asset_events;
+    drop policy if exists "Service role can read all events" on public.mux_asset_events;
+    if to_regclass('public.mux_asset_tracking') is not null then
+      revoke all on public.mux_asset_tracking from public, anon, authenticated, service_role;
+    end if;
+    if to_regclass('public.mux_asset_events') is not null then
+      revoke all on public.mux_asset_events from public, anon, authenticated, service_role;
+    end if;
+  end if;
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('005_access', array['guard_tracking']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

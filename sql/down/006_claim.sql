@@ -2,12 +2,14 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_release;
-drop function if exists public.worker_claim;
-drop function if exists mux_private.may_sweep;
-drop function if exists mux_private.is_left_to_events;
-drop function if exists mux_private.events_arrive();
-drop table if exists mux_private.worker_state;
-delete from mux_private.applied_files where name = '006_claim';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('006_claim', array[
+      'worker_release', 'worker_claim', 'may_sweep', 'is_left_to_events', 'events_arrive'
+    ], array['mux_private.worker_state']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

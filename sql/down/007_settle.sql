@@ -2,22 +2,16 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_refuse;
-drop function if exists public.worker_settle;
-drop function if exists mux_private.rows_about;
-drop function if exists mux_private.settle_row;
-drop function if exists mux_private.turn_down;
-drop function if exists mux_private.refuse;
-drop function if exists mux_private.postpone;
-drop function if exists mux_private.wait;
-drop function if exists mux_private.may_write;
-drop function if exists mux_private.fail;
-drop function if exists mux_private.publish;
-drop function if exists mux_private.write_video;
-drop function if exists mux_private.pause_of;
-drop function if exists mux_private.outcome;
-drop function if exists mux_private.names_newer;
-drop function if exists mux_private.tracks;
-delete from mux_private.applied_files where name = '007_settle';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('007_settle', array[
+      'worker_refuse', 'worker_settle', 'rows_about', 'settle_row', 'settle_recheck', 'mark_unplayable', 'recheck',
+      'contradicts', 'plays', 'is_unplayable', 'turn_down', 'raised_by', 'refuse', 'postpone', 'wait', 'may_write', 'fail', 'publish',
+      'write_video', 'pause_of', 'outcome', 'names_newer', 'tracks'
+    ]);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -2,11 +2,13 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_schema_version();
-drop function if exists mux_private.newest_file();
-drop function if exists public.worker_summary();
--- squawk-ignore require-concurrent-index-deletion
-drop index if exists public.idx_mux_asset_tracking_failed;
-delete from mux_private.applied_files where name = '008_reports';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('008_reports', array['worker_schema_version', 'worker_summary']);
+    drop index if exists public.idx_mux_asset_tracking_failed;
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -2,18 +2,15 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.publish_lesson(uuid);
-drop function if exists public.track_upload(uuid, text, text);
-drop function if exists public.check_asset_status(uuid);
-drop function if exists mux_private.app_publish;
-drop function if exists mux_private.app_look_soon;
-drop function if exists mux_private.app_require_newest;
-drop function if exists mux_private.app_is_current;
-drop function if exists mux_private.app_require_video;
-drop function if exists mux_private.app_is_of_another;
-drop function if exists mux_private.app_asset;
-drop function if exists mux_private.app_track_upload;
-drop function if exists mux_private.app_lock_lesson;
-delete from mux_private.applied_files where name = '010_app';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('010_app', array[
+      'publish_lesson', 'track_upload', 'check_asset_status', 'app_publish', 'app_track_upload', 'app_lock_lesson',
+      'app_look_soon', 'app_require_newest', 'app_require_video', 'app_is_current', 'app_is_of_another', 'app_asset'
+    ]);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

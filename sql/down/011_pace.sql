@@ -2,10 +2,12 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_slow_down;
-drop function if exists public.worker_take_turns;
-drop function if exists mux_private.pace_share;
-drop table if exists mux_private.mux_pace;
-delete from mux_private.applied_files where name = '011_pace';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('011_pace', array['worker_slow_down', 'worker_take_turns', 'pace_share'], array['mux_private.mux_pace']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -2,8 +2,12 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_prune_events;
-drop function if exists mux_private.prune_events;
-delete from mux_private.applied_files where name = '012_retention';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('012_retention', array['worker_prune_events', 'prune_events']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -2,28 +2,17 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_untracked;
-drop function if exists mux_private.wants_adoption;
-drop function if exists public.worker_backfill_findings;
-drop function if exists public.worker_backfill_note;
-drop function if exists public.worker_backfill_begin;
-drop function if exists public.worker_adopt;
-drop function if exists mux_private.adopt;
-drop function if exists mux_private.begin_to_track;
-drop function if exists mux_private.restore;
-drop function if exists mux_private.note_restored;
-drop function if exists mux_private.newest_playable;
-drop function if exists public.worker_rivals;
-drop function if exists mux_private.first_instructors;
-drop function if exists public.worker_legacy_lessons;
-drop function if exists mux_private.lesson_json;
-drop function if exists mux_private.targets;
-drop function if exists mux_private.lesson_title;
-drop function if exists mux_private.lesson_created_at;
-drop function if exists mux_private.is_temporary;
-drop table if exists mux_private.adoption_walk;
-drop table if exists mux_private.backfill_findings;
-drop table if exists mux_private.backfill_runs;
-delete from mux_private.applied_files where name = '013_backfill';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('013_backfill', array[
+      'worker_untracked', 'worker_backfill_findings', 'worker_backfill_note',
+      'worker_backfill_begin', 'worker_adopt', 'wants_adoption', 'adopt', 'begin_to_track', 'restore',
+      'note_restored', 'newest_playable', 'worker_rivals', 'first_instructors', 'worker_legacy_lessons', 'lesson_json',
+      'targets', 'lesson_title', 'lesson_created_at', 'is_temporary'
+    ], array['mux_private.adoption_walk', 'mux_private.backfill_findings', 'mux_private.backfill_runs']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

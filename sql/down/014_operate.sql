@@ -2,12 +2,15 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_status;
-drop function if exists public.worker_retry;
-drop function if exists public.worker_publish;
-drop function if exists public.worker_lesson;
-drop function if exists public.worker_find_lessons;
-drop function if exists mux_private.name_operator;
-delete from mux_private.applied_files where name = '014_operate';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('014_operate', array[
+      'worker_status', 'worker_retry', 'worker_publish', 'worker_lesson', 'worker_find_lessons',
+      'name_operator'
+    ]);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

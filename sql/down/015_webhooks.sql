@@ -2,9 +2,12 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_note_events();
-drop function if exists public.worker_take_note;
-drop function if exists mux_private.note_fact;
-delete from mux_private.applied_files where name = '015_webhooks';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('015_webhooks', array['worker_note_events', 'worker_take_note', 'note_fact']);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -2,11 +2,14 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-drop function if exists public.worker_make_due;
-drop function if exists public.worker_past;
-drop function if exists public.worker_overview;
-drop function if exists mux_private.overview_row;
-drop function if exists mux_private.first_event_since;
-delete from mux_private.applied_files where name = '016_status_page';
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('016_status_page', array[
+      'worker_make_due', 'worker_past', 'worker_overview', 'overview_row', 'first_event_since'
+    ]);
+  end if;
+end
+$$;
 commit;
 notify pgrst, 'reload schema';

@@ -113,6 +113,63 @@ def test_publish_takes_what_somebody_unpublished(
     assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
 
 
+def test_publish_follows_a_playback_id_that_was_replaced(
+    course: Course, mux: MuxSimulator, environment: dict[str, str]
+) -> None:
+    """An operator need not wait for the worker: Mux has just been asked."""
+    upload = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    command(environment, "publish", str(lesson))
+    asset = mux.state.asset(mux.state.upload(upload).asset_id or "")
+    (old,) = asset.playback_ids
+    new = mux.state.add_playback_id(asset.id)
+    mux.state.remove_playback_id(asset.id, old.id)
+    done = command(environment, "publish", str(lesson))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picked(course.state(lesson), *VIDEO) == ("published", asset.id, new.id)
+
+
+def test_publish_says_how_to_go_back_to_an_older_video(
+    environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """A stale form saved it over the newer one; tracked again, it is what the lesson plays."""
+    old, new = mux.state.create_upload(), mux.state.create_upload()
+    lesson = course.tracked_lesson(old)
+    command(environment, "publish", str(lesson))
+    course.track(lesson, new)
+    command(environment, "publish", str(lesson))
+    assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, new))
+    db.execute(
+        "update lessons set status = 'draft', mux_asset_id = %s, mux_playback_id = %s",
+        video(mux, old),
+    )
+    before = tables(db)
+    done = command(environment, "publish", str(lesson))
+    why = (
+        f"{lesson} is not published: it has a newer video than the one it names. To go back to the "
+        "older one, delete its row of mux_asset_tracking and track that upload again."
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", why)
+    assert tables(db) == before
+    db.execute("delete from mux_asset_tracking")
+    course.track(lesson, old)
+    assert command(environment, "publish", str(lesson)).returncode == 0
+    assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, old))
+
+
+def test_publish_adopts_what_the_lesson_names_and_the_history_does_not_know(
+    environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """A placeholder that was saved since is newer than an upload that failed."""
+    new = mux.state.create_upload()
+    lesson = course.tracked_lesson("Lost", status="error", error_type="upload_not_found")
+    db.execute("update lessons set mux_asset_id = %s", [f"temp_{new}"])
+    done = command(environment, "publish", str(lesson))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, new))
+    assert course.row(lesson)["upload_id"] == new
+
+
 def test_publish_refuses_what_cannot_be_played(
     environment: dict[str, str], course: Course, db: psycopg.Connection, mux: MuxSimulator
 ) -> None:

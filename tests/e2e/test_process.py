@@ -91,7 +91,7 @@ def test_a_signal_while_it_starts_is_no_accident(
         started[module, number.name] = WorkerProcess(environment).start(PYTHONPATH=path)
     try:
         ended = {moment: (worker.wait(), worker.output) for moment, worker in started.items()}
-        assert ended["worker.settings", "SIGTERM"] == (-signal.SIGTERM, "")
+        assert ended["worker.settings", "SIGTERM"] == (128 + signal.SIGTERM, "")
         assert ended["worker.settings", "SIGINT"] == (1, "")
         for module, name in [(m, s.name) for m in moments[1:] for s in signals]:
             assert ended[module, name][0] == 0, (module, name, ended[module, name][1])

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,11 +20,12 @@ from tests.worker_process import WorkerProcess
 from worker.local.faults import Fault
 from worker.local.mux_answers import asset_json
 from worker.local.mux_server import MuxSimulator
+from worker.local.mux_state import MuxState
 from worker.local.mux_timeline import Timeline
 from worker.local.mux_webhooks import MuxWebhooks, event_json, post, signature
 from worker.local.serving import free_port
 from worker.local.stack import LocalSupabase
-from worker.wording import failure
+from worker.wording import FAILURES, failure
 
 pytestmark = pytest.mark.stack
 
@@ -48,9 +48,16 @@ class Hooked:
 
     def send(self, kind: str, asset_id: str, secret: str = SECRET) -> int | None:
         """Send the event of an asset as Mux would; give the status of the answer."""
-        asset = self.mux.state.asset(asset_id)
-        now = self.mux.state.clock.now()
-        told = event_json(kind, now, asset_json(asset, now), self.mux.state)
+        return self.post(self.event(kind, asset_id), secret)
+
+    def event(self, kind: str, asset_id: str, state: MuxState | None = None) -> dict[str, Any]:
+        """Give the event of an asset as it is now, to be sent later."""
+        state = state or self.mux.state
+        now = state.clock.now()
+        return event_json(kind, now, asset_json(state.asset(asset_id), now), state)
+
+    def post(self, told: dict[str, Any], secret: str = SECRET) -> int | None:
+        """Send an event as Mux would; give the status of the answer."""
         body = json.dumps(told).encode()
         return post(f"127.0.0.1:{self.port}", PATH, body, signature(secret, time.time(), body))
 
@@ -182,23 +189,27 @@ def test_an_old_event_does_not_overwrite_what_is_newer(
         assert hooked.send("video.asset.deleted", hooked.asset_of(first)) == 200
     assert course.state(lesson) == after
     assert after["mux_asset_id"] == hooked.asset_of(second)
-    assert hooked.worker.events("asset.deleted") == []
+    assert hooked.worker.events("lesson.unplayable") == []
 
 
 def test_the_deletion_of_a_published_video_is_told(
     hooked: Hooked, course: Course, arriving: None
 ) -> None:
-    """As a warning, in the audit, and in the numbers, once."""
+    """As a warning, in the row, in the audit, and in the numbers, once."""
     upload = hooked.mux.state.create_upload()
     lesson = course.tracked_lesson(upload)
     assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
     for _ in range(2):
         assert hooked.send("video.asset.deleted", hooked.asset_of(upload)) == 200
-    line = hooked.worker.wait_for("asset.deleted")
-    assert (line["level"], line["lesson_id"]) == ("warning", str(lesson))
-    assert len(hooked.worker.events("asset.deleted")) == 1
-    assert [e["event"] for e in course.events(lesson)] == ["tracked", "published", "asset_deleted"]
-    counted = 'mux_worker_outcomes_total{outcome="asset_deleted",source="webhook"} 1.0'
+    line = hooked.worker.wait_for("lesson.unplayable")
+    names = ("level", "lesson_id", "error_type", "message")
+    assert [line[name] for name in names] == [
+        "warning", str(lesson), "asset_deleted", FAILURES["asset_deleted"],
+    ]  # fmt: skip
+    assert len(hooked.worker.events("lesson.unplayable")) == 1
+    assert settled(course, lesson) == ("published", "ready", "asset_deleted")
+    assert [e["event"] for e in course.events(lesson)] == ["tracked", "published", "unplayable"]
+    counted = 'mux_worker_outcomes_total{outcome="unplayable",source="webhook"} 1.0'
     assert counted in hooked.get("/metrics")[1]
 
 
@@ -265,16 +276,6 @@ def test_without_a_port_none_is_open(worker: WorkerProcess) -> None:
     assert worker.events("web.listening") == []
     with open(f"/proc/{worker.pid}/maps") as maps:  # noqa: PTH123
         assert "aiohttp" not in maps.read()
-
-
-def test_a_port_that_is_taken_is_told(worker: WorkerProcess) -> None:
-    """In one line without a traceback, and the process ends with 1."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        worker.start(PORT=str(taken.getsockname()[1]), HOST="127.0.0.1")
-        assert worker.wait() == 1
-    line = worker.wait_for("worker.crashed")
-    assert "Address already in use" in line["message"]
-    assert "Traceback" not in worker.output
 
 
 @pytest.mark.parametrize("with_port", [True, False])
@@ -359,5 +360,93 @@ def test_a_deletion_that_meets_a_locked_row_is_to_be_sent_again(
         assert hooked.send("video.asset.deleted", assets[1]) == 200
     assert hooked.send("video.asset.deleted", assets[0]) == 200
     for lesson in lessons:
-        hooked.worker.wait_for("asset.deleted", lesson_id=str(lesson))
+        hooked.worker.wait_for("lesson.unplayable", lesson_id=str(lesson))
     hooked.worker.wait_for("webhook.rejected", reason="busy")
+
+
+def replace_playback_id(mux: MuxSimulator, asset_id: str) -> tuple[str, str]:
+    """Give an asset another playback id; return the old one and the new one."""
+    (old,) = mux.state.asset(asset_id).playback_ids
+    new = mux.state.add_playback_id(asset_id)
+    mux.state.remove_playback_id(asset_id, old.id)
+    return old.id, new.id
+
+
+@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"backwards": True}])
+def test_a_published_lesson_follows_its_replaced_playback_id(
+    hooked: Hooked, course: Course, arriving: None, how: dict[str, Any]
+) -> None:
+    """Once, whatever the events' order, and however late an old one comes."""
+    upload = hooked.mux.state.create_upload()
+    lesson, asset = course.tracked_lesson(upload), hooked.asset_of(upload)
+    old_event = hooked.event("video.asset.ready", asset)
+    assert hooked.post(old_event) == 200
+    with hooked.telling(**how):
+        _, new = replace_playback_id(hooked.mux, asset)
+        line = hooked.worker.wait_for("lesson.updated", lesson_id=str(lesson))
+    assert line["playback_id"] == new
+    after = course.state(lesson)
+    assert (after["status"], after["mux_playback_id"]) == ("published", new)
+    looks = course.row(lesson)["check_count"]
+    assert hooked.post(old_event) == 200
+    hooked.worker.wait_until(lambda: course.row(lesson)["check_count"] > looks)
+    assert course.state(lesson) == after
+    assert len(hooked.worker.events("lesson.updated")) == 1
+    assert source(course, lesson) == "webhook"  # of the old event, which had it looked at again
+
+
+def test_a_lesson_whose_playback_id_was_withdrawn_says_so_until_one_comes_back(
+    hooked: Hooked, course: Course, arriving: None
+) -> None:
+    """In the log and the row, with a sentence; the lesson is left as it is."""
+    upload = hooked.mux.state.create_upload()
+    lesson, asset = course.tracked_lesson(upload), hooked.asset_of(upload)
+    assert hooked.send("video.asset.ready", asset) == 200
+    before = course.state(lesson)
+    (old,) = hooked.mux.state.asset(asset).playback_ids
+    with hooked.telling():
+        hooked.mux.state.remove_playback_id(asset, old.id)
+        line = hooked.worker.wait_for("lesson.unplayable", lesson_id=str(lesson))
+        assert line["message"] == FAILURES["playback_ids_withdrawn"]
+        assert course.state(lesson) == before
+        assert settled(course, lesson) == ("published", "ready", "playback_ids_withdrawn")
+        new = hooked.mux.state.add_playback_id(asset)
+        hooked.worker.wait_for("lesson.updated", playback_id=new.id)
+    assert settled(course, lesson) == ("published", "ready", None)
+
+
+def test_a_page_that_passes_finds_a_replaced_playback_id(
+    worker: WorkerProcess, mux: MuxSimulator, course: Course
+) -> None:
+    """Without webhooks: what the list says of a published lesson has it looked at once more."""
+    upload = mux.state.create_upload()
+    lesson = course.tracked_lesson(upload)
+    worker.start()
+    worker.wait_for("lesson.published", lesson_id=str(lesson))
+    _, new = replace_playback_id(mux, mux.state.upload(upload).asset_id or "")
+    for _ in range(4):
+        course.tracked_lesson(mux.state.create_upload())
+    line = worker.wait_for("lesson.updated", lesson_id=str(lesson))
+    assert (line["playback_id"], course.state(lesson)["mux_playback_id"]) == (new, new)
+
+
+def test_events_of_another_mux_environment_do_not_slow_our_lessons(
+    hooked: Hooked, course: Course, db: psycopg.Connection
+) -> None:
+    """They are answered and told once, and new uploads are looked at as without webhooks."""
+    first = course.tracked_lesson(hooked.mux.state.create_upload())
+    hooked.worker.wait_for("lesson.published", lesson_id=str(first))
+    elsewhere = MuxState()
+    for _ in range(2):
+        asset = elsewhere.create_asset()
+        assert hooked.post(hooked.event("video.asset.ready", asset, elsewhere)) == 200
+    line = hooked.worker.wait_for("webhook.wrong_environment")
+    names = ("level", "environment", "recorded")
+    assert [line[name] for name in names] == [
+        "warning", elsewhere.environment_id, hooked.mux.state.environment_id,
+    ]  # fmt: skip
+    assert len(hooked.worker.events("webhook.wrong_environment")) == 1
+    assert db.execute("select events_at from mux_private.worker_state").fetchone() == (None,)
+    lesson = course.tracked_lesson(hooked.mux.state.create_upload())
+    hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert source(course, lesson) == "probe"

@@ -26,9 +26,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.course import Course
 from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
-from worker.checks import REAPPLY, Check
+from worker.checks import REAPPLY, RENAME, Check
 from worker.doctor import NEEDED_FILE, examine
 from worker.local.databases import find_sql_files
+from worker.local.errors import LocalStackError
 from worker.local.faults import Fault
 from worker.local.mux_guard import RateLimits
 from worker.local.mux_server import MuxSimulator
@@ -50,6 +51,7 @@ GOOD = {
     "database": "ok",
     "key": "ok",
     "schema": "ok",
+    "objects": "ok",
     "lessons": "ok",
     "row security": "ok",
     "functions": "ok",
@@ -256,63 +258,63 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
         pytest.param(
             "grant execute on function worker_settle to anon",
             "revoke execute on function worker_settle from anon",
-            ["functions", "anon"],
+            ["functions", "anon", "objects"],
             "open to browsers: worker_settle",
             id="a function granted to anon",
         ),
         pytest.param(
             "grant execute on function mux_private.publish to public",
             "revoke execute on function mux_private.publish from public",
-            ["functions", "anon"],
+            ["functions", "anon", "objects"],
             "open to browsers: publish",
             id="a private function granted to everybody",
         ),
         pytest.param(
             "revoke execute on function worker_claim from service_role",
             "grant execute on function worker_claim to service_role",
-            ["functions", "scan calls"],
+            ["functions", "objects", "scan calls"],
             "closed to service_role: worker_claim",
             id="a function not granted",
         ),
         pytest.param(
             "revoke execute on function mux_private.settle_row from service_role",
             "grant execute on function mux_private.settle_row to service_role",
-            ["functions"],
+            ["functions", "objects"],
             "closed to service_role: settle_row",
             id="a private function not granted",
         ),
         pytest.param(
             "alter function worker_release rename to worker_let_go",
             "alter function worker_let_go rename to worker_release",
-            ["functions", "scan calls"],
+            ["functions", "objects", "scan calls"],
             "missing: worker_release",
             id="a function missing",
         ),
         pytest.param(
             "grant execute on function track_upload to anon",
             "revoke execute on function track_upload from anon",
-            ["app functions", "anon"],
+            ["app functions", "anon", "objects"],
             "open to anon: track_upload",
             id="a function of the app granted to anon",
         ),
         pytest.param(
             "revoke execute on function mux_private.app_publish from authenticated",
             "grant execute on function mux_private.app_publish to authenticated",
-            ["app functions"],
+            ["app functions", "objects"],
             "closed to authenticated: app_publish",
             id="a function of the app not granted",
         ),
         pytest.param(
             "grant execute on function mux_private.app_look_soon to authenticated",
             "revoke execute on function mux_private.app_look_soon from authenticated",
-            ["app functions"],
+            ["app functions", "objects"],
             "not closed: app_look_soon",
             id="a private function of the app granted",
         ),
         pytest.param(
             "alter function check_asset_status rename to check_status",
             "alter function check_status rename to check_asset_status",
-            ["app functions"],
+            ["app functions", "objects"],
             "missing: check_asset_status",
             id="a function of the app missing",
         ),
@@ -333,14 +335,14 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
         pytest.param(
             "grant select (upload_id) on mux_asset_tracking to anon",
             "revoke select (upload_id) on mux_asset_tracking from anon",
-            ["anon"],
-            "is granted something on public.mux_asset_tracking",
+            ["anon", "objects"],
+            "is granted something on mux_asset_tracking",
             id="a column granted to anon",
         ),
         pytest.param(
             "grant usage on schema mux_private to authenticated",
             "revoke usage on schema mux_private from authenticated",
-            ["anon"],
+            ["anon", "objects"],
             "is granted something on mux_private (authenticated)",
             id="the private schema opened",
         ),
@@ -348,14 +350,14 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "alter table lessons rename mux_playback_id to playback",
             "alter table lessons rename playback to mux_playback_id",
             ["lessons"],
-            "has no mux_playback_id",
+            "column mux_playback_id is missing",
             id="a column missing",
         ),
         pytest.param(
             "alter table lessons alter mux_asset_id type jsonb using null",
             "alter table lessons alter mux_asset_id type text",
             ["lessons"],
-            "mux_asset_id is jsonb",
+            "column mux_asset_id is jsonb and should be text",
             id="a column of another type",
         ),
         pytest.param(
@@ -373,6 +375,24 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "sql/ is applied only up to 008_reports.sql",
             id="an older schema",
         ),
+        pytest.param(
+            "delete from mux_private.applied_files where name in ('004_new_upload', '007_settle')",
+            "insert into mux_private.applied_files (name)"
+            " values ('004_new_upload'), ('007_settle')",
+            ["schema"],
+            f"sql/ is applied up to {NEEDED_FILE}.sql, "
+            "but without 004_new_upload.sql, 007_settle.sql",
+            id="files left out",
+        ),
+        pytest.param(
+            "alter table lessons drop constraint lesson_status_is_known,"
+            " add constraint is_ours check (status in ('draft', 'live'))",
+            "alter table lessons drop constraint is_ours, add constraint lesson_status_is_known"
+            " check (status in ('draft', 'published', 'archived'))",
+            ["lessons"],
+            "check constraint is_ours does not allow status published",
+            id="a status that is not allowed any more",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_database_fails_alone(
@@ -389,16 +409,120 @@ def test_what_is_wrong_in_the_database_fails_alone(
     assert checks[names[0]].advice
 
 
+@pytest.mark.parametrize(
+    ("harm", "seen"),
+    [
+        pytest.param(
+            "drop trigger start_upload_anew on mux_asset_tracking;"
+            "drop trigger note_new_upload on mux_asset_tracking;"
+            "alter table mux_asset_tracking disable trigger guard_tracking;"
+            "drop index idx_mux_asset_tracking_due",
+            "index idx_mux_asset_tracking_due is missing; "
+            "trigger guard_tracking on mux_asset_tracking was changed; "
+            "trigger note_new_upload on mux_asset_tracking is missing; "
+            "trigger start_upload_anew on mux_asset_tracking is missing",
+            id="triggers and an index",
+        ),
+        pytest.param(
+            "create or replace function mux_private.is_mux_id(id text) returns boolean "
+            "language sql immutable return true",
+            "function mux_private.is_mux_id(text) was changed",
+            id="a function's body",
+        ),
+        pytest.param(
+            'alter policy "Service role has full access" on mux_asset_tracking using (false);'
+            "create policy mine on mux_asset_events for select to authenticated using (true);"
+            'drop policy "Service role can read all events" on mux_asset_events',
+            'policy "Service role can read all events" on mux_asset_events is missing; '
+            'policy "Service role has full access" on mux_asset_tracking was changed; '
+            'policy "mine" on mux_asset_events was added',
+            id="policies",
+        ),
+        pytest.param(
+            "grant update (actor) on mux_asset_events to authenticated;"
+            "revoke delete on mux_asset_tracking from service_role",
+            "granted: update on column mux_asset_events.actor to authenticated; "
+            "revoked: delete on table mux_asset_tracking to service_role",
+            id="grants",
+        ),
+        pytest.param(
+            "alter table mux_asset_tracking alter id drop default,"
+            " drop constraint what_is_missing_was_looked_for",
+            "column mux_asset_tracking.id was changed; "
+            "constraint what_is_missing_was_looked_for on mux_asset_tracking is missing",
+            id="columns and constraints",
+        ),
+    ],
+)
+def test_what_differs_from_what_sql_made_is_named_and_mended_by_sql(
+    supabase: LocalSupabase, harm: str, seen: str
+) -> None:
+    """Each difference by its name; the files applied again put it right, in any order before."""
+    with supabase.connect(autocommit=False) as connection:
+        connection.execute(harm.encode())
+        differences = connection.execute("select mux_private.differences()").fetchone()
+        connection.rollback()
+    assert differences == (seen.split("; "),)
+    dsn = supabase.create_database("harmed")
+    try:
+        apply_sql(dsn, find_sql_files())
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(harm.encode())
+            for files in (find_sql_files(), find_sql_files()[3:5]):
+                apply_sql(dsn, files)
+                found = connection.execute("select mux_private.differences()").fetchone()
+                assert found == ([],)
+    finally:
+        supabase.drop_database("harmed")
+
+
+def test_what_an_app_adds_to_our_tables_is_no_fault(
+    doctor: Doctor, supabase: LocalSupabase
+) -> None:
+    """Its own indexes, columns and triggers, and a grant to a role of its own."""
+    with supabase.connect("supabase_admin") as admin:
+        admin.execute(
+            "create index of_the_app on mux_asset_tracking (created_at);"
+            "alter table mux_asset_tracking add note text;"
+            "create trigger notes before update on mux_asset_tracking for each row "
+            "execute function suppress_redundant_updates_trigger();"
+            "create role app_reader; grant select on mux_asset_tracking to app_reader"
+        )
+        try:
+            assert health(doctor()) == GOOD
+        finally:
+            admin.execute(
+                "drop index of_the_app; drop trigger notes on mux_asset_tracking;"
+                "alter table mux_asset_tracking drop note;"
+                "drop owned by app_reader; drop role app_reader"
+            )
+
+
+def test_a_missing_snapshot_is_reported(doctor: Doctor, supabase: LocalSupabase) -> None:
+    """The last file is missing, and there is nothing to compare with."""
+    file = find_sql_files()[-1]
+    apply_sql(supabase.dsn(), [DOWN / file.name])
+    try:
+        checks = doctor()
+    finally:
+        apply_sql(supabase.dsn(), [file])
+    assert health(checks) == {**GOOD, "schema": "failed", "objects": "skipped"}
+    assert checks["schema"].seen == (
+        f"sql/ is applied up to {NEEDED_FILE}.sql, but without 900_snapshot.sql"
+    )
+
+
 def test_an_app_without_the_apps_functions_is_only_warned(
     doctor: Doctor, supabase: LocalSupabase
 ) -> None:
     """The worker does not need them: it is told, with what to do, and the schema is well."""
-    file = "010_app.sql"
-    apply_sql(supabase.dsn(), [DOWN / file])
+    file, last = "010_app.sql", find_sql_files()[-1]
+    apply_sql(supabase.dsn(), [DOWN / file, last])
     try:
         checks = doctor()
     finally:
         apply_sql(supabase.dsn(), [path for path in find_sql_files() if path.name == file])
+        apply_sql(supabase.dsn(), [last])
         supabase.reload_schema()
     assert health(checks) == {**GOOD, "app functions": "warning"}
     seen = "the database has none of track_upload, check_asset_status, publish_lesson"
@@ -409,15 +533,48 @@ def test_an_app_without_the_apps_functions_is_only_warned(
     assert checks["app functions"].advice == f"{REAPPLY} An app may do without them."
 
 
-def test_functions_of_the_same_names_are_not_mistaken_for_ours(
-    doctor: Doctor, db: psycopg.Connection
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("publish_lesson(slug text) returns void return null", "publish_lesson(text)"),
+        ("worker_claim(n int) returns void return null", "worker_claim(integer)"),
+    ],
+)
+def test_a_function_that_the_app_makes_under_our_name_is_found(
+    doctor: Doctor, db: psycopg.Connection, made: str, named: str
 ) -> None:
-    """An app may have a publish_lesson of its own, with other arguments and grants."""
-    db.execute("create function publish_lesson(slug text) returns void return null")
+    """PostgREST cannot tell it from ours: the check names it, and what to do."""
+    db.execute(f"create function {made}".encode())
     try:
-        assert health(doctor()) == GOOD
+        checks = doctor()
     finally:
-        db.execute("drop function publish_lesson(text)")
+        db.execute(f"drop function {named}".encode())
+    assert health(checks) == {**GOOD, "functions": "failed"}
+    assert checks["functions"] == Check(
+        "functions",
+        "failed",
+        f"made by the app, under a name of the worker's: {named}",
+        f"{RENAME} {REAPPLY}",
+    )
+
+
+def test_a_function_of_the_apps_in_the_place_of_ours_is_found(
+    doctor: Doctor, db: psycopg.Connection, supabase: LocalSupabase
+) -> None:
+    """Also where it has the very arguments: neither is it taken for ours, nor replaced."""
+    theirs = "create or replace function publish_lesson(lesson_id uuid default null) returns jsonb"
+    db.execute(f"{theirs} language sql return '{{}}'::jsonb".encode())
+    try:
+        checks = doctor()
+        with pytest.raises(LocalStackError, match=r"under names that .*: publish_lesson\(uuid\)"):
+            apply_sql(supabase.dsn(), find_sql_files())
+    finally:
+        db.execute("drop function publish_lesson(uuid)")
+        apply_sql(supabase.dsn(), find_sql_files())
+        supabase.reload_schema()
+    failed = dict.fromkeys(["functions", "app functions", "objects"], "failed")
+    assert health(checks) == {**GOOD, **failed}
+    assert checks["objects"].seen == "function publish_lesson(uuid) was changed"
 
 
 def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: LocalSupabase) -> None:

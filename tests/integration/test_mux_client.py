@@ -1,9 +1,10 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -142,14 +143,96 @@ async def test_nobody_there_is_a_connection_that_fails(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_token_is_not_tried_again(
-    client: Callable[..., Mux], mux: MuxSimulator, status: int
+@pytest.mark.parametrize(
+    ("ask", "tries"),
+    [
+        (lambda asking: asking.upload("up1"), 2),
+        (lambda asking: asking.assets(None), 2),
+        (lambda asking: asking.control(), 2),
+        (lambda asking: asking.check(), 1),
+    ],
+    ids=["upload", "assets", "control", "whoami"],
+)
+async def test_a_refusal_is_repeated_once_but_for_the_question_who_we_are(
+    client: Callable[..., Mux],
+    mux: MuxSimulator,
+    status: int,
+    ask: Callable[[Mux], Coroutine[Any, Any, object]],
+    tries: int,
 ) -> None:
-    """One request, and the error says which settings to look at."""
+    """And the error says which settings to look at."""
     mux.faults.add(Fault("answer", status=status))
     with pytest.raises(MuxUnauthorized, match="MUX_TOKEN_ID"):
-        await client().upload("up1")
-    assert len(mux.faults.hits) == 1
+        await ask(client())
+    assert len(mux.faults.hits) == tries
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("answer", status=500),
+        Fault("answer", status=200, body='{"data": {"id": "other", "status": "ready"}}'),
+        Fault("answer", status=200, body='{"data": {"id": "up1"}}'),
+        Fault("reset"),
+        Fault("hang"),
+        Fault("trickle", status=200, body=" "),
+    ],
+    ids=["500", "another id", "unreadable", "reset", "hang", "trickle"],
+)
+async def test_a_probe_is_repeated_once_and_takes_no_longer_than_a_scan_interval(
+    client: Callable[..., Mux], mux: MuxSimulator, fault: Fault
+) -> None:
+    """Whatever the timeout for an answer is; its request is told of when it goes out."""
+    mux.faults.add(fault)
+    asking, sent = client(mux_timeout_seconds=60), []
+    began = time.monotonic()
+    with pytest.raises(MuxUnavailable):
+        await asking.upload("up1", lambda: sent.append("up1"))
+    assert time.monotonic() - began < 5.5
+    assert (len(mux.faults.hits), sent) == (2, ["up1", "up1"])
+
+
+async def test_a_request_that_waits_for_its_turn_has_not_gone_out(
+    client: Callable[..., Mux], mux: MuxSimulator
+) -> None:
+    """Cut off meanwhile, it counts as never asked."""
+    sent: list[str] = []
+    asking = client(mux_requests_per_second=0.01)
+    await asking.upload("up1", lambda: sent.append("up1"))
+    waits = asyncio.create_task(asking.upload("up2", lambda: sent.append("up2")))
+    await asyncio.sleep(0)
+    waits.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    assert sent == ["up1"]
+    assert len(mux.requests.all()) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+async def test_the_control_question_is_answered_by_a_list_alone(
+    client: Callable[..., Mux], mux: MuxSimulator, stopping: asyncio.Event, status: int
+) -> None:
+    """Neither by a refusal nor by a 200 that is none."""
+    await client().control()
+    assert mux.requests.by_route() == {"GET /video/v1/assets": 1}
+    body = '{"data": {}}' if status == 200 else '{"error": {"type": "x", "messages": []}}'
+    mux.faults.add(Fault("answer", status=status, body=body))
+    stopping.set()  # so that one try is enough
+    with pytest.raises(MuxUnavailable):
+        await client().control()
+
+
+async def test_of_two_assets_of_one_upload_none_is_taken_for_the_one(
+    client: Callable[..., Mux], mux: MuxSimulator
+) -> None:
+    """Which of them counts, the upload says."""
+    upload = mux.state.create_upload()
+    asset = mux.state.upload(upload).asset_id
+    seen = await client().asset_of(upload)
+    assert seen is not None
+    assert seen.asset_id == asset
+    mux.state.create_asset(of_upload=upload)
+    assert await client().asset_of(upload) is None
 
 
 async def test_a_short_retry_after_is_waited_for(

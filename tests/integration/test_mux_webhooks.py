@@ -42,3 +42,20 @@ def test_every_event_is_one_that_mux_describes(description: Any, ending: Ending)
         Draft202012Validator(schema).validate(event)
         assert event["type"] == kind
         assert event["object"]["id"] == event["data"]["id"]
+
+
+def test_a_replaced_playback_id_is_told_of_twice() -> None:
+    """Once with both ids, once with the new one alone."""
+    clock = ManualClock()
+    state = MuxState(clock, seed=1)
+    asset = state.asset(state.create_asset())
+    (old,) = asset.playback_ids
+    clock.advance(1)
+    new = state.add_playback_id(asset.id)
+    clock.advance(1)
+    state.remove_playback_id(asset.id, old.id)
+    told = sorted(at for at, kind, _ in moments(state) if kind == "video.asset.updated")
+    assert [
+        [one["id"] for one in data_of("video.asset.updated", asset, at)["playback_ids"]]
+        for at in told[:2]
+    ] == [[old.id, new.id], [new.id]]

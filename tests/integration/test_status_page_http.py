@@ -19,6 +19,7 @@ from worker.pulse import Pulse
 from worker.settings import Settings
 from worker.web.server import served
 from worker.web.slowing import BURST
+from worker.wording import FAILURES
 
 CHECKOUT = Path(__file__).parents[2]
 TOKEN = "the-operators-token"
@@ -331,6 +332,16 @@ async def test_a_failed_lesson_that_somebody_holds_is_not_said_to_be_well(client
     done = await client.post(f"/lessons/{LESSON}/retry", {}, bearer)
     said = "Somebody is at work on it just now: try again in a moment.\n"
     assert (done.status, await done.text()) == (409, said)
+
+
+async def test_a_video_that_can_no_longer_be_played_is_said(client: Client) -> None:
+    """Though the lesson has its video."""
+    row = {**ROW, "status": "ready", "error_type": "playback_ids_withdrawn"}
+    client.store.lesson = {**KNOWN, "row": row}
+    await client.log_in()
+    text = await (await client.get(f"/lessons/{LESSON}")).text()
+    assert FAILURES["playback_ids_withdrawn"] in text
+    assert "It has its video." not in text
 
 
 async def test_logging_out_ends_the_session_itself(client: Client) -> None:

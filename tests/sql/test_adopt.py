@@ -30,9 +30,40 @@ def adopt(service: Service, *items: Json, lease: float | None = None) -> list[Js
     return told
 
 
+def untracked(service: Service, walk: int, at_most: int) -> set[str]:
+    """Return the lessons that a pass of the adoption looks at."""
+    query = "select worker_untracked(%s, %s)"
+    found = service.connection.execute(query, [walk, at_most]).fetchone()
+    assert found is not None
+    return set(found[0])
+
+
 def outcomes(told: list[Json]) -> list[str]:
     """Give the outcomes' names."""
     return [one["outcome"] for one in told]
+
+
+def test_the_adoption_looks_at_a_lesson_of_each_instructor_in_turn(
+    course: Course, service: Service
+) -> None:
+    """Hundreds of placeholders that lead nowhere do not hide the one lesson of another."""
+    ids = [UUID(int=n) for n in range(1, 41)]
+    for one in ids:
+        course.lesson(id=one, mux_asset_id=f"temp_gone{one.int}")
+    other = course.lesson(course.bert, id=UUID(int=99), mux_asset_id="temp_up1")
+    assert untracked(service, 100, 4) == {*map(str, ids[:3]), str(other)}
+
+
+def test_the_adoption_goes_on_past_lessons_that_it_can_do_nothing_about(
+    course: Course, service: Service
+) -> None:
+    """A part of the table is stayed at for as many passes as it may need, and no longer."""
+    for n in range(1, 7):
+        course.lesson(id=UUID(int=n), mux_asset_id=f"temp_gone{n}")
+    last = course.lesson(id=UUID(int=7), mux_asset_id="temp_up1")
+    passes = [untracked(service, 6, 2) for _ in range(5)]
+    assert passes[:4] == [{str(UUID(int=1)), str(UUID(int=2))}] * 4
+    assert passes[4] == {str(last)}
 
 
 def test_an_untracked_lesson_is_tracked_and_leased(course: Course, service: Service) -> None:

@@ -43,7 +43,10 @@ def test_what_they_remark_is_on_purpose(installed: str, tmp_path: Path) -> None:
     _, remarks = advice(installed, tmp_path, "info")
     assert [remark for remark in remarks if remark[0] != "unused_index"] == [
         ("rls_enabled_no_policy", f"Table `{table}` has RLS enabled, but no policies exist")
-        for table in ("mux_private.applied_files", "mux_private.upload_history")
+        for table in (
+            *("mux_private.applied_files", "mux_private.of_the_app", "mux_private.snapshot"),
+            "mux_private.upload_history",
+        )
     ]
 
 

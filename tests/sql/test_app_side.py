@@ -94,7 +94,7 @@ def test_an_instructor_reads_and_deletes_her_own_rows_alone(
         "delete from mux_asset_events",
         "update mux_asset_events set actor = 'me'",
         "select * from mux_private.upload_history",
-        "select mux_private.newest_file()",
+        "select mux_private.differences()",
         "select worker_claim(1, 60)",
         "select worker_settle('[]')",
         "select worker_release('[]')",

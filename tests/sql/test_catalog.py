@@ -4,6 +4,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
+from tests.sql.bodies import bodies
 from tests.sql.installing import OF_THE_APP
 from tests.sql.service import Service
 from worker.local.stack import LocalSupabase
@@ -32,7 +33,7 @@ MAY_CALL = {
     },
     "service_role": {
         "worker_claim(integer,double precision,text,integer,double precision,integer)",
-        "worker_note_events()",
+        "worker_note_events(text,boolean)",
         "worker_take_note(jsonb)",
         "mux_private.events_arrive()",
         "mux_private.is_left_to_events(mux_asset_tracking)",
@@ -69,11 +70,21 @@ MAY_CALL = {
         "mux_private.lesson_title(uuid)",
         "mux_private.name_operator(text,text)",
         "mux_private.actor()",
+        "mux_private.differences()",
+        "mux_private.lessons_problems()",
+        "mux_private.lessons_refuse(text)",
+        "mux_private.objects()",
+        "mux_private.public_functions()",
         "mux_private.fail(mux_asset_tracking,text,text,jsonb)",
         "mux_private.is_mux_id(text)",
         "mux_private.may_sweep(text,double precision)",
         "mux_private.may_write(mux_asset_tracking)",
-        "mux_private.newest_file()",
+        "mux_private.contradicts(jsonb,mux_asset_tracking)",
+        "mux_private.is_unplayable(mux_asset_tracking)",
+        "mux_private.mark_unplayable(mux_asset_tracking,text,text,text,text,jsonb)",
+        "mux_private.plays(mux_asset_tracking)",
+        "mux_private.recheck(uuid,jsonb)",
+        "mux_private.settle_recheck(mux_asset_tracking,text,jsonb,jsonb)",
         "mux_private.outcome(text,mux_asset_tracking,text,text)",
         "mux_private.pace_share(mux_private.mux_pace,timestamp with time zone)",
         "mux_private.pause_of(jsonb)",
@@ -85,7 +96,8 @@ MAY_CALL = {
         "mux_private.rows_about(jsonb)",
         "mux_private.settle_row(jsonb,uuid,uuid,jsonb)",
         "mux_private.tracks(mux_asset_tracking,text,text,jsonb)",
-        "mux_private.turn_down(jsonb,uuid,uuid,double precision,text,text)",
+        "mux_private.raised_by(text,text,text)",
+        "mux_private.turn_down(jsonb,uuid,uuid,double precision,text,text,text)",
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
         "mux_private.adopt(jsonb,jsonb,double precision)",
         "mux_private.as_written(text)",
@@ -132,6 +144,25 @@ def test_no_function_is_without_a_search_path(db: psycopg.Connection) -> None:
         where not coalesce(proconfig && array['search_path=""', 'search_path=pg_catalog, pg_temp',
           'search_path=public, extensions, pg_temp'], false)"""
     assert names(db, query) == []
+
+
+def test_what_touches_a_table_has_the_path_of_a_request(db: psycopg.Connection) -> None:
+    """The app's triggers, policies and checks inherit it, and name things without their schema.
+
+    Only what computes, or reads the catalog, is closed to `public`, and calls nothing else.
+    """
+    query = f"select p.proname, p.proconfig from {FUNCTIONS.replace(') f', ') p')}"
+    open_path = "search_path=public, extensions, pg_temp"
+    paths = {name: open_path in config for name, config in db.execute(query.encode()).fetchall()}
+    closed = {name for name, is_open in paths.items() if not is_open}
+    assert closed == {
+        *("app_asset", "guard_tracking", "is_mux_id", "is_temporary", "pace_share", "pause_of"),
+        "start_upload_anew",
+    }
+    for signature, body in bodies(db).items():
+        if signature.removeprefix("mux_private.").partition("(")[0] in closed:
+            assert {table for table in body.tables if not table.startswith("pg_catalog.")} == set()
+            assert body.calls & paths.keys() <= closed
 
 
 def test_what_scans_by_index_alone_is_not_compiled(db: psycopg.Connection) -> None:

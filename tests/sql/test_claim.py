@@ -40,6 +40,8 @@ def test_a_new_row_is_due_at_once(course: Course, service: Service) -> None:
         "id": str(tracking["id"]),
         "lesson_id": str(lesson),
         "lesson_status": "draft",
+        "status": "processing",
+        "playback_id": None,
         "upload_id": "up1",
         "asset_id": None,
         "check_count": 0,

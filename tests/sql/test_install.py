@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.sql.installing import DOWN, SQL, apply_all, catalog, run, undo_all
+from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
 from worker.local.databases import find_sql_files
+from worker.local.errors import LocalStackError
 from worker.local.postgres import apply_sql
 from worker.local.stack import LocalSupabase
 from worker.refusal import REQUIRED_FILE
@@ -78,11 +81,96 @@ def test_the_comparison_sees_a_change_of_each_kind(database: str, kind: str, cha
 
 
 def test_undone_twice_it_is_undone(database: str) -> None:
-    """Each down file, alone and in order, may be repeated until the first of all has run."""
+    """Each down file, alone and in order, may be repeated; so may all of them."""
+    bare = catalog(database)
     apply_all(database)
     for file in sorted(DOWN.glob("*.sql"), reverse=True):
-        apply_sql(database, [file] if file.stem.startswith("001") else [file, file])
-    assert "mux_private" not in {schema[0] for schema in catalog(database)["schemas"]}
+        apply_sql(database, [file, file])
+    undo_all(database)
+    assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
+
+
+@pytest.mark.parametrize("skipped", ["002", "003", "004", "005", "006", "007", "009", "010", "900"])
+def test_undone_with_a_file_skipped_it_can_be_undone_once_more(database: str, skipped: str) -> None:
+    """What others still need stays, with what to do, and the second time nothing is left."""
+    bare = catalog(database)
+    apply_all(database)
+    refused = []
+    for file in sorted(DOWN.glob("*.sql"), reverse=True):
+        if not file.name.startswith(skipped):
+            try:
+                apply_sql(database, [file])
+            except LocalStackError as error:
+                refused.append(str(error))
+    assert refused
+    assert [words for words in refused if "first, the last one first" not in words] == []
+    undo_all(database)
+    assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
+
+
+def test_undone_where_little_was_applied_it_leaves_what_is_the_apps(database: str) -> None:
+    """A table, a type, policies and functions of the app by our names stay as they are."""
+    run(database, REPORT.read_text())
+    run(
+        database,
+        "create function worker_retry(text) returns void return null;"
+        "create function publish_lesson(lesson_id uuid) returns void return null",
+    )
+    before = catalog(database)
+    undo_all(database)
+    assert catalog(database) == before
+
+
+def test_a_table_that_the_app_made_before_is_given_back(database: str) -> None:
+    """With its rows and columns, default, comments, policies and grants, and nothing of ours."""
+    run(database, REPORT.read_text())
+    run(
+        database,
+        "alter table mux_asset_tracking add progress int, disable row level security;"
+        "comment on column mux_asset_tracking.upload_id is 'The app''s own words';"
+        "comment on type mux_asset_status is 'And these';"
+        "create policy teams on mux_asset_tracking for select to authenticated using (true);"
+        "grant select, insert on mux_asset_tracking to authenticated;"
+        "grant update (status, progress) on mux_asset_tracking to authenticated;"
+        "grant all on mux_asset_tracking to service_role with grant option",
+    )
+    query = b"select * from mux_asset_tracking order by id"
+    with psycopg.connect(database, autocommit=True) as connection:
+        before, rows = catalog(database), connection.execute(query).fetchall()
+        for _ in range(2):
+            apply_all(database)
+            apply_all(database)
+            undo_all(database)
+            after = catalog(database)
+            grants = [grant for grant in after["column grants"] if grant[0] != "lessons"]
+            assert {**after, "column grants": grants} == before
+            assert connection.execute(query).fetchall() == rows
+
+
+def test_every_public_function_is_known_by_its_name(database: str) -> None:
+    """One added to sql/ is in the first file's list, and carries the marks by which it is ours."""
+    before = {name for name, *_ in catalog(database)["functions"]}
+    apply_all(database)
+    made = {str(name) for name, *_ in catalog(database)["functions"] if name not in before}
+    with psycopg.connect(database) as connection:
+        known = connection.execute(
+            "select function::text, is_ours from mux_private.public_functions()"
+        ).fetchall()
+    assert dict(known) == dict.fromkeys(
+        (name for name in made if not name.startswith("mux_private.")), True
+    )
+
+
+def test_every_column_of_the_tracking_table_is_known_by_its_type(database: str) -> None:
+    """The first file looks at each, where an app has a table of that name."""
+    apply_all(database)
+    first = find_sql_files()[0].read_text()
+    of_lists = dict(re.findall(r"\('(\w+)', '([\w. ]+)', (?:true|false)\)", first))
+    assert of_lists == {
+        name: "public.mux_asset_status" if kind == "mux_asset_status" else kind
+        for table, _, name, kind, *_ in catalog(database)["columns"]
+        if table == "mux_asset_tracking"
+    }
 
 
 def test_each_file_can_be_undone_and_applied_alone_from_the_top(database: str) -> None:

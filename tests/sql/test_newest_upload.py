@@ -31,7 +31,7 @@ def walk(world: World, lesson: uuid.UUID) -> None:
 
 def backfill(world: World, lesson: uuid.UUID) -> None:
     """Let an operator's backfill adopt the lesson."""
-    world.adopts(lesson)
+    world.backfills()
 
 
 def by_hand(world: World, lesson: uuid.UUID) -> None:
@@ -203,20 +203,18 @@ def test_a_form_that_saves_the_real_asset_of_a_replaced_upload_changes_nothing(
     assert world.tracks(lesson) == (u2.upload, "processing")
     assert world.shows(lesson)[0] == "draft"
     u2.stage = "ready"
+    world.walks()
     world.scan()
     assert world.tracks(lesson) == (u2.upload, "ready")
     assert world.shows(lesson) == ("published", *u2.ids)
 
 
-@pytest.mark.parametrize("road", [walk, backfill])
-def test_a_form_that_saves_real_ids_of_a_replaced_video_is_set_right(
-    world: World, road: Road
-) -> None:
+def test_a_form_that_saves_real_ids_of_a_replaced_video_is_set_right(world: World) -> None:
     """It was open while the new video was published, and plays the old one again."""
     lesson = world.makes(world.anna)
     u1, u2 = played(world, lesson, "1"), played(world, lesson, "2")
     world.saves(world.anna, lesson, u1.ids)
-    road(world, lesson)
+    world.walks()
     world.scan()
     assert world.tracks(lesson) == (u2.upload, "ready")
     assert world.shows(lesson) == ("published", *u2.ids)
@@ -521,7 +519,7 @@ def test_an_upload_that_two_instructors_name_and_nobody_tracked_is_given_to_neit
     u1 = world.mux.video("1", "ready")
     lessons = [world.makes(by, holds=u1.placeholder) for by in (world.anna, world.bert)]
     world.walks()
-    world.adopts(*lessons)
+    world.backfills()
     world.scan()
     assert [world.shows(lesson) for lesson in lessons] == [("draft", *u1.placeholder)] * 2
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.course import Course
 from tests.sql.service import PUBLISH, Service, fact, looked_at
+from tests.sql.test_adopt import adopt, item
 
 pytestmark = pytest.mark.stack
 
@@ -69,6 +70,103 @@ def test_a_trigger_of_the_app_keeps_its_own_lesson_alone(
     assert rows == [("processing", "refused"), ("ready", None)]
 
 
+HELPER_IN_PLPGSQL = """
+    create function helper(why text, n int) returns void language plpgsql set search_path = ''
+    as $$ begin raise exception '%', why; end $$"""
+HELPER_IN_SQL = """
+    create function helper() returns int language sql
+    as $$ delete from notifications where id < 0; select 1 / 0 $$"""
+NOTIFIES_TWICE = """
+    insert into notifications (id, lesson_id, title) overriding system value
+    select 1, new.id, 'x' from generate_series(1, 2);
+    return new;"""
+
+
+@pytest.mark.parametrize(
+    ("create", "on", "body", "raised_by"),
+    [
+        ("", "lessons", "insert into nowhere values (1); return new;", "function meddle()"),
+        ("", "mux_asset_tracking", "raise exception 'no';", "function meddle()"),
+        (
+            HELPER_IN_PLPGSQL,
+            "lessons",
+            "perform helper('no', 1); return new;",
+            "function helper(text,integer)",
+        ),
+        (
+            HELPER_IN_SQL,
+            "lessons",
+            "perform helper(); return new;",
+            "function helper",
+        ),
+        (
+            "",
+            "lessons",
+            NOTIFIES_TWICE,
+            "constraint notifications_pkey on notifications, function meddle()",
+        ),
+    ],
+    ids=["no such table", "raises", "a function it calls", "of language sql", "another table's"],
+)
+def test_what_of_the_app_raised_it_is_said(
+    course: Course,
+    service: Service,
+    db: psycopg.Connection,
+    create: str,
+    on: str,
+    body: str,
+    raised_by: str,
+) -> None:
+    """The innermost function of the app and the trigger, in the outcome, the row and the audit."""
+    lesson = course.tracked_lesson("up1")
+    condition = "status" if on == "lessons" else "mux_playback_id"
+    when = f"before update of {condition}"
+    db.execute(create.encode())
+    try:
+        with app_trigger(db, f"begin {body} end", on=on, when=when):
+            (outcome,) = service.settle(fact(PUBLISH, "up1", "as1"))
+    finally:
+        db.execute("drop function if exists helper(text, int), helper()")
+    assert outcome["raised_by"] == f"{raised_by}, trigger meddle on {on}"
+    message = course.row(lesson)["error_message"]
+    expected = f"{outcome['sqlstate']}: {outcome['message']} (raised by {outcome['raised_by']})"
+    assert message == expected
+    assert course.events(lesson)[-1]["message"] == expected
+
+
+def test_a_function_of_a_check_that_fails_is_named(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """It is no trigger's, and the constraint is not violated: it cannot be asked."""
+    course.tracked_lesson("up1")
+    db.execute(
+        "create function is_allowed(t text) returns boolean language plpgsql as $$ begin "
+        "return not exists (select from forbidden_titles f where f.title = t); end $$; "
+        "alter table lessons add constraint title_is_allowed check (is_allowed(title)) not valid"
+    )
+    try:
+        (outcome,) = service.settle(fact(PUBLISH, "up1", "as1"))
+    finally:
+        db.execute("drop function is_allowed(text) cascade")
+    assert (outcome["sqlstate"], outcome["raised_by"]) == ("42P01", "function is_allowed(text)")
+
+
+def test_an_adoption_that_the_app_refuses_names_what_raised_it(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """As settling does."""
+    lesson = course.lesson(mux_asset_id="temp_up1")
+    adoption = item(lesson)
+    with app_trigger(
+        db, "begin raise exception 'no'; end", on="mux_asset_tracking", when="before insert"
+    ):
+        (outcome,) = adopt(service, adoption)
+    assert (outcome["outcome"], outcome["raised_by"]) == (
+        "refused",
+        "function meddle(), trigger meddle on mux_asset_tracking",
+    )
+
+
 def test_a_constraint_of_the_app_keeps_its_own_lesson_alone(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
@@ -82,7 +180,7 @@ def test_a_constraint_of_the_app_keeps_its_own_lesson_alone(
     finally:
         db.execute("alter table lessons drop constraint bad_is_no_title")
     assert (refused["outcome"], refused["sqlstate"]) == ("refused", "23514")
-    assert "bad_is_no_title" in str(refused["message"])
+    assert refused["raised_by"] == "constraint bad_is_no_title on lessons"
 
 
 def test_a_trigger_on_the_tracking_table_harms_no_lesson_of_the_same_upload(

@@ -54,6 +54,25 @@ def test_a_temporary_id_is_never_an_asset_id(course: Course, service: Service) -
     assert service.outcomes(fact(PUBLISH, None, "temp_up1")) == ["unmatched"]
 
 
+@pytest.mark.parametrize("poison", ["", "a b", "../x", "x" * 256])
+def test_what_cannot_be_an_id_is_the_id_of_nothing(
+    course: Course, service: Service, poison: str
+) -> None:
+    """Neither as upload nor as asset, and neither for a claimed row nor for the others."""
+    lessons = [
+        course.tracked_lesson(poison),
+        course.tracked_lesson("up1", mux_asset_id=poison),
+        course.tracked_lesson("migrated", mux_asset_id=poison),
+    ]
+    claimed = [looked_at(course.row(lesson)) for lesson in lessons]
+    for row in claimed:
+        row |= {"id": str(row["id"]), "tracked_at": row["tracked_at"].isoformat()}
+    for upload, asset in ((poison, None), (poison, "as1"), (None, poison)):
+        assert service.outcomes(fact(PUBLISH, upload, asset)) == ["unmatched"]
+        assert set(service.outcomes(fact(WAIT, upload, asset, claimed=claimed))) == {"unmatched"}
+    assert {course.row(lesson)["check_count"] for lesson in lessons} == {0}
+
+
 @pytest.mark.parametrize("status", ["processing", "error"])
 def test_publish_settles_processing_and_error(
     course: Course, service: Service, status: str

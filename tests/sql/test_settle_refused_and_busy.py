@@ -73,7 +73,7 @@ def test_a_refused_row_backs_off_and_says_why(
     assert (row["status"], row["error_type"], row["error_message"], row["check_count"]) == (
         "processing",
         "refused",
-        "23514: the app says no",
+        "23514: the app says no (raised by function stubborn(), trigger stubborn on lessons)",
         1,
     )
     assert 25 < seconds_to_due(app_trigger) <= 30
@@ -180,6 +180,7 @@ def test_what_takes_too_long_backs_off_for_five_minutes_or_more(
         "asset_id": "as1",
         "sqlstate": "57014",
         "message": "too slow",
+        "raised_by": None,
     }
     assert (row["status"], row["error_type"], row["error_message"], row["check_count"]) == (
         "processing",

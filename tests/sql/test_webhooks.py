@@ -45,7 +45,7 @@ def let_pass(db: psycopg.Connection, seconds: float) -> None:
 @pytest.fixture
 def arriving(db: psycopg.Connection, service: Service) -> None:
     """Let a webhook just have arrived."""
-    service.connection.execute("select worker_note_events()")
+    service.connection.execute("select worker_note_events(has_matched => true)")
 
 
 @pytest.fixture(autouse=True)
@@ -75,16 +75,17 @@ def test_a_note_about_nothing_of_ours_is_unmatched(service: Service) -> None:
 def test_the_deletion_of_a_published_video_is_kept_and_told_once(
     course: Course, service: Service
 ) -> None:
-    """The audit has it once, however often the event comes; lesson and row are left as they are."""
+    """The audit has it once, however often the event comes, and the lesson is left as it is."""
     lesson = course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1"))
-    before = course.state(lesson), course.row(lesson)
+    before = course.state(lesson)
     deleted = note("deleted", "up1", "as1")
-    assert take(service, deleted) == [("asset_deleted", "asset_deleted")]
+    assert take(service, deleted) == [("unplayable", "asset_deleted")]
     assert take(service, deleted) == [("unchanged", "asset_deleted")]
     assert take(service, deleted, deleted) == [("unchanged", "asset_deleted")] * 2
-    assert (course.state(lesson), course.row(lesson)) == before
-    kept = [e for e in course.events(lesson) if e["event"] == "asset_deleted"]
+    assert course.state(lesson) == before
+    assert course.row(lesson)["error_type"] == "asset_deleted"
+    kept = [e for e in course.events(lesson) if e["event"] == "unplayable"]
     assert [(e["asset_id"], e["playback_id"], e["lesson_to_status"]) for e in kept] == [
         ("as1", "play-as1", "published")
     ]
@@ -104,7 +105,7 @@ def test_a_migrated_row_is_found_by_its_asset(course: Course, service: Service) 
     """There the upload is not known."""
     course.tracked_lesson("migrated", mux_asset_id="as1")
     service.settle(fact(PUBLISH, None, "as1"))
-    assert take(service, note("deleted", "up1", "as1")) == [("asset_deleted", "asset_deleted")]
+    assert take(service, note("deleted", "up1", "as1")) == [("unplayable", "asset_deleted")]
 
 
 def test_a_late_event_does_not_publish_what_was_deleted(course: Course, service: Service) -> None:
@@ -145,6 +146,34 @@ def test_while_webhooks_arrive_new_uploads_are_left_to_them(
     assert service.claim() == []
     let_pass(db, 2)
     assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "environment", "has_matched", "counts"),
+    [
+        ("ours", "ours", False, True),
+        ("ours", "another", False, False),
+        ("ours", None, False, False),
+        ("ours", "another", True, True),
+        (None, "ours", False, False),
+        (None, "ours", True, True),
+    ],
+)
+def test_webhooks_arrive_if_they_are_of_our_environment_or_about_our_rows(
+    db: psycopg.Connection,
+    service: Service,
+    recorded: str | None,
+    environment: str | None,
+    has_matched: bool,
+    counts: bool,
+) -> None:
+    """Where none is recorded yet, only a row tells; whoever asks hears which is recorded."""
+    db.execute("update mux_private.worker_state set environment_id = %s where true", [recorded])
+    told = service.connection.execute(
+        "select worker_note_events(%s, %s)", [environment, has_matched]
+    ).fetchone()
+    arrive = service.connection.execute("select mux_private.events_arrive()").fetchone()
+    assert (told and told[0], arrive) == (recorded, (counts,))
 
 
 def test_what_something_has_made_due_is_not_left(
@@ -215,14 +244,14 @@ def test_a_row_that_somebody_keeps_locked_is_busy_alone(
     row = service.connection.execute("select worker_take_note(%s)", [Jsonb(notes)]).fetchone()
     assert row is not None
     ends = {one["upload_id"]: one["outcome"] for one in row[0]}
-    assert ends == {f"up{n}": "busy" if f"up{n}" in held else "asset_deleted" for n in range(5)}
+    assert ends == {f"up{n}": "busy" if f"up{n}" in held else "unplayable" for n in range(5)}
     names = ("lesson_id", "tracking_id", "asset_id")
     (busy,) = (one for one in row[0] if one["upload_id"] == "up1")
     assert [busy[name] for name in names] == [
         str(lessons[1]), str(course.row(lessons[1])["id"]), "as1",
     ]  # fmt: skip
     holder.rollback()
-    assert take(service, notes[1]) == [("asset_deleted", "asset_deleted")]
+    assert take(service, notes[1]) == [("unplayable", "asset_deleted")]
 
 
 @pytest.mark.parametrize("value", [None, {}, [1] * 101])

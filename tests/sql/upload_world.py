@@ -1,6 +1,9 @@
 """Two instructors, the app's form, a simulated Mux and the worker, each acting step by step."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 from uuid import UUID
 
@@ -10,18 +13,37 @@ from psycopg.types.json import Jsonb
 
 from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
+from worker import by_hand
+from worker.adoption import Adopter
+from worker.backfill import Backfill
+from worker.books import Books
 from worker.decide import Rules, settlement
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, PlaybackId, Source
+from worker.errors import WorkerError
+from worker.model import (
+    UPLOAD_UNKNOWN,
+    Claim,
+    Observation,
+    Outcome,
+    Page,
+    PlaybackId,
+    Settlement,
+    Sighting,
+    Source,
+)
+from worker.observe import observe
+from worker.pace import Sent
+from worker.repair import Options
 from worker.wire import settlement_json
 
 Stage = Literal["unknown", "waiting", "timed_out", "preparing", "ready", "errored", "deleted"]
 Ids = tuple[str | None, str | None]
 
 RULES = Rules()
+ENVIRONMENT = "environment"
 HAS_ASSET: frozenset[Stage] = frozenset({"preparing", "ready", "errored", "deleted"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Video:
     """A video at Mux: an upload, and the asset and playback id that it becomes."""
 
@@ -55,38 +77,30 @@ class Video:
         """Give what the form saves while it knows only the upload."""
         return f"temp_{self.upload}", f"temp_playback_{self.upload}"
 
+    @property
+    def has_asset(self) -> bool:
+        """Whether Mux has its asset."""
+        return self.stage in HAS_ASSET - {"deleted"}
+
     def seen_by_upload(self, source: Source = "probe") -> Observation:
-        """Say what Mux answers about the upload, and about the asset that it names."""
-        match self.stage:
-            case "unknown":
-                return Observation("upload", "missing", source, upload_id=self.upload)
-            case "waiting" | "timed_out":
-                return Observation("upload", self.stage, source, upload_id=self.upload)
-            case _:
-                return self._seen(source, self.upload)
-
-    def seen_by_asset(self, source: Source = "probe") -> Observation:
-        """Say what Mux answers about the asset alone."""
-        exists = self.stage in HAS_ASSET - {"deleted"}
-        return self._seen(source, self.upload if exists else None)
-
-    def _seen(self, source: Source, upload_id: str | None) -> Observation:
-        if self.stage not in HAS_ASSET - {"deleted"}:
-            return Observation("asset", "missing", source, upload_id, self.asset)
-        return Observation(
-            "asset",
-            self.stage,
-            source,
-            upload_id=upload_id,
-            asset_id=self.asset,
-            playback_ids=(PlaybackId(self.playback, "public"),),
-            claims=(self.reference,) if self.reference else (),
-        )
+        """Say what Mux tells about the upload, or about the asset that it became."""
+        if self.has_asset:
+            return Observation(
+                "asset",
+                self.stage,
+                source,
+                upload_id=self.upload,
+                asset_id=self.asset,
+                playback_ids=(PlaybackId(self.playback, "public"),),
+                claims=(self.reference,) if self.reference else (),
+            )
+        status = "missing" if self.stage == "unknown" else self.stage
+        return Observation("upload", status, source, upload_id=self.upload)
 
 
 @dataclass(slots=True)
 class Mux:
-    """What Mux knows, by id."""
+    """What Mux knows, and answers the worker at once."""
 
     videos: dict[str, Video] = field(default_factory=dict)
 
@@ -95,28 +109,90 @@ class Mux:
         made = self.videos[name] = Video(name, stage, reference)
         return made
 
-    def look(self, claim: Claim) -> Observation:
-        """Answer what the worker asks about a claimed row."""
-        if claim.upload_id != UPLOAD_UNKNOWN:
-            found = self.by_id(claim.upload_id)
-            if found is None:
-                return Observation("upload", "missing", "probe", upload_id=claim.upload_id)
-            return found.seen_by_upload()
-        if claim.asset_id is None:
-            return Observation("none", "unaskable", "probe", error_message="no id")
-        return self.asset(claim.asset_id)
-
-    def asset(self, asset_id: str) -> Observation:
-        """Answer what the worker asks about an asset."""
-        found = self.by_id(asset_id)
-        if found is None:
-            return Observation("asset", "missing", "probe", asset_id=asset_id)
-        return found.seen_by_asset()
-
     def by_id(self, mux_id: str | None) -> Video | None:
         """Find the video of an upload's, an asset's or a playback id."""
         videos = self.videos.values()
         return next((v for v in videos if mux_id in (v.upload, v.asset, v.playback)), None)
+
+    async def environment(self) -> str:
+        """Name the token's environment."""
+        return ENVIRONMENT
+
+    async def upload(self, upload_id: str, sent: Sent = print) -> Observation:
+        """Answer about an upload."""
+        video = self.by_id(upload_id)
+        if video is None or video.upload != upload_id or video.stage == "unknown":
+            return Observation("upload", "missing", "probe", upload_id=upload_id)
+        has_asset = video.stage in HAS_ASSET
+        status = "asset_created" if has_asset else video.stage
+        asset_id = video.asset if has_asset else None
+        return Observation("upload", status, "probe", upload_id=upload_id, asset_id=asset_id)
+
+    async def asset(self, asset_id: str, sent: Sent = print) -> Observation:
+        """Answer about an asset."""
+        return self.seen(asset_id)
+
+    def seen(self, asset_id: str) -> Observation:
+        """Say what Mux answers about an asset."""
+        video = self.by_id(asset_id)
+        if video is None or video.asset != asset_id or not video.has_asset:
+            return Observation("asset", "missing", "probe", asset_id=asset_id)
+        return video.seen_by_upload()
+
+    async def asset_of(self, upload_id: str, sent: Sent = print) -> Observation | None:
+        """Answer which asset an upload became."""
+        video = self.by_id(upload_id)
+        return video.seen_by_upload() if video and video.has_asset else None
+
+    async def control(self) -> None:
+        """Answer the control question."""
+
+    async def assets(self, at: str | None) -> Page:
+        """List all assets."""
+        videos = self.videos.values()
+        return Page(tuple(v.seen_by_upload("sweep") for v in videos if v.has_asset), None)
+
+    async def uploads(self, at: str | None) -> Page:
+        """List all uploads."""
+        known = (v.upload for v in self.videos.values() if v.stage != "unknown")
+        return Page(tuple([await self.upload(upload) for upload in known]), None)
+
+
+class Ledger(Books):
+    """The worker's books, kept by the database on the service's connection."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(self._rpc)
+        self._service = service
+        self._types = cache(self._read_types)
+
+    async def home(self) -> str:
+        """Name the environment without asking the doctor."""
+        return ENVIRONMENT
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle verdicts."""
+        items = map(settlement_json, settlements)
+        told = self._service.settle(*items, environment=environment_id)
+        return [Outcome.from_json(outcome) for outcome in told]
+
+    async def _rpc(self, function: str, params: Json) -> Any:
+        types = self._types(function)
+        named = ", ".join(f"{name} => %({name})s::{types[name]}" for name in params)
+        values = {n: Jsonb(v) if types[n] == "jsonb" else v for n, v in params.items()}
+        return _one(self._service.connection, f"select {function}({named})", values)
+
+    def _read_types(self, function: str) -> dict[str, str]:
+        found: dict[str, str] = _one(
+            self._service.connection,
+            "select jsonb_object_agg(a.name, a.type::regtype::text) from pg_proc p, "
+            "unnest(p.proargnames, p.proargtypes::oid[]) as a (name, type) "
+            "where p.oid = %s::regproc and a.type is not null",
+            [function],
+        )
+        return found
 
 
 class World:
@@ -127,6 +203,7 @@ class World:
     ) -> None:
         self.db, self.service, self.anna, self.bert = db, service, anna, bert
         self.mux = Mux()
+        self._ledger = Ledger(service)
 
     # What an instructor's browser sends.
 
@@ -178,7 +255,7 @@ class World:
         asset = state["mux_asset_id"]
         if state["status"] != "draft" or asset is None or asset.startswith("temp_"):
             return
-        seen = self.mux.asset(asset)
+        seen = self.mux.seen(asset)
         status, columns = "processing", {"upload_id": UPLOAD_UNKNOWN, "mux_asset_id": asset}
         if seen.status == "ready":
             status = "ready"
@@ -208,17 +285,21 @@ class World:
             "update mux_asset_tracking set next_check_at = now() where status = 'processing'"
         )
         rows = self.service.claim()
-        claims = [Claim.from_json(row) for row in rows]
+        sightings = asyncio.run(self._observe([Claim.from_json(row) for row in rows]))
         outcomes = self.service.settle(
             *(
-                settlement_json(settlement(self.mux.look(claim), ((claim, 0.5),), RULES))
-                for claim in claims
+                settlement_json(settlement(s.observation, tuple((c, 0.5) for c in s.claims), RULES))
+                for s in sightings
             ),
-            environment="environment",
+            environment=ENVIRONMENT,
         )
         self.service.release(rows)
         self._adopts_newer(outcomes)
         return outcomes
+
+    async def _observe(self, claims: Sequence[Claim]) -> list[Sighting]:
+        pages = observe(claims, self.mux, asyncio.Event())
+        return [sighting async for page in pages for sighting in page]
 
     def lets_time_pass(self) -> None:
         """Let half an hour pass, after which what is missing has had its grace."""
@@ -239,10 +320,11 @@ class World:
         self._adopts_newer(outcomes)
         return outcomes
 
-    def _adopts_newer(self, outcomes: list[Json]) -> None:
+    def _adopts_newer(self, outcomes: Sequence[Json]) -> None:
+        """Adopt, as the worker does, what was not settled since the lesson names a newer upload."""
         named = [o["lesson_id"] for o in outcomes if o.get("reason") == "names_newer"]
         if named:
-            self.adopts(*(UUID(lesson) for lesson in named))
+            asyncio.run(Adopter(self.mux, self._ledger).adopt(named))
 
     def hears_of(self, video: Video) -> list[Json]:
         """Settle what an event says that Mux sends now."""
@@ -256,54 +338,41 @@ class World:
         fact |= {"note": "deleted", "verdict": "wait", "reason": "asset_deleted"}
         _one(self.service.connection, "select worker_take_note(%s)", [Jsonb([fact])])
 
-    def adopts(self, *lessons: UUID, by_hand: bool = False) -> list[Json]:
-        """Adopt these lessons, or the next few of the walk; ask Mux about assets where needed.
-
-        This alone knows how the database's function is called.
-        """
-        ids = [str(lesson) for lesson in lessons]
-        if not ids:
-            ids = _one(self.service.connection, "select worker_untracked()")
-        told = self._adopt([{"lesson_id": id_, "by_hand": by_hand} for id_ in ids])
-        asked = [one for one in told if one["outcome"] == "ask"]
-        if not asked:
-            return told
-        again = self._adopt(
-            [
-                self._known(one["id"]) | {"lesson_id": one["lesson_id"], "by_hand": by_hand}
-                for one in asked
-            ]
-        )
-        return [one for one in told if one["outcome"] != "ask"] + again
-
-    def _known(self, id_: str) -> Json:
-        video = self.mux.by_id(id_)
-        if (
-            video is None
-            or video.stage == "unknown"
-            or (id_ == video.asset and video.stage not in HAS_ASSET - {"deleted"})
-        ):
-            return {"id": id_, "missing": [id_]}
-        asset = video.asset if video.stage in HAS_ASSET else None
-        return {"id": id_, "upload_id": video.upload, "asset_id": asset}
-
-    def _adopt(self, items: list[Json]) -> list[Json]:
-        told: list[Json] = _one(
-            self.service.connection, "select worker_adopt(%s, 60)", [Jsonb(items)]
-        )
-        return told
-
     def walks(self) -> None:
         """Let the periodic adoption come to every lesson."""
-        for _ in range(3):
-            self.adopts()
+        asyncio.run(self._walk())
 
-    def publishes_by_hand(self, lesson: UUID) -> list[Json]:
-        """Publish a lesson as an operator does: adopt it, look at Mux once, settle."""
-        told = self.adopts(lesson, by_hand=True)
-        if told[0]["outcome"] in ("adopted", "tracked"):
-            self.scan()
-        return told
+    async def _walk(self) -> None:
+        found = await self._ledger.untracked(2000, 100)
+        if found:
+            await Adopter(self.mux, self._ledger).adopt(found)
+
+    def backfills(self) -> None:
+        """Run a backfill over all lessons."""
+        asyncio.run(self._backfill())
+
+    async def _backfill(self) -> None:
+        backfill = Backfill(
+            self.mux,
+            self._ledger,
+            self._ledger,
+            rules=RULES,
+            options=Options(),
+            stopping=asyncio.Event(),
+        )
+        await backfill.apply(anew=True)
+
+    def publishes_by_hand(self, lesson: UUID) -> str | None:
+        """Publish a lesson as an operator does; give the reason if that is refused."""
+        try:
+            asyncio.run(self._publish(str(lesson)))
+        except WorkerError as refused:
+            return str(refused)
+        return None
+
+    async def _publish(self, lesson_id: str) -> None:
+        lesson = await by_hand.the_lesson(self._ledger, lesson_id)
+        await by_hand.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:
         """Have an operator look at a failed upload again."""

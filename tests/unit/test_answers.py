@@ -14,6 +14,7 @@ from worker.answers import (
     read_error,
     read_upload,
 )
+from worker.decide import Rules, decide, unknown_values
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import Environment, Observation, PlaybackId
 
@@ -51,6 +52,67 @@ def test_an_asset_is_read_with_all_that_we_need() -> None:
         playback_ids=(PlaybackId("p1", "public"), PlaybackId("p2", "signed")),
         claims=("lesson 1", "lesson 2"),
     )
+
+
+@pytest.mark.parametrize(
+    ("passthrough", "references"),
+    [
+        ("lesson 1", ("lesson 1",)),
+        ('{"lessonId": "l1"}', ("l1",)),
+        ('{"lesson_id": "l1", "user": "u1"}', ("l1",)),
+        ('{"lessonId": "l1", "lesson_id": "l2"}', ("l1", "l2")),
+        ('{"lessonId": "l1", "lesson_id": "l1"}', ("l1",)),
+        ('{"lesson_id": 17}', ("17",)),
+        ('{"lesson_id": true}', ('{"lesson_id": true}',)),
+        ('{"lessonId": ""}', ('{"lessonId": ""}',)),
+        ('{"course": "c1"}', ('{"course": "c1"}',)),
+        ('["l1"]', ('["l1"]',)),
+        ("17", ("17",)),
+        ('{"lessonId": "l1"', ('{"lessonId": "l1"',)),
+        ("[" * 100_000, ("[" * 100_000,)),
+        ("", ()),
+        (None, ()),
+    ],
+)
+def test_a_passthrough_refers_to_a_lesson_by_itself_or_as_json(
+    passthrough: str | None, references: tuple[str, ...]
+) -> None:
+    """An app may send its whole context along: `lessonId` and `lesson_id` are what counts in it."""
+    asset = {"id": "as1", "status": "ready", "passthrough": passthrough}
+    assert read_asset(asset, "probe").claims == references
+
+
+@pytest.mark.parametrize(
+    ("told", "is_test"),
+    [({"test": True}, True), ({"test": False}, False), ({"test": "true"}, False), ({}, False)],
+)
+def test_a_test_asset_is_known_as_one(told: dict[str, Any], is_test: bool) -> None:
+    """The audit names it only where it is one."""
+    seen = read_asset({"id": "as1", "status": "ready", **told}, "probe")
+    assert seen.is_test == is_test
+    assert ("is_test" in seen.as_json()) == is_test
+
+
+def test_a_playback_id_without_a_policy_is_there_and_not_accepted() -> None:
+    """The instructor reads that there is one, and the log has its policy as an unknown one."""
+    asset = {
+        "id": "as1",
+        "status": "ready",
+        "playback_ids": [{"id": "p1"}, {"id": "p2", "policy": 7}],
+    }
+    seen = read_asset(asset, "probe")
+    assert seen.playback_ids == (PlaybackId("p1", "none"), PlaybackId("p2", "none"))
+    assert decide(seen, None, Rules()).message == (
+        "The asset has only playback ids of policy none; accepted: public."
+    )
+    assert unknown_values(seen) == (("policy", "none"), ("policy", "none"))
+
+
+def test_an_upload_whose_asset_has_no_readable_id_names_none() -> None:
+    """What is no id is never sent to Mux; who probes asks for the upload's asset instead."""
+    for odd in (None, 7, "", "../x", {"id": "as1"}):
+        told = {"id": "up1", "status": "asset_created", "asset_id": odd}
+        assert read_upload(told, "probe") == Observation("upload", "asset_created", "probe", "up1")
 
 
 def test_errors_are_read_in_words() -> None:

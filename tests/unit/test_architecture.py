@@ -42,9 +42,10 @@ def test_the_heart_is_pure(name: str) -> None:
 
 
 def test_only_one_module_knows_each_service() -> None:
-    """mux.py talks to Mux and database.py to Supabase; nobody else could."""
+    """mux.py talks to Mux and database.py to Supabase; outbound.py only asks whether a road is."""
     assert importers("mux_python", "urllib3") == {"mux.py"}
-    assert importers("supabase", "postgrest", "httpx") == {"database.py"}
+    assert importers("supabase", "postgrest") == {"database.py"}
+    assert importers("httpx") == {"database.py", "outbound.py"}
 
 
 def test_the_worker_does_not_know_its_rehearsal_stage() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.books import RETRY_AT_ONCE, Books
+from worker.books import ADOPT_AT_ONCE, RETRY_AT_ONCE, Books
 
 
 async def test_any_number_of_lessons_is_retried_by_name() -> None:
@@ -20,3 +20,20 @@ async def test_any_number_of_lessons_is_retried_by_name() -> None:
     assert [len(ids) for ids in calls] == [RETRY_AT_ONCE, RETRY_AT_ONCE, 1]
     assert [name for ids in calls for name in ids] == names
     assert told == [name for ids in calls for name in ids[1:]]
+
+
+async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
+    """A hundred a call, each with the same lease; without one the rows are due at once."""
+    calls: list[tuple[int, float | None]] = []
+
+    async def call(function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        assert function == "worker_adopt"
+        calls.append((len(params["adoptions"]), params["lease_seconds"]))
+        items: list[dict[str, Any]] = params["adoptions"]
+        return items
+
+    items = [{"lesson_id": f"l{n}"} for n in range(2 * ADOPT_AT_ONCE + 1)]
+    assert await Books(call).adopt(items, 20.0) == items
+    assert await Books(call).adopt(items[:1]) == items[:1]
+    assert await Books(call).adopt([]) == []
+    assert calls == [(ADOPT_AT_ONCE, 20.0), (ADOPT_AT_ONCE, 20.0), (1, 20.0), (1, None)]

@@ -6,7 +6,7 @@ import pytest
 
 from worker import checks
 from worker.checks import Check
-from worker.doctor import NEEDED_FILE
+from worker.doctor import NEEDED_FILE, NEEDED_FILES
 from worker.model import Environment
 from worker.printing import as_lines
 
@@ -34,26 +34,6 @@ def without(name: str, functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 APP_FUNCTIONS = [app_function(name) for name in (*sorted(checks.OPEN_TO_APP), "app_asset")]
 ALL_FUNCTIONS = [function(name) for name in sorted(checks.NEEDED_FUNCTIONS)]
-COLUMNS = {
-    "id": "uuid",
-    "creator_id": "uuid",
-    "status": "lesson_status",
-    "mux_asset_id": "text",
-    "mux_playback_id": "character varying",
-    "updated_at": "timestamp with time zone",
-    "title": "text",
-}
-
-
-def lessons(**more: Any) -> dict[str, Any]:
-    """Give the facts about a table of lessons that fits."""
-    statuses = ["draft", "published", "archived"]
-    return {
-        "lessons_columns": COLUMNS,
-        "lessons_statuses": statuses,
-        "lessons_may_be_used": True,
-        **more,
-    }
 
 
 def verdict(check: Check) -> tuple[str, str]:
@@ -66,6 +46,12 @@ def test_the_doctor_wants_the_newest_file_that_makes_something_for_the_worker() 
     of_worker = "create or replace function public.worker_"
     files = [path.stem for path in SQL.glob("*.sql") if of_worker in path.read_text()]
     assert max(files) == NEEDED_FILE
+
+
+def test_the_doctor_wants_every_file_but_that_of_the_apps_functions() -> None:
+    """One added to sql/ is missed where it was left out."""
+    files = {path.stem for path in SQL.glob("*.sql")}
+    assert (files - set(NEEDED_FILES), set(NEEDED_FILES) - files) == ({"010_app"}, set())
 
 
 def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
@@ -136,37 +122,55 @@ def test_an_older_schema_fails_and_a_newer_one_does_not(
     applied: str | None, expected: tuple[str, str]
 ) -> None:
     """A database may be ahead of the worker, as in every deploy, but not behind it."""
-    check = checks.check_schema({"schema_version": applied}, "009_doctor")
+    check = checks.check_schema({"schema_version": applied, "applied_files": []}, "009_doctor", [])
     assert verdict(check) == expected
 
 
+def test_a_file_that_was_left_out_is_named() -> None:
+    """Also where a later one is applied; what is applied beside the needed ones is no fault."""
+    facts = {"schema_version": "009_doctor", "applied_files": ["001_a", "009_doctor", "010_app"]}
+    check = checks.check_schema(facts, "009_doctor", ["001_a", "003_c", "009_doctor", "900_last"])
+    assert verdict(check) == (
+        "failed",
+        "sql/ is applied up to 009_doctor.sql, but without 003_c.sql, 900_last.sql",
+    )
+
+
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("differences", "has_snapshot", "expected"),
     [
-        ({}, ("ok", "has what the worker needs, and may be written")),
-        ({"lessons_statuses": None}, ("ok", "has what the worker needs, and may be written")),
+        ([], True, ("ok", "are as sql/ made them")),
+        ([], False, ("skipped", "there is no snapshot to compare with")),
+        (["index a is missing", "b"], True, ("failed", "index a is missing; b")),
         (
-            {"lessons_columns": {}},
-            (
-                "failed",
-                "has no creator_id, id, mux_asset_id, mux_playback_id, status, updated_at",
-            ),
-        ),
-        (
-            {"lessons_columns": {**COLUMNS, "id": "bigint"}, "lessons_statuses": ["draft", "live"]},
-            ("failed", "id is bigint; its status cannot be published"),
-        ),
-        (
-            {"lessons_may_be_used": False},
-            ("failed", "service_role may not read it or write its ids"),
+            [str(n) for n in range(14)],
+            True,
+            ("failed", "; ".join([*map(str, range(12)), "and 2 more"])),
         ),
     ],
 )
-def test_lessons_must_have_what_is_needed(
-    change: dict[str, Any], expected: tuple[str, str]
+def test_what_differs_from_what_sql_made_is_named(
+    differences: list[str], *, has_snapshot: bool, expected: tuple[str, str]
 ) -> None:
-    """Columns, their types, the two statuses where it is an enum, and the grants."""
-    assert verdict(checks.check_lessons(lessons(**change))) == expected
+    """Each difference, up to a dozen."""
+    facts = {"differences": differences, "has_snapshot": has_snapshot}
+    assert verdict(checks.check_objects(facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("problems", "may_be_used", "expected"),
+    [
+        ([], True, ("ok", "has what the worker needs, and may be written")),
+        (["one", "two"], True, ("failed", "one; two")),
+        ([], False, ("failed", "service_role may not read it or write its ids")),
+    ],
+)
+def test_lessons_must_have_what_is_needed(
+    problems: list[str], *, may_be_used: bool, expected: tuple[str, str]
+) -> None:
+    """What the database says of the table, and the grants."""
+    facts = {"lessons_problems": problems, "lessons_may_be_used": may_be_used}
+    assert verdict(checks.check_lessons(facts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,19 @@ def test_functions_must_be_there_and_for_the_service_role(
     functions: list[dict[str, Any]], expected: tuple[str, str]
 ) -> None:
     """Triggers need no grant; a grant to a role of the DBA's own is only worth a warning."""
-    assert verdict(checks.check_functions({"functions": functions})) == expected
+    facts = {"functions": functions, "functions_of_the_app": []}
+    assert verdict(checks.check_functions(facts)) == expected
+
+
+def test_a_function_of_the_app_by_our_name_fails_with_what_to_do() -> None:
+    """PostgREST could not tell it from ours; the files applied again would stop at it."""
+    facts = {"functions": ALL_FUNCTIONS, "functions_of_the_app": ["publish_lesson(text)"]}
+    check = checks.check_functions(facts)
+    assert verdict(check) == (
+        "failed",
+        "made by the app, under a name of the worker's: publish_lesson(text)",
+    )
+    assert check.advice == f"{checks.RENAME} {checks.REAPPLY}"
 
 
 @pytest.mark.parametrize(

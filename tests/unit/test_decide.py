@@ -103,6 +103,17 @@ def missing(seconds: float | None, looks: int) -> Claim:
             asset("rejected", error_type="bad", error_message="what?"),
             Verdict("wait", "mux_rejected", "Mux says: bad: what?", missing=True),
         ),
+        (
+            Observation(
+                "asset", "fault", "probe", asset_id="as1", error_message="It answered 500."
+            ),
+            Verdict(
+                "wait",
+                "mux_fault",
+                "Mux does not answer about this asset: It answered 500.",
+                missing=None,
+            ),
+        ),
         (upload("pondering"), Verdict("wait", "unknown_status", "The upload is 'pondering'.")),
         (
             Observation("none", "unaskable", "probe", error_message="no id"),
@@ -189,7 +200,36 @@ def test_one_settlement_decides_for_all_and_for_each_claim() -> None:
     made = settlement(upload("missing"), ((CLAIM, 0.5), (over, 0.5)), RULES)
     assert made.verdict.action == "wait"
     assert [(c.claim, c.verdict.action) for c in made.claims] == [(CLAIM, "wait"), (over, "fail")]
-    assert [c.pause_seconds for c in made.claims] == [7.5, 7.5]
+    assert [c.pause_seconds for c in made.claims] == [5, 200]
+
+
+@pytest.mark.parametrize(("looks", "seconds"), [(0, 5), (1, 30), (2, 200), (3, 300), (9, 300)])
+@pytest.mark.parametrize("age", [10, 90_000])
+@pytest.mark.parametrize("events_arrive", [True, False])
+def test_what_mux_does_not_know_is_looked_at_less_and_less(
+    looks: int, seconds: float, age: float, events_arrive: bool
+) -> None:
+    """Three looks within four minutes, whatever else is due, then every five minutes at most."""
+    claim = replace(CLAIM, missing_count=looks, age_seconds=age, check_count=7)
+    rules = replace(RULES, events_arrive=events_arrive)
+    for seen in (upload("missing"), asset("rejected")):
+        assert settlement(seen, ((claim, 0.5),), rules).claims[0].pause_seconds == seconds
+
+
+def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() -> None:
+    """Its row waits however often, and fails only by its age; away from home not even then."""
+    fault = Observation("upload", "fault", "probe", "up1", error_message="Mux answered with 500.")
+    old = replace(missing(9999, 9), age_seconds=604_799)
+    assert decide(fault, old, RULES).reason == "mux_fault"
+    given_up = replace(old, age_seconds=604_800)
+    assert decide(fault, given_up, RULES) == Verdict(
+        "fail",
+        "gave_up",
+        "Gave up waiting. The last thing Mux said: Mux does not answer about this upload: "
+        "Mux answered with 500.",
+    )
+    away = decide(fault, given_up, replace(RULES, at_home=False))
+    assert (away.action, away.reason) == ("wait", "mux_fault")
 
 
 @pytest.mark.parametrize(
@@ -314,3 +354,43 @@ def test_while_webhooks_arrive_pauses_are_longer(looks: int, age: float, pause: 
         Observation("upload", "waiting", "probe"), ((claim, 0.5),), rules
     ).claims
     assert claimed.pause_seconds == pytest.approx(pause)
+
+
+HAS_VIDEO = replace(CLAIM, status="ready", asset_id="as1", playback_id="pub1", age_seconds=10**7)
+OTHER = PlaybackId("pub2", "public")
+GONE = "playback_ids_withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict"),
+    [
+        (asset("ready", OTHER, PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (asset("preparing", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (asset("ready", SIGNED, OTHER), Verdict("publish", "asset_ready", playback_id="pub2")),
+        (asset("ready", SIGNED), Verdict("fail", GONE, FAILURES[GONE])),
+        (asset("ready"), Verdict("fail", GONE, FAILURES[GONE])),
+        (asset("preparing"), Verdict("wait", "asset_preparing")),
+        (asset("rejected"), Verdict("wait", "mux_rejected")),
+        (
+            asset("missing"),
+            Verdict("wait", "asset_not_found", "Mux knows no such asset.", missing=True),
+        ),
+    ],
+)
+def test_a_look_at_a_published_lesson_asks_whether_its_id_still_plays(
+    seen: Observation, verdict: Verdict
+) -> None:
+    """While its id is listed nothing changes; else the next one counts, and never its age."""
+    assert decide(seen, HAS_VIDEO, RULES) == verdict
+    assert not is_stuck(HAS_VIDEO)
+
+
+def test_a_published_video_that_stays_missing_was_deleted() -> None:
+    """After the grace, and only in the environment in which our ids were found."""
+    claim = replace(HAS_VIDEO, missing_seconds=600, missing_count=2)
+    deleted = Verdict("fail", "asset_not_found", FAILURES["asset_deleted"])
+    assert decide(asset("missing"), claim, RULES) == deleted
+    away = replace(RULES, at_home=False)
+    assert decide(asset("missing"), claim, away) == Verdict(
+        "wait", "wrong_environment", missing=None
+    )

@@ -35,6 +35,21 @@ def test_a_ready_asset_is_an_observation() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"id": "env1", "name": "Production"}, "env1"),
+        ({"id": "no id"}, None),
+        ({"id": 5}, None),
+        ("env1", None),
+        (None, None),
+    ],
+)
+def test_an_event_names_its_environment(told: Any, found: str | None) -> None:
+    """One without, or with nonsense, is an event all the same."""
+    assert event("video.asset.ready", ASSET, environment=told).environment_id == found
+
+
 @pytest.mark.parametrize("what", ["created", "ready", "errored", "updated"])
 def test_an_asset_is_as_its_data_says(what: str) -> None:
     """The data is the asset as it was; the type of the event adds nothing to it."""

@@ -5,8 +5,9 @@ import pytest
 
 from worker.errors import MuxUnavailable
 from worker.find import Found, Search
-from worker.legacy import Lesson
+from worker.legacy import Lesson, Target
 from worker.model import Observation, Page, PlaybackId
+from worker.pace import Sent, unheard
 
 LESSON = Lesson("", "anna", None, "draft", None, None, None)
 
@@ -19,19 +20,23 @@ class ListedMux:
         self.listed_uploads = uploads or []
         self.asked: list[str] = []
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an upload."""
         self.asked.append(f"upload {upload_id}")
         known = [u for u in self.listed_uploads if u.upload_id == upload_id]
         return known[0] if known else Observation("upload", "missing", "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an asset."""
         self.asked.append(f"asset {asset_id}")
         known = [a for a in self.listed if a.asset_id == asset_id]
         return known[0] if known else Observation("asset", "missing", "probe", asset_id=asset_id)
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
+    async def control(self) -> None:
+        """Ask the control question."""
+        self.asked.append("control")
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Ask for the asset of an upload."""
         self.asked.append(f"asset of {upload_id}")
         return next((a for a in self.listed if a.upload_id == upload_id), None)
@@ -69,15 +74,16 @@ async def search(mux: ListedMux, *lessons: Lesson, to_the_end: bool = False) -> 
     return found
 
 
-def holding(name: str, text: str) -> Lesson:
-    """Give a lesson with this asset id."""
-    return replace(LESSON, id=name, asset_id=text)
+def holding(name: str, *ids: str) -> Lesson:
+    """Return a lesson for which Mux is asked about these ids, an asset's where they begin so."""
+    targets = [Target("asset" if id_.startswith("a") else "either", id_, "") for id_ in ids]
+    return replace(LESSON, id=name, targets=tuple(targets))
 
 
 async def test_many_are_found_by_the_page() -> None:
     """A thousand lessons cost ten requests, whether they hold the upload's or the asset's id."""
     mux = ListedMux([asset(number) for number in range(1000)])
-    lessons = [holding(f"l{n}", f"temp_u{n}" if n % 2 else f"a{n}") for n in range(1000)]
+    lessons = [holding(f"l{n}", f"u{n}" if n % 2 else f"a{n}") for n in range(1000)]
     found = await search(mux, *lessons)
     assert {one.observation and one.observation.asset_id for one in found.values()} == {
         f"a{n}" for n in range(1000)
@@ -88,7 +94,7 @@ async def test_many_are_found_by_the_page() -> None:
 async def test_a_long_list_is_walked_no_further_than_asking_would_cost() -> None:
     """Ten lessons whose videos are far down cost ten pages and two questions each, at most."""
     mux = ListedMux([asset(number) for number in range(50_000)])
-    found = await search(mux, *(holding(f"l{n}", f"temp_u{49_000 + n}") for n in range(10)))
+    found = await search(mux, *(holding(f"l{n}", f"u{49_000 + n}") for n in range(10)))
     assert all(one.observation and one.observation.found for one in found.values())
     assert len(mux.asked) <= 30
 
@@ -96,7 +102,7 @@ async def test_a_long_list_is_walked_no_further_than_asking_would_cost() -> None
 async def test_a_few_are_asked_for_one_by_one() -> None:
     """Two lessons are not worth a page."""
     mux = ListedMux([asset(number) for number in range(1000)])
-    found = await search(mux, holding("l", "temp_u7"))
+    found = await search(mux, holding("l", "u7"))
     assert found["l"].observation == asset(7)
     assert mux.asked == ["asset of u7"]
 
@@ -104,17 +110,52 @@ async def test_a_few_are_asked_for_one_by_one() -> None:
 async def test_after_temp_playback_both_are_tried() -> None:
     """First as an upload's id, then as an asset's."""
     mux = ListedMux([asset(1)])
-    lesson = replace(LESSON, id="l", playback_id="temp_playback_a1")
+    lesson = replace(LESSON, id="l", targets=(Target("either", "a1", "temporary id"),))
     found = (await search(mux, lesson))["l"]
     assert found.observation == asset(1)
     assert mux.asked == ["asset of a1", "upload a1", "asset a1"]
 
 
+async def test_an_id_about_which_mux_does_not_answer_is_not_stood_in_for() -> None:
+    """The lesson's older video is not taken for the newer one; a lesson beside it is found."""
+
+    class FailsOnOne(ListedMux):
+        async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+            if upload_id == "u1":
+                raise MuxUnavailable("http_500", "Mux answered with 500.")
+            return await super().asset_of(upload_id, sent)
+
+    lesson = replace(LESSON, id="l", asset_id="temp_u1", playback_id="temp_playback_u2")
+    mux = FailsOnOne([asset(2), asset(3)])
+    found = await search(mux, lesson, holding("l3", "temp_u3"))
+    seen = found["l"].observation
+    assert seen is not None
+    assert (seen.status, seen.upload_id) == ("fault", "u1")
+    assert found["l3"].observation == asset(3)
+
+
+async def test_where_mux_does_not_know_the_first_id_the_second_counts() -> None:
+    """Each is asked for once as an upload's and once as an asset's; the first is missing."""
+    mux = ListedMux([asset(1)])
+    found = (await search(mux, holding("l", "new", "u1")))["l"]
+    assert (found.observation, found.missing) == (asset(1), ("new",))
+    assert mux.asked == ["asset of new", "upload new", "asset new", "asset of u1"]
+
+
+async def test_of_a_lesson_whose_ids_mux_does_not_know_nothing_is_found() -> None:
+    """What Mux said last is given, with the id that it was asked for."""
+    mux = ListedMux([])
+    found = (await search(mux, holding("l", "new", "agone")))["l"]
+    assert found.observation == Observation("asset", "missing", "probe", asset_id="agone")
+    assert (found.target, found.missing) == (Target("asset", "agone", ""), ())
+    assert mux.asked == ["asset of new", "upload new", "asset new", "asset agone"]
+
+
 async def test_the_id_that_counts_goes_before_one_that_turns_up_first() -> None:
     """The list shows the second id's asset on page one, and the first's on page two."""
     mux = ListedMux([asset(number) for number in range(200)])
-    both = replace(LESSON, id="l", asset_id="temp_u150", playback_id="temp_playback_u3")
-    others = [holding(f"o{n}", f"temp_u{n + 160}") for n in range(5)]
+    both = holding("l", "u150", "u3")
+    others = [holding(f"o{n}", f"u{n + 160}") for n in range(5)]
     assert (await search(mux, both, *others))["l"].observation == asset(150)
 
 
@@ -125,7 +166,7 @@ async def test_an_upload_without_an_asset_is_found_in_the_list_of_uploads() -> N
         Observation("upload", status, "sweep", upload_id=f"u{n}") for n, status in enumerate(states)
     ]
     mux = ListedMux([], uploads)
-    found = await search(mux, *(holding(f"l{n}", f"temp_u{n}") for n in range(20)))
+    found = await search(mux, *(holding(f"l{n}", f"u{n}") for n in range(20)))
     told = [found[f"l{n}"].observation for n in range(20)]
     assert told == uploads
     assert mux.asked == ["assets 0", "uploads 0"]

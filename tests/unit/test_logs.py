@@ -1,7 +1,10 @@
 import io
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -80,6 +83,62 @@ def test_a_long_text_is_cut(out: io.StringIO) -> None:
     """No field makes a line that a platform would split."""
     logs.get_logger().info("x", message="y" * 50_000)
     assert len(told(out)[0]["message"]) == logs.LONGEST_TEXT + 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"message": "\x01" * 2000},
+        {"message": "日" * 2000, "reason": "\x7f\u2028" * 900},
+        {"nested": {"a": ["\x02" * 1500, "\x03" * 1500]}},
+        {f"field_{n}": "y" * 1900 for n in range(8)},
+    ],
+)
+def test_a_line_is_under_8000_bytes_as_it_is_written(
+    out: io.StringIO, fields: dict[str, Any]
+) -> None:
+    """However many bytes JSON needs for a character, and however many fields are long."""
+    logs.get_logger().warning("lesson.failed", lesson_id="l1", **fields)
+    (written,) = out.getvalue().splitlines()
+    line = json.loads(written)
+    assert 3000 < len(written.encode()) < 8000
+    assert (line["event"], line["lesson_id"]) == ("lesson.failed", "l1")
+    assert line.keys() >= fields.keys()
+
+
+def test_the_same_complaint_of_asyncio_is_written_once_a_minute(out: io.StringIO) -> None:
+    """Out of descriptors it complains thousands of times a second, each time of another socket."""
+    for number in range(1000):
+        logging.getLogger("asyncio").error("socket.accept() out of resource\nsocket: %d", number)
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    assert [line["event"].splitlines()[0] for line in told(out)] == [
+        "socket.accept() out of resource",
+        "Task exception was never retrieved",
+    ]
+
+
+def test_a_slow_pipe_gets_whole_lines(out: io.StringIO) -> None:
+    """One that does not block takes parts of a line; the rest follows before the next line."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    read: list[bytes] = []
+
+    def drain() -> None:
+        while piece := os.read(reading, 4096):
+            read.append(piece)
+
+    slow = threading.Thread(target=drain)
+    with os.fdopen(writing, "w") as stream:
+        logs.configure(form="json", stream=stream)
+        beginning = threading.Timer(0.2, slow.start)
+        beginning.start()
+        for number in range(50):
+            logs.get_logger().info("scan.finished", number=number, message="y" * 1999)
+        beginning.join()
+    slow.join()
+    os.close(reading)
+    lines = [json.loads(line) for line in b"".join(read).splitlines()]
+    assert [line["number"] for line in lines] == list(range(50))
 
 
 def test_the_level_is_the_settings(out: io.StringIO) -> None:

@@ -8,6 +8,7 @@ from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
 from worker.model import Claim, Observation, Page, Sighting
 from worker.observe import observe
+from worker.pace import Sent, unheard
 from worker.sweep import Credit
 
 EMPTY = Page((), None)
@@ -28,23 +29,27 @@ class FakeMux:
         self.asked: list[str] = []
         self.is_down_after = 10**9
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Answer about an upload."""
         self._note(f"upload {upload_id}")
         gone = Observation("upload", "missing", "probe", upload_id=upload_id)
         return self._uploads.get(upload_id, gone)
 
-    async def asset(self, asset_id: str) -> Observation:
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Answer about an asset."""
         self._note(f"asset {asset_id}")
         gone = Observation("asset", "missing", "probe", asset_id=asset_id)
         return self._assets.get(asset_id, gone)
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
+    async def control(self) -> None:
+        """Answer the control question."""
+        self._note("control")
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer about the asset of an upload."""
         self._note(f"asset of {upload_id}")
         found = [seen for seen in self._assets.values() if seen.upload_id == upload_id]
-        return found[0] if found else None
+        return found[0] if len(found) == 1 else None
 
     async def assets(self, at: str | None) -> Page:
         """Give a page of the list of assets."""
@@ -71,7 +76,7 @@ def row(upload: str, asset: str | None = None, name: str = "t1", looks: int = 1)
     return replace(CLAIM, id=name, upload_id=upload, asset_id=asset, check_count=looks)
 
 
-def created(upload: str, asset: str) -> Observation:
+def created(upload: str, asset: str | None) -> Observation:
     """Observe an upload that has become an asset."""
     return Observation("upload", "asset_created", "probe", upload_id=upload, asset_id=asset)
 
@@ -91,7 +96,7 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
     ("claim", "known", "asked", "found"),
     [
         pytest.param(
-            row("up1"), [], ["upload up1"],
+            row("up1"), [], ["upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="an unknown upload",
         ),
         pytest.param(
@@ -103,7 +108,7 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             ready("as1", "up1"), id="the first look at an upload that has an asset",
         ),
         pytest.param(
-            row("up1", looks=0), [], ["asset of up1", "upload up1"],
+            row("up1", looks=0), [], ["asset of up1", "upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="a first look",
         ),
         pytest.param(
@@ -119,6 +124,35 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             row("up1", "as1"), [created("up1", "as1")], ["asset as1", "upload up1"],
             Observation("asset", "missing", "probe", upload_id="up1", asset_id="as1"),
             id="an asset that is gone",
+        ),
+        pytest.param(
+            row("up1"), [created("up1", None), ready("as1", "up1")],
+            ["upload up1", "asset of up1"],
+            ready("as1", "up1"), id="an upload whose asset has no readable id",
+        ),
+        pytest.param(
+            row("up1"), [created("up1", None)],
+            ["upload up1", "asset of up1"],
+            created("up1", None), id="nor is one listed",
+        ),
+        pytest.param(
+            row("up1", looks=0), [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
+            ["asset of up1", "upload up1", "asset as2"],
+            ready("as2", "up1"), id="an upload that has two assets",
+        ),
+        pytest.param(
+            row("as1"), [ready("as1", "up1")], ["upload as1", "asset as1"],
+            ready("as1", "up1"), id="an asset's id where an upload's belongs",
+        ),
+        pytest.param(
+            row("as1", "as1"), [ready("as1", "up1")], ["asset as1"],
+            ready("as1", "up1"), id="an asset's id that was asked for before",
+        ),
+        pytest.param(
+            row("as1"),
+            [Observation("upload", "rejected", "probe", upload_id="as1"), ready("as1")],
+            ["upload as1", "asset as1"],
+            ready("as1"), id="an asset's id that Mux rejects as an upload's",
         ),
         pytest.param(
             row("migrated", "as1"), [ready("as1", "up7")], ["asset as1"],
@@ -156,7 +190,7 @@ async def test_what_cannot_be_an_id_never_reaches_mux(poison: str) -> None:
 
 async def test_one_question_serves_all_rows_that_ask_it() -> None:
     """Two lessons that share an upload lead to one question and one sighting of both."""
-    mux = FakeMux()
+    mux = FakeMux(uploading("up1"))
     one, other = row("up1", name="t1"), row("up1", name="t2")
     (page,) = [page async for page in observe([one, other], mux, asyncio.Event())]
     assert [sighting.claims for sighting in page] == [(one, other)]
@@ -165,7 +199,7 @@ async def test_one_question_serves_all_rows_that_ask_it() -> None:
 
 async def test_a_fault_comes_after_what_was_seen() -> None:
     """What was observed before Mux went down is given, then the fault is raised."""
-    mux = FakeMux()
+    mux = FakeMux(*(uploading(f"up{n}") for n in range(9)))
     mux.is_down_after = 3
     claims = [row(f"up{n}", name=f"t{n}") for n in range(9)]
     pages = observe(claims, mux, asyncio.Event())
@@ -229,6 +263,33 @@ async def test_a_page_answers_for_all_that_are_on_it_and_the_rest_is_probed() ->
     assert mux.asked == ["assets page 0", "upload up3"]
 
 
+async def test_of_two_assets_of_one_upload_the_one_counts_that_the_upload_names() -> None:
+    """A list with both of them settles neither: the upload is asked."""
+    page = Page((listed("as9", "up0"), listed("as0", "up0"), listed("as1", "up1")), None)
+    mux = FakeMux(created("up0", "as0"), ready("as0", "up0"), assets=(page,))
+    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    pages = observe(claims, mux, asyncio.Event(), Credit(3))
+    seen = [s.observation.asset_id for page in [p async for p in pages] for s in page]
+    assert seen == ["as1", "as0", None]
+    assert "asset as9" not in mux.asked
+
+
+@pytest.mark.parametrize("poison", ["", "x" * 256, "a b", "../x"])
+async def test_an_id_that_cannot_be_one_matches_nothing_in_a_list(poison: str) -> None:
+    """Not even an asset without an upload, which has no upload id either."""
+    page = Page((listed("as9"), listed("as1", "up1"), listed("as2", "up2")), None)
+    waits = [row(poison, name="t0"), row("migrated", poison, name="t3")]
+    claims = [*waits, *(row(f"up{n}", name=f"t{n}") for n in (1, 2))]
+    mux = FakeMux(assets=(page,))
+    assert await sweep(mux, *claims) == {
+        "t0": "none unaskable",
+        "t1": "asset ready",
+        "t2": "asset ready",
+        "t3": "none unaskable",
+    }
+    assert mux.asked == ["assets page 0"]
+
+
 async def test_rows_without_an_asset_are_looked_for_among_the_uploads() -> None:
     """Three abandoned uploads are told by one page of uploads, and none is asked for alone."""
     mux = FakeMux(uploads=(Page(tuple(uploading(f"up{n}", "timed_out") for n in range(3)), None),))
@@ -278,6 +339,7 @@ async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
         "asset of up2",
         "asset of up4",
         "upload up4",
+        "asset up4",
     ]
 
 
@@ -336,3 +398,18 @@ async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None
     pages = observe(claims, mux, asyncio.Event(), Credit(3))
     told = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
     assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
+
+
+async def test_a_row_that_has_its_video_is_asked_for_itself() -> None:
+    """Its asset and nothing else, also where a list that is walked for others names it."""
+    known = Observation("asset", "ready", "probe", "up9", "as9")
+    mux = FakeMux(known, assets=(Page((listed("as9", "up9"), listed("as1", "up1")), None),))
+    ready = replace(row("up9", "as9", name="t9"), status="ready", playback_id="p")
+    claims = [ready, *(row(f"up{n}", name=f"t{n}") for n in range(3))]
+    seen = {}
+    async for page in observe(claims, mux, asyncio.Event(), Credit(4)):
+        seen.update({c.id: s.observation for s in page for c in s.claims})
+    assert seen["t9"] == known
+    assert mux.asked.count("asset as9") == 1
+    assert not any("up9" in question for question in mux.asked)
+    assert seen["t1"].source == "sweep"

@@ -10,7 +10,7 @@ from worker.settings import Settings
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
 EVENT = re.compile(
-    r"(worker|scan|backfill|adoption|lesson|mux|supabase|asset|web|webhook|events)\.[a-z_]+"
+    r"(worker|scan|backfill|adoption|lesson|mux|supabase|web|webhook|events)\.[a-z_]+"
 )
 
 

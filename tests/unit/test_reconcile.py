@@ -11,12 +11,21 @@ from bench.sweep_world import World
 from tests.unit.test_decide import CLAIM
 from worker.batching import Batching
 from worker.decide import Rules
-from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
+from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable, Unavailable
 from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement
+from worker.pace import Sent, unheard
 from worker.reconcile import Reconciler
 from worker.sweep import FEW, FIRST_CREDIT
 
 NO_PAGE = Page((), None)
+FAULTS = [
+    MuxUnavailable("connection", "reset"),
+    MuxUnavailable("timeout", "Mux did not answer in time."),
+    MuxUnavailable("http_500", "Mux answered with 500."),
+    MuxUnavailable("unreadable", "Mux answered about another id than was asked for."),
+    MuxUnauthorized("http_401", "Mux refuses the access token."),
+    MuxUnauthorized("http_403", "Mux refuses the access token."),
+]
 
 
 @dataclass
@@ -25,31 +34,51 @@ class FakeMux:
 
     known: set[str] = field(default_factory=set)
     fault_at: str | None = None
+    fault: Unavailable = field(default_factory=lambda: MuxUnavailable("connection", "down"))
+    is_out_after: int = 10**9
+    """Requests that it answers."""
+
+    lists_fail: bool = False
     hang_at: str | None = None
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1000))
+    controls: int = 0
     requests: int = 0
     pages: Sequence[Page] = (NO_PAGE,)
 
-    async def upload(self, upload_id: str) -> Observation:
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Answer about an upload."""
+        await self.turns.acquire()
         self.requests += 1
-        if upload_id == self.fault_at:
-            raise MuxUnavailable("connection", "down")
+        sent()
+        if self.requests > self.is_out_after or upload_id == self.fault_at:
+            raise self.fault
         if upload_id == self.hang_at:
             await asyncio.Event().wait()
         status = "waiting" if upload_id in self.known else "missing"
         return Observation("upload", status, "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str) -> Observation:
-        """Answer about an asset."""
-        raise AssertionError("no row here has an asset")
+    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+        """Answer that there is none: no row here has an asset."""
+        sent()
+        self.requests += 1
+        return Observation("asset", "missing", "probe", asset_id=asset_id)
 
-    async def asset_of(self, upload_id: str) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer that there is none."""
         raise AssertionError("no row here is looked at for the first time")
+
+    async def control(self) -> None:
+        """Answer the control question, unless Mux is out."""
+        self.controls += 1
+        self.requests += 1
+        if self.requests > self.is_out_after:
+            raise self.fault
 
     async def assets(self, at: str | None) -> Page:
         """Give a page of the list; they are numbered from 0, and the last one is its end."""
         self.requests += 1
+        if self.lists_fail:
+            raise self.fault
         number = int(at or 0) + 1
         return replace(
             self.pages[number - 1], next=str(number) if number < len(self.pages) else None
@@ -210,22 +239,141 @@ async def test_rows_that_others_hold_are_not_waited_for() -> None:
 async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
     """What was seen before is settled, the others are due again at once, and the fault is told."""
     store = FakeStore(rows(9))
-    mux = FakeMux({f"up{n}" for n in range(9)}, fault_at="up5")
+    mux = FakeMux({f"up{n}" for n in range(9)}, is_out_after=4)
     with pytest.raises(MuxUnavailable):
         await reconciler(mux, store).scan()
     assert set(reasons(store)) | set(store.released) == {f"t{n}" for n in range(9)}
-    assert "t5" in store.released
+    assert len(reasons(store)) == 4
     assert set(reasons(store)).isdisjoint(store.released)
 
 
-async def test_what_was_asked_for_in_vain_is_put_behind_the_others() -> None:
-    """An id that Mux always fails on is not the first to be asked for in every scan to come."""
-    store = FakeStore(rows(9), sweep="ours")
-    mux = FakeMux({f"up{n}" for n in range(9)}, fault_at="up0")
+async def test_only_what_was_asked_for_without_an_answer_goes_behind_the_others() -> None:
+    """A row that still waited for its turn as Mux went out has its place as before."""
+    store = FakeStore(rows(9))
+    mux = FakeMux(is_out_after=0, turns=asyncio.Semaphore(2))
     with pytest.raises(MuxUnavailable):
-        await reconciler(mux, store, size=5).scan()
-    assert "t0" in store.put_behind
-    assert set(store.released) - set(store.put_behind) == {"t5", "t6", "t7", "t8"}
+        await reconciler(mux, store).scan()
+    assert store.put_behind == ["t0", "t1"]
+    assert store.released == [f"t{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
+async def test_what_fails_for_one_id_alone_is_the_fault_of_that_id(
+    fault: Unavailable, count: int
+) -> None:
+    """One row due, or several: that row backs off, the others are settled."""
+    store = FakeStore(rows(count))
+    mux = FakeMux({f"up{n}" for n in range(count)}, fault_at="up0", fault=fault)
+    report = await reconciler(mux, store).scan()
+    others = {f"t{n}": "upload_waiting" for n in range(1, count)}
+    assert reasons(store) == {"t0": "mux_fault", **others}
+    assert (store.released, report.requests, mux.controls) == ([], count + 1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
+async def test_what_fails_for_everything_is_an_outage(fault: Unavailable, count: int) -> None:
+    """No row is touched, and the control question is put once, however many rows fail."""
+    store, mux = FakeStore(rows(count)), FakeMux(is_out_after=0, fault=fault)
+    with pytest.raises(type(fault)):
+        await reconciler(mux, store).scan()
+    assert (reasons(store), len(store.released), mux.controls) == ({}, count, 1)
+
+
+async def test_too_many_requests_are_never_the_fault_of_an_id() -> None:
+    """A 429 is an outage without a question more."""
+    store = FakeStore(rows(2))
+    mux = FakeMux({"up1"}, fault_at="up0", fault=MuxUnavailable("rate_limited", "slower"))
+    with pytest.raises(MuxUnavailable):
+        await reconciler(mux, store).scan()
+    assert mux.controls == 0
+    assert "t0" not in reasons(store)
+
+
+async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
+    """Where the control question is answered, its rows are probed; else it is an outage."""
+    store = FakeStore(rows(3), sweep="ours")
+    mux = FakeMux({"up0", "up1", "up2"}, lists_fail=True)
+    await reconciler(mux, store).scan()
+    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
+    assert mux.controls == 1
+    store = FakeStore(rows(3), sweep="ours")
+    with pytest.raises(MuxUnavailable):
+        await reconciler(FakeMux(lists_fail=True, is_out_after=0), store).scan()
+    assert (reasons(store), len(store.released)) == ({}, 3)
+
+
+async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() -> None:
+    """5 s, times 1.5; the first answer resets it. No grace runs meanwhile."""
+    mux = FakeMux({"up0"}, fault_at="up0")
+    scans = reconciler(mux, store := FakeStore([]))
+    pauses: list[float] = []
+    for fails in (*[True] * 12, False, True):
+        mux.fault_at = "up0" if fails else None
+        store.due = rows(1)
+        await scans.scan()
+        (claimed,) = store.settled[-1].claims
+        assert claimed.verdict.missing in (None, False)
+        pauses.append(claimed.pause_seconds)
+    expected = [*(min(5 * 1.5**n, 300) for n in range(12)), 7.5, 5]
+    assert pauses == [pytest.approx(pause, rel=0.11) for pause in expected]
+
+
+async def test_a_scan_probes_no_longer_than_its_interval() -> None:
+    """What its probes had no time for keeps its place and is due again at once."""
+    seconds = iter(range(100))
+    store = FakeStore(rows(9))
+    scan = Reconciler(
+        FakeMux({f"up{n}" for n in range(9)}),
+        store,
+        batching=Batching(9, 60, 9, probe_seconds=5),
+        rules=Rules(),
+        stopping=asyncio.Event(),
+        clock=lambda: float(next(seconds)),
+    )
+    report = await scan.scan()
+    assert sorted(reasons(store)) == ["t0", "t1", "t2", "t3"]
+    assert (store.released, store.put_behind) == ([f"t{n}" for n in range(4, 9)], [])
+    assert report.is_full
+
+
+class Newer(FakeStore):
+    """A database in which every lesson names what may be newer than its tracked upload."""
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Wait, with the reason that the first lesson names something newer."""
+        claims = [c.claim for s in settlements for c in s.claims]
+        return [
+            Outcome(
+                "waiting",
+                tracking_id=claim.id,
+                lesson_id=f"l{claim.id}",
+                reason="names_newer" if claim.id == "t0" else "upload_waiting",
+            )
+            for claim in claims
+        ]
+
+
+@pytest.mark.parametrize("fault", [None, MuxUnavailable("connection", "down")])
+async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
+    fault: Unavailable | None,
+) -> None:
+    """It alone; if that fails, the scan is whole and the next adoption does it."""
+    adopted: list[Sequence[str]] = []
+
+    async def adopt(lesson_ids: Sequence[str]) -> None:
+        adopted.append(lesson_ids)
+        if fault is not None:
+            raise fault
+
+    scanner = reconciler(FakeMux({"up0", "up1", "up2"}), Newer(rows(3)))
+    scanner.adopt = adopt
+    report = await scanner.scan()
+    assert adopted == [["lt0"]]
+    assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
 
 
 async def test_no_row_waits_while_others_are_asked_for_again() -> None:
@@ -237,6 +385,16 @@ async def test_no_row_waits_while_others_are_asked_for_again() -> None:
     await world.work(until=150)
     looks = Counter(row.check_count for row in world.rows.values())
     assert (looks[0], max(looks)) == (0, 2)
+
+
+async def test_a_row_with_an_empty_id_makes_no_home() -> None:
+    """It fails, also beside a video without an upload, and the token stays under suspicion."""
+    store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="ours")
+    without_upload = replace(listed(""), upload_id=None)
+    await reconciler(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
+    others = {f"t{n}": "wrong_environment" for n in range(3)}
+    assert reasons(store) == {"t9": "invalid_id", **others}
+    assert set(store.environments) == {None}
 
 
 async def test_when_settling_fails_the_rows_are_handed_back() -> None:
@@ -304,7 +462,8 @@ def test_no_more_is_asked_for_alone_than_half_a_lease_has_time_for(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
     """Three requests a row at the most, and always at least one row."""
-    assert Batching.within(size, lease, rate) == Batching(size, lease, claimed)
+    assert Batching.within(size, lease, rate, 30) == Batching(size, lease, claimed, 30)
+    assert Batching.within(size, lease, rate, 0.2).probe_seconds == 5
 
 
 def test_outcomes_of_a_newer_database_are_read() -> None:

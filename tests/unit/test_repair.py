@@ -14,8 +14,8 @@ PREPARING = replace(READY, status="preparing", playback_ids=())
 BROKEN = replace(READY, status="errored", error_message="no video")
 GONE = Observation("upload", "missing", "probe", upload_id="up")
 ROW = Row("r", "up", None, None, None, "processing", "2024-01-01")
-DRAFT = Lesson("l", "anna", "2024-01-01", "draft", "temp_up", None, None)
 UP = Target("either", "up", "")
+DRAFT = Lesson("l", "anna", "2024-01-01", "draft", "temp_up", None, None, (UP,))
 
 
 def done(
@@ -38,7 +38,7 @@ def done(
         (None, READY, ("published", "adopt")),
         ("processing", READY, ("published", "settle")),
         ("error", READY, ("published", "settle")),
-        ("ready", READY, ("given_back", "adopt")),
+        ("ready", READY, ("restored", "adopt")),
         (None, PREPARING, ("followed", "adopt")),
         ("processing", PREPARING, ("followed", "settle")),
         ("error", PREPARING, ("followed", "adopt")),
@@ -49,19 +49,21 @@ def done(
         (None, replace(READY, playback_ids=()), ("no_playback_id", "nothing")),
         (None, GONE, ("upload_not_found", "nothing")),
         (None, replace(GONE, status="rejected"), ("mux_rejected", "nothing")),
+        (None, replace(GONE, status="fault"), ("mux_fault", "nothing")),
+        ("processing", replace(GONE, status="fault"), ("mux_fault", "nothing")),
         (None, None, ("unreadable_id", "nothing")),
     ],
 )
 def test_what_follows_by_row_and_fact(
     status: str | None, seen: Observation | None, expected: tuple[str, str]
 ) -> None:
-    """A row is begun, begun anew, left as it is or given back; what is hopeless gets none."""
+    """A row is begun, begun anew, left as it is or restored; what is hopeless gets none."""
     row = replace(ROW, status=status) if status else None
     assert done(replace(DRAFT, row=row), seen) == expected
 
 
-def test_a_row_of_another_upload_is_taken_over() -> None:
-    """Whatever its status, since the placeholder is newer."""
+def test_a_row_of_another_upload_is_left_to_the_database() -> None:
+    """Whatever its status: which upload is the newest is decided where the history is."""
     for status in ("processing", "error", "ready"):
         row = replace(ROW, upload_id="other", status=status)
         assert done(replace(DRAFT, row=row), READY) == ("published", "adopt")
@@ -86,6 +88,46 @@ def test_a_claim_is_taken_only_if_trusted_alone_and_all_was_read() -> None:
     assert done(DRAFT, GONE, trust, (READY,)) == ("published", "adopt")
     assert done(empty, None, trust, (READY, BROKEN)) == ("claimed_twice", "nothing")
     assert done(DRAFT, PREPARING, trust, (READY,)) == ("followed", "adopt")
+
+
+def test_an_adoption_carries_ids_and_no_judgement() -> None:
+    """What Mux was asked for, what that is, and what counted before and is missing."""
+    new = Target("either", "new", "temporary id")
+    lesson = replace(DRAFT, targets=(new, UP), row=replace(ROW, status="ready"))
+    one = step(Found(lesson, READY, UP), Rules(), Options(), {})
+    assert one.adoption() == {
+        "lesson_id": "l",
+        "id": "up",
+        "upload_id": "up",
+        "asset_id": "as",
+        "missing": ["new"],
+        "trusted": False,
+        "by_hand": False,
+    }
+
+
+def test_an_asset_that_names_the_lesson_is_adopted_as_trusted() -> None:
+    """Nothing was asked for, so there is no id."""
+    lesson = replace(DRAFT, asset_id=None, targets=())
+    found = Found(lesson, None, None, (READY,), is_whole=True)
+    one = step(found, Rules(), Options(trust_passthrough=True), {})
+    assert one.adoption() == {
+        "lesson_id": "l",
+        "id": None,
+        "upload_id": "up",
+        "asset_id": "as",
+        "missing": [],
+        "trusted": True,
+        "by_hand": False,
+    }
+
+
+def test_a_draft_that_could_be_played_is_adopted_by_hand() -> None:
+    """An operator asked for it with `--include-drafts`, or by its name."""
+    lesson = replace(DRAFT, asset_id="as", playback_id="play")
+    one = step(Found(lesson, READY, UP), Rules(), Options(include_drafts=True), {})
+    assert (one.kind, one.act, one.by_hand) == ("published", "adopt", True)
+    assert one.adoption()["by_hand"] is True
 
 
 def test_a_lesson_of_the_instructor_whose_it_is_has_it() -> None:

@@ -18,6 +18,44 @@ def outcome(name: str, **more: Any) -> Outcome:
     return Outcome(name, tracking_id="t1", **IDS, **{"age_seconds": 12.34, **more})
 
 
+def test_an_id_that_fails_alone_is_told_once_an_hour(out: io.StringIO) -> None:
+    """With its ids, the lesson, and what Mux did; another id is told of, too."""
+    reporter = Reporter()
+    for asset in ("as1", "as1", "as2"):
+        seen = Observation(
+            "asset", "fault", "probe", asset_id=asset, error_type="http_500", error_message="500."
+        )
+        verdict = Verdict("wait", "mux_fault", "Mux does not answer about this asset: 500.")
+        claimed = ClaimVerdict(CLAIM, verdict, 5)
+        reporter.tell([Settlement(seen, verdict, (claimed,))], [outcome("waiting")])
+    line = {
+        "level": "warning",
+        "event": "mux.id_failed",
+        "lesson_id": "l1",
+        "reason": "http_500",
+        "message": "Mux does not answer about this asset: 500.",
+    }
+    assert told(out) == [{**line, "asset_id": "as1"}, {**line, "asset_id": "as2"}]
+
+
+def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
+    """The line of its publication says that it will not last."""
+    seen = Observation("asset", "ready", "probe", "up1", "as1", is_test=True)
+    settled = Settlement(seen, Verdict("publish", "asset_ready", playback_id="p1"))
+    Reporter().tell([settled], [outcome("published", playback_id="p1"), outcome("waiting")])
+    assert told(out) == [
+        {
+            "level": "warning",
+            "event": "lesson.published",
+            **IDS,
+            "playback_id": "p1",
+            "waited_seconds": 12.3,
+            "message": "This is a test asset. Mux deletes it a day after it was made: upload the "
+            "video without `test`.",
+        }
+    ]
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
@@ -56,6 +94,16 @@ def outcome(name: str, **more: Any) -> Outcome:
                 "event": "lesson.refused",
                 "sqlstate": "23514",
                 "message": "the app says no",
+            },
+        ),
+        (
+            outcome("refused", sqlstate="42P01", message="no table", raised_by="function f()"),
+            {
+                "level": "error",
+                "event": "lesson.refused",
+                "sqlstate": "42P01",
+                "message": "no table",
+                "raised_by": "function f()",
             },
         ),
     ],

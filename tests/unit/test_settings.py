@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from worker.errors import SettingsError
 from worker.settings import Settings
@@ -75,6 +76,15 @@ def test_all_faults_are_named_at_once() -> None:
         ("SUPABASE_SERVICE_ROLE_KEY", "sb_publishable_abc", "is the publishable key"),
         ("MUX_TOKEN_ID", "", "is empty"),
         ("MUX_TOKEN_SECRET", "two words", "was it pasted whole?"),
+        ("MUX_TOKEN_SECRET", '"token-secret"', "has quotes around it; remove them"),
+        ("MUX_TOKEN_ID", "'token-id'", "has quotes around it; remove them"),
+        ("SUPABASE_URL", '"https://abc.supabase.co"', "has quotes around it; remove them"),
+        ("SUPABASE_URL", "https://abc .supabase.co", "has a blank or an invisible character"),
+        ("SUPABASE_URL", "https://abc\n.supabase.co", "has a blank or an invisible character"),
+        ("SUPABASE_URL", "https://abc\u200b.supabase.co", "has a blank or an invisible character"),
+        ("MUX_BASE_URL", "\ufeffhttps://api.mux.com", "has a blank or an invisible character"),
+        ("MUX_TOKEN_SECRET", "token\u200b-secret", "has a blank or an invisible character"),
+        ("HOST", "127.0.0.1 0.0.0.0", "has a blank or an invisible character"),
         ("SCAN_INTERVAL_SECONDS", "0", "greater than 0"),
         ("SCAN_INTERVAL_SECONDS", "soon", "valid number"),
         ("SCAN_INTERVAL_SECONDS", "nan", "finite"),
@@ -179,6 +189,8 @@ def test_settings_do_not_show_their_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         ("PORT", "8080", 8080),
         ("SUPABASE_URL", "http://127.0.0.1:54321/", "http://127.0.0.1:54321"),
         ("SUPABASE_URL", "http://kong:8000", "http://kong:8000"),
+        ("SUPABASE_URL", " https://abc.supabase.co/\r\n", "https://abc.supabase.co"),
+        ("HOST", "127.0.0.1\n", "127.0.0.1"),
     ],
 )
 def test_values_are_read_as_they_are_meant(
@@ -222,6 +234,49 @@ def test_a_file_that_is_no_text_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as that\.$"):
         Settings.load()
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    """As editors of Windows write it: its first line counts too."""
+    lines = "\n".join(f"{name}={value}" for name, value in GOOD.items())
+    (tmp_path / ".env").write_text(lines, encoding="utf-8-sig")
+    assert Settings.load().supabase_url == GOOD["SUPABASE_URL"]
+
+
+def test_a_directory_in_place_of_the_file_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Docker makes one where it mounts a file that is not there."""
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch)
+    assert str(refused.value) == ".env is a directory. Replace it with a file, or remove it."
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture, tmp_path: Path
+) -> None:
+    """The system's refusal is played, since tests run as root, whom no file refuses."""
+    (tmp_path / ".env").write_text("")
+    refusal = PermissionError(13, "Permission denied")
+    mocker.patch("dotenv.main.open", side_effect=refusal, create=True)
+    with pytest.raises(SettingsError) as refused:
+        load(monkeypatch)
+    assert str(refused.value) == (
+        ".env cannot be read (Permission denied). Let this user read it, or remove it."
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET", "MUX_WEBHOOK_SECRET"]
+)
+def test_blanks_and_line_ends_around_a_secret_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A secret is often pasted with the line's end."""
+    text = GOOD.get(name, "whsec")
+    settings = load(monkeypatch, **{name: f" {text}\r\n"})
+    assert text in settings.secrets
 
 
 def test_the_example_file_is_the_settings(tmp_path: Path) -> None:

@@ -52,9 +52,11 @@ def test_a_settlement_travels_whole() -> None:
             {
                 "id": "t1",
                 "tracked_at": CLAIM.tracked_at,
+                "leased_until": CLAIM.leased_until,
                 "verdict": "fail",
                 "reason": "gave_up",
                 "message": "x",
+                "playback_id": None,
                 "missing": False,
                 "pause_seconds": 7.5,
             }

@@ -1,5 +1,6 @@
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from worker.model import Claim, Observation, PlaybackId, Subject
 CHECKOUT = Path(__file__).parents[2]
 OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", 10**7, 99, GRACE_SECONDS, 99)
 YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", 1, 99, GRACE_SECONDS, 99)
+READY = replace(OLD, status="ready", playback_id="p0")
 SAID: list[tuple[Subject, str]] = [
     ("none", "unaskable"),
     *(("upload", s) for s in ("waiting", "asset_created", "errored", "cancelled", "timed_out")),
@@ -26,7 +28,7 @@ def decided(action: str) -> set[str]:
     verdicts = [
         decide(one, claim, Rules(at_home=at_home))
         for one in seen
-        for claim in (OLD, YOUNG, None)
+        for claim in (OLD, YOUNG, READY, None)
         for at_home in (True, False)
     ]
     return {verdict.reason for verdict in verdicts if verdict.action == action}
@@ -84,7 +86,7 @@ def test_no_failure_is_without_its_sentence(
 ) -> None:
     """Whatever Mux says, and whether it gives a cause or none."""
     seen = Observation(subject, status, "probe", error_message=said)
-    for claim in (OLD, YOUNG, None):
+    for claim in (OLD, YOUNG, READY, None):
         verdict = decide(seen, claim, Rules())
         if verdict.action == "fail":
             begin = wording.FAILURES[verdict.reason]

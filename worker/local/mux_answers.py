@@ -69,7 +69,9 @@ def asset_json(asset: Asset, now: float) -> Json:
         "ingest_type": "on_demand_direct_upload" if uploaded else "on_demand_url",
     }
     answer |= _origin(asset)
-    playback_ids = [playback_id_json(p) for p in asset.playback_ids if p.exists_from <= now]
+    playback_ids = [
+        playback_id_json(p) for p in asset.playback_ids if p.exists_from <= now < p.exists_until
+    ]
     if playback_ids:
         answer["playback_ids"] = playback_ids
     match asset.status(now):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.local.mux_clock import Clock
 from worker.local.mux_environment import Environment
@@ -99,11 +99,16 @@ class MuxState:
         passthrough: str | None = None,
         external_id: str | None = None,
         policies: Sequence[str] = ("public",),
+        of_upload: str | None = None,
     ) -> str:
-        """Make an asset that no upload led to, and give its id; it begins to prepare now."""
+        """Make an asset and give its id; it begins to prepare now.
+
+        Nothing was uploaded for it, or it is one more of an upload, which names another.
+        """
         settings = Settings.of(policies, passthrough, external_id)
         with self._lock:
-            return self._here.make_asset(timeline, settings, self.clock.now()).id
+            upload = None if of_upload is None else self.upload(of_upload)
+            return self._here.make_asset(timeline, settings, self.clock.now(), upload).id
 
     def seed(
         self,
@@ -139,6 +144,13 @@ class MuxState:
             playback_id = PlaybackId(self._ids.new(), policy, self.clock.now())
             self.asset(asset_id).playback_ids.append(playback_id)
             return playback_id
+
+    def remove_playback_id(self, asset_id: str, playback_id: str) -> None:
+        """Remove a playback id; raises `KeyError` when there is no such asset."""
+        with self._lock:
+            now = self.clock.now()
+            ids = self.asset(asset_id).playback_ids
+            ids[:] = [replace(p, exists_until=now) if p.id == playback_id else p for p in ids]
 
     def cancel_upload(self, upload_id: str) -> Upload:
         """Cancel a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""

@@ -65,11 +65,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class PlaybackId:
-    """A playback id, from the moment it exists."""
+    """A playback id, from the moment it exists until it is removed."""
 
     id: str
     policy: str
     exists_from: float
+    exists_until: float = math.inf
 
 
 @dataclass(slots=True)

@@ -67,6 +67,7 @@ def moments(state: MuxState) -> Iterator[Moment]:
         for playback_id in asset.playback_ids:
             if playback_id.exists_from > asset.created_at:
                 yield playback_id.exists_from, "video.asset.updated", asset
+            yield playback_id.exists_until, "video.asset.updated", asset
         yield asset.gone_at, "video.asset.deleted", asset
 
 

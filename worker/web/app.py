@@ -68,14 +68,9 @@ def for_operators(handler: Handler, token: str | None) -> Handler:
 
 @web.middleware
 async def _note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    connection = request.protocol
-    if not isinstance(connection, Connection):
-        return await handler(request)
-    connection.asked()
-    try:
-        return await handler(request)
-    finally:
-        connection.answered()
+    if isinstance(request.protocol, Connection):
+        request.protocol.asked()
+    return await handler(request)
 
 
 async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:
@@ -94,16 +89,16 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it is there after setup()
-    connections = Connections(runner.server)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(connections.protocol, sock=listening, backlog=BACKLOG)
+    accepting = asyncio.create_task(Connections(runner.server, listening).accept())
     stand_in = StandIn(listening)
     stand_in.start()
     try:
         yield listening.getsockname()[1]
     finally:
         await stand_in.stop()
-        server.close()
+        accepting.cancel()
+        await asyncio.wait({accepting})
+        listening.close()
         await runner.server.shutdown(FINISH_WITHIN_SECONDS)
         await runner.cleanup()
 
@@ -111,8 +106,12 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = (error.strerror or "").partition(" (")[0]
         raise WorkerError(
-            f"Cannot listen on HOST {host}, PORT {port}: {error.strerror}."
+            f"Cannot listen on HOST {host}, PORT {port}: {reason}. Stop what uses that port, or "
+            "set another."
         ) from error
+    listening.setblocking(False)
+    return listening

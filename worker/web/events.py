@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.answers import UnreadableAnswer, read_asset, read_upload
-from worker.model import Note, Observation
+from worker.model import Note, Observation, is_mux_id
 
 UPLOAD_EVENTS = frozenset({"asset_created", "cancelled", "errored"})
 ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated", "deleted"})
@@ -35,11 +35,18 @@ class Event:
 
     fact: Observation | None = None
     note: Note | None = None
+    environment_id: str | None = None
+    """The Mux environment in which it happened."""
+
+    @property
+    def seen(self) -> Observation | None:
+        """What Mux said, if anything may follow from it."""
+        return self.fact or (self.note.observation if self.note else None)
 
     @property
     def is_of_use(self) -> bool:
         """Whether anything may follow from it."""
-        return self.fact is not None or self.note is not None
+        return self.seen is not None
 
     @property
     def is_of_video(self) -> bool:
@@ -60,7 +67,10 @@ def read_event(body: bytes) -> Event:
         raise NoEvent("no object with a type")
     kind, event_id = told["type"], told.get("id")
     event = Event(
-        event_id if isinstance(event_id, str) else "", kind, _seconds(told.get("created_at"))
+        event_id if isinstance(event_id, str) else "",
+        kind,
+        _seconds(told.get("created_at")),
+        environment_id=_environment(told.get("environment")),
     )
     try:
         return _with_meaning(event, told.get("data"))
@@ -87,6 +97,11 @@ def _object(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise UnreadableAnswer("no object")
     return data
+
+
+def _environment(told: Any) -> str | None:
+    found = told.get("id") if isinstance(told, Mapping) else None
+    return found if isinstance(found, str) and is_mux_id(found) else None
 
 
 def _seconds(moment: Any) -> float | None:

@@ -1,19 +1,27 @@
-"""Keep connections from using the server up: how many may be open, for how long, and saying what.
+"""Keep connections from using the process up: how many may be open, and for how long.
 
 aiohttp has no limit on connections and none on the time that a request's head may take.
 """
 
 import asyncio
-from typing import Any, Literal
+import resource
+import socket
+from typing import Any
 
 from aiohttp import web
 
 from worker.logs import Sparingly, get_logger
 
 MOST_CONNECTIONS = 500
+FEWEST_CONNECTIONS = 8
+KEPT_DESCRIPTORS = 64
+"""Left to everything else of the process: connections to Mux and Supabase, lookups, imports."""
+
 HEAD_WITHIN_SECONDS = 10.0
 CLOSED_AFTER_SECONDS = 15.0
 """How long a connection lives after its last request began; an answer takes 10 s at the most."""
+
+ACCEPT_AGAIN_AFTER_SECONDS = 1.0
 
 LIMITS: dict[str, Any] = {
     "keepalive_timeout": 10.0,
@@ -25,65 +33,48 @@ LIMITS: dict[str, Any] = {
     "access_log": None,
 }
 
-Doing = Literal["silent", "asking", "answered"]
-
 log = get_logger()
 
 
+def most_connections() -> int:
+    """Return how many connections may be open at a time, by what this process may open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, limit - KEPT_DESCRIPTORS))
+
+
 class Connections:
-    """The open connections of a server; makes room by closing the oldest that asks nothing.
+    """Accepts connections, up to a limit; what comes beyond it waits in the kernel's queue."""
 
-    First of those that never asked anything, then of those that have their answer.
-    """
-
-    def __init__(self, server: web.Server, most: int = MOST_CONNECTIONS) -> None:
+    def __init__(self, server: web.Server, listening: socket.socket) -> None:
         self._server = server
-        self._most = most
-        self._open: dict[Connection, Doing] = {}
-        """In the order in which each began what it does."""
-
+        self._listening = listening
+        self._places = asyncio.Semaphore(most_connections())
         self._crashes = Sparingly(60)
 
-    def protocol(self) -> "Connection":
-        """Make the protocol of a new connection."""
+    async def accept(self) -> None:
+        """Accept connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._places.acquire()
+            try:
+                taken, _ = await loop.sock_accept(self._listening)
+                await loop.connect_accepted_socket(self._protocol, taken)
+            except OSError as error:  # out of descriptors, say
+                self._places.release()
+                self.crashed(error)
+                await asyncio.sleep(ACCEPT_AGAIN_AFTER_SECONDS)
+
+    def _protocol(self) -> "Connection":
         return Connection(self, self._server)
 
-    @property
-    def count(self) -> int:
-        """How many are open."""
-        return len(self._open)
-
-    def opened(self, connection: "Connection") -> None:
-        """Take a new connection in, if there is room or can be made."""
-        if self.count >= self._most:
-            oldest = self._oldest("silent") or self._oldest("answered") or connection
-            oldest.end()
-            if oldest is connection:
-                return
-            self.closed(oldest)
-        self._open[connection] = "silent"
-
-    def asked(self, connection: "Connection") -> None:
-        """Note that a connection has sent the head of a request."""
-        self._note(connection, "asking")
-
-    def answered(self, connection: "Connection") -> None:
-        """Note that a connection has its answer, or is about to."""
-        self._note(connection, "answered")
-
-    def closed(self, connection: "Connection") -> None:
-        """Forget a connection."""
-        self._open.pop(connection, None)
-
-    def _oldest(self, doing: Doing) -> "Connection | None":
-        return next((one for one, does in self._open.items() if does == doing), None)
-
-    def _note(self, connection: "Connection", doing: Doing) -> None:
-        if self._open.pop(connection, None) is not None:
-            self._open[connection] = doing
+    def closed(self) -> None:
+        """Note that a connection has ended."""
+        self._places.release()
 
     def crashed(self, error: BaseException | None) -> None:
-        """Tell of a fault of our own, which the one who asked is told nothing of."""
+        """Log a fault of our own, which whoever asked learns nothing of."""
         if self._crashes.may_say(type(error)):
             log.error("web.crashed", exc_info=error)
 
@@ -104,36 +95,26 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         self._good_until = self._loop.time() + HEAD_WITHIN_SECONDS
         self._expiry = self._loop.call_at(self._good_until, self._expire)
-        self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let it end."""
         if self._expiry is not None:
             self._expiry.cancel()
-        self._connections.closed(self)
+        self._connections.closed()
         super().connection_lost(exc)
 
     def asked(self) -> None:
         """Note that the head of a request has come: it has some time for the rest."""
         self._good_until = self._loop.time() + CLOSED_AFTER_SECONDS
-        self._connections.asked(self)
 
-    def answered(self) -> None:
-        """Note that the request has its answer."""
-        self._connections.answered(self)
-
-    def end(self) -> None:
-        """Close it at once, whatever is still to be sent."""
+    def _expire(self) -> None:
+        if self._loop.time() < self._good_until:
+            self._expiry = self._loop.call_at(self._good_until, self._expire)
+            return
         transport = self.transport
         self.force_close()
         if isinstance(transport, asyncio.Transport):
-            transport.abort()
-
-    def _expire(self) -> None:
-        if self._loop.time() >= self._good_until:
-            self.end()
-        else:
-            self._expiry = self._loop.call_at(self._good_until, self._expire)
+            transport.abort()  # whatever is still to be sent
 
     def handle_error(
         self,
@@ -145,16 +126,12 @@ class Connection(web.RequestHandler):
         """Answer what could not be read, or what we failed at, in one word."""
         if status >= 500:
             self._connections.crashed(exc)
-        response = Plain(status=status, text="bad request\n" if status < 500 else "failed\n")
+        # aiohttp would name itself and its version: no hook of the application is called here.
+        response = web.Response(
+            status=status,
+            text="bad request\n" if status < 500 else "failed\n",
+            headers={"Server": "mux-worker"},
+        )
         response.force_close()
         del request
         return response
-
-
-class Plain(web.Response):
-    """A response that does not say what made it."""
-
-    async def _prepare_headers(self) -> None:
-        # aiohttp's own; its public hook is not called for requests that it cannot read.
-        await super()._prepare_headers()
-        self.headers.popall("Server", None)

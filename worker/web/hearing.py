@@ -1,18 +1,22 @@
 """Bring lessons in line with what events say: decide, settle, tell, as for any observation."""
 
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
+from worker.logs import Sparingly, get_logger
 from worker.model import Note, Outcome, Settlement
-from worker.report import Reporter
+from worker.report import HOUR_SECONDS, Reporter
 from worker.watch import Watch
 from worker.web.events import Event
 
 SECONDS_BETWEEN_NOTICES = 5.0
-"""So often at most the database is told that webhooks arrive."""
+"""So often at most the database is told that webhooks of an environment arrive."""
+
+log = get_logger()
 
 
 class KeepsRows(Protocol):
@@ -28,8 +32,8 @@ class KeepsRows(Protocol):
         """Take note of facts that are no verdicts."""
         ...
 
-    async def note_events(self) -> None:
-        """Tell all workers that webhooks arrive."""
+    async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
+        """Tell all workers that webhooks of an environment arrive; gives the recorded one."""
         ...
 
 
@@ -53,39 +57,56 @@ class Hearing:
         self._reporter = reporter
         self._watch = watch
         self._clock = clock
-        self._noticed_at = float("-inf")
+        self._noticed = Sparingly(SECONDS_BETWEEN_NOTICES)
+        self._elsewhere = Sparingly(HOUR_SECONDS)
+        self._has_matched = False
 
     async def settle(self, events: Sequence[Event]) -> list[Event]:
         """Settle a group of events; one that came twice is settled once.
 
-        Gives back those that Mux has to send again, since nobody would find out otherwise: of an
-        asset that was deleted while somebody had its row locked. Raises SupabaseUnavailable; then
-        nothing is lost that Mux does not send again.
+        Gives back those that Mux has to send again, since no scan would find out: what they say of
+        a video that a lesson has met a lock. Raises SupabaseUnavailable; then nothing is lost that
+        Mux does not send again.
         """
+        outcomes: list[Outcome] = []
         facts = list(dict.fromkeys(event.fact for event in events if event.fact))
         if facts:
             settlements = [settlement(fact, (), self._rules) for fact in facts]
-            outcomes = await self._store.settle(settlements, None)
+            outcomes += await self._store.settle(settlements, None)
             self._reporter.tell(settlements, outcomes)
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
-        if not notes:
-            return []
-        taken = await self._store.take_note(notes)
-        self._reporter.tell_notes(taken)
-        busy = {(one.upload_id, one.asset_id) for one in taken if one.name == "busy"}
+        if notes:
+            taken = await self._store.take_note(notes)
+            self._reporter.tell_notes(taken)
+            outcomes += taken
+        self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
+        busy = [outcome for outcome in outcomes if outcome.name == "busy"]
         return [event for event in events if _is_lost(event, busy)]
 
-    async def notice(self) -> None:
-        """Tell all workers that webhooks arrive, now and then; it is no harm if that fails."""
-        now = self._clock()
-        if 0 <= now - self._noticed_at < SECONDS_BETWEEN_NOTICES:
+    async def notice(self, environment_id: str | None) -> None:
+        """Tell all workers that webhooks arrive, now and then; it is no harm if that fails.
+
+        They count where their environment is the recorded one, or a row matched.
+        """
+        has_matched, self._has_matched = self._has_matched, False
+        if not self._noticed.may_say((environment_id, has_matched)):
             return
-        self._noticed_at = now
-        try:
-            await self._store.note_events()
-        except Unavailable:
-            self._noticed_at = float("-inf")
+        with suppress(Unavailable):
+            recorded = await self._store.note_events(environment_id, has_matched=has_matched)
+            if not has_matched and None not in (environment_id, recorded):
+                self._tell_environment(environment_id, recorded)
+
+    def _tell_environment(self, environment_id: str | None, recorded: str | None) -> None:
+        if environment_id != recorded and self._elsewhere.may_say(environment_id):
+            log.warning(
+                "webhook.wrong_environment",
+                environment=environment_id,
+                recorded=recorded,
+                message="An event is of another Mux environment than the videos of the lessons. "
+                "Remove the webhook in that environment, or set MUX_WEBHOOK_SECRET and the Mux "
+                "token of the right one.",
+            )
 
     def _measure(self, events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
         """Measure how long what became ready was not published."""
@@ -99,9 +120,12 @@ class Hearing:
                 self._watch.published_after_ready(max(0.0, self._clock() - since))
 
 
-def _is_lost(event: Event, busy: Container[tuple[str | None, str | None]]) -> bool:
+def _is_lost(event: Event, busy: Sequence[Outcome]) -> bool:
     """Tell whether an event is among those that met a lock, and no scan finds out the same."""
-    if event.note is None or event.note.kind != "deleted":
-        return False
-    seen = event.note.observation
-    return (seen.upload_id, seen.asset_id) in busy
+    seen = event.seen
+    is_deletion = event.note is not None and event.note.kind == "deleted"
+    return seen is not None and any(
+        (is_deletion or one.reason == "recheck")
+        and (one.upload_id, one.asset_id) == (seen.upload_id, seen.asset_id)
+        for one in busy
+    )

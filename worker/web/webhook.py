@@ -111,7 +111,7 @@ class Webhook:
         if event.is_of_use:
             await self._group.submit(event)
         if event.is_of_video:
-            self._notice()
+            self._notice(event.environment_id)
         self._diary.accepted(event)
         return "accepted" if event.is_of_use else "ignored"
 
@@ -125,10 +125,10 @@ class Webhook:
         except Broken as error:
             raise _Refused("invalid", "unreadable", "The body is broken.") from error
 
-    def _notice(self) -> None:
+    def _notice(self, environment_id: str | None) -> None:
         """Tell all workers that webhooks arrive, without holding the answer up."""
         if not self._notices:
-            task = asyncio.create_task(self._hearing.notice())
+            task = asyncio.create_task(self._hearing.notice(environment_id))
             self._notices.add(task)
             task.add_done_callback(self._notices.discard)
 

@@ -255,6 +255,7 @@ export class LessonCard {
 
   #videoInWords() {
     if (this.busy) return "The file is on its way to Mux.";
+    if (this.#video?.error) return this.#video.error.message;
     switch (this.#video?.status) {
       case undefined:
         return "";
@@ -262,8 +263,6 @@ export class LessonCard {
         return "No video yet.";
       case "ready":
         return "The video is ready.";
-      case "error":
-        return this.#video.error.message;
     }
     if (this.#sentNothing) {
       return "Not a byte was sent, as if this tab had been closed. Mux gives the upload up after a minute.";
