@@ -119,6 +119,7 @@ create table if not exists mux_private.upload_history (
   heard_at timestamptz not null default now(),
   constraint a_lesson_hears_of_an_id_once unique (lesson_id, mux_id_written)
 );
+alter sequence mux_private.upload_places owned by mux_private.upload_history.place;
 create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
 create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
   where asset_id_written is not null;

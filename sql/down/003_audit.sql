@@ -9,7 +9,6 @@ begin
     call mux_private.undo(
       '003_audit', array['close_upload_history', 'record_event', 'actor'],
       array['public.mux_asset_events', 'mux_private.upload_history']);
-    drop sequence if exists mux_private.upload_places;
   end if;
 end
 $$;
