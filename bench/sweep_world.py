@@ -176,7 +176,10 @@ class FakeMux:
     async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
         """Answer a GET of an asset."""
         self._ask(sent)
-        return self._world.videos[int(asset_id[1:])].as_asset(self._world.now, "probe")
+        video = self._world.videos[int(asset_id[1:])]
+        if asset_id.startswith("u") or not video.has_asset:
+            return Observation("asset", "missing", "probe", asset_id=asset_id)
+        return video.as_asset(self._world.now, "probe")
 
     async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
         """Answer a list of one upload's assets."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import urllib3
 
@@ -23,7 +22,7 @@ from worker.answers import read_asset, read_upload
 from worker.batching import probe_seconds
 from worker.errors import MuxUnavailable
 from worker.model import Environment, Observation, Page
-from worker.outbound import proxy_for, trust
+from worker.mux_api import MuxApi
 from worker.pace import Pace, Sent, unheard
 from worker.patience import Patience, Tries
 from worker.settings import Settings
@@ -46,41 +45,6 @@ ASSET = partial(read_asset, source="probe")
 UPLOAD = partial(read_upload, source="probe")
 
 T = TypeVar("T")
-
-
-class _Api:
-    """mux-python's client and the parts of it that we call, imported at the first question.
-
-    The import takes about a fifth of the time to the first scan, which often asks Mux nothing.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        import mux_python
-
-        configuration = mux_python.Configuration(
-            host=settings.mux_base_url,
-            username=settings.mux_token_id.get_secret_value(),
-            password=settings.mux_token_secret.get_secret_value(),
-        )
-        self.client = mux_python.ApiClient(configuration)
-        self.client.rest_client.pool_manager = _pool_for(settings.mux_base_url)
-        uploads, assets = (
-            mux_python.DirectUploadsApi(self.client),
-            mux_python.AssetsApi(self.client),
-        )
-        self.get_upload, self.list_uploads = uploads.get_direct_upload, uploads.list_direct_uploads
-        self.get_asset, self.list_assets = assets.get_asset, assets.list_assets
-
-
-def _pool_for(url: str) -> urllib3.PoolManager:
-    """Return connections by the rules of `outbound`, without retries as long as Mux says."""
-    proxy = proxy_for(url)
-    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
-    if proxy is None:
-        return urllib3.PoolManager(**options)
-    user = unquote(urllib3.util.parse_url(proxy).auth or "")
-    headers = urllib3.make_headers(proxy_basic_auth=user or None)
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 class Mux:
@@ -117,8 +81,8 @@ class Mux:
         """Whether Mux refused the credentials when they were used last."""
 
     @cached_property
-    def _api(self) -> _Api:
-        return _Api(self._settings)
+    def _api(self) -> MuxApi:
+        return MuxApi(self._settings)
 
     async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
         """Ask for an upload."""

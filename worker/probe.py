@@ -122,7 +122,7 @@ async def probe(claim: Claim, mux: AnswersProbes, sent: Sent) -> Observation:
         return asset
     # There is none, or it is gone, or came from another upload: the row's own upload tells.
     upload = await _ask_for_upload(upload_id, asset, mux, sent)
-    if upload.found or claim.missing_count > 0:
+    if upload.subject != "upload" or upload.found or claim.missing_count > 0:
         return upload
     # An app may have stored an asset's id. Asked once: most ids that Mux does not know are garbage.
     of_id = await _about("asset", upload_id, mux.asset(upload_id, sent))

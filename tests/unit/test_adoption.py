@@ -226,7 +226,7 @@ async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.
 async def test_however_often_it_is_cut_off_a_pass_looks_at_some_lessons(out: io.StringIO) -> None:
     """The walk never shrinks to nothing, from which it could not grow again."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
-    assert await adopts(Database(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
+    assert await adopts(Walked(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
     assert len(told(out)) == 1
 
 

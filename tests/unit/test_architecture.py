@@ -43,7 +43,7 @@ def test_the_heart_is_pure(name: str) -> None:
 
 def test_only_one_module_knows_each_service() -> None:
     """mux.py talks to Mux and database.py to Supabase; outbound.py only asks whether a road is."""
-    assert importers("mux_python", "urllib3") == {"mux.py"}
+    assert importers("mux_python", "urllib3") == {"mux.py", "mux_api.py"}
     assert importers("supabase", "postgrest") == {"database.py"}
     assert importers("httpx") == {"database.py", "outbound.py"}
 

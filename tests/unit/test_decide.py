@@ -225,8 +225,7 @@ def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() ->
     assert decide(fault, given_up, RULES) == Verdict(
         "fail",
         "gave_up",
-        "Gave up waiting. The last thing Mux said: Mux does not answer about this upload: "
-        "Mux answered with 500.",
+        f"{FAILURES['gave_up']} Mux does not answer about this upload: Mux answered with 500.",
     )
     away = decide(fault, given_up, replace(RULES, at_home=False))
     assert (away.action, away.reason) == ("wait", "mux_fault")
@@ -373,7 +372,7 @@ GONE = "playback_ids_withdrawn"
         (asset("rejected"), Verdict("wait", "mux_rejected")),
         (
             asset("missing"),
-            Verdict("wait", "asset_not_found", "Mux knows no such asset.", missing=True),
+            Verdict("wait", "asset_not_found", missing=True),
         ),
     ],
 )
@@ -388,7 +387,7 @@ def test_a_look_at_a_published_lesson_asks_whether_its_id_still_plays(
 def test_a_published_video_that_stays_missing_was_deleted() -> None:
     """After the grace, and only in the environment in which our ids were found."""
     claim = replace(HAS_VIDEO, missing_seconds=600, missing_count=2)
-    deleted = Verdict("fail", "asset_not_found", FAILURES["asset_deleted"])
+    deleted = Verdict("fail", "asset_deleted", FAILURES["asset_deleted"])
     assert decide(asset("missing"), claim, RULES) == deleted
     away = replace(RULES, at_home=False)
     assert decide(asset("missing"), claim, away) == Verdict(

@@ -125,9 +125,9 @@ async def test_an_id_about_which_mux_does_not_answer_is_not_stood_in_for() -> No
                 raise MuxUnavailable("http_500", "Mux answered with 500.")
             return await super().asset_of(upload_id, sent)
 
-    lesson = replace(LESSON, id="l", asset_id="temp_u1", playback_id="temp_playback_u2")
+    lesson = holding("l", "u1", "u2")
     mux = FailsOnOne([asset(2), asset(3)])
-    found = await search(mux, lesson, holding("l3", "temp_u3"))
+    found = await search(mux, lesson, holding("l3", "u3"))
     seen = found["l"].observation
     assert seen is not None
     assert (seen.status, seen.upload_id) == ("fault", "u1")

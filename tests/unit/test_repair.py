@@ -97,6 +97,8 @@ def test_an_adoption_carries_ids_and_no_judgement() -> None:
     one = step(Found(lesson, READY, UP), Rules(), Options(), {})
     assert one.adoption() == {
         "lesson_id": "l",
+        "compared": True,
+        "disputed": False,
         "id": "up",
         "upload_id": "up",
         "asset_id": "as",
@@ -113,6 +115,8 @@ def test_an_asset_that_names_the_lesson_is_adopted_as_trusted() -> None:
     one = step(found, Rules(), Options(trust_passthrough=True), {})
     assert one.adoption() == {
         "lesson_id": "l",
+        "compared": True,
+        "disputed": False,
         "id": None,
         "upload_id": "up",
         "asset_id": "as",
