@@ -146,7 +146,7 @@ revoke all on mux_private.upload_history from public, anon, authenticated, servi
 
 -- Security definer: who deletes a lesson may not write the history.
 create or replace function mux_private.close_upload_history() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   update mux_private.upload_history h set lesson_id = null where h.lesson_id = old.id;
   return null;

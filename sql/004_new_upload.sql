@@ -57,7 +57,7 @@ comment on function mux_private.key_of is 'The id by which a tracking row''s vid
 -- Security definer: nobody else may read or write the history but through functions. One place
 -- decides whether an id is older; all that brings an id to a tracking row meets it in a trigger.
 create or replace function mux_private.newest_entry(p_lesson_id uuid) returns mux_private.upload_history
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
   entry mux_private.upload_history;
 begin
@@ -70,7 +70,7 @@ $$;
 comment on function mux_private.newest_entry is 'The newest upload that was tracked for a lesson.';
 
 create or replace function mux_private.entry_of(p_lesson_id uuid, p_id text) returns mux_private.upload_history
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
   entry mux_private.upload_history;
 begin
@@ -86,7 +86,7 @@ comment on function mux_private.entry_of is 'What the history of a lesson knows 
 create or replace function mux_private.is_superseded(
   p_lesson_id uuid, p_upload_id text, p_asset_id text, p_current_upload_id text
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
   key text := mux_private.key_of(p_upload_id, p_asset_id);
   newest mux_private.upload_history := mux_private.newest_entry(p_lesson_id);
@@ -102,7 +102,7 @@ $$;
 comment on function mux_private.is_superseded is 'Whether an id that is brought to a lesson''s tracking row is older than what the row tracks.';
 
 create or replace function mux_private.note_columns(p_lesson_id uuid, p_key text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   delete from mux_private.upload_history h where h.lesson_id = p_lesson_id and h.how = 'passed over';
   insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, was_published)
@@ -125,7 +125,7 @@ comment on function mux_private.note_columns is 'Notes the ids that stand in a l
 -- A placeholder can be read by everybody: in whose lesson an id stands has it before who tracks it
 -- first. Only where an index finds the lesson; else the instructor should track before the form is saved.
 create or replace function mux_private.note_holders(p_key text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   if to_regclass('public.idx_lessons_temporary_ids') is null or exists (
     select from mux_private.upload_history h
@@ -147,7 +147,7 @@ comment on function mux_private.note_holders is 'Notes the instructor whose less
 create or replace function mux_private.enter_upload(
   p_lesson_id uuid, p_key text, p_tracking_id uuid, p_asset_id text default null
 ) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   perform mux_private.note_holders(p_key);
   perform mux_private.note_columns(p_lesson_id, p_key);
@@ -169,7 +169,7 @@ comment on function mux_private.enter_upload is 'Enters the upload that a lesson
 -- Security definer: it reads the history. Each value that equals the old one was left behind by the old upload; one that differs was
 -- brought by the statement that brought the new id.
 create or replace function mux_private.start_upload_anew() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   if mux_private.key_of(new.upload_id, new.mux_asset_id) is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id)
      and mux_private.is_superseded(old.lesson_id, new.upload_id, new.mux_asset_id, old.upload_id) then
@@ -233,7 +233,7 @@ comment on function mux_private.note_upload() is 'Trigger: enters an upload that
 -- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
 -- that ever tracked it. A row that somebody holds is learning the same, or the next fact tells it.
 create or replace function mux_private.learn(p_verdicts jsonb) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
   fact record;
 begin
@@ -257,7 +257,7 @@ $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
 
 create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
   where not h.is_deleted
@@ -268,7 +268,7 @@ $$;
 comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
 
 create or replace function mux_private.was_deleted(p_asset_id text) returns boolean
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 begin
   return exists (
     select from mux_private.upload_history h where h.asset_id_written = mux_private.as_written(p_asset_id) and h.is_deleted)
@@ -281,7 +281,7 @@ comment on function mux_private.was_deleted is 'Whether Mux has said that an ass
 create or replace function mux_private.note_video(
   p_lesson_id uuid, p_key text, p_asset_id text, p_playback_id text, p_was_published boolean
 ) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   update mux_private.upload_history h
   set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true,
@@ -293,7 +293,7 @@ comment on function mux_private.note_video is 'Keeps by which ids a lesson plays
 
 -- For an hour: Mux may know the id later, and whose a placeholder is may be decided.
 create or replace function mux_private.pass_over(p_lesson_id uuid, p_id text) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   insert into mux_private.upload_history as h (lesson_id, owner, mux_id, how)
   select l.id, l.creator_id, p_id, 'passed over' from public.lessons l where l.id = p_lesson_id
@@ -308,7 +308,7 @@ comment on function mux_private.pass_over is 'Keeps that a lesson names an id th
 create or replace function mux_private.is_of_another(
   p_tracking public.mux_asset_tracking, p_owner uuid, p_upload_id text, p_asset_id text, p_references jsonb default '[]'
 ) returns boolean
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
   ids text[] := array[mux_private.as_written(p_upload_id), mux_private.as_written(p_asset_id)];
   first_entry mux_private.upload_history;
@@ -341,7 +341,7 @@ comment on function mux_private.is_of_another is
 
 -- Counted in the audit, which also knows of rows that were deleted since.
 create or replace function mux_private.limit_uploads() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   if (
     select count(*)
@@ -380,7 +380,7 @@ $$;
 -- counts as older. Most are entered before the triggers are made, while nobody waits; what was
 -- tracked meanwhile, afterwards.
 create or replace procedure mux_private.enter_earlier_uploads()
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   insert into mux_private.upload_history (
     lesson_id, owner, mux_id, asset_id, playback_id, how, tracking_id, is_known, was_published, heard_at)

@@ -35,7 +35,7 @@ comment on function mux_private.tracks is 'Whether a fact about this upload and 
 create or replace function mux_private.names_newer(
   p_tracking public.mux_asset_tracking, p_lesson_asset_id text, p_lesson_playback_id text, p_upload_id text, p_asset_id text
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
   named text := mux_private.as_written(mux_private.named_by(p_lesson_asset_id, p_lesson_playback_id));
 begin

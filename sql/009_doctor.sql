@@ -24,7 +24,7 @@ grant select on mux_private.snapshot to service_role;
 -- What an app may add to the two tables is left out: triggers that call its own functions, indexes
 -- of other names, columns that we have not commented, grants to other roles than a request's.
 create or replace function mux_private.objects() returns table (kind text, name text, state text)
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable set search_path = public, extensions, pg_temp
 begin atomic
   with tables as (
     select c.oid, c.relname, c.relnamespace, c.relacl, c.relowner, c.oid::regclass::text as name

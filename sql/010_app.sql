@@ -46,7 +46,7 @@ comment on function public.check_asset_status(uuid) is
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
 create or replace function mux_private.app_lock_lesson(lesson_id uuid) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   perform 1 from public.lessons l
   where l.id = app_lock_lesson.lesson_id and l.creator_id = auth.uid() for no key update;
@@ -120,7 +120,7 @@ comment on function mux_private.app_asset is 'The asset with which a lesson woul
 create or replace function mux_private.app_is_of_another(
   p_asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   if exists (
     select from mux_private.upload_history h
@@ -140,7 +140,7 @@ comment on function mux_private.app_is_of_another is 'Whether an asset is the vi
 create or replace function mux_private.app_is_current(
   asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return tracking.id is null or coalesce(tracking.mux_asset_id = asset_id, false)
     or coalesce((mux_private.entry_of(lesson.id, asset_id)).id = (mux_private.newest_entry(lesson.id)).id, false);
@@ -151,7 +151,7 @@ comment on function mux_private.app_is_current is 'Whether an asset is that of t
 create or replace function mux_private.app_require_newest(
   asset_id text, lesson mux_private.lesson, tracking public.mux_asset_tracking
 ) returns void
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   if not mux_private.app_is_current(asset_id, lesson, tracking)
      and (tracking.status = 'ready' or (mux_private.entry_of(lesson.id, asset_id)).id is not null) then

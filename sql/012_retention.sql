@@ -27,6 +27,15 @@ begin
     where oldest.happened_at < now() - make_interval(days => older_than_days)
   ));
   get diagnostics pruned = row_count;
+  -- Of the upload history, ids that Mux never knew and that no row tracks.
+  delete from mux_private.upload_history h
+  where h.id = any (array(
+    select o.id from mux_private.upload_history o
+    where not o.is_known and o.heard_at < now() - make_interval(days => older_than_days)
+      and not exists (
+        select from public.mux_asset_tracking t where t.id = o.tracking_id and mux_private.key_of(t.upload_id, t.mux_asset_id) = o.mux_id)
+    order by o.heard_at limit at_most
+  ));
   return pruned;
 end
 $$;
@@ -38,7 +47,7 @@ create or replace function public.worker_prune_events(
 language sql set search_path = public, extensions, pg_temp
 return mux_private.prune_events($1, $2);
 comment on function public.worker_prune_events is
-  'For the worker: removes audit rows that are older than so many days (at least 1), the oldest first, at most so many (1 to 1000). Returns how many it removed; called until that is 0, it removes all.';
+  'For the worker: removes audit rows that are older than so many days (at least 1), the oldest first, at most so many (1 to 1000). Returns how many it removed; called until that is 0, it removes all. Each call also removes at most so many ids from the upload history that were superseded as long ago and that Mux never knew.';
 
 revoke execute on function mux_private.prune_events from public, anon, authenticated;
 revoke execute on function public.worker_prune_events from public, anon, authenticated;

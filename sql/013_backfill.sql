@@ -210,7 +210,7 @@ comment on function public.worker_legacy_lessons is
 
 -- Security definer: nobody else may read the history.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return query
@@ -279,7 +279,7 @@ comment on function public.worker_rivals is
   'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the oldest lesson of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and nobody has tracked it.';
 
 create or replace function mux_private.newest_playable(p_lesson_id uuid) returns mux_private.upload_history
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
   entry mux_private.upload_history;
 begin
@@ -293,7 +293,7 @@ $$;
 comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played and that was not deleted.';
 
 create or replace function mux_private.note_restored(p_entry_id bigint) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   update mux_private.upload_history h set restored_at = now() where h.id = p_entry_id;
 end

@@ -102,7 +102,7 @@ def test_an_app_with_triggers_policies_and_checks_of_its_own_is_served(
 @pytest.mark.parametrize(
     ("query", "table"),
     [
-        ("worker_publish(%(verdict)s, null, null, 'me')", "lessons"),
+        ("worker_publish(%(verdict)s, null, 'me')", "lessons"),
         ("worker_make_due(%(lesson)s, 'me')", "mux_asset_tracking"),
         ("worker_retry(array[%(lesson)s]::uuid[], operator => 'me')", "mux_asset_tracking"),
         ("worker_take_note(%(note)s)", "mux_asset_tracking"),
