@@ -85,7 +85,7 @@ comment on function mux_private.public_functions() is
   'The functions in public that have a name of the worker''s, of any signature, and whether sql/ made them.';
 
 create or replace procedure mux_private.undo(file text, functions text[] default '{}', tables text[] default '{}')
-language plpgsql set search_path = pg_catalog, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   ours regprocedure;
   those text;

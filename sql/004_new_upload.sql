@@ -240,17 +240,17 @@ begin
   for fact in
     select i.value ->> 'upload_id' as upload_id,
       case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
-      coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected', 'fault'), false) as is_known
+      coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected', 'fault'), false) as is_known,
+      array[mux_private.as_written(i.value ->> 'upload_id'), mux_private.as_written(i.value ->> 'asset_id')] as written
     from jsonb_array_elements(p_verdicts) i
   loop
     update mux_private.upload_history h
     set asset_id = coalesce(h.asset_id, fact.asset_id), is_known = h.is_known or fact.is_known
-    where h.id in (
+    where h.id = any (array(
       select o.id from mux_private.upload_history o
-      where o.mux_id_written in (mux_private.as_written(fact.upload_id), mux_private.as_written(fact.asset_id))
-        and o.mux_id in (fact.upload_id, fact.asset_id)
+      where o.mux_id_written = any (fact.written) and o.mux_id in (fact.upload_id, fact.asset_id)
         and ((o.asset_id is null and fact.asset_id is not null) or (fact.is_known and not o.is_known))
-      for no key update skip locked);
+      for no key update skip locked));
   end loop;
 end
 $$;
