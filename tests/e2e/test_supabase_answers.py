@@ -70,8 +70,8 @@ NO_ROWS = {
         postgrest_error("21000", "UPDATE requires a WHERE clause", 400),
         supabase_out(
             "21000",
-            "Supabase refuses worker_claim: UPDATE requires a WHERE clause. Apply the files of "
-            "sql/ from this version again, in order.",
+            "worker_claim does not fit the database (21000: UPDATE requires a WHERE clause). Apply "
+            "the files of sql/ of this version again, in order.",
             "error",
         ),
     ),
