@@ -35,50 +35,52 @@ class Metrics(Watch):
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asked for
         self.registry = CollectorRegistry()
         build = self._gauge(
-            "build_info", "Always 1; the labels tell what runs.", "version", "python"
+            "build_info", "Always 1; the labels name the versions.", "version", "python"
         )
         build.labels(__version__, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
         self._outcomes = self._counter(
-            "outcomes", "What settling did to tracking rows.", "outcome", "source"
+            "outcomes", "Tracking rows that were settled, by outcome.", "outcome", "source"
         )
         self._lessons = self._gauge(
             "lessons",
-            "Tracking rows by status; to count those that are ready would read them all.",
+            "Tracking rows by status; ready rows are not counted.",
             "status",
         )
         self._due = self._gauge("lessons_due", "Tracking rows that are due.")
         self._stuck = self._gauge("lessons_stuck", "Rows processing for over half an hour.")
-        self._oldest = self._gauge("oldest_due_seconds", "How long the oldest row has been due.")
+        self._oldest = self._gauge(
+            "oldest_due_seconds", "Seconds since the oldest due row became due."
+        )
         self._tracked = self._histogram(
-            "tracked_to_published_seconds", "From the begin of tracking to publication.", WAITS
+            "tracked_to_published_seconds", "Time from the start of tracking to publication.", WAITS
         )
         self._ready = self._histogram(
             "ready_to_published_seconds",
-            "From the moment at which Mux says that the video became ready to publication; only "
-            "webhooks tell that moment.",
+            "Time from ready at Mux to publication; only webhooks name the moment of ready.",
             READY_WAITS,
         )
-        self._scans = self._histogram("scan_seconds", "Length of scans.", SCANS)
+        self._scans = self._histogram("scan_seconds", "Duration of scans.", SCANS)
         self._asked = self._counter(
-            "mux_requests", "Requests to Mux; status is a reason where there was no answer.",
+            "mux_requests", "Requests to Mux; status is a reason if there was no answer.",
             "route", "status",
         )  # fmt: skip
         self._retried = self._counter(
             "mux_retries", "Requests to Mux that were repeated.", "reason"
         )
         self._rpcs = self._histogram(
-            "rpc_seconds", "Length of calls to the database.", CALLS, "function"
+            "rpc_seconds", "Duration of calls to the database.", CALLS, "function"
         )
         self._rpc_errors = self._counter(
             "rpc_errors", "Calls to the database that failed.", "function", "reason"
         )
-        self._webhooks = self._counter("webhooks", "Webhooks by what was answered.", "result")
+        self._webhooks = self._counter("webhooks", "Webhooks by result.", "result")
         self._rate_left = self._gauge(
-            "mux_rate_limit_remaining", "What is left of Mux's rate limit, as Mux said last."
+            "mux_rate_limit_remaining",
+            "Requests left in Mux's rate limit, by its last answer.",
         )
         self._last_pass = self._gauge(
-            "last_pass_timestamp_seconds", "When a pass ended last, in unix time."
+            "last_pass_timestamp_seconds", "Unix time at which the last scan ended."
         )
         self._rate_left.set(NOT_KNOWN)
         self.counted(None)
