@@ -36,7 +36,7 @@ lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, over an hour (QUICK=1: only try it)
 	@$(PY) -m bench $(if $(QUICK),--quick)
 
-lock: $(VENV)/.ready ## write requirements*.txt anew (ARGS=--upgrade: with the newest versions)
+lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
 	  --extra local --extra dev pyproject.toml
