@@ -110,6 +110,6 @@ async def test_a_database_that_will_not_prune_is_no_outage(
 
     await work_until(is_done, environment, monkeypatch)
     (line,) = events(out, "events.pruned")
-    assert (line["level"], line["count"], line["reason"]) == ("warning", 0, "gateway")
+    assert (line["level"], line["count"], line["reason"]) == ("warning", 0, "500")
     assert events(out, "supabase.unavailable") == []
     assert course.state(lesson)["status"] == "published"
