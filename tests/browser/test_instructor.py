@@ -9,6 +9,11 @@ import psycopg
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from sandbox.app.server import School
+from sandbox.fault_injection import Fault
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Asset
 from tests.browser.instructor import (
     CUT_OFF,
     REFUSAL,
@@ -20,11 +25,6 @@ from tests.browser.instructor import (
 )
 from tests.course import Course
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Asset
-from worker.local.school import School
 from worker.wording import failure
 
 pytestmark = pytest.mark.stack

@@ -7,10 +7,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.worker_process import Line, WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
 
 Tables = dict[str, list[dict[str, Any]]]
 

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 from aiohttp import web
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
 from worker.wording import failure
 
 VIDEO = ("status", "mux_asset_id", "mux_playback_id")

@@ -6,11 +6,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
 from worker.wording import REASONS, failure
 
 WHOAMI = "/system/v1/whoami"

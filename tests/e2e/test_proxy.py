@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import assert_published
 from tests.forward_proxy import PASSWORD, QUOTED, ForwardProxy
 from tests.worker_process import WorkerProcess
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -3,11 +3,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.bodies import bodies
 from tests.sql.installing import OF_THE_APP
 from tests.sql.service import Service
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

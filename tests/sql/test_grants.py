@@ -1,8 +1,8 @@
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import OF_THE_APP, apply_all, undo_all
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.instructor import Instructor, refusal
 from tests.sql.service import Service
 from tests.sql.upload_world import Stage, Video, World
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

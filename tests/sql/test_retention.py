@@ -3,10 +3,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.conftest import Connections
 from tests.sql.service import PUBLISH, Service, fact
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -4,9 +4,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.service import PUBLISH, Json, Service, fact
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
