@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from worker import wording
-from worker.errors import StatementTimeout, Unavailable
+from worker.errors import MuxUnauthorized, MuxUnavailable, StatementTimeout, Unavailable
 from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux
+from worker.scan.probe import Control
 from worker.sleep import pause
 from worker.supabase.lessons import Books
 from worker.telemetry.logs import Sparingly, get_logger
@@ -46,6 +47,8 @@ class Adopter:
         self._mux = mux
         self._books = books
         self._disputed = Sparingly(HOUR_SECONDS)
+        self._refused = Sparingly(HOUR_SECONDS)
+        self._failed_ids = Sparingly(HOUR_SECONDS)
 
     async def adopt(self, lesson_ids: Sequence[str]) -> None:
         """Adopt some lessons.
@@ -55,10 +58,30 @@ class Adopter:
         answers = await self._books.adopt([{"lesson_id": id_} for id_ in lesson_ids])
         asked = [answer for answer in answers if answer["outcome"] == "ask"]
         if asked and await self._books.home() in (None, await self._mux.environment()):
-            known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in asked]
-            answers += await self._books.adopt(known)
+            answers += await self._books.adopt(await self._identify_all(asked))
         for answer in answers:
             self._tell(answer)
+
+    async def _identify_all(self, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Ask Mux what ids are; a lesson whose id alone it does not answer about waits."""
+        control, known = Control(self._mux), []
+        for answer in asked:
+            try:
+                known.append(
+                    await self._identify(answer["lesson_id"], answer["id"], answer["kind"])
+                )
+            except (MuxUnavailable, MuxUnauthorized) as fault:
+                await control.ask(fault)
+                if self._failed_ids.may_say(answer["id"]):
+                    which = "asset_id" if answer["kind"] == "asset" else "upload_id"
+                    log.warning(
+                        "mux.id_failed",
+                        lesson_id=answer["lesson_id"],
+                        **{which: answer["id"]},
+                        reason=fault.reason,
+                        message="Mux does not answer about the id that this lesson names.",
+                    )
+        return known
 
     async def _identify(self, lesson_id: str, id_: str, kind: str) -> dict[str, Any]:
         """Ask Mux what an id is; what that is worth, the database decides."""
@@ -73,11 +96,20 @@ class Adopter:
         return {**known, "missing": [id_]}
 
     def _tell(self, answer: dict[str, Any]) -> None:
-        restored = answer if answer["outcome"] == "restored" else answer.get("restored")
         if answer["outcome"] == "adopted":
             log.info("lesson.adopted", **_ids(answer))
-        if restored:
-            log.info("lesson.restored", **_ids(restored), playback_id=restored["playback_id"])
+        for done in (answer, answer.get("restored") or {}):
+            if done.get("outcome") == "restored":
+                log.info("lesson.restored", **_ids(done), playback_id=done["playback_id"])
+            elif done.get("outcome") == "refused" and self._refused.may_say(done["sqlstate"]):
+                by = {"raised_by": done["raised_by"]} if done.get("raised_by") else {}
+                log.error(
+                    "lesson.refused",
+                    **_ids(done),
+                    sqlstate=done["sqlstate"],
+                    message=done["message"],
+                    **by,
+                )
         if answer["outcome"] == "disputed" and self._disputed.may_say(answer["lesson_id"]):
             log.warning(
                 "adoption.failed",
