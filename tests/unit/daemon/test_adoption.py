@@ -14,6 +14,7 @@ from worker import wording
 from worker.daemon.adoption import Adopter, Adoption
 from worker.errors import MuxUnavailable, StatementTimeout, SupabaseUnavailable
 from worker.model import Observation
+from worker.mux.rate_limit import Sent, unheard
 from worker.supabase.lessons import Books
 from worker.telemetry.logs import Sparingly
 
