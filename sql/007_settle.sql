@@ -275,7 +275,7 @@ begin
   if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
       and item #>> '{observation,status}' = 'ready') is not true then
     return false;
-  -- A page comes again; of an event that comes while Mux is asked nobody would hear again.
+  -- A page comes again; an event that comes while Mux is asked comes only once.
   elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
     return false;
   end if;
@@ -290,7 +290,7 @@ $$;
 comment on function mux_private.contradicts is
   'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
 
--- A row that somebody is just looking at is due again: the answer may be older than this fact.
+-- A row that is being looked at is due again: the answer may be older than this fact.
 create or replace function mux_private.recheck(tracking_id uuid, item jsonb) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column

@@ -208,7 +208,7 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
--- Security definer: nobody else may read the history.
+-- Security definer: no other role may read the history.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -419,7 +419,7 @@ begin
   end if;
   is_real := coalesce(named = lesson.asset_id, false);
   if mux_private.as_written(named) in (select mux_private.as_written(m) from jsonb_array_elements_text(coalesce(p_item -> 'missing', '[]')) m)
-     and (tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
+     and (is_real or tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
     perform mux_private.pass_over(lesson.id, named);
   end if;
   if upload_id is not null and asset_id is not null then

@@ -11,8 +11,9 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.instructor import Instructor, refusal
 from tests.sql.service import Service
-from tests.sql.upload_world import RULES, Stage, Video, World
+from tests.sql.upload_world import RULES, Mux, Stage, Video, World
 from worker.decide import settlement
+from worker.model import Observation
 from worker.supabase.serialize import settlement_json
 
 pytestmark = pytest.mark.stack
@@ -645,6 +646,23 @@ def test_a_rule_of_the_app_against_the_older_video_leaves_the_newest_upload_trac
         db.execute("drop trigger no_more on lessons; drop function no_more()")
     assert u1.asset == "as1"
     assert world.shows(lesson) == ("published", *u2.ids)
+
+
+def test_mux_is_asked_once_an_hour_about_an_asset_that_it_does_not_know(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the lesson has never had an upload."""
+    asked: list[str] = []
+
+    async def asset(asset_id: str) -> Observation:
+        asked.append(asset_id)
+        return Observation("asset", "missing", "probe", asset_id=asset_id)
+
+    monkeypatch.setattr(Mux, "asset", staticmethod(asset))
+    world.makes(world.anna, holds=("gone", "temp_playback_gone"))
+    for _ in range(3):
+        world.walks()
+    assert asked == ["gone"]
 
 
 # How often.
