@@ -21,7 +21,7 @@ help: ## list the targets
 	  while IFS='|' read -r target text; do printf '%-13s%s\n' "$$target" "$$text"; done
 
 demo: $(VENV)/.ready stack ## a Supabase and a Mux on this machine, and the worker at work (KEEP=1: leave them running)
-	@$(PY) -m worker demo $(if $(KEEP),--keep)
+	@$(PY) -m sandbox.demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some)
 	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
@@ -39,7 +39,7 @@ bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and writ
 lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
-	  --extra local --extra dev pyproject.toml
+	  --extra sandbox --extra dev pyproject.toml
 	@$(LOCK) --output-file requirements-bench.txt --constraint requirements-dev.txt \
 	  --extra bench pyproject.toml
 

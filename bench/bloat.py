@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from bench.scale import Database, looked_at
 from bench.volume import fill
-from worker.local.stack import LocalSupabase
+from sandbox.supabase.stack import LocalSupabase
 
 ROWS, ROUNDS = 5_000_000, 2_880
 IN_FLIGHT = 500

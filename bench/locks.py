@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from worker.local.account import server_account
-from worker.local.databases import CHECKOUT, Databases, find_sql_files
-from worker.local.leftovers import StackDirectory
-from worker.local.postgres import SUPERUSER, Postgres, apply_sql
+from sandbox.supabase.databases import CHECKOUT, Databases, find_sql_files
+from sandbox.supabase.postgres import SUPERUSER, Postgres, apply_sql
+from sandbox.supabase.run_directory import StackDirectory
+from sandbox.supabase.service_user import server_account
 
 REPORT = CHECKOUT / "tests" / "sql" / "report.sql"
 FILES = [*find_sql_files(), *sorted((CHECKOUT / "sql" / "optional").glob("*.sql"))]

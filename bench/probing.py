@@ -4,18 +4,18 @@ It is the worker itself, all but the number of due rows from which walking Mux's
 is out of reach, so that it asks for every row by itself, as it would without the sweep.
 """
 
-import worker.observe
-import worker.reconcile
-import worker.sweep
-from worker.cli import main
-from worker.sweep import FEW
+import worker.scan.observe
+import worker.scan.scanner
+import worker.scan.sweep
+from worker.cli.main import main
+from worker.scan.sweep import FEW
 
 NEVER = 1_000_000
 
 
 def never_sweep() -> None:
     """Put the threshold out of reach, wherever a module has taken its name."""
-    for module in (worker.sweep, worker.observe, worker.reconcile):
+    for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
         assert getattr(module, "FEW") == FEW  # noqa: B009  # the name still decides there
         setattr(module, "FEW", NEVER)  # noqa: B010  # which mypy would not let it be otherwise
 

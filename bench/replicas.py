@@ -9,7 +9,7 @@ from bench.answers import Answer, Detail, Row
 from bench.drain import PER_SECOND
 from bench.sizes import Sizes
 from bench.stage import PROBING_WORKER, WORKER, stage
-from worker.local.mux_log import Seen, busiest
+from sandbox.mux.request_log import Seen, busiest
 
 RAMP = 2
 """Requests at the beginning and the end that tell nothing of the use of the pace."""

@@ -23,8 +23,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from bench.volume import PROCESSING, fill
-from worker.local.stack import LocalSupabase
-from worker.sweep import FEW
+from sandbox.supabase.stack import LocalSupabase
+from worker.scan.sweep import FEW
 
 SIZES = (10_000, 1_000_000, 5_000_000)
 REPEATS = 60

@@ -15,10 +15,10 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_state import Seeded
-from worker.local.stack import LocalSupabase
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.state import Seeded
+from sandbox.supabase.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]
 INSTRUCTOR = UUID("aaaaaaaa-0000-4000-8000-000000000001")

@@ -11,7 +11,7 @@ from bench.answers import Answer, Bar, Bars, Detail, Line, Lines, Row, quantile
 from bench.browsers import Browsers, Tab
 from bench.sizes import Sizes
 from bench.stage import INSTRUCTOR, PROBING_WORKER, WORKER, Stage, stage
-from worker.local.mux_timeline import Timeline
+from sandbox.mux.timeline import Timeline
 
 PER_SECOND = 5
 SCAN_SECONDS = 5.0

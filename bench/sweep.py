@@ -9,9 +9,9 @@ from functools import partial
 from unittest.mock import patch
 
 import worker.decide
-import worker.observe
-import worker.reconcile
-import worker.sweep
+import worker.scan.observe
+import worker.scan.scanner
+import worker.scan.sweep
 from bench.answers import Answer, Detail, Groups, quantile
 from bench.probing import NEVER
 from bench.sizes import Sizes
@@ -19,10 +19,10 @@ from bench.stage import CHECKOUT
 from bench.sweep_cases import CASES, Case, in_flight
 from bench.sweep_world import TICK_SECONDS
 from bench.writing import replace_block, table
-from worker import logs
 from worker.decide import SWEPT_PAUSE_SECONDS
-from worker.reconcile import CLAIMS_A_SWEEP
-from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
+from worker.scan.scanner import CLAIMS_A_SWEEP
+from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
+from worker.telemetry import logs
 
 DOC = CHECKOUT / "docs" / "performance.md"
 WARM_UP_SECONDS = 300.0
@@ -38,7 +38,7 @@ columns are one request a row, and the smallest number of requests with perfect 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """A choice of worker/sweep.py's three numbers."""
+    """A choice of worker/scan/sweep.py's three numbers."""
 
     few: int = FEW
     first: int = FIRST_CREDIT
@@ -73,12 +73,12 @@ class Thresholds:
         """Have the worker go by them inside the block."""
         credit = partial(Credit, left=self.first)
         with ExitStack() as changes:
-            for module in (worker.sweep, worker.observe, worker.reconcile):
+            for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "FEW", self.few))
-            for module in (worker.observe, worker.reconcile):
+            for module in (worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "Credit", credit))
-            changes.enter_context(patch.object(worker.sweep, "MOST_CREDIT", self.most))
-            changes.enter_context(patch.object(worker.reconcile, "CLAIMS_A_SWEEP", self.claims))
+            changes.enter_context(patch.object(worker.scan.sweep, "MOST_CREDIT", self.most))
+            changes.enter_context(patch.object(worker.scan.scanner, "CLAIMS_A_SWEEP", self.claims))
             changes.enter_context(patch.object(worker.decide, "SWEPT_PAUSE_SECONDS", self.pause))
             yield
 

@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.batching import Batching
+from worker.claim_limits import Batching
 from worker.decide import Rules
 from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement, Source
-from worker.pace import Sent, unheard
-from worker.reconcile import Reconciler
+from worker.mux.rate_limit import Sent, unheard
+from worker.scan.scanner import Reconciler
 
 A_PAGE = 100
 SECONDS_A_REQUEST = 1.03 / 4

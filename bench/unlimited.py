@@ -12,8 +12,8 @@ from bench.sizes import Sizes
 from bench.stage import WORKER, Stage, stage
 from worker.decide import Rules, settlement
 from worker.model import Observation, PlaybackId
-from worker.store import SETTLE_AT_ONCE
-from worker.wire import settlement_json
+from worker.supabase.scan import SETTLE_AT_ONCE
+from worker.supabase.serialize import settlement_json
 
 MIB = 1024 * 1024
 

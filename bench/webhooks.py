@@ -13,9 +13,9 @@ from bench.answers import Answer, Bar, Bars, Detail, Row, quantile
 from bench.sizes import Sizes
 from bench.stage import CHECKOUT, WORKER, Stage, stage
 from bench.steady import LOOK_EVERY_SECONDS, Way
-from worker.local.mux_answers import asset_json
-from worker.local.mux_webhooks import MuxWebhooks, event_json
-from worker.local.serving import HOST, free_port
+from sandbox.http_server import HOST, free_port
+from sandbox.mux.responses import asset_json
+from sandbox.mux.webhooks import MuxWebhooks, event_json
 
 MIB = 1024 * 1024
 IN_FLIGHT = 32

@@ -4,11 +4,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.worker_process import WorkerProcess, worker_environment
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
 
 ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")
 BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")

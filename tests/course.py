@@ -70,6 +70,12 @@ class Course:
                 "select * from mux_asset_events where lesson_id = %s order by id", [lesson]
             ).fetchall()
 
+    def notified(self, lesson: UUID) -> int:
+        """Count how often the app has told the students of a lesson that it was published."""
+        return int(
+            self._one(b"select count(*) from notifications where lesson_id = %s", lesson)["count"]
+        )
+
     def make_due(self, lesson: UUID | None = None) -> None:
         """Make a row, or all of them, due now."""
         self._db.execute(

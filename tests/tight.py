@@ -1,6 +1,6 @@
 """A rate limit that forgives less than Mux's."""
 
-from worker.local.mux_guard import RateLimit
+from sandbox.mux.auth import RateLimit
 
 SPARE = 10
 """What a busy machine may bunch together: half a second's worth at twenty a second."""

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]
 Line = dict[str, Any]

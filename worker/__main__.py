@@ -16,7 +16,7 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _end)
     try:
-        from worker import cli
+        from worker.cli import main as cli
     except KeyboardInterrupt:
         sys.exit(1)
     cli.main()

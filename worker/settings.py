@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.errors import SettingsError
-from worker.outbound import check_certificates, proxy_credentials, proxy_for
+from worker.network import check_certificates, proxy_credentials, proxy_for
 from worker.project_url import project_url, split_url
 
 SHORTEST_OPS_TOKEN = 16

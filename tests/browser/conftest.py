@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from sandbox.app.server import School
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.state import MuxState
+from sandbox.supabase.stack import LocalSupabase
+from tests.browser.dashboard_site import Console, StatusSite, status_site
 from tests.browser.instructor import Instructor
-from tests.browser.status_site import Console, StatusSite, status_site
 from tests.conftest import ANNA, BERT
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_state import MuxState
-from worker.local.school import School
-from worker.local.stack import LocalSupabase
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (

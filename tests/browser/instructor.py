@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, FilePayload, Locator, Page, expect
 
-from worker.local.school import School
+from sandbox.app.server import School
 
 LONGEST_PAUSE_MS = 31_000
 """A little more than the page's longest pause between two looks."""

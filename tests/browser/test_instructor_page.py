@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Error, Page, Response, expect
 
+from sandbox.app.server import School
+from sandbox.fault_injection import Fault
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.browser.instructor import (
     CUT_OFF,
     LONGEST_PAUSE_MS,
@@ -21,11 +26,6 @@ from tests.browser.instructor import (
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_server import MuxSimulator
-from worker.local.school import School
-from worker.local.stack import LocalSupabase
 from worker.wording import failure
 
 pytestmark = pytest.mark.stack

@@ -7,10 +7,10 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.worker_process import Line, WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -69,7 +69,10 @@ def published_line(mux: MuxSimulator, lesson: UUID, upload_id: str) -> Line:
 def assert_published(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, lesson: UUID, upload_id: str
 ) -> None:
-    """Wait until a lesson is published; it must have its own video, and be told of once."""
+    """Wait until a lesson is published; it must have its own video, and be told of once.
+
+    Its students are told once too, by a trigger of the app's.
+    """
     worker.wait_for("lesson.published", lesson_id=str(lesson))
     told = published_line(mux, lesson, upload_id)
     video = (told["asset_id"], told["playback_id"])
@@ -77,6 +80,7 @@ def assert_published(
     names = ("status", "mux_asset_id", "mux_playback_id")
     assert picked(course.state(lesson), *names) == ("published", *video)
     assert picked(course.row(lesson), *names, "error_type") == ("ready", *video, None)
+    assert course.notified(lesson) == 1
 
 
 def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) -> None:

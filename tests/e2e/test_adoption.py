@@ -6,6 +6,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.e2e.evidence import (
     Tables,
@@ -18,7 +19,6 @@ from tests.e2e.evidence import (
 from tests.e2e.test_backfill import SLOW, VIDEO, untracked, video
 from tests.worker_process import WorkerProcess
 from worker import wording
-from worker.local.mux_server import MuxSimulator
 
 pytestmark = pytest.mark.stack
 

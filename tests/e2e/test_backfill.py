@@ -12,12 +12,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.worker_process import WorkerProcess
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
 
 pytestmark = pytest.mark.stack
 

@@ -14,14 +14,14 @@ import httpx
 import pytest
 from rich.console import Console
 
-from worker.local.demo_screen import Lines
-from worker.local.demo_worker import DemoWorker
-from worker.local.errors import LocalStackError
+from sandbox.demo.screen import Lines
+from sandbox.demo.worker_process import DemoWorker
+from sandbox.supabase.errors import LocalStackError
 
 pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "worker", "demo", "--speed", "4"]
+COMMAND = [sys.executable, "-m", "sandbox.demo", "--speed", "4"]
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
 
 

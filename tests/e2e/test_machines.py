@@ -16,14 +16,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sandbox.http_server import free_port
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import assert_published, lines
 from tests.e2e.test_process import SIGNALLED_AT_IMPORT, begins_with, stopped_by, stopped_lines
 from tests.worker_process import WorkerProcess
-from worker import pulse
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
-from worker.local.serving import free_port
+from worker.telemetry import liveness
 
 pytestmark = pytest.mark.stack
 
@@ -70,10 +70,10 @@ def test_without_a_temporary_directory_it_works_and_says_what_health_lacks(
     """The lessons matter more than the file of the signs of life; `health` names the way out."""
     path = begins_with(NOWHERE_TEMPORARY, tmp_path, worker.environment)
     worker.start(PYTHONPATH=path)
-    worker.wait_for("worker.started", level="warning", message=pulse.NO_DIRECTORY)
+    worker.wait_for("worker.started", level="warning", message=liveness.NO_DIRECTORY)
     worker.wait_for("scan.finished")
     result = command(worker.environment, "health", PYTHONPATH=path)
-    assert (result.returncode, result.stdout) == (1, f"{pulse.NO_DIRECTORY}\n")
+    assert (result.returncode, result.stdout) == (1, f"{liveness.NO_DIRECTORY}\n")
     assert worker.stop() == 0
 
 
@@ -133,7 +133,7 @@ def is_process_1_possible() -> bool:
 
 
 @pytest.mark.skipif(not is_process_1_possible(), reason="needs unshare, and the right to use it")
-@pytest.mark.parametrize("module", ["worker.settings", "worker.daemon"])
+@pytest.mark.parametrize("module", ["worker.settings", "worker.daemon.loop"])
 def test_as_process_1_it_heeds_a_signal_while_it_starts(
     environment: dict[str, str], tmp_path: Path, module: str
 ) -> None:
@@ -148,7 +148,7 @@ def test_as_process_1_it_heeds_a_signal_while_it_starts(
         check=False,
         timeout=45,
     )
-    started = module == "worker.daemon"
+    started = module == "worker.daemon.loop"
     assert result.returncode == (0 if started else 128 + signal.SIGTERM)
     assert ("worker.stopped" in result.stdout) == started
     assert "Traceback" not in result.stdout + result.stderr

@@ -9,6 +9,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.conftest import secrets_in
 from tests.e2e.evidence import (
@@ -20,10 +24,6 @@ from tests.e2e.evidence import (
     tables,
 )
 from tests.worker_process import WorkerProcess, worker_environment
-from worker.local.faults import Fault
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
 from worker.wording import failure
 
 HTML = "<html><body>We are back soon.</body></html>"

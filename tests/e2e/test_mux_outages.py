@@ -2,12 +2,12 @@
 
 import psycopg
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_server import MuxSimulator
 
 OUTAGE = ("mux.retry", "mux.unavailable", "mux.unauthorized", "mux.recovered")
 

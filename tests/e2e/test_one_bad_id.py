@@ -5,12 +5,12 @@ import json
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import AT_ONCE, Settings
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import AT_ONCE, Settings
 
 OUTAGE = ("mux.unavailable", "mux.unauthorized", "mux.recovered")
 ANOTHER = json.dumps({"data": {"id": "another", "status": "ready"}})

@@ -13,12 +13,12 @@ import time
 import psycopg
 import pytest
 
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.e2e.test_backfill import SLOW, VIDEO, command, untracked, video
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

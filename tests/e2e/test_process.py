@@ -12,13 +12,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, refuse_lists
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -80,7 +80,7 @@ def test_a_signal_while_it_starts_is_no_accident(
 ) -> None:
     """Before it listens it just ends, without a word; from then on it stops as it always does."""
     signals = (signal.SIGTERM, signal.SIGINT)
-    moments = ("worker.settings", "worker.daemon", "supabase")
+    moments = ("worker.settings", "worker.daemon.loop", "supabase")
     started = {}
     for module, number in [(m, s) for m in moments for s in signals]:
         place = tmp_path / f"{module}-{number.name}"

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import assert_published
 from tests.forward_proxy import PASSWORD, QUOTED, ForwardProxy
 from tests.worker_process import WorkerProcess
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -117,8 +117,11 @@ def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
     assert (result.returncode, proxy.asked) == (0, set())
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **proxy.variables, NO_PROXY="::1,fd00::/8,.internal")
-    roads = [json.loads(result.stdout)[at]["seen"] for at in (1, 11)]
-    assert roads == [f"{SUPABASE} has no address", f"{MUX} has no address"]
+    checks = {check["name"]: check["seen"] for check in json.loads(result.stdout)}
+    assert [checks["road to Supabase"], checks["road to Mux"]] == [
+        f"{SUPABASE} has no address",
+        f"{MUX} has no address",
+    ]
     assert proxy.asked == set()
     result = doctor(environment, **urls, **proxy.variables, no_proxy=MUX)
     assert {host for _, host in proxy.asked} == {SUPABASE}

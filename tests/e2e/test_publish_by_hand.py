@@ -6,14 +6,14 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, published_line
 from tests.sql.instructor import Browser
 from tests.worker_process import WorkerProcess
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

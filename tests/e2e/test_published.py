@@ -8,6 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.conftest import secrets_in
 from tests.e2e.evidence import (
@@ -19,11 +24,6 @@ from tests.e2e.evidence import (
     tables,
 )
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import Timeline
-from worker.local.stack import LocalSupabase
 from worker.wording import failure
 
 IN_BROWSER = Timeline(file_after_seconds=None, prepare_seconds=30)

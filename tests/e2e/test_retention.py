@@ -8,15 +8,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
-from worker import logs
-from worker.daemon import Daemon
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
-from worker.parts import parts
-from worker.retention import Retention
+from worker.app import parts
+from worker.daemon.loop import Daemon
+from worker.daemon.retention import Retention
 from worker.settings import Settings
+from worker.telemetry import logs
 
 pytestmark = pytest.mark.stack
 
@@ -110,6 +110,6 @@ async def test_a_database_that_will_not_prune_is_no_outage(
 
     await work_until(is_done, environment, monkeypatch)
     (line,) = events(out, "events.pruned")
-    assert (line["level"], line["count"], line["reason"]) == ("warning", 0, "gateway")
+    assert (line["level"], line["count"], line["reason"]) == ("warning", 0, "500")
     assert events(out, "supabase.unavailable") == []
     assert course.state(lesson)["status"] == "published"

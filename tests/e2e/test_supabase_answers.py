@@ -4,6 +4,10 @@ from functools import partial
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.error_responses import MOMENTARY, page, postgrest_error
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import (
     SUPABASE_RECOVERED,
@@ -14,11 +18,7 @@ from tests.e2e.evidence import (
     supabase_outages,
 )
 from tests.worker_process import Line, WorkerProcess
-from worker.database import ATTEMPTS
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
-from worker.local.supabase_answers import MOMENTARY, page, postgrest_error
+from worker.supabase.client import ATTEMPTS
 
 pytestmark = pytest.mark.stack
 

@@ -1,6 +1,9 @@
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.e2e.evidence import (
@@ -13,11 +16,8 @@ from tests.e2e.evidence import (
 )
 from tests.e2e.road import Road
 from tests.worker_process import WorkerProcess
-from worker.database import ATTEMPTS
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
-from worker.refusal import REQUIRED_FILE
+from worker.supabase.client import ATTEMPTS
+from worker.supabase.errors import REQUIRED_FILE
 
 pytestmark = pytest.mark.stack
 

@@ -10,6 +10,11 @@ from functools import partial
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.http_server import free_port
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.error_responses import LASTING, PASSING
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import (
     SUPABASE_RECOVERED,
@@ -20,11 +25,6 @@ from tests.e2e.evidence import (
     supabase_outages,
 )
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_server import MuxSimulator
-from worker.local.serving import free_port
-from worker.local.stack import LocalSupabase
-from worker.local.supabase_answers import LASTING, PASSING
 
 pytestmark = pytest.mark.stack
 

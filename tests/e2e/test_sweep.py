@@ -13,18 +13,18 @@ import psycopg
 import pytest
 from aiohttp import web
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.auth import RateLimits
+from sandbox.mux.request_log import Seen, busiest
+from sandbox.mux.responses import asset_json
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.state import Seeded
+from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import lines, picked, refuse_lists
 from tests.tight import Tight
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_answers import asset_json
-from worker.local.mux_guard import RateLimits
-from worker.local.mux_log import Seen, busiest
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_state import Seeded
-from worker.local.mux_timeline import Timeline
-from worker.sweep import FIRST_CREDIT, MOST_CREDIT
+from worker.scan.sweep import FIRST_CREDIT, MOST_CREDIT
 
 pytestmark = pytest.mark.stack
 

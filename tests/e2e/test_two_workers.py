@@ -4,12 +4,12 @@ from uuid import UUID
 
 import pytest
 
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.e2e.evidence import assert_works_on, picked, refuse_lists
 from tests.worker_process import WorkerProcess
-from worker.local.mux_server import MuxSimulator
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

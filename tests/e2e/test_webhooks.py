@@ -14,17 +14,17 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.http_server import free_port
+from sandbox.mux.responses import asset_json
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.state import MuxState
+from sandbox.mux.timeline import Timeline
+from sandbox.mux.webhooks import MuxWebhooks, event_json, post, signature
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import picked, published_line
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_answers import asset_json
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_state import MuxState
-from worker.local.mux_timeline import Timeline
-from worker.local.mux_webhooks import MuxWebhooks, event_json, post, signature
-from worker.local.serving import free_port
-from worker.local.stack import LocalSupabase
 from worker.wording import FAILURES, failure
 
 pytestmark = pytest.mark.stack

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA
-from worker.local.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[2]
 MODULES = CHECKOUT / "node_modules"

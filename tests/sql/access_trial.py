@@ -8,9 +8,9 @@ from uuid import UUID
 import httpx
 from psycopg import sql
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.sql.access_catalog import Column, Function
-from worker.local.stack import LocalSupabase
 
 DONE, NO_ROW, REFUSED = "yes", "0", "-"
 GENERATED = "428C9"  # found out before any right: the value is the database's own to make

@@ -4,11 +4,11 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.crime import Crime
 from tests.sql.instructor import Browser, Instructor
 from tests.sql.service import Service
-from worker.local.stack import LocalSupabase
 
 
 @pytest.fixture

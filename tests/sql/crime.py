@@ -9,9 +9,9 @@ from uuid import UUID
 import httpx
 import psycopg
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact
-from worker.local.stack import LocalSupabase
 
 HERS = b"""
     select array[

@@ -5,8 +5,8 @@ from typing import LiteralString
 
 import psycopg
 
-from worker.local.databases import find_sql_files
-from worker.local.postgres import apply_sql
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.postgres import apply_sql
 
 SQL = Path(__file__).parents[2] / "sql"
 DOWN = SQL / "down"

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from worker.local.stack import LocalSupabase
+from sandbox.supabase.stack import LocalSupabase
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import psycopg
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.service import Json
-from worker.local.stack import LocalSupabase
 
 # For another transaction, or behind one that waits for it; autovacuum locks whole tables.
 IS_SEEN_TO_WAIT = """

@@ -5,11 +5,11 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.conftest import Connections
 from tests.sql.racing import Action, Scene, Stage
 from tests.sql.service import PUBLISH, Service, fact
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

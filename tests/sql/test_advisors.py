@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import apply_all, run
 from tests.sql.supabase_cli import MISSING, address, supabase_cli
-from worker.local.stack import LocalSupabase
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 

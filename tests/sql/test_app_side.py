@@ -6,9 +6,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.service import FAIL, PUBLISH, Service, fact
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

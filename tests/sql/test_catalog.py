@@ -3,11 +3,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.bodies import bodies
 from tests.sql.installing import OF_THE_APP
 from tests.sql.service import Service
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -105,6 +105,7 @@ MAY_CALL = {
             "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
             "timestamp with time zone)"
         ),
+        "mux_private.make_due(uuid)",
         "mux_private.enter_upload(uuid,text,uuid,text)",
         "mux_private.entry_of(uuid,text)",
         "mux_private.is_of_another(mux_asset_tracking,uuid,text,text,jsonb)",

@@ -9,11 +9,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.conftest import Connections
 from tests.sql.instructor import NO_SUCH_LESSON, Browser, Instructor, refusal
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
-from worker.local.stack import LocalSupabase
 from worker.wording import UNKNOWN_FAILURE
 
 pytestmark = pytest.mark.stack

@@ -3,12 +3,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.dba_page import run_block
 from tests.sql.installing import SQL, apply_all, catalog, run
 from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment
 from tests.sql.test_dba_page import COPY, COPY_UNDO
-from worker.local.databases import find_sql_files
-from worker.local.stack import LocalSupabase
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 

@@ -5,11 +5,11 @@ import sys
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.dba_page import BLOCKS, names, run_block, section, table
 from tests.sql.installing import DOWN, OF_THE_APP, REPORT, SQL, apply_all, catalog, run, undo_all
 from tests.sql.test_realtime import PUBLICATION, PUBLISHED, as_superuser
-from worker.local.databases import find_sql_files
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

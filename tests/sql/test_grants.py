@@ -1,8 +1,8 @@
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import OF_THE_APP, apply_all, undo_all
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 
@@ -93,6 +93,7 @@ CALLABLE = [
             "lesson_title",
             "lessons_problems",
             "lessons_refuse",
+            "make_due",
             "mark_deleted",
             "mark_unplayable",
             "may_sweep",

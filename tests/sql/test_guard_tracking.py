@@ -5,12 +5,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.conftest import Connections
 from tests.sql.instructor import Browser, Instructor
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact
 from tests.sql.test_new_upload import STARTED, started
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -4,12 +4,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.errors import LocalStackError
+from sandbox.supabase.postgres import apply_sql
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
-from worker.local.databases import find_sql_files
-from worker.local.errors import LocalStackError
-from worker.local.postgres import apply_sql
-from worker.local.stack import LocalSupabase
-from worker.refusal import REQUIRED_FILE
+from worker.supabase.errors import REQUIRED_FILE
 
 FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), SQL / "optional" / "realtime.sql"])
 """All but the optional index, which is built outside of a transaction."""

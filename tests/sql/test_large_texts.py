@@ -6,8 +6,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

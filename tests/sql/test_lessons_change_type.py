@@ -5,12 +5,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.sql.installing import apply_all
 from tests.sql.instructor import Instructor
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

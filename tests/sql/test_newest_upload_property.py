@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.service import Service
 from tests.sql.upload_story import Act, Story, stories
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

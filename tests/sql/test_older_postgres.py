@@ -11,6 +11,9 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import OWNER, Databases
+from sandbox.supabase.postgres import SUPERUSER, Postgres
+from sandbox.supabase.service_user import server_account
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.sql.installing import apply_all
@@ -35,9 +38,6 @@ from tests.sql.test_upgrade import (
     test_the_reports_upsert_works_before_and_after,
     test_what_is_tracked_while_it_is_applied_is_noted_too,
 )
-from worker.local.account import server_account
-from worker.local.databases import OWNER, Databases
-from worker.local.postgres import SUPERUSER, Postgres
 
 OLDER = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin/postgres"))
 pytestmark = [

@@ -4,9 +4,9 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import apply_all
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

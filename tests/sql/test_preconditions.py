@@ -1,10 +1,10 @@
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.errors import LocalStackError
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.installing import apply_all, catalog, run
-from worker.local.databases import find_sql_files
-from worker.local.errors import LocalStackError
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

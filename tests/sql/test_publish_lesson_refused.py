@@ -7,12 +7,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.instructor import NO_SUCH_LESSON, Browser, Instructor, refusal
 from tests.sql.service import PUBLISH, WAIT, Service, fact
 from tests.sql.test_publish_lesson import BROKEN, VIDEO, everything, failed, picked, preparing
 from tests.sql.test_settle_app_interferes import app_trigger
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

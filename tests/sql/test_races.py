@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.race_cast import (
     EARLIER,
     EVERYBODY,
@@ -24,7 +25,6 @@ from tests.sql.race_cast import (
 )
 from tests.sql.race_judge import Races
 from tests.sql.racing import Action, Stage
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -4,12 +4,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sandbox.supabase.errors import LocalStackError
+from sandbox.supabase.postgres import apply_sql
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.installing import SQL, apply_all, catalog, run
 from tests.sql.service import WAIT, Service, fact, looked_at
-from worker.local.errors import LocalStackError
-from worker.local.postgres import apply_sql
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -14,7 +14,7 @@ from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.decide import Rules, settlement
 from worker.model import Claim, Note, Observation, PlaybackId
-from worker.wire import note_json, settlement_json
+from worker.supabase.serialize import note_json, settlement_json
 from worker.wording import FAILURES
 
 pytestmark = pytest.mark.stack

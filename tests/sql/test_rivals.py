@@ -5,9 +5,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.service import Json, Service
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.sql.bodies import bodies
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

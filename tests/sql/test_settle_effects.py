@@ -5,10 +5,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.installing import apply_all
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.conftest import Connections
 from tests.sql.instructor import NO_SUCH_LESSON, Browser, Instructor, refusal
@@ -13,7 +14,6 @@ from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
 from tests.sql.test_check_asset_status import PROCESSING
 from tests.sql.test_new_upload import STARTED, started
 from tests.sql.test_settle_meets_others import InBackground
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

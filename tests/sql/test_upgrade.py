@@ -3,14 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from sandbox.supabase.databases import find_sql_files
+from sandbox.supabase.postgres import apply_sql
+from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.sql.installing import REPORT, apply_all, catalog, run
 from tests.sql.service import PUBLISH, Service, fact
 from tests.sql.test_app_side import sign_in
-from worker.local.databases import find_sql_files
-from worker.local.postgres import apply_sql
-from worker.local.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
 

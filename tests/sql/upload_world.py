@@ -13,10 +13,10 @@ from psycopg.types.json import Jsonb
 
 from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
-from worker import by_hand
-from worker.adoption import Adopter
-from worker.backfill import Backfill
-from worker.books import Books
+from worker.backfill import publish
+from worker.backfill.backfill import Backfill
+from worker.backfill.plan import Options
+from worker.daemon.adoption import Adopter
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.model import (
@@ -30,10 +30,10 @@ from worker.model import (
     Sighting,
     Source,
 )
-from worker.observe import observe
-from worker.pace import Sent, unheard
-from worker.repair import Options
-from worker.wire import settlement_json
+from worker.mux.rate_limit import Sent, unheard
+from worker.scan.observe import observe
+from worker.supabase.lessons import Books
+from worker.supabase.serialize import settlement_json
 
 Stage = Literal["unknown", "waiting", "timed_out", "preparing", "ready", "errored", "deleted"]
 Ids = tuple[str | None, str | None]
@@ -373,8 +373,8 @@ class World:
         return None
 
     async def _publish(self, lesson_id: str) -> None:
-        lesson = await by_hand.the_lesson(self._ledger, lesson_id)
-        await by_hand.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
+        lesson = await publish.the_lesson(self._ledger, lesson_id)
+        await publish.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:
         """Have an operator look at a failed upload again."""

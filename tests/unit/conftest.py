@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from worker import logs
+from worker.telemetry import logs
 
 
 @pytest.fixture

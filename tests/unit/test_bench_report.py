@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from worker.sweep import FEW, FIRST_CREDIT, MOST_CREDIT
+from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()

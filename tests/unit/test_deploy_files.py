@@ -10,9 +10,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.cli import _parser
-from worker.metrics import Metrics
+from worker.cli.main import _parser
 from worker.settings import Settings
+from worker.telemetry.metrics import Metrics
 
 CHECKOUT = Path(__file__).parents[2]
 COMMAND = ["python", "-m", "worker", "run"]

@@ -1,1 +1,1 @@
-"""What the worker answers over HTTP, where PORT is set: webhooks, health, metrics, a page."""
+"""The HTTP server, where PORT is set: health, metrics, webhooks, dashboard."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from worker.errors import WorkerError
-from worker.metrics import Metrics
-from worker.web.guard import Connection, Connections
+from worker.telemetry.metrics import Metrics
+from worker.web.connections import Connection, Connections
 from worker.web.health import Health
-from worker.web.numbers import Numbers
+from worker.web.metrics import Numbers
 from worker.web.stand_in import StandIn
-from worker.web.webhook import Webhook
+from worker.web.webhooks.handler import Webhook
 
 BACKLOG = 512
 MOST_FORM_BYTES = 16 * 1024

@@ -8,8 +8,8 @@ from typing import Protocol
 from aiohttp import web
 
 from worker.errors import Unavailable
-from worker.passes import Passes
-from worker.pulse import Pulse
+from worker.telemetry.liveness import Pulse
+from worker.telemetry.scan_history import Passes
 
 ASK_WITHIN_SECONDS = 3.0
 KEEP_SECONDS = 2.0

@@ -6,20 +6,20 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.by_hand import KnowsMux
+from worker.backfill.publish import KnowsMux
 from worker.decide import Rules
-from worker.logs import get_logger
-from worker.metrics import Metrics
-from worker.passes import Passes
-from worker.pulse import Pulse
-from worker.report import Reporter
 from worker.settings import Settings
-from worker.watch import Watch
+from worker.telemetry.hooks import Watch
+from worker.telemetry.liveness import Pulse
+from worker.telemetry.logs import get_logger
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.outcome_log import Reporter
+from worker.telemetry.scan_history import Passes
 from worker.web.app import Answering, make_app, serving
 from worker.web.health import ChecksStore, Health
-from worker.web.hearing import Hearing, KeepsRows
-from worker.web.numbers import CountsRows, Numbers
-from worker.web.webhook import Webhook
+from worker.web.metrics import CountsRows, Numbers
+from worker.web.webhooks.handler import Webhook
+from worker.web.webhooks.ingest import Hearing, KeepsRows
 
 log = get_logger()
 
@@ -71,7 +71,7 @@ def _add_status_page(
     store: Keeps,
     passes: Passes,
 ) -> None:
-    from worker.web.status_routes import add_status_page, standing_of
+    from worker.web.dashboard.routes import add_status_page, standing_of
 
     add_status_page(app, settings, mux, store, standing_of(settings, pulse, passes, mux))
 

@@ -1,0 +1,1 @@
+"""The sample app: the instructor's page and its server."""

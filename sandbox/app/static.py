@@ -1,0 +1,54 @@
+"""The files of the instructor's page, and supabase-js as npm brings it."""
+
+from pathlib import Path
+
+from aiohttp import web
+
+from sandbox.app.middleware import refused
+from sandbox.supabase.postgrest import CHECKOUT
+
+PAGE = Path(__file__).with_name("page")
+SUPABASE_JS = (
+    CHECKOUT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
+)
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+
+class SchoolFiles:
+    """Answer with the page's files; only those that lie there can be asked for."""
+
+    def __init__(self, supabase_js: Path = SUPABASE_JS) -> None:
+        self.supabase_js = supabase_js
+        self._files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
+        self._files["supabase.js"] = supabase_js
+
+    @property
+    def missing(self) -> str | None:
+        """Say what has to be done before the page can work, or None if nothing."""
+        if self.supabase_js.is_file():
+            return None
+        return "The instructor's page needs supabase-js from npm: run `npm ci` in the checkout."
+
+    async def answer_page(self, _request: web.Request) -> web.Response:
+        """Answer with the page, or with one that says what is missing."""
+        if self.missing is None:
+            return _content(PAGE / "index.html")
+        return _content(PAGE / "missing.html", status=503)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer with a file by its name."""
+        path = self._files.get(request.match_info["name"])
+        if path is None or not path.is_file():
+            raise refused(404, "there is no such page")
+        return _content(path)
+
+
+def _content(path: Path, status: int = 200) -> web.Response:
+    return web.Response(
+        body=path.read_bytes(), status=status, content_type=TYPES[path.suffix], charset="utf-8"
+    )

@@ -1,0 +1,1 @@
+"""The demo: the worker at work in the sandbox."""

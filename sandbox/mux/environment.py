@@ -1,0 +1,96 @@
+"""The uploads and assets of one environment of the simulated Mux, by id and by age."""
+
+from bisect import bisect_left, insort
+from itertools import islice
+
+from sandbox.mux.ids import Ids
+from sandbox.mux.timeline import Asset, PlaybackId, Settings, Timeline, Upload
+
+
+def _age_order(known: Asset | Upload) -> tuple[float, int]:
+    return known.age_order
+
+
+class Environment:
+    """Hold records, also those that do not exist yet or any more; `KeyError` for unknown ids."""
+
+    def __init__(self, ids: Ids) -> None:
+        """Begin empty."""
+        self._ids = ids
+        self._made = 0
+        self.uploads: dict[str, Upload] = {}
+        self.assets: dict[str, Asset] = {}
+        self._uploads_by_url_token: dict[str, Upload] = {}
+        self._uploads_by_age: list[Upload] = []
+        self._assets_by_age: list[Asset] = []
+
+    def next_number(self) -> int:
+        """Give 1, 2, 3, …: the order in which records were made."""
+        self._made += 1
+        return self._made
+
+    def add_upload(self, upload: Upload) -> None:
+        """Take an upload in."""
+        self.uploads[upload.id] = upload
+        self._uploads_by_url_token[upload.url_token] = upload
+        insort(self._uploads_by_age, upload, key=_age_order)
+
+    def make_asset(
+        self,
+        timeline: Timeline,
+        settings: Settings,
+        created_at: float,
+        upload: Upload | None = None,
+    ) -> Asset:
+        """Make an asset that exists from `created_at`, now or later."""
+        asset = Asset(
+            id=self._ids.new(),
+            number=self.next_number(),
+            created_at=created_at,
+            timeline=timeline,
+            settings=settings,
+            upload_id=upload.id if upload else None,
+            test=upload is not None and upload.test,
+        )
+        for policy in settings.policies:
+            asset.playback_ids.append(PlaybackId(self._ids.new(), policy, created_at))
+        if timeline.late_policy is not None:
+            late = asset.prepared_at + timeline.late_after_seconds
+            asset.playback_ids.append(PlaybackId(self._ids.new(), timeline.late_policy, late))
+        self.assets[asset.id] = asset
+        insort(self._assets_by_age, asset, key=_age_order)
+        return asset
+
+    def schedule_file(self, upload: Upload, file_at: float) -> None:
+        """Let the upload's file arrive at `file_at`, now or later, with all that follows."""
+        if file_at > upload.times_out_at:
+            return
+        if upload.timeline.ending == "cancelled":
+            upload.cancelled_at = file_at
+            return
+        upload.file_at = file_at
+        if upload.timeline.ending != "upload_errored":
+            asset = self.make_asset(upload.timeline, upload.settings, file_at, upload)
+            upload.asset_id = asset.id
+
+    def forget_asset_of(self, upload: Upload) -> None:
+        """Drop the asset that the upload would have become, if any."""
+        if upload.asset_id is not None:
+            self._assets_by_age.remove(self.assets.pop(upload.asset_id))
+            upload.asset_id = None
+
+    def upload_by_url_token(self, url_token: str) -> Upload:
+        """Give the upload whose url ends in `url_token`."""
+        return self._uploads_by_url_token[url_token]
+
+    def uploads_newest_first(self) -> list[Upload]:
+        """Give all uploads."""
+        return self._uploads_by_age[::-1]
+
+    def assets_newest_first(self, after: str | None = None) -> list[Asset]:
+        """Give all assets, or those that follow the one with the id `after`."""
+        end = len(self._assets_by_age)
+        if after is not None:
+            end = bisect_left(self._assets_by_age, _age_order(self.assets[after]), key=_age_order)
+        older = list(islice(self._assets_by_age, end))
+        return older[::-1]

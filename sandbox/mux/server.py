@@ -1,0 +1,226 @@
+"""The simulated Mux over HTTP, as Mux's OpenAPI description says."""
+
+import base64
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+
+from sandbox.fault_injection import Faults
+from sandbox.http_server import Server
+from sandbox.mux.auth import UPLOAD_URL_PREFIX, RateLimits, guard
+from sandbox.mux.cors import allow_origin
+from sandbox.mux.request_log import RequestLog, log_requests
+from sandbox.mux.requests import (
+    invalid,
+    json_object,
+    new_upload,
+    page_number,
+    page_size,
+    policy_of,
+    refusal,
+)
+from sandbox.mux.responses import asset_json, playback_id_json, upload_json
+from sandbox.mux.state import MuxState, UploadNotWaitingError
+from sandbox.mux.timeline import Asset
+
+_NOT_FOUND = "The requested resource either doesn't exist or you don't have access to it."
+_T = TypeVar("_T")
+
+
+class MuxSimulator:
+    """Run a Mux on this machine; a context manager.
+
+    * `state`: make, change and look at uploads and assets.
+    * `faults`: make any route fail.
+    * `requests`: what clients asked for.
+    * `limits`: the rate limits in force; assign others at any time.
+    """
+
+    def __init__(
+        self,
+        state: MuxState | None = None,
+        *,
+        limits: RateLimits | None = None,
+        port: int = 0,
+    ) -> None:
+        """Prepare a simulator; without `limits` those of Mux hold."""
+        self.state = state or MuxState()
+        self.limits = limits or RateLimits.per_second(get=5, post=1)
+        self.faults = Faults()
+        self.requests = RequestLog()
+        self._server = Server(self._app, port=port)
+
+    @property
+    def url(self) -> str:
+        """Give the value for `MUX_BASE_URL`."""
+        return self._server.url
+
+    @property
+    def token_id(self) -> str:
+        """Give the value for `MUX_TOKEN_ID`."""
+        return self.state.credentials.token_id
+
+    @property
+    def token_secret(self) -> str:
+        """Give the value for `MUX_TOKEN_SECRET`."""
+        return self.state.credentials.token_secret
+
+    def start(self) -> None:
+        """Accept connections; after a stop again at the same url, with the same state."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Refuse connections and cut off what hangs."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _app(self) -> web.Application:
+        guarded = guard(lambda: self.state.credentials, lambda: self.limits)
+        middlewares = [log_requests(self.requests), self.faults.middleware, guarded]
+        app = web.Application(middlewares=middlewares, client_max_size=2**30)
+        app.on_response_prepare.append(allow_origin(self.state))
+        app.router.add_routes(_Routes(self.state, lambda: self.url).table())
+        return app
+
+
+class _Routes:
+    """Answer each route from the state."""
+
+    def __init__(self, state: MuxState, base_url: Callable[[], str]) -> None:
+        self._state = state
+        self._base_url = base_url
+
+    def table(self) -> list[web.RouteDef]:
+        return [
+            web.get("/system/v1/whoami", self.whoami),
+            web.get("/video/v1/uploads", self.list_uploads),
+            web.post("/video/v1/uploads", self.create_upload),
+            web.get("/video/v1/uploads/{upload_id}", self.get_upload),
+            web.put("/video/v1/uploads/{upload_id}/cancel", self.cancel_upload),
+            web.options(UPLOAD_URL_PREFIX + "{url_token}", self.say_who_may_send),
+            web.put(UPLOAD_URL_PREFIX + "{url_token}", self.receive_file),
+            web.get("/video/v1/assets", self.list_assets),
+            web.get("/video/v1/assets/{asset_id}", self.get_asset),
+            web.delete("/video/v1/assets/{asset_id}", self.delete_asset),
+            web.post("/video/v1/assets/{asset_id}/playback-ids", self.create_playback_id),
+        ]
+
+    async def whoami(self, _request: web.Request) -> web.Response:
+        return _data(
+            {
+                "permissions": ["video:read", "video:write"],
+                "organization_name": "One machine",
+                "organization_id": "local",
+                "environment_type": "development",
+                "environment_name": "Development",
+                "environment_id": self._state.environment_id,
+                "access_token_name": "worker",
+            }
+        )
+
+    async def list_uploads(self, request: web.Request) -> web.Response:
+        uploads = _page(request, self._state.uploads())
+        now, base_url = self._state.clock.now(), self._base_url()
+        return _data([upload_json(upload, now, base_url) for upload in uploads])
+
+    async def create_upload(self, request: web.Request) -> web.Response:
+        asked = new_upload(await json_object(request))
+        upload = self._state.add_upload(
+            self._state.timeline_for_clients,
+            asked.settings,
+            timeout_seconds=asked.timeout_seconds,
+            cors_origin=asked.cors_origin,
+            test=asked.test,
+        )
+        return _data(upload_json(upload, self._state.clock.now(), self._base_url()), status=201)
+
+    async def get_upload(self, request: web.Request) -> web.Response:
+        upload = _found(self._state.upload, request.match_info["upload_id"])
+        return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
+
+    async def cancel_upload(self, request: web.Request) -> web.Response:
+        upload = _found(self._state.cancel_upload, request.match_info["upload_id"])
+        return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
+
+    async def say_who_may_send(self, request: web.Request) -> web.Response:
+        _found(self._state.upload_at, request.match_info["url_token"])
+        return web.Response()  # the headers that every answer here gets say it
+
+    async def receive_file(self, request: web.Request) -> web.Response:
+        size = 0
+        async for chunk in request.content.iter_chunked(2**16):
+            size += len(chunk)
+        if not size:
+            raise invalid("the file is empty")
+        _found(self._state.receive_file, request.match_info["url_token"])
+        return web.Response()
+
+    async def list_assets(self, request: web.Request) -> web.Response:
+        limit, cursor = page_size(request), request.query.get("cursor")
+        upload_id = request.query.get("upload_id")
+        if cursor is None:
+            skipped = limit * (page_number(request) - 1)
+            rest = self._state.assets(upload_id=upload_id)[skipped:]
+        else:
+            rest = self._assets_after(cursor, upload_id)
+        page, now = rest[:limit], self._state.clock.now()
+        next_cursor = _cursor(page[-1]) if len(rest) > limit else None
+        body = {"data": [asset_json(asset, now) for asset in page], "next_cursor": next_cursor}
+        return web.json_response(body)
+
+    def _assets_after(self, cursor: str, upload_id: str | None) -> list[Asset]:
+        try:
+            after = base64.urlsafe_b64decode(cursor.encode()).decode()
+            return self._state.assets(upload_id=upload_id, after=after)
+        except (KeyError, ValueError):
+            raise invalid("cursor is not one that was given out") from None
+
+    async def get_asset(self, request: web.Request) -> web.Response:
+        asset = _found(self._state.asset, request.match_info["asset_id"])
+        return _data(asset_json(asset, self._state.clock.now()))
+
+    async def delete_asset(self, request: web.Request) -> web.Response:
+        _found(self._state.delete_asset, request.match_info["asset_id"])
+        return web.Response(status=204)
+
+    async def create_playback_id(self, request: web.Request) -> web.Response:
+        policy = policy_of(await json_object(request))
+        asset_id = request.match_info["asset_id"]
+        added = _found(lambda known: self._state.add_playback_id(known, policy), asset_id)
+        return _data(playback_id_json(added), status=201)
+
+
+def _data(data: Any, *, status: int = 200) -> web.Response:
+    return web.json_response({"data": data}, status=status)
+
+
+def _page(request: web.Request, records: list[_T]) -> list[_T]:
+    limit = page_size(request)
+    first = limit * (page_number(request) - 1)
+    return records[first : first + limit]
+
+
+def _found(look_up: Callable[[str], _T], key: str) -> _T:
+    try:
+        return look_up(key)
+    except KeyError:
+        raise refusal(404, "not_found", _NOT_FOUND) from None
+    except UploadNotWaitingError as error:
+        raise refusal(403, "invalid_state", str(error)) from None
+
+
+def _cursor(last: Asset) -> str:
+    return base64.urlsafe_b64encode(last.id.encode()).decode()

@@ -1,0 +1,1 @@
+"""A local Supabase: Postgres, PostgREST and the gateway."""

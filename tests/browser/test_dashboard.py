@@ -1,0 +1,438 @@
+import json
+import re
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from sandbox.fault_injection import Fault
+from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
+from tests.browser.dashboard_site import Console, StatusSite, news, news_until
+from tests.course import Course
+from worker.wording import FAILURES, REASONS
+
+pytestmark = pytest.mark.stack
+
+EVIL = (
+    '"\'><img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>'
+    "<a href='javascript:hacked=1'>{{12345*3}}</a>&lt;"
+)
+LONG = "x" * 255
+
+
+def later(db: psycopg.Connection) -> None:
+    """Keep the worker from looking at anything for an hour."""
+    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+
+
+def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
+    """Give a lesson of every kind, which all stay as they are."""
+    lessons = {
+        name: course.lesson(title=f"A {name} lesson")
+        for name in ("waiting", "stuck", "failed", "published")
+    }
+    course.track(lessons["waiting"], "up-waiting")
+    course.track(lessons["stuck"], "up-stuck")
+    course.backdate(lessons["stuck"], 7500)
+    later(db)
+    course.track(lessons["published"], "up-done", mux_asset_id="as-done", status="ready")
+    course.backdate(lessons["published"], 90)
+    course.track(
+        lessons["failed"],
+        "up-failed",
+        status="error",
+        error_type="upload_timed_out",
+        error_message="No file for an hour.",
+    )
+    db.execute("update mux_asset_tracking set settled_at = now() where status <> 'processing'")
+    note(db, lessons["published"], "published")
+    note(db, lessons["failed"], "failed")
+    return lessons
+
+
+def note(db: psycopg.Connection, lesson: UUID, event: str, **more: Any) -> None:
+    """Write into the audit what the worker would."""
+    values = {"actor": "service_role", "event": event, "lesson_id": lesson, **more}
+    names = ", ".join(values)
+    marks = ", ".join(f"%({name})s" for name in values)
+    db.execute(
+        f"insert into mux_asset_events ({names}, tracking_id) select {marks}, id "
+        "from mux_asset_tracking where lesson_id = %(lesson_id)s",
+        values,
+    )
+
+
+def row_of(page: Page, section: str, lesson: UUID) -> Any:
+    """Find a lesson's row in a list."""
+    region = page.get_by_role("region", name=re.compile(f"^{section}"))
+    return region.locator("li", has=page.locator(f'a[href="/lessons/{lesson}"]'))
+
+
+def test_the_page_shows_how_all_stands(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """What waits, is stuck, failed and why, was published in how long, and the services."""
+    lessons = story(course, db)
+    site.log_in(page, lesson=lessons["failed"])
+    expect(page).to_have_title("2 wait, 1 stuck, 1 failed. · mux-worker")
+    expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next look in")
+    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Has waited for 2 h, 0 looks.")
+    failed = row_of(page, "Failed", lessons["failed"])
+    expect(failed).to_contain_text(FAILURES["upload_timed_out"])
+    expect(failed).to_contain_text("upload_timed_out No file for an hour.")
+    expect(row_of(page, "Published", lessons["published"])).to_contain_text("took 90")
+    expect(page.get_by_role("img", name="Published and failed in each hour")).to_be_visible()
+    page.get_by_text("As a table").click()
+    hour = page.get_by_role("row", name="the last hour")
+    expect(hour.get_by_role("cell")).to_have_text(["1", "1"])
+    expect(page.get_by_role("region", name="Services")).to_contain_text("answers, this page within")
+    expect(page.get_by_role("region", name="Last scans")).to_contain_text("nothing to do")
+
+
+def test_a_lesson_is_told_from_its_beginning(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """Its row, and each step of its history with what Mux said."""
+    lesson = course.tracked_lesson(site.mux.state.create_upload())
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    site.log_in(page, f"/lessons/{lesson}")
+    expect(page.get_by_text("It has its video.")).to_be_visible()
+    history = page.get_by_role("region", name="History").get_by_role("listitem")
+    expect(history).to_have_count(2)
+    expect(history.first).to_contain_text("Tracked by postgres")
+    expect(history.last).to_contain_text("Published by the worker")
+    expect(history.last).to_contain_text(REASONS["asset_ready"])
+    history.last.get_by_text("More").click()
+    expect(history.last).to_contain_text('"status": "ready"')
+    expect(history.last).to_contain_text(course.row(lesson)["mux_playback_id"])
+    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+
+
+def test_a_deleted_lesson_leaves_its_history(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection
+) -> None:
+    """With a page that says so."""
+    lesson = story(course, db)["failed"]
+    course.delete(lesson)
+    site.log_in(page, f"/lessons/{lesson}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such lesson")
+    expect(page.get_by_text("It was deleted")).to_be_visible()
+    expect(page.get_by_role("listitem").last).to_contain_text("Failed")
+
+
+def test_the_search_finds_lessons_by_any_of_their_ids(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """One is gone to, several are listed."""
+    lessons = story(course, db)
+    two = [course.tracked_lesson("shared") for _ in range(2)]
+    later(db)
+    site.log_in(page)
+    for wanted in (str(lessons["published"]), "up-done", "as-done", " up-done "):
+        page.get_by_role("searchbox").fill(wanted)
+        page.get_by_role("button", name="Search").click()
+        expect(page).to_have_url(f"{site.url}/lessons/{lessons['published']}")
+    page.get_by_role("searchbox").fill("shared")
+    page.keyboard.press("Enter")
+    for lesson in two:
+        expect(page.get_by_role("link", name=str(lesson))).to_be_visible()
+
+
+def test_nothing_that_others_wrote_is_run(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection
+) -> None:
+    """Wherever it stands, also after a refresh: it is shown as it was written."""
+    lessons = story(course, db)
+    for lesson in lessons.values():
+        db.execute("update lessons set title = %s where id = %s", [f"{lesson} {EVIL}", lesson])
+    db.execute(
+        "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
+        "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
+        "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
+        "error_message = 'm' || %(evil)s, next_check_at = now() + interval '1 hour'",
+        {"evil": EVIL},
+    )
+    db.execute("update mux_asset_tracking set status = 'error' where lesson_id = %s",
+               [lessons["failed"]])  # fmt: skip
+    seen = json.dumps({"source": EVIL, EVIL: [EVIL]})
+    for lesson in lessons.values():
+        for event in ("published", "failed", EVIL):
+            note(db, lesson, event, actor=EVIL, reason=EVIL, message=EVIL, upload_id=EVIL,
+                 asset_id=EVIL, playback_id=EVIL, observation=seen)  # fmt: skip
+    page.clock.install()
+    site.log_in(page, name=EVIL[:60], lesson=lessons["failed"])
+    for path in ("/", *(f"/lessons/{lesson}" for lesson in lessons.values())):
+        page.goto(site.url + path)
+        page.clock.install()
+        for _ in range(2):
+            assert_harmless(page)
+            news(page)
+        assert page.get_by_text(EVIL, exact=False).count() > 3
+    page.goto(f"{site.url}/lessons/{lessons['failed']}")
+    page.get_by_label("Reason").first.fill(EVIL)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("region", name="History")).to_contain_text(EVIL[:60])
+    assert_harmless(page)
+    page.get_by_role("searchbox").fill(EVIL)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Search")
+    expect(page.get_by_role("searchbox")).to_have_value(EVIL)
+    assert_harmless(page)
+
+
+def assert_harmless(page: Page) -> None:
+    """Make sure that a page holds nothing but what its templates do."""
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img, iframe, a[href^='javascript'], [onerror]").count() == 0
+    assert page.locator("script").count() <= 1
+    assert "37035" not in page.locator("main").inner_text()
+
+
+def test_an_id_cannot_pass_for_another(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """Characters that turn a text or cannot be seen are shown by their numbers."""
+    lesson = course.tracked_lesson("up\u202e1\u200b2")
+    later(db)
+    site.log_in(page, f"/lessons/{lesson}")
+    expect(page.get_by_role("region", name="How it stands")).to_contain_text(
+        "up\\u{202e}1\\u{200b}2"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_it_fits_and_can_be_read(
+    browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection, width: int,
+    scheme: Any,
+) -> None:  # fmt: skip
+    """On a phone and a desk, in light and dark: nothing is wider than the window, nothing pale."""
+    lessons = story(course, db)
+    db.execute("update lessons set title = %s", [LONG])
+    db.execute("update mux_asset_tracking set error_message = %s", [LONG])
+    db.execute("update mux_asset_events set message = %s", [LONG])
+    window = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
+    )
+    page = window.new_page()
+    page.goto(f"{site.url}/")
+    assert_fits(page)
+    site.log_in(page, name="W" * 60, lesson=lessons["failed"])
+    for path in ("/", f"/lessons/{lessons['failed']}", f"/search?q={LONG}", "/lessons/none"):
+        page.goto(site.url + path)
+        assert_fits(page)
+    window.close()
+
+
+def assert_fits(page: Page) -> None:
+    """Make sure that a page is not wider than the window, and that its texts stand out."""
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(wide) == 0
+    assert page.evaluate(PALE) == []
+    assert page.evaluate(NAMELESS) == []
+
+
+PALE = """() => {
+  const light = (color) => {
+    const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3)
+      .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const color = getComputedStyle(at).backgroundColor;
+      if (color !== "rgba(0, 0, 0, 0)") return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const pale = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const text = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim());
+    const isUnseen = element.closest(".unseen, svg title, svg desc");
+    if (!text.length || !element.checkVisibility() || isUnseen) continue;
+    const style = getComputedStyle(element);
+    const ink = element.closest("svg") ? style.fill : style.color;
+    const [a, b] = [light(ink), light(ground(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) pale.push([element.outerHTML.slice(0, 80), ratio]);
+  }
+  return pale;
+}"""
+"""Lists texts with less contrast than WCAG AA asks for."""
+
+NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), button, a, summary")]
+  .filter((one) => !(one.labels?.length || one.innerText.trim() || one.textContent.trim()))
+  .map((one) => one.outerHTML)"""
+"""Lists what can be used and says not what for."""
+
+
+def test_there_are_landmarks_and_headings(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """One main part, one first heading, no level left out, a search, times that machines read."""
+    lessons = story(course, db)
+    site.log_in(page, lesson=lessons["failed"])
+    for landmark in ("main", "banner", "search"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3')].map((h) => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    times = page.locator("time").evaluate_all("(all) => all.map((t) => t.dateTime)")
+    assert times
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", at) for at in times)
+    assert page.locator("[aria-live=polite]").count() == 1
+
+
+def test_news_come_by_themselves_and_move_nothing(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """Focus, scrolling, what is open and what is typed stay as they are."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    page.get_by_text("As a table").click()
+    page.get_by_role("searchbox").fill("half an i")
+    link = row_of(page, "Failed", lessons["failed"]).get_by_role("link")
+    link.focus()
+    page.evaluate("scrollTo(0, 300)")
+    news(page)
+    expect(page.locator("#chart-table")).to_have_attribute("open", "")
+
+    newer = course.lesson(title="A newer failure")
+    course.track(newer, "up-newer", status="error", error_type="gave_up")
+    db.execute("update mux_asset_tracking set settled_at = now() where lesson_id = %s", [newer])
+    top = link.bounding_box()
+    news_until(page, row_of(page, "Failed", newer))
+    expect(page).to_have_title("2 wait, 1 stuck, 2 failed. · mux-worker")
+    expect(page.locator("[aria-live=polite]")).to_have_text("2 wait, 1 stuck, 2 failed.")
+    expect(link).to_be_focused()
+    expect(page.get_by_role("searchbox")).to_have_value("half an i")
+    expect(page.locator("#chart-table")).to_have_attribute("open", "")
+    assert page.evaluate("scrollY") >= 300
+    assert top is not None
+    first = page.get_by_role("region", name=re.compile("^Failed")).get_by_role("link").first
+    expect(first).to_have_text("A newer failure")
+
+    db.execute("delete from lessons where id = %s", [lessons["failed"]])
+    news_until(page, page.locator("h2:focus"))
+    expect(page.get_by_role("heading", name="Failed")).to_be_focused()
+
+
+def test_a_form_in_use_is_left_alone(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """The lesson fails while somebody types: that is shown, and what she types stays."""
+    lesson = course.tracked_lesson("up1")
+    later(db)
+    page.clock.install()
+    site.log_in(page, f"/lessons/{lesson}")
+    reason = page.get_by_label("Reason").first
+    reason.fill("She asked ")
+    page.get_by_role("region", name="History").get_by_text("More").click()
+    db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
+    news(page)
+    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
+    expect(reason).to_have_value("She asked ")
+    expect(page.get_by_role("button", name="Look again now")).to_be_visible()
+    expect(page.get_by_role("region", name="History").locator("details")).to_have_attribute(
+        "open", ""
+    )
+    reason.fill("")
+    page.get_by_role("heading", level=1).click()
+    news(page)
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    expect(page.get_by_role("button", name="Look again now")).to_have_count(0)
+
+
+def test_a_worker_that_does_not_answer_is_told(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection
+) -> None:
+    """What is shown stays, as what it is; when it answers again all is well."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    page.route("**/*", lambda route: route.abort())
+    page.clock.run_for(5_000)
+    told = page.get_by_text("The worker does not answer: this is how things were at")
+    expect(told).to_be_visible()
+    expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
+    page.unroute("**/*")
+    news(page)
+    expect(told).to_be_hidden()
+    page.context.clear_cookies()
+    page.clock.run_for(5_000)
+    expect(page.get_by_text("You are logged out.")).to_be_visible()
+
+
+def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
+) -> None:
+    """It would have a healthy worker restarted."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    page.goto(f"{site.url}/lessons/{lessons['failed']}")
+    supabase.faults.add(Fault("answer", 503, "{}"), path="/rest/v1/rpc/*")
+    try:
+        news_until(page, page.get_by_text("Supabase does not answer: this is how things were at"))
+    finally:
+        supabase.faults.clear()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_text("The worker does not answer")).to_have_count(0)
+
+
+def test_a_page_that_nobody_sees_asks_nothing(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """And looks for news at once when it is seen again."""
+    page.add_init_script(
+        "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true})"
+    )
+    page.clock.install()
+    site.log_in(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("isHidden = true")
+    page.clock.run_for(60_000)
+    assert asked == []
+    with page.expect_response(site.url + "/"):
+        page.evaluate("isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_supabase_may_be_out(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
+) -> None:
+    """The page shows the lessons as they were, and what the worker itself knows, and says so."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
+    supabase.stop_postgrest()
+    try:
+        out = page.get_by_text(re.compile("Supabase (is out|does not answer this page):"))
+        news_until(page, out.first)
+        news_until(page, page.get_by_text("The lessons are shown as they were"))
+        expect(page.get_by_role("region", name="Last scans")).to_contain_text("cut short: supabase")
+    finally:
+        supabase.start_postgrest()
+    site.worker.wait_for("supabase.recovered")
+
+
+def test_a_lesson_on_its_way_is_seen_on_its_way(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """With a real upload: it waits, and then it is published, without anybody touching the page."""
+    upload = site.mux.state.create_upload(Timeline(file_after_seconds=1, prepare_seconds=1))
+    page.clock.install()
+    site.log_in(page)
+    lesson = course.tracked_lesson(upload)
+    news(page)
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    news_until(page, row_of(page, "Published", lesson))

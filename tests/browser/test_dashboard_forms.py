@@ -1,0 +1,257 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from sandbox.mux.timeline import Timeline
+from tests.browser.dashboard_site import TOKEN, Console, StatusSite, another_site
+from tests.course import Course
+
+pytestmark = pytest.mark.stack
+
+NEIGHBOUR, STRANGER = "127.0.0.1", "localhost"
+"""Hosts of other sites. At the first, another port of our own, the browser brings our cookies."""
+
+
+ATTACK = """async (target) => {
+  const how = { method: "POST", mode: "no-cors", credentials: "include" };
+  await fetch(`${target}/look`, { ...how, body: new URLSearchParams({ form: "" }) }).catch(() => 0);
+  const read = (response) => response.text();
+  return await fetch(target, { credentials: "include" }).then(read, () => "not readable");
+}"""
+
+
+def failed_lesson(course: Course, site: StatusSite) -> UUID:
+    """Give a lesson that was given up, and whose video is ready by now."""
+    upload = site.mux.state.create_upload()
+    return course.tracked_lesson(upload, status="error", error_type="gave_up")
+
+
+def waiting_lesson(course: Course, upload: str) -> UUID:
+    """Give a lesson that is looked at in an hour."""
+    return course.tracked_lesson(upload, next_check_at=datetime.now(UTC) + timedelta(hours=1))
+
+
+def deeds(course: Course, lesson: UUID) -> list[tuple[str, str, str]]:
+    """Read from the audit what operators did to a lesson, who and why."""
+    return [
+        (event["event"], event["actor"], event["message"])
+        for event in course.events(lesson)
+        if event["actor"].startswith("operator ")
+    ]
+
+
+def press(page: Page, button: str, reason: str) -> None:
+    """Press a button, with a reason."""
+    form = page.locator("form", has=page.get_by_role("button", name=button))
+    form.get_by_label("Reason").fill(reason)
+    form.get_by_role("button", name=button).click()
+
+
+def test_retry_has_a_failed_lesson_published(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """In the operator's name, with her reason."""
+    lesson = failed_lesson(course, site)
+    site.log_in(page, f"/lessons/{lesson}", name="Inés O'Hara")
+    press(page, "Retry", "Mux mended it")
+    expect(page.get_by_role("alert")).to_have_text(
+        "It is looked at again, as if its upload had just begun."
+    )
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert course.state(lesson)["status"] == "published"
+    assert deeds(course, lesson) == [("tracked", "operator Inés O'Hara", "Mux mended it")]
+    expect(page.get_by_role("region", name="History")).to_contain_text("by operator Inés O'Hara")
+
+
+def test_look_again_does_not_wait_for_the_turn(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """It was to be looked at in an hour."""
+    lesson = waiting_lesson(course, site.mux.state.create_upload())
+    site.log_in(page, f"/lessons/{lesson}")
+    press(page, "Look again now", "She is on the phone")
+    expect(page.get_by_role("alert")).to_have_text("It is looked at next.")
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert deeds(course, lesson) == [("made_due", "operator Ines", "She is on the phone")]
+
+
+def test_publish_by_hand_asks_mux_first(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """As the command does: with the real ids, operator and reason; or the page tells why not."""
+    (video,) = site.mux.state.seed(1)
+    lesson = course.lesson(mux_asset_id=video.asset_id, mux_playback_id="temp_playback_1")
+    site.log_in(page, f"/lessons/{lesson}")
+    press(page, "Publish by hand", "From before")
+    expect(page.get_by_role("alert")).to_have_text(f"{lesson} is published.")
+    state = course.state(lesson)
+    assert [state[x] for x in ("status", "mux_asset_id", "mux_playback_id")] == [
+        "published",
+        video.asset_id,
+        video.playback_ids[0],
+    ]
+    assert ("published", "operator Ines", "From before") in deeds(course, lesson)
+
+    slow = waiting_lesson(course, site.mux.state.create_upload(Timeline(0, 1000)))
+    page.goto(f"{site.url}/lessons/{slow}")
+    press(page, "Publish by hand", "")
+    expect(page.get_by_role("alert")).to_contain_text("is not published: its asset is preparing")
+    assert course.state(slow)["status"] == "draft"
+    assert deeds(course, slow) == []
+    page.reload()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_wrong_token_opens_nothing(site: StatusSite, page: Page, course: Course) -> None:
+    """It says so, keeps the name, and the right one then leads to where one wanted."""
+    lesson = course.lesson()
+    page.goto(f"{site.url}/lessons/{lesson}")
+    page.get_by_label("Your name").fill("Ines")
+    page.get_by_label("Token").fill("not the token")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+    expect(page.get_by_label("Your name")).to_have_value("Ines")
+    page.get_by_label("Token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{site.url}/lessons/{lesson}")
+    assert TOKEN not in page.content()
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(f"{site.url}/login")
+    page.go_back()
+    page.reload()
+    expect(page.get_by_label("Token")).to_be_visible()
+
+
+@pytest.mark.parametrize("attacker", [NEIGHBOUR, STRANGER])
+def test_another_site_can_do_nothing_in_an_operators_name(
+    site: StatusSite, page: Page, course: Course, attacker: str
+) -> None:
+    """Neither by a form nor by a script, though the browser may bring the cookie along."""
+    lesson = failed_lesson(course, site)
+    site.log_in(page)
+    target = f"{site.url}/lessons/{lesson}"
+    form = f'<form action="{target}/retry" method="post"><button>Win</button></form>'
+    evil = page.context.new_page()
+    with another_site(form) as port:
+        evil.goto(f"http://{attacker}:{port}/")
+        assert evil.evaluate(ATTACK, target) == "not readable"
+        evil.get_by_role("button", name="Win").click()
+        refused = evil.get_by_text("so nothing was done").or_(evil.get_by_label("Token"))
+        expect(refused).to_be_visible()
+    assert course.row(lesson)["status"] == "error"
+    assert deeds(course, lesson) == []
+    page.reload()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+@pytest.mark.parametrize("attacker", [NEIGHBOUR, STRANGER])
+def test_no_other_site_can_show_the_page_inside_its_own(
+    site: StatusSite, page: Page, attacker: str
+) -> None:
+    """Where a click could be stolen."""
+    site.log_in(page)
+    evil = page.context.new_page()
+    with another_site(f'<iframe src="{site.url}/"></iframe>') as port:
+        evil.goto(f"http://{attacker}:{port}/")
+        evil.wait_for_function("frames.length === 1")
+        frame = evil.frames[1]
+        frame.wait_for_load_state()
+        assert frame.url == "chrome-error://chromewebdata/"
+        assert frame.get_by_role("heading", name="Lessons and their videos").count() == 0
+
+
+def test_a_link_in_a_chat_leads_to_the_lesson(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """An operator who has logged in is not asked again, although the cookie is strict."""
+    lesson = course.lesson(title="The linked one")
+    site.log_in(page)
+    link = f'<a href="{site.url}/lessons/{lesson}">look</a>'
+    with another_site(link) as port:
+        page.goto(f"http://{STRANGER}:{port}/")
+        page.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("The linked one")
+
+
+def test_all_can_be_done_with_the_keyboard(
+    site: StatusSite, page: Page, console: Console, course: Course
+) -> None:
+    """From the login over the list to the button; what has the focus can be seen."""
+    lesson = failed_lesson(course, site)
+    page.goto(site.url)
+    walk_to(page, "name")
+    page.keyboard.type("Ines")
+    walk_to(page, "token")
+    page.keyboard.type(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{site.url}/")
+    site.wait_for_lesson(page, lesson)
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    walk_to(page, f"/lessons/{lesson}")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{site.url}/lessons/{lesson}")
+    walk_to(page, "retry-reason")
+    page.keyboard.type("By keyboard")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("It is looked at again")
+    assert deeds(course, lesson) == [("tracked", "operator Ines", "By keyboard")]
+
+
+def walk_to(page: Page, name: str) -> None:
+    """Press Tab until what has this id or address has the focus, seeing it all the way."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        assert focused.evaluate("(it) => getComputedStyle(it).outlineStyle") != "none"
+        if name in (focused.get_attribute("id"), focused.get_attribute("href")):
+            return
+    raise AssertionError(f"no way to {name}")
+
+
+def test_it_works_without_javascript(browser: Browser, site: StatusSite, course: Course) -> None:
+    """Login, lists, search, buttons, logout; a link refreshes, and nothing by itself."""
+    window = browser.new_context(java_script_enabled=False)
+    page = window.new_page()
+    console = Console(page)
+    lesson = waiting_lesson(course, site.mux.state.create_upload())
+    site.log_in(page, lesson=lesson)
+    page.get_by_role("link", name="A lesson").first.click()
+    press(page, "Look again now", "No script")
+    expect(page.get_by_role("alert")).to_have_text("It is looked at next.")
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    page.get_by_role("link", name="Refresh").click()
+    expect(page.get_by_text("It has its video.")).to_be_visible()
+    page.get_by_text("More").last.click()
+    expect(page.get_by_text('"status": "ready"')).to_be_visible()
+    page.get_by_role("searchbox").fill(str(lesson))
+    page.get_by_role("button", name="Search").click()
+    expect(page).to_have_url(f"{site.url}/lessons/{lesson}")
+    assert page.locator("meta[http-equiv]").count() == 0
+    assert deeds(course, lesson) == [("made_due", "operator Ines", "No script")]
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert console.complaints == []
+    window.close()
+
+
+def test_what_is_signed_out_elsewhere_does_nothing_here(
+    site: StatusSite, page: Page, course: Course
+) -> None:
+    """A button on a page that is still open leads to the login."""
+    lesson = failed_lesson(course, site)
+    site.log_in(page, f"/lessons/{lesson}")
+    other = page.context.new_page()
+    other.goto(site.url)
+    other.get_by_role("button", name="Log out").click()
+    expect(other.get_by_label("Token")).to_be_visible()
+    press(page, "Retry", "Too late")
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert course.row(lesson)["status"] == "error"
+    assert deeds(course, lesson) == []

@@ -1,0 +1,123 @@
+"""The server that the simulated Mux and the gateway run on."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from aiohttp import web
+
+from sandbox.http_server import Server
+
+
+async def _hello(request: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
+def _app() -> web.Application:
+    app = web.Application()
+    app.router.add_get("/", _hello)
+    return app
+
+
+def test_a_started_server_answers_and_a_stopped_one_refuses() -> None:
+    """Connections are accepted from the return of start until stop."""
+    server = Server(_app)
+    server.start()
+    try:
+        assert httpx.get(server.url).text == "hello"
+    finally:
+        server.stop()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url)
+
+
+def test_starting_and_stopping_twice_changes_nothing() -> None:
+    """Start and stop may be repeated; a restart answers at the same url."""
+    server = Server(_app)
+    server.start()
+    url = server.url
+    server.start()
+    assert (server.running, server.url) == (True, url)
+    server.stop()
+    server.stop()
+    assert server.running is False
+    with server:
+        assert httpx.get(url).text == "hello"
+
+
+def test_two_servers_take_two_ports() -> None:
+    """A port of 0 gives every server one of its own."""
+    with Server(_app) as first, Server(_app) as second:
+        assert first.port != second.port
+        assert httpx.get(first.url).text == httpx.get(second.url).text == "hello"
+
+
+def test_there_is_no_url_before_the_first_start() -> None:
+    """Asking for the url too early says so."""
+    with pytest.raises(RuntimeError, match="before its first start"):
+        assert Server(_app).url
+
+
+def test_a_port_that_is_taken_is_told_to_the_caller() -> None:
+    """What goes wrong in the server's thread is raised by start, and leaves no thread."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = Server(_app, port=taken.getsockname()[1])
+        with pytest.raises(OSError, match="in use"):
+            server.start()
+    server.stop()
+    assert server.running is False
+
+
+def test_a_factory_that_fails_is_told_to_the_caller() -> None:
+    """The factory's own exception comes out of start."""
+
+    def broken() -> web.Application:
+        raise LookupError("no app today")
+
+    with pytest.raises(LookupError, match="no app today"):
+        Server(broken).start()
+
+
+def test_stopping_cuts_a_hanging_request_off() -> None:
+    """A request without an answer ends with its connection soon after stop, not at its timeout."""
+    arrived = threading.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        arrived.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    def app() -> web.Application:
+        hanging = web.Application()
+        hanging.router.add_get("/", hang)
+        return hanging
+
+    failures: list[type[BaseException]] = []
+
+    def ask(url: str) -> None:
+        try:
+            httpx.get(url, timeout=60)
+        except httpx.TransportError as error:
+            failures.append(type(error))
+
+    server = Server(app)
+    server.start()
+    asking = threading.Thread(target=ask, args=(server.url,))
+    asking.start()
+    assert arrived.wait(10)
+    began = time.monotonic()
+    server.stop()
+    asking.join(10)
+    assert time.monotonic() - began < 5
+    assert failures == [httpx.RemoteProtocolError]
+
+
+async def test_a_server_runs_beside_the_callers_own_loop() -> None:
+    """Code inside an event loop may start, ask and stop the server, as it blocks nobody."""
+    with Server(_app) as server:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(server.url)
+    assert answer.text == "hello"

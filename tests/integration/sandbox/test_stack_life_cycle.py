@@ -1,0 +1,175 @@
+"""Whatever ends a local stack, neither a process nor a file of it stays."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox.supabase.run_directory import PREFIX, RECORD, StackDirectory, clear_leftovers
+from sandbox.supabase.service_user import server_account
+
+pytestmark = pytest.mark.stack
+
+CHECKOUT = Path(__file__).parents[3]
+# Runs a stack until a word comes, which says how to end. The request shows that the servers are
+# there when the block is being left.
+OWNER = """
+import sys, httpx
+from sandbox.supabase.stack import LocalSupabase
+with LocalSupabase(apply_sql=False) as stack:
+    try:
+        print("running", flush=True)
+        if sys.stdin.readline() == "raise\\n":
+            raise RuntimeError("on purpose")
+    finally:
+        url, key = stack.url + "/rest/v1/lessons", stack.anon_key
+        print(httpx.get(url, headers={"apikey": key}).status_code, flush=True)
+"""
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a temporary directory of its own, which everybody may enter, to us and our children."""
+    path = Path(tempfile.mkdtemp(prefix="life-", dir="/tmp"))
+    path.chmod(0o755)
+    monkeypatch.setenv("TMPDIR", str(path))
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    yield path
+    clear_leftovers(server_account())
+    shutil.rmtree(path)
+
+
+def start_owner() -> subprocess.Popen[str]:
+    """Start a process that owns a stack."""
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A process group of its own, so that Ctrl-C can be sent as a terminal does: to all of it.
+        start_new_session=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    """Poll for what another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def wait_until_running(owner: subprocess.Popen[str]) -> None:
+    """Wait for the owner's word that its stack is up."""
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "running\n"
+
+
+def recorded(temporary: Path) -> list[psutil.Process]:
+    """Return the stack's processes that live."""
+    records = temporary.glob(f"{PREFIX}*/{RECORD}")
+    pids = [int(line.split()[0]) for path in records for line in path.read_text().splitlines()]
+    return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+
+
+def names(processes: list[psutil.Process]) -> list[str]:
+    """Return the programs that the processes run."""
+    return [process.name() for process in processes]
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes that have not ended, whether or not somebody has noticed."""
+    return [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "exit_status"), [("return\n", 0), ("raise\n", 1), ("ctrl-c", -signal.SIGINT)]
+)
+def test_nothing_stays_when_the_block_is_left(temporary: Path, word: str, exit_status: int) -> None:
+    """A return, an exception and Ctrl-C stop the servers, in order, and remove their files."""
+    with start_owner() as owner:
+        wait_until_running(owner)
+        processes = recorded(temporary)
+        assert names(processes) == ["postgres", "postgrest"]
+        if word == "ctrl-c":
+            os.killpg(owner.pid, signal.SIGINT)
+        output, _ = owner.communicate(None if word == "ctrl-c" else word)
+    assert (output, owner.returncode) == ("200\n", exit_status)
+    assert (alive(processes), list(temporary.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("started", [1, 2, 3])
+def test_nothing_stays_when_the_start_is_interrupted(temporary: Path, started: int) -> None:
+    """Ctrl-C while initdb, Postgres or PostgREST starts leaves nothing, either."""
+
+    def has_started() -> bool:
+        records = list(temporary.glob(f"{PREFIX}*/{RECORD}"))
+        return bool(records) and records[0].read_text().count("\n") >= started
+
+    with start_owner() as owner:
+        wait_until(has_started)
+        processes = recorded(temporary)
+        os.killpg(owner.pid, signal.SIGINT)
+        owner.communicate()
+    assert owner.returncode != 0
+    assert (alive(processes), list(temporary.iterdir())) == ([], [])
+
+
+def test_the_next_start_clears_up_after_a_killed_one(temporary: Path) -> None:
+    """What `kill -9` leaves behind runs on, until the next stack starts and ends it."""
+    with start_owner() as killed:
+        wait_until_running(killed)
+        processes = recorded(temporary)
+        directories = list(temporary.iterdir())
+        killed.kill()
+    assert names(alive(processes)) == ["postgres", "postgrest"]
+    with start_owner() as owner:
+        wait_until_running(owner)
+        assert (alive(processes), [path for path in directories if path.exists()]) == ([], [])
+        assert owner.communicate("return\n")[0] == "200\n"
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_running_stack_is_no_leftover(temporary: Path) -> None:
+    """Clearing up leaves a stack alone whose owner lives."""
+    with start_owner() as owner:
+        wait_until_running(owner)
+        assert clear_leftovers(server_account()) == []
+        assert owner.communicate("return\n")[0] == "200\n"
+
+
+def test_a_stranger_with_a_recorded_number_is_left_alone(temporary: Path) -> None:
+    """A process number that was given to another process since is not killed for it."""
+    with start_owner() as owner:
+        wait_until_running(owner)
+        abandoned = Path(tempfile.mkdtemp(prefix=PREFIX))
+        postgres = recorded(temporary)[0]
+        long_ago = postgres.create_time() - 3600
+        ourselves = psutil.Process()
+        (abandoned / RECORD).write_text(
+            f"{postgres.pid} {long_ago}\n{ourselves.pid} {ourselves.create_time()}\n12"
+        )
+        assert clear_leftovers(server_account()) == [abandoned]
+        assert owner.communicate("return\n")[0] == "200\n"
+
+
+def test_only_the_servers_can_enter_their_directory(temporary: Path) -> None:
+    """Trusting everybody who reaches the socket is safe, because nobody else does."""
+    directory = StackDirectory(server_account())
+    status = directory.run.stat()
+    directory.remove()
+    assert (status.st_mode & 0o777, status.st_uid) == (0o700, server_account().uid)

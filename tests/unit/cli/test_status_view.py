@@ -1,0 +1,74 @@
+from typing import Any
+
+import pytest
+
+from worker.cli.status_view import lesson_lines, table_lines
+from worker.wording import KINDS, UNKNOWN_FAILURE, failure
+
+ROW = {
+    "status": "error",
+    "upload_id": "up1",
+    "asset_id": None,
+    "age_seconds": 60.0,
+    "check_count": 1,
+}
+LESSON: dict[str, Any] = {
+    "lesson_id": "l1",
+    "title": None,
+    "status": "draft",
+    "asset_id": None,
+    "playback_id": None,
+    "mux": None,
+    "finding": None,
+    "events": [],
+}
+
+
+def said(lines: list[str]) -> str:
+    """Give lines without their folding."""
+    return " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize(
+    ("error_type", "message", "shown"),
+    [
+        (None, None, f"unknown: {UNKNOWN_FAILURE}"),
+        (None, "Encoding failed", f"unknown: {UNKNOWN_FAILURE} Encoding failed."),
+        ("upload_timed_out", None, f"upload_timed_out: {failure('upload_timed_out')}"),
+        ("gave_up", failure("gave_up", "Why."), f"gave_up: {failure('gave_up', 'Why.')}"),
+    ],
+)
+def test_a_failed_lesson_always_says_what_happened(
+    error_type: str | None, message: str | None, shown: str
+) -> None:
+    """Also one that the app noted without a text; what the row says already is said once."""
+    row = {**ROW, "error_type": error_type, "error_message": message}
+    assert f"error {shown} tracked 60.0 s ago" in said(lesson_lines({**LESSON, "row": row}))
+
+
+def test_a_row_that_waits_says_nothing_of_an_error() -> None:
+    """Unless the database refuses its verdict."""
+    row: dict[str, Any] = {**ROW, "status": "processing", "error_type": None, "error_message": None}
+    assert "error" not in said(lesson_lines({**LESSON, "row": row}))
+    row |= {"error_type": "refused", "error_message": "23514: no"}
+    refused = f"error refused: {failure('refused', '23514: no')}"
+    assert refused in said(lesson_lines({**LESSON, "row": row}))
+
+
+def test_what_a_backfill_found_says_what_happened() -> None:
+    """Also where it kept no message."""
+    finding = {"kind": "has_video", "message": None}
+    shown = said(lesson_lines({**LESSON, "row": None, "finding": finding}))
+    assert f"backfill has_video {KINDS['has_video']}" in shown
+
+
+def test_the_table_of_failures_has_a_sentence_for_each_type() -> None:
+    """Whatever the last message of the type is."""
+    counts = dict.fromkeys(("processing", "due", "stuck", "ready", "error"), 1)
+    ages = dict.fromkeys(("oldest_due_seconds", "oldest_processing_seconds"))
+    last = {"count": 1, "last_seconds": 1.0, "last_lesson_id": "l1", "last_message": None}
+    failures = [{**last, "error_type": name} for name in ("upload_cancelled", "unknown")]
+    told = {**counts, **ages, "ready_to_published": {"count": 0}, "failures": failures}
+    shown = said(table_lines(told))
+    assert f"l1 {failure('upload_cancelled')}" in shown
+    assert shown.endswith(f"l1 {UNKNOWN_FAILURE}")

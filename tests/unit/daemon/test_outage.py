@@ -1,0 +1,160 @@
+import io
+from typing import Any
+
+import pytest
+
+from tests.unit.log_lines import told
+from worker.daemon.outage import Outage, Service
+from worker.errors import (
+    MuxUnauthorized,
+    MuxUnavailable,
+    SupabaseNeedsOperator,
+    SupabaseUnavailable,
+    Unavailable,
+)
+
+
+class Clock:
+    """A clock that the test drives."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()
+
+
+DOWN = MuxUnavailable("http_503", "down")
+REFUSED = MuxUnauthorized("http_401", "wrong token")
+
+
+def outage(clock: Clock, service: Service = "mux") -> Outage:
+    """Make an outage at the default pace of a scan every five seconds."""
+    return Outage(service, 5.0, clock)
+
+
+def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> None:
+    """However often it is noted, and for whatever passing reason; the end says how long it was."""
+    here = outage(clock)
+    for fault in (DOWN, MuxUnavailable("timeout", "slow"), DOWN):
+        here.note(fault)
+        clock.now += 10
+    here.end(rows_waiting=7)
+    here.end()
+    assert told(out) == [
+        {"level": "warning", "event": "mux.unavailable", "reason": "http_503", "message": "down"},
+        {"level": "info", "event": "mux.recovered", "outage_seconds": 30.0, "rows_waiting": 7},
+    ]
+
+
+def test_an_outage_that_needs_somebody_is_told_too(clock: Clock, out: io.StringIO) -> None:
+    """When it turns into a refused token and back, each turn is a line."""
+    here = outage(clock)
+    for fault in (DOWN, REFUSED, REFUSED, DOWN):
+        here.note(fault)
+    assert [(line["event"], line["level"]) for line in told(out)] == [
+        ("mux.unavailable", "warning"),
+        ("mux.unauthorized", "error"),
+        ("mux.unavailable", "warning"),
+    ]
+
+
+PASSING = SupabaseUnavailable("503", "down")
+PAUSED = SupabaseNeedsOperator("paused", "Restore it.")
+RESTRICTED = SupabaseNeedsOperator("restricted", "Pay.")
+
+
+def test_supabase_is_an_error_where_an_operator_must_act(clock: Clock, out: io.StringIO) -> None:
+    """Each turn is a line: into an error, into another that asks for something else, and back."""
+    here = outage(clock, "supabase")
+    for fault in (PASSING, PAUSED, PAUSED, RESTRICTED, RESTRICTED, PASSING, PASSING):
+        here.note(fault)
+        clock.now += 10
+    here.end()
+    assert [(line["level"], line["event"], line.get("reason")) for line in told(out)] == [
+        ("warning", "supabase.unavailable", "503"),
+        ("error", "supabase.unavailable", "paused"),
+        ("error", "supabase.unavailable", "restricted"),
+        ("warning", "supabase.unavailable", "503"),
+        ("info", "supabase.recovered", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "began"),
+    [
+        ("mux", DOWN, ("warning", "mux.unavailable")),
+        ("mux", REFUSED, ("error", "mux.unauthorized")),
+        ("supabase", PASSING, ("warning", "supabase.unavailable")),
+        ("supabase", PAUSED, ("error", "supabase.unavailable")),
+    ],
+    ids=["Mux down", "Mux refuses", "Supabase down", "Supabase paused"],
+)
+def test_a_second_outage_is_announced_like_the_first(
+    clock: Clock, out: io.StringIO, service: Service, fault: Unavailable, began: tuple[str, str]
+) -> None:
+    """Two outages of one service, for the same reason, are two lines at each end."""
+    here = outage(clock, service)
+    for _ in range(2):
+        here.note(fault)
+        here.note(fault)
+        clock.now += 10
+        here.end()
+    pair = [began, ("info", f"{service}.recovered")]
+    assert [(line["level"], line["event"]) for line in told(out)] == pair * 2
+
+
+def pauses(here: Outage, fault: Any, times: int) -> list[float]:
+    """Note a fault some times and give the pause after each."""
+    found = []
+    for _ in range(times):
+        here.note(fault)
+        found.append(here.seconds_to_next_try)
+    return found
+
+
+def test_pauses_double_from_one_interval_to_a_minute(clock: Clock) -> None:
+    """Give or take a fifth, so that replicas do not come back together."""
+    for pause, base in zip(
+        pauses(outage(clock), DOWN, 7), (5, 10, 20, 40, 60, 60, 60), strict=True
+    ):
+        assert base * 0.8 <= pause <= base * 1.2
+
+
+def test_a_refused_token_is_asked_about_less_often(clock: Clock) -> None:
+    """From half a minute to five minutes: nothing changes until somebody acts."""
+    for pause, base in zip(pauses(outage(clock), REFUSED, 5), (30, 60, 120, 240, 300), strict=True):
+        assert base * 0.8 <= pause <= base * 1.2
+
+
+def test_mux_may_ask_for_a_longer_pause(clock: Clock) -> None:
+    """A Retry-After beyond the pause is honoured."""
+    here = outage(clock)
+    here.note(MuxUnavailable("rate_limited", "x", retry_after_seconds=90))
+    assert here.seconds_to_next_try == 90
+    clock.now += 60
+    assert here.seconds_to_next_try == 30
+
+
+def test_no_header_silences_the_worker_for_ever(clock: Clock) -> None:
+    """A Retry-After of years is a mistake: an hour is the most."""
+    here = outage(clock)
+    here.note(MuxUnavailable("rate_limited", "x", retry_after_seconds=1e9))
+    assert here.seconds_to_next_try == 3600
+
+
+def test_after_the_end_the_next_outage_begins_small(clock: Clock) -> None:
+    """Pauses do not carry over, and without an outage there is none."""
+    here = outage(clock)
+    pauses(here, DOWN, 6)
+    here.end()
+    assert (here.is_on, here.seconds_to_next_try) == (False, 0.0)
+    (first,) = pauses(here, DOWN, 1)
+    assert first <= 6

@@ -1,0 +1,229 @@
+import asyncio
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from tests.unit.log_lines import told
+from worker.daemon.loop import Daemon
+from worker.daemon.retention import BATCH, Retention
+from worker.errors import SupabaseUnavailable
+from worker.telemetry.outcome_log import ScanReport
+
+
+class Audit:
+    """A database with some old audit rows, which the test may take down."""
+
+    def __init__(self, old: int) -> None:
+        self.old = old
+        self.asked: list[tuple[int, int]] = []
+        self.fault: SupabaseUnavailable | None = None
+        self.on_prune: Callable[[], None] = lambda: None
+
+    async def prune_events(self, older_than_days: int, at_most: int) -> int:
+        """Remove the oldest."""
+        self.asked.append((older_than_days, at_most))
+        self.on_prune()
+        if self.fault is not None:
+            raise self.fault
+        pruned = min(self.old, at_most)
+        self.old -= pruned
+        return pruned
+
+
+class Clock:
+    """A clock on which every look takes two seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Give the time."""
+        self.now += 2
+        return self.now
+
+
+def pruned(out: io.StringIO) -> list[dict[str, Any]]:
+    """Read the lines about pruning without their times."""
+    return [line for line in told(out) if line["event"] == "events.pruned"]
+
+
+async def all_of(retention: Retention) -> int:
+    """Prune until there is no more; give how many batches said that there is."""
+    batches = 0
+    while await retention.prune_some():
+        batches += 1
+    return batches
+
+
+async def test_before_it_is_time_nothing_is_asked(out: io.StringIO) -> None:
+    """The database hears of retention once a day only."""
+    audit = Audit(10)
+    assert await all_of(Retention(audit, 90)) == 0
+    assert (audit.asked, pruned(out)) == ([], [])
+
+
+async def test_batch_after_batch_until_none_is_left_and_told_once(out: io.StringIO) -> None:
+    """One line at the end, with how many there were and how long it took; then quiet."""
+    audit = Audit(2 * BATCH + 1)
+    retention = Retention(audit, 90, clock=Clock())
+    await retention.begin()
+    assert await all_of(retention) == 3
+    assert audit.asked == [(90, BATCH)] * 4
+    assert await all_of(retention) == 0
+    assert audit.asked == [(90, BATCH)] * 4
+    assert pruned(out) == [
+        {"level": "info", "event": "events.pruned", "count": 2 * BATCH + 1, "seconds": 2.0}
+    ]
+
+
+async def test_a_fault_leaves_the_rest_for_the_next_day(out: io.StringIO) -> None:
+    """It raises nothing, is told once with its reason, and the next day removes all."""
+    audit = Audit(BATCH + 7)
+    retention = Retention(audit, 30, clock=Clock())
+    await retention.begin()
+    assert await retention.prune_some() is True
+    audit.fault = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
+    assert await all_of(retention) == 0
+    assert await all_of(retention) == 0
+    assert len(audit.asked) == 2
+    audit.fault = None
+    await retention.begin()
+    assert await all_of(retention) == 1
+    assert pruned(out) == [
+        {
+            "level": "warning",
+            "event": "events.pruned",
+            "count": BATCH,
+            "seconds": 2.0,
+            "reason": "timeout",
+            "message": "Supabase did not answer in time.",
+        },
+        {"level": "info", "event": "events.pruned", "count": 7, "seconds": 2.0},
+    ]
+
+
+async def test_a_day_that_comes_while_the_last_is_not_done_goes_on_with_it(
+    out: io.StringIO,
+) -> None:
+    """What was counted stays counted."""
+    audit = Audit(BATCH + 7)
+    retention = Retention(audit, 90, clock=Clock())
+    await retention.begin()
+    await retention.prune_some()
+    await retention.begin()
+    await all_of(retention)
+    assert [line["count"] for line in pruned(out)] == [BATCH + 7]
+
+
+async def test_it_comes_every_day_and_first_within_the_hour_after_some_minutes() -> None:
+    """At a random moment: replicas that are started together do not meet."""
+    scheduler = AsyncIOScheduler()
+    began = datetime.now(UTC)
+    for _ in range(50):
+        Retention(Audit(0), 90).schedule(scheduler)
+    jobs = scheduler.get_jobs()
+    assert {job.trigger.interval for job in jobs} == {timedelta(days=1)}
+    waits = [(job.next_run_time - began).total_seconds() for job in jobs]
+    assert 300 <= min(waits) < max(waits) <= 3901
+    assert len({round(wait) for wait in waits}) > 25
+
+
+class Service:
+    """A Mux and a database with nothing to do."""
+
+    async def check(self) -> None:
+        """Be there."""
+
+    async def check_schema(self) -> None:
+        """Be up to date."""
+
+    async def summary(self) -> dict[str, Any]:
+        """Count nothing."""
+        return {"due": 0}
+
+
+def daemon(
+    scan: Callable[[], ScanReport], stopping: asyncio.Event, interval_seconds: float = 3600
+) -> Daemon:
+    """Make a daemon that rests for an hour between scans unless they are full."""
+
+    async def scanned() -> ScanReport:
+        return scan()
+
+    return Daemon(
+        Service(),
+        Service(),
+        scanned,
+        interval_seconds=interval_seconds,
+        shutdown_seconds=20,
+        stopping=stopping,
+    )
+
+
+async def begun(audit: Audit) -> Retention:
+    """Give a retention whose time has come."""
+    retention = Retention(audit, 90)
+    await retention.begin()
+    return retention
+
+
+async def test_a_busy_worker_removes_one_batch_between_two_scans(out: io.StringIO) -> None:
+    """However much is due, retention gets on; however much is old, no scan waits for more."""
+    stopping, audit, order = asyncio.Event(), Audit(3 * BATCH), list[str]()
+
+    def scan() -> ScanReport:
+        order.append("scan")
+        if len(order) > 8:
+            stopping.set()
+        return ScanReport(claimed=1, is_full=True)
+
+    audit.on_prune = lambda: order.append("prune")
+    await asyncio.wait_for(daemon(scan, stopping).run(await begun(audit)), 30)
+    assert order == [*["scan", "prune"] * 4, "scan"]
+    assert [line["count"] for line in pruned(out)] == [3 * BATCH]
+
+
+async def test_an_idle_worker_removes_all_while_it_rests(out: io.StringIO) -> None:
+    """A long pause between scans holds nothing up."""
+    stopping, audit, scans = asyncio.Event(), Audit(2 * BATCH), list[ScanReport]()
+
+    def scan() -> ScanReport:
+        scans.append(ScanReport())
+        return scans[-1]
+
+    audit.on_prune = lambda: stopping.set() if audit.old == 0 else None
+    await asyncio.wait_for(daemon(scan, stopping).run(await begun(audit)), 30)
+    assert (audit.old, len(scans)) == (0, 1)
+
+
+async def test_while_supabase_is_out_nothing_is_pruned(out: io.StringIO) -> None:
+    """An outage is asked about by the scan alone; retention waits for its end."""
+    stopping, audit = asyncio.Event(), Audit(1)
+    asked_until_scan: list[int] = []
+
+    def scan() -> ScanReport:
+        asked_until_scan.append(len(audit.asked))
+        if len(asked_until_scan) <= 2:
+            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.")
+        return ScanReport()
+
+    audit.on_prune = lambda: stopping.set() if audit.old == 0 else None
+    await asyncio.wait_for(daemon(scan, stopping, 0.01).run(await begun(audit)), 30)
+    assert asked_until_scan[:3] == [0, 0, 0]
+    assert audit.old == 0
+
+
+async def test_a_stop_waits_for_no_batch(out: io.StringIO) -> None:
+    """A batch that hangs is cut off: its rows are removed another day."""
+    stopping = asyncio.Event()
+
+    class Hangs(Audit):
+        async def prune_events(self, older_than_days: int, at_most: int) -> int:
+            asyncio.get_running_loop().call_soon(stopping.set)
+            return await asyncio.Future[int]()
+
+    await asyncio.wait_for(daemon(ScanReport, stopping).run(await begun(Hangs(1))), 5)
+    assert pruned(out) == []

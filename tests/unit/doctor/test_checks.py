@@ -1,0 +1,368 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.cli.console import as_lines
+from worker.doctor import checks
+from worker.doctor.checks import Check
+from worker.doctor.doctor import NEEDED_FILE, NEEDED_FILES
+from worker.model import Environment
+
+SQL = Path(__file__).parents[3] / "sql"
+HERE = Environment("env1", "Production", "production")
+
+
+def function(name: str, **more: Any) -> dict[str, Any]:
+    """Describe a function that is granted as it should be."""
+    granted = {"anon": False, "authenticated": False, "service_role": True}
+    facts = {"name": name, "is_for_app": False, "is_trigger": False, "others": []}
+    return {**facts, **granted, **more}
+
+
+def app_function(name: str, **more: Any) -> dict[str, Any]:
+    """Describe a function of the app that is granted as it should be."""
+    granted = {"service_role": False, "authenticated": name in checks.OPEN_TO_APP}
+    return function(name, is_for_app=True, **{**granted, **more})
+
+
+def without(name: str, functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give all functions but the one of that name."""
+    return [f for f in functions if f["name"] != name]
+
+
+APP_FUNCTIONS = [app_function(name) for name in (*sorted(checks.OPEN_TO_APP), "app_asset")]
+ALL_FUNCTIONS = [function(name) for name in sorted(checks.NEEDED_FUNCTIONS)]
+
+
+def verdict(check: Check) -> tuple[str, str]:
+    """Give how a check went and what it saw."""
+    return check.health, check.seen
+
+
+def test_the_doctor_wants_the_newest_file_that_makes_something_for_the_worker() -> None:
+    """One added to sql/ is not forgotten by the check of the schema; the app's own do not count."""
+    of_worker = "create or replace function public.worker_"
+    files = [path.stem for path in SQL.glob("*.sql") if of_worker in path.read_text()]
+    assert max(files) == NEEDED_FILE
+
+
+def test_the_doctor_wants_every_file_but_that_of_the_apps_functions() -> None:
+    """One added to sql/ is missed where it was left out."""
+    files = {path.stem for path in SQL.glob("*.sql")}
+    assert (files - set(NEEDED_FILES), set(NEEDED_FILES) - files) == ({"010_app"}, set())
+
+
+def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
+    """A function added to sql/ is not forgotten by the check of the functions."""
+    text = "\n".join(path.read_text() for path in SQL.glob("*.sql"))
+    made = set(re.findall(r"create or replace function public\.(worker_\w+)", text))
+    assert made == checks.NEEDED_FUNCTIONS
+
+
+def test_the_apps_functions_that_are_looked_for_are_those_that_sql_opens() -> None:
+    """Each that is granted to signed-in users, and no other."""
+    text = "\n".join(path.read_text() for path in SQL.glob("*.sql"))
+    (granted,) = re.findall(r"grant execute on function([^;]*?)\s+to authenticated;", text)
+    assert set(re.findall(r"\.(\w+)", granted)) == checks.OPEN_TO_APP
+
+
+@pytest.mark.parametrize(
+    ("pace", "expected"),
+    [
+        ((4, 60, 10), ("ok", "all required ones are there, none is odd")),
+        ((5, 20, 10), ("ok", "all required ones are there, none is odd")),
+        ((5.5, 60, 10), ("warning", "MUX_REQUESTS_PER_SECOND is 5.5, Mux allows 5 to all")),
+        ((4, 19, 10), ("warning", "LEASE_SECONDS is 19, two slow answers of Mux take longer")),
+        (
+            (9, 5, 10),
+            (
+                "warning",
+                (
+                    "MUX_REQUESTS_PER_SECOND is 9, Mux allows 5 to all; "
+                    "LEASE_SECONDS is 5, two slow answers of Mux take longer"
+                ),
+            ),
+        ),
+    ],
+)
+def test_odd_settings_are_all_told(
+    pace: tuple[float, float, float], expected: tuple[str, str]
+) -> None:
+    """Each that is allowed and yet unwise, at once."""
+    assert verdict(checks.check_pace(*pace)) == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "passes", "expected"),
+    [
+        ("service_role", True, ("ok", "accepted, of the role service_role")),
+        ("anon", False, ("failed", "of the role anon")),
+        ("service_role", False, ("failed", "service_role sees no lessons of others")),
+    ],
+)
+def test_the_key_must_be_of_the_service_role(
+    role: str, passes: bool, expected: tuple[str, str]
+) -> None:
+    """And that role must pass row level security, or it sees no lesson."""
+    assert verdict(checks.check_role({"role": role, "passes_row_security": passes})) == expected
+
+
+@pytest.mark.parametrize(
+    ("applied", "expected"),
+    [
+        ("009_doctor", ("ok", "sql/ is applied up to 009_doctor.sql")),
+        ("010_later", ("ok", "sql/ is applied up to 010_later.sql")),
+        ("008_reports", ("failed", "sql/ is applied only up to 008_reports.sql")),
+        (None, ("failed", "sql/ is applied only up to 000.sql")),
+    ],
+)
+def test_an_older_schema_fails_and_a_newer_one_does_not(
+    applied: str | None, expected: tuple[str, str]
+) -> None:
+    """A database may be ahead of the worker, as in every deploy, but not behind it."""
+    check = checks.check_schema({"schema_version": applied, "applied_files": []}, "009_doctor", [])
+    assert verdict(check) == expected
+
+
+def test_a_file_that_was_left_out_is_named() -> None:
+    """Also where a later one is applied; what is applied beside the needed ones is no fault."""
+    facts = {"schema_version": "009_doctor", "applied_files": ["001_a", "009_doctor", "010_app"]}
+    check = checks.check_schema(facts, "009_doctor", ["001_a", "003_c", "009_doctor", "900_last"])
+    assert verdict(check) == (
+        "failed",
+        "sql/ is applied up to 009_doctor.sql, but without 003_c.sql, 900_last.sql",
+    )
+
+
+@pytest.mark.parametrize(
+    ("differences", "has_snapshot", "expected"),
+    [
+        ([], True, ("ok", "are as sql/ made them")),
+        ([], False, ("skipped", "there is no snapshot to compare with")),
+        (["index a is missing", "b"], True, ("failed", "index a is missing; b")),
+        (
+            [str(n) for n in range(14)],
+            True,
+            ("failed", "; ".join([*map(str, range(12)), "and 2 more"])),
+        ),
+    ],
+)
+def test_what_differs_from_what_sql_made_is_named(
+    differences: list[str], *, has_snapshot: bool, expected: tuple[str, str]
+) -> None:
+    """Each difference, up to a dozen."""
+    facts = {"differences": differences, "has_snapshot": has_snapshot}
+    assert verdict(checks.check_objects(facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("problems", "may_be_used", "expected"),
+    [
+        ([], True, ("ok", "has what the worker needs, and may be written")),
+        (["one", "two"], True, ("failed", "one; two")),
+        ([], False, ("failed", "service_role may not read it or write its ids")),
+    ],
+)
+def test_lessons_must_have_what_is_needed(
+    problems: list[str], *, may_be_used: bool, expected: tuple[str, str]
+) -> None:
+    """What the database says of the table, and the grants."""
+    facts = {"lessons_problems": problems, "lessons_may_be_used": may_be_used}
+    assert verdict(checks.check_lessons(facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (
+            {"lessons": True, "mux_asset_tracking": True, "mux_asset_events": True},
+            ("ok", "is on for lessons and all 2 of the worker's"),
+        ),
+        (
+            {"lessons": False, "mux_asset_tracking": True, "mux_asset_events": False},
+            ("failed", "is off on lessons, mux_asset_events"),
+        ),
+        ({"lessons": True, "mux_asset_tracking": True}, ("failed", "there is no mux_asset_events")),
+    ],
+)
+def test_every_table_must_be_there_and_protected(
+    tables: dict[str, bool], expected: tuple[str, str]
+) -> None:
+    """A table that is gone is not one that is protected."""
+    assert verdict(checks.check_row_security({"row_level_security": tables})) == expected
+
+
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 27 are for service_role alone")),
+        (
+            [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
+            ("ok", "all 28 are for service_role alone"),
+        ),
+        (
+            [
+                function("worker_claim", service_role=False),
+                *without("worker_take_turns", without("worker_claim", ALL_FUNCTIONS)),
+            ],
+            ("failed", "missing: worker_take_turns; closed to service_role: worker_claim"),
+        ),
+        (
+            [*ALL_FUNCTIONS, function("tracks", authenticated=True)],
+            ("failed", "open to browsers: tracks"),
+        ),
+        (
+            [*ALL_FUNCTIONS, function("tracks", others=["reporter", "auditor"])],
+            ("warning", "open to auditor, reporter too: tracks"),
+        ),
+    ],
+)
+def test_functions_must_be_there_and_for_the_service_role(
+    functions: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """Triggers need no grant; a grant to a role of the DBA's own is only worth a warning."""
+    facts = {"functions": functions, "functions_of_the_app": []}
+    assert verdict(checks.check_functions(facts)) == expected
+
+
+def test_a_function_of_the_app_by_our_name_fails_with_what_to_do() -> None:
+    """PostgREST could not tell it from ours; the files applied again would stop at it."""
+    facts = {"functions": ALL_FUNCTIONS, "functions_of_the_app": ["publish_lesson(text)"]}
+    check = checks.check_functions(facts)
+    assert verdict(check) == (
+        "failed",
+        "made by the app, under a name of the worker's: publish_lesson(text)",
+    )
+    assert check.advice == f"{checks.RENAME} {checks.REAPPLY}"
+
+
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "the app's three are for signed-in users")),
+        (
+            ALL_FUNCTIONS,
+            (
+                "warning",
+                "the database has none of track_upload, check_asset_status, publish_lesson",
+            ),
+        ),
+        (
+            [
+                *without("app_publish", without("track_upload", APP_FUNCTIONS)),
+                app_function("app_publish", authenticated=False),
+            ],
+            ("failed", "missing: track_upload; closed to authenticated: app_publish"),
+        ),
+        (
+            [*without("track_upload", APP_FUNCTIONS), app_function("track_upload", anon=True)],
+            ("failed", "open to anon: track_upload"),
+        ),
+        (
+            [
+                *APP_FUNCTIONS,
+                app_function("app_x", authenticated=True),
+                app_function("app_y", service_role=True),
+            ],
+            ("failed", "not closed: app_x, app_y"),
+        ),
+        (
+            [*APP_FUNCTIONS, app_function("app_x", others=["reporter"])],
+            ("warning", "open to reporter too: app_x"),
+        ),
+    ],
+)
+def test_the_apps_functions_must_be_for_signed_in_users(
+    functions: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """What is behind them is closed to all; where there are none, the app may not need them."""
+    check = checks.check_app_functions({"functions": functions})
+    assert verdict(check) == expected
+    assert (check.health == "ok") == (not check.advice)
+
+
+def test_what_anon_may_do_is_listed_whole() -> None:
+    """Tables, functions, and who may enter the private schema."""
+    open_ = {
+        "open_to_anon": ["public.mux_asset_tracking"],
+        "functions": [function("worker_claim", anon=True), function("worker_settle")],
+        "private_schema_open_to": ["authenticated"],
+    }
+    closed = {"open_to_anon": [], "functions": ALL_FUNCTIONS, "private_schema_open_to": []}
+    granted = "public.mux_asset_tracking, worker_claim(), mux_private (authenticated)"
+    assert verdict(checks.check_anon(open_)) == ("failed", f"is granted something on {granted}")
+    assert verdict(checks.check_anon(closed)) == ("ok", "may see and call nothing of the worker's")
+
+
+@pytest.mark.parametrize(
+    ("here", "expected"),
+    [
+        (1000.0, ("ok", "differs from the database's by 0.0 s")),
+        (970.0, ("ok", "differs from the database's by 30.0 s")),
+        (969.0, ("warning", "differs from the database's by 31 s")),
+        (4600.0, ("warning", "differs from the database's by 3600 s")),
+    ],
+)
+def test_a_clock_half_a_minute_off_is_warned_of(here: float, expected: tuple[str, str]) -> None:
+    """In either direction."""
+    assert verdict(checks.check_clock({"database_time": 1000.0}, here)) == expected
+
+
+@pytest.mark.parametrize(
+    ("home", "known", "asked", "expected"),
+    [
+        (None, 0, 0, ("ok", "; there is no upload yet to look for")),
+        ("env1", 0, 0, ("ok", "; there is no upload yet to look for")),
+        ("env1", 2, 3, ("ok", " knows 2 of our last 3 uploads")),
+        (None, 0, 3, ("failed", " knows none of our ids")),
+        ("env2", 0, 3, ("failed", " knows none of our ids")),
+        ("env1", 0, 3, ("warning", " knows none of our last 3 uploads, and did know others")),
+        ("env2", 1, 3, ("warning", "; ids were last found in env2")),
+        ("env2", 0, 0, ("warning", "; ids were last found in env2")),
+    ],
+)
+def test_the_environment_is_judged_by_what_it_knows(
+    home: str | None, known: int, asked: int, expected: tuple[str, str]
+) -> None:
+    """Where ids were found before, videos that are gone were deleted; elsewhere it is another."""
+    check = checks.check_environment(HERE, home, known, asked)
+    health, seen = expected
+    assert verdict(check) == (health, f"Production (production, env1){seen}")
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ((None, None), ("skipped", "Mux did not say")),
+        (("5", "4"), ("ok", "4 of 5 left")),
+        (("5", "0"), ("warning", "nothing is left of 5")),
+    ],
+)
+def test_an_exhausted_limit_is_warned_of(
+    limit: tuple[str | None, str | None], expected: tuple[str, str]
+) -> None:
+    """By Mux's own headers, where it sends them."""
+    assert verdict(checks.check_rate_limit(*limit)) == expected
+
+
+def test_secrets_and_control_characters_are_taken_out() -> None:
+    """Also where one secret is the beginning of another, in what was seen and in the advice."""
+    check = Check("Mux token", "failed", "got hush-hush\x1b[2J", "not hush\r\n")
+    cleaned = check.without(["hush", "", "hush-hush"])
+    assert cleaned == Check("Mux token", "failed", "got ***?[2J", "not ***??")
+
+
+def test_a_check_is_folded_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words of any length stay within, the advice stands beneath with an arrow."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    drawn = as_lines(Check("functions", "failed", "f" * 100, "do " * 40)).splitlines()
+    assert max(map(len, drawn)) <= 80
+    assert drawn[:2] == [
+        "FAIL  functions         " + "f" * 56,
+        " " * 24 + "f" * 44,
+    ]
+    assert drawn[2].startswith(" " * 24 + "-> do do")
+    assert drawn[3].startswith(" " * 24 + "   do do")

@@ -1,0 +1,120 @@
+"""One row's trouble costs no other row its turn: an hour of a small school, with a fake clock."""
+
+from collections import Counter
+
+import pytest
+
+from bench.sweep_world import FakeMux, Row, World
+from worker.errors import MuxUnauthorized, MuxUnavailable
+from worker.model import Observation, Page
+from worker.mux.rate_limit import Sent, unheard
+
+
+class FailsOnOne(FakeMux):
+    """A Mux that does not answer about one upload, and counts what it is asked."""
+
+    def __init__(self, world: World, bad: str) -> None:
+        super().__init__(world)
+        self._bad = bad
+        self.asked: Counter[str] = Counter()
+
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+        """Answer a GET of an upload."""
+        self.asked[upload_id] += 1
+        seen = await super().upload(upload_id, sent)
+        if upload_id == self._bad:
+            raise MuxUnavailable("http_500", "Mux answered with 500.")
+        return seen
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+        """Answer a list of one upload's assets."""
+        await self.upload(upload_id, sent)
+        return await super().asset_of(upload_id, sent)
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 9])
+async def test_a_bad_id_costs_the_good_ones_beside_it_nothing(others: int) -> None:
+    """In a minute, which is twelve scans, each good lesson is published; the bad one backs off."""
+    world = World()
+    published: list[float] = []
+    world.when_published = lambda _row: published.append(world.now)
+    world.track([world.add(has_asset=False), *(world.add(ready_at=9) for _ in range(others))])
+    mux = FailsOnOne(world, "u0")
+    await world.work(until=60, mux=mux)
+    assert len(published) == others
+    assert max(published, default=0) < 20
+    assert 4 <= mux.asked["u0"] <= 7
+    assert world.rows["u0"].check_count == mux.asked["u0"]
+
+
+class RefusesVideo(FakeMux):
+    """A Mux that says who we are and refuses all else."""
+
+    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+        """Refuse a GET of an upload."""
+        await super().upload(upload_id, sent)
+        raise MuxUnauthorized("http_403", "Mux refuses the access token.")
+
+    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+        """Refuse a list of one upload's assets."""
+        return await self.upload(upload_id, sent)
+
+    async def assets(self, at: str | None) -> Page:
+        """Refuse a page."""
+        await super().assets(at)
+        raise MuxUnauthorized("http_403", "Mux refuses the access token.")
+
+    async def control(self) -> None:
+        """Refuse the control question."""
+        await self.assets(None)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9])
+async def test_an_hour_of_refused_videos_touches_no_row(rows: int) -> None:
+    """However often it is tried meanwhile, and however many rows are due."""
+    world = World()
+    world.track([world.add() for _ in range(rows)])
+    mux = RefusesVideo(world)
+    while world.now < 3600:
+        with pytest.raises(MuxUnauthorized):
+            await world.work(until=3600, mux=mux)
+        world.now += 5
+    assert {row.check_count for row in world.rows.values()} == {0}
+    await world.work(until=world.now + 5)
+    assert {row.is_processing for row in world.rows.values()} == {False}
+
+
+@pytest.mark.parametrize("begins_at", [0, 30, 100])
+@pytest.mark.parametrize("garbage", [400, 2000])
+async def test_hundreds_of_made_up_ids_do_not_hide_the_upload_of_another(
+    begins_at: int, garbage: int
+) -> None:
+    """It takes 20 s to encode, and is published within three intervals of that."""
+    world = World()
+    world.track([world.add(is_known=False) for _ in range(garbage)])
+    published: dict[str, float] = {}
+
+    def note(row: Row) -> None:
+        published[row.video.upload_id] = world.now
+
+    world.when_published = note
+    begun: list[str] = []
+
+    def begin() -> None:
+        if world.now >= begins_at and not begun:
+            video = world.add(ready_at=world.now + 20)
+            begun.append(video.upload_id)
+            world.track([video])
+
+    world.when_asked = begin
+    await world.work(until=begins_at + 120)
+    assert published[begun[0]] - begins_at <= 20 + 15
+
+
+async def test_made_up_ids_are_asked_about_a_few_times_before_they_fail() -> None:
+    """Five looks in fourteen minutes; the sixth finds the grace over."""
+    world = World()
+    world.track([world.add(is_known=False)])
+    await world.work(until=1200)
+    (row,) = world.rows.values()
+    assert (row.is_processing, row.check_count) == (False, 5)

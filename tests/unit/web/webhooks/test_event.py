@@ -1,0 +1,166 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.model import Note, Observation, PlaybackId
+from worker.web.webhooks.event import Event, NoEvent, read_event
+
+ASSET = {
+    "id": "as1",
+    "upload_id": "up1",
+    "status": "ready",
+    "created_at": 1790000000,
+    "playback_ids": [{"id": "play1", "policy": "public"}],
+    "passthrough": "lesson",
+}
+UPLOAD = {"id": "up1", "status": "asset_created", "asset_id": "as1", "timeout": 3600}
+READY = Observation(
+    "asset", "ready", "webhook", "up1", "as1", (PlaybackId("play1", "public"),), claims=("lesson",)
+)
+
+
+def event(kind: str, data: Any = None, **more: Any) -> Event:
+    """Read an event of this type."""
+    told = {"type": kind, "id": "e1", "created_at": "2026-09-21T14:13:20.500000Z", "data": data}
+    return read_event(json.dumps({**told, **more}).encode())
+
+
+def test_a_ready_asset_is_an_observation() -> None:
+    """With its source, its ids and the moment it happened."""
+    assert event("video.asset.ready", ASSET) == Event(
+        "e1", "video.asset.ready", 1790000000.5, fact=READY
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"id": "env1", "name": "Production"}, "env1"),
+        ({"id": "no id"}, None),
+        ({"id": 5}, None),
+        ("env1", None),
+        (None, None),
+    ],
+)
+def test_an_event_names_its_environment(told: Any, found: str | None) -> None:
+    """One without, or with nonsense, is an event all the same."""
+    assert event("video.asset.ready", ASSET, environment=told).environment_id == found
+
+
+@pytest.mark.parametrize("what", ["created", "ready", "errored", "updated"])
+def test_an_asset_is_as_its_data_says(what: str) -> None:
+    """The data is the asset as it was; the type of the event adds nothing to it."""
+    preparing = {**ASSET, "status": "preparing"}
+    fact = event(f"video.asset.{what}", preparing).fact
+    assert fact is not None
+    assert (fact.status, fact.asset_id, fact.upload_id) == ("preparing", "as1", "up1")
+
+
+@pytest.mark.parametrize("what", ["asset_created", "cancelled"])
+def test_an_upload_is_as_the_event_says(what: str) -> None:
+    """What was created or cancelled is a fact, with the asset if there is one."""
+    assert event(f"video.upload.{what}", UPLOAD).fact == Observation(
+        "upload", what, "webhook", "up1", "as1"
+    )
+
+
+def test_an_upload_that_failed_only_leads_to_a_look() -> None:
+    """Its event carries no reason, so it is a note and no fact to settle."""
+    failed = event("video.upload.errored", {"id": "up1", "status": "errored"})
+    seen = Observation("upload", "errored", "webhook", "up1")
+    assert (failed.fact, failed.note) == (None, Note("look", seen))
+
+
+def test_a_deletion_is_a_note() -> None:
+    """Whatever status the asset had."""
+    note = event("video.asset.deleted", ASSET).note
+    assert note is not None
+    assert (note.kind, note.reason) == ("deleted", "asset_deleted")
+    assert (note.observation.asset_id, note.observation.upload_id) == ("as1", "up1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_of_video"),
+    [
+        ("video.upload.created", True),
+        ("video.asset.static_renditions.ready", True),
+        ("video.live_stream.idle", False),
+        ("doctor.test", False),
+        ("", False),
+    ],
+)
+def test_what_nobody_needs_is_of_no_use(kind: str, is_of_video: bool) -> None:
+    """It is an event all the same, and may show that webhooks arrive."""
+    read = event(kind, {"id": "x"})
+    assert (read.is_of_use, read.is_of_video) == (False, is_of_video)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"no json", b"[]", b"null", b"{}", b'{"type": 5}', b"\xff\xfe", b"[" * 100_000,
+        b'{"type": "video.asset.ready"}',
+        b'{"type": "video.asset.ready", "data": []}',
+        b'{"type": "video.asset.ready", "data": {"id": "a b", "status": "ready"}}',
+        b'{"type": "video.asset.deleted", "data": "as1"}',
+        b'{"type": "video.upload.errored", "data": {}}',
+        b'{"type": "video.asset.ready", "data": ' + b"9" * 5000 + b"}",
+    ],
+)  # fmt: skip
+def test_what_is_no_event_is_told(body: bytes) -> None:
+    """Neither nonsense nor an event without what its type must have is taken for one."""
+    with pytest.raises(NoEvent):
+        read_event(body)
+
+
+@pytest.mark.parametrize(
+    ("moment", "seconds"),
+    [
+        ("2026-09-21T14:13:20Z", 1790000000.0),
+        ("2026-09-21T14:13:20", 1790000000.0),
+        (1790000000, 1790000000.0),
+        ("yesterday", None), (None, None), (-1, None), (10**300, None), ([], None),
+    ],
+)  # fmt: skip
+def test_the_moment_is_read_where_there_is_one(moment: Any, seconds: float | None) -> None:
+    """An event without a good time is an event all the same."""
+    assert event("video.asset.ready", ASSET, created_at=moment).happened_at == seconds
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+KINDS = st.sampled_from(
+    [f"video.asset.{w}" for w in ("created", "ready", "errored", "updated", "deleted")]
+    + [f"video.upload.{w}" for w in ("asset_created", "errored", "cancelled", "created")]
+)
+FIELDS = st.sampled_from(
+    ["id", "status", "upload_id", "asset_id", "playback_ids", "errors", "meta", "passthrough"]
+)
+
+
+@given(kind=KINDS, data=JSON | st.dictionaries(FIELDS, JSON))
+def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
+    """Nothing but NoEvent is ever raised, and what is read carries only ids that can be ids."""
+    try:
+        read = event(kind, data)
+    except NoEvent:
+        return
+    seen = read.fact or (read.note.observation if read.note else None)
+    if seen is not None:
+        assert seen.upload_id or seen.asset_id
+        assert seen.source == "webhook"
+
+
+@given(st.binary())
+def test_any_bytes_are_an_event_or_none(body: bytes) -> None:
+    """Nothing but NoEvent is ever raised."""
+    try:
+        read_event(body)
+    except NoEvent:
+        return

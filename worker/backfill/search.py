@@ -1,0 +1,192 @@
+"""Find out from Mux what became of lessons' videos: by the page first, then one by one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from worker.errors import MuxUnavailable
+from worker.lesson import Lesson, Target, looks_for
+from worker.model import Claim, Observation, Page, Sighting
+from worker.scan.observe import AsksMux, observe
+from worker.scan.sweep import FEW, Credit, sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A lesson, and what Mux said about the id that counts.
+
+    `observation` is None where there is no id to ask for. `claimed_by` are assets that carry the
+    lesson's id, two at most; all of them are known only when `is_whole`.
+    """
+
+    lesson: Lesson
+    observation: Observation | None
+    target: Target | None = None
+    claimed_by: tuple[Observation, ...] = ()
+    is_whole: bool = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The ids that count before the one that was found, none of which Mux knows."""
+        if self.target is None or self.observation is None or not self.observation.found:
+            return ()
+        return tuple(t.id for t in self.lesson.targets[: self.lesson.targets.index(self.target)])
+
+
+@dataclass(slots=True)
+class _Case:
+    """A lesson that is looked for: which looks are left, and what was seen."""
+
+    lesson: Lesson
+    targets: tuple[Target, ...]
+    looks: list[Claim] = field(default_factory=list)
+    seen: dict[str, Observation] = field(default_factory=dict)
+    last: Observation | None = None
+    claimed_by: list[Observation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Walk(Credit):
+    """Walk a list as long as that costs no more than asking for each lesson would.
+
+    A page may also bring the ids of lessons that have none: `to_the_end` walks for these.
+    """
+
+    sought_now: Callable[[], int] = int
+    to_the_end: bool = False
+
+    def found(self, rows: int) -> None:
+        """Earn what was found."""
+        self.left += rows
+
+    @property
+    def pays(self) -> bool:
+        """Whether another page is worth its cost."""
+        return self.to_the_end or (self.left > 0 and self.sought_now() > FEW)
+
+
+class Search:
+    """Looks for the videos of some lessons and gives each lesson once, by the page."""
+
+    def __init__(
+        self,
+        lessons: Iterable[Lesson],
+        mux: AsksMux,
+        stopping: asyncio.Event,
+        *,
+        to_the_end: bool = False,
+    ) -> None:
+        self._mux = mux
+        self._stopping = stopping
+        self._to_the_end = to_the_end
+        self._is_whole = False
+        self._open: dict[str, _Case] = {}
+        for lesson in lessons:
+            case = _Case(lesson, lesson.targets)
+            for number, target in enumerate(case.targets):
+                case.looks += looks_for(target, f"{lesson.id}/{number}")
+            self._open[lesson.id] = case
+
+    async def pages(self) -> AsyncIterator[list[Found]]:
+        """Give every lesson with what was found; ends early when a stop is asked for.
+
+        Raises MuxUnavailable and MuxUnauthorized as they come.
+        """
+        if self._waiting() > FEW or (self._to_the_end and self._open):
+            async for page in self._sweep(of_assets=True):
+                yield self._take(page)
+            if self._without_asset() > FEW and not self._stopping.is_set():
+                async for page in self._sweep(of_assets=False):
+                    yield self._take(page)
+        while self._open and not self._stopping.is_set():
+            yield self._give_up()
+            async for page in observe(self._next_looks(), self._mux, self._stopping):
+                yield self._take_answers(page)
+
+    def _waiting(self) -> int:
+        return sum(1 for case in self._open.values() if case.looks)
+
+    def _without_asset(self) -> int:
+        return sum(1 for c in self._open.values() if c.looks and c.targets[0].kind != "asset")
+
+    def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[Sighting]]:
+        sought = self._waiting if of_assets else self._without_asset
+
+        been_at: set[str] = set()
+
+        async def fetch(at: str | None) -> Page:
+            page = await (self._mux.assets(at) if of_assets else self._mux.uploads(at))
+            if page.next in been_at:
+                raise MuxUnavailable("unreadable", "Mux's list leads back to where it was.")
+            been_at.add(page.next or "")
+            if of_assets and page.next is None:
+                self._is_whole = True
+            return page
+
+        looks = [look for case in self._open.values() for look in case.looks]
+        count = sought()
+        walk = _Walk(
+            count, left=count, sought_now=sought, to_the_end=self._to_the_end and of_assets
+        )
+        return sweep(looks, fetch, walk, self._stopping)
+
+    def _take(self, page: list[Sighting]) -> list[Found]:
+        touched: dict[str, _Case] = {}
+        for sighting in page:
+            seen = sighting.observation
+            for text in set(seen.claims):
+                case = self._open.get(text.lower())
+                if case is not None and len(case.claimed_by) < 2:
+                    case.claimed_by.append(seen)
+            for look in sighting.claims:
+                case = self._open.get(look.id.partition("/")[0])
+                if case is None:
+                    continue
+                if seen.subject == "upload" and seen.status == "asset_created":
+                    case.looks = [_with_asset(one, look, seen) for one in case.looks]
+                else:
+                    case.seen.setdefault(look.id.split("/")[1], seen)
+                    touched[case.lesson.id] = case
+        return [
+            self._close(c, c.seen["0"], c.targets[0]) for c in touched.values() if "0" in c.seen
+        ]
+
+    def _next_looks(self) -> list[Claim]:
+        looked = 1 if self._is_whole else 0
+        return [
+            replace(case.looks[0], check_count=looked) for case in self._open.values() if case.looks
+        ]
+
+    def _take_answers(self, page: list[Sighting]) -> list[Found]:
+        found = []
+        for sighting in page:
+            for look in sighting.claims:
+                lesson_id, number, _ = look.id.split("/")
+                case = self._open[lesson_id]
+                case.last = sighting.observation
+                # What Mux does not answer about may be there: no other id stands for it.
+                if sighting.observation.found or sighting.observation.status == "fault":
+                    target = case.targets[int(number)]
+                    found.append(self._close(case, sighting.observation, target))
+                else:  # an upload's id that Mux does not know was asked for as an asset's, too
+                    is_done = f"{lesson_id}/{number}/"
+                    case.looks = [one for one in case.looks if not one.id.startswith(is_done)]
+        return found
+
+    def _give_up(self) -> list[Found]:
+        """Close the cases that have nothing left to ask, with what a list said or Mux answered."""
+        found = []
+        for case in list(self._open.values()):
+            if not case.looks:
+                found.append(self._close(case, case.last, case.targets[-1] if case.last else None))
+            elif (number := case.looks[0].id.split("/")[1]) in case.seen:
+                found.append(self._close(case, case.seen[number], case.targets[int(number)]))
+        return found
+
+    def _close(self, case: _Case, seen: Observation | None, target: Target | None) -> Found:
+        del self._open[case.lesson.id]
+        return Found(case.lesson, seen, target, tuple(case.claimed_by), self._is_whole)
+
+
+def _with_asset(look: Claim, about: Claim, seen: Observation) -> Claim:
+    return replace(look, asset_id=seen.asset_id) if look.id == about.id else look

@@ -1,0 +1,45 @@
+"""Ask the worker of this machine whether it is well, for platforms without HTTP checks."""
+
+import http.client
+import json
+import time
+
+from worker.settings import Settings
+from worker.telemetry import liveness
+
+ANSWER_WITHIN_SECONDS = 5.0
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # told from where to ask
+
+
+def local_host(settings: Settings) -> str:
+    """Give the address at which this machine reaches the worker's own server."""
+    return ANYWHERE.get(settings.host, settings.host)
+
+
+def fault_of(settings: Settings) -> str | None:
+    """Tell what is wrong with the worker, if something is: over HTTP, or without PORT by its file.
+
+    The file is in the temporary directory, of this user and project, and says until when the worker
+    is well without another sign of life.
+    """
+    if settings.port is None:
+        file = liveness.file_of(settings)
+        return liveness.NO_DIRECTORY if file is None else liveness.fault_in(file, time.monotonic())
+    host = local_host(settings)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=ANSWER_WITHIN_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        body = response.read(65536)
+    except (OSError, http.client.HTTPException) as error:
+        return f"nothing answers at {host}:{settings.port}: {type(error).__name__}"
+    finally:
+        connection.close()
+    return None if response.status == 200 else _reason(response.status, body)
+
+
+def _reason(status: int, body: bytes) -> str:
+    try:
+        return str(json.loads(body)["reason"])
+    except (ValueError, KeyError, TypeError):
+        return f"/healthz answered with {status}"

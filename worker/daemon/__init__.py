@@ -1,0 +1,1 @@
+"""The daemon: repeats scans, through outages, and prunes and adopts in between."""

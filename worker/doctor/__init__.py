@@ -1,0 +1,1 @@
+"""The doctor: checks whether everything is in place."""

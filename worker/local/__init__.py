@@ -1,1 +1,0 @@
-"""A Supabase and a Mux for one machine, for the demo and the tests."""

@@ -1,0 +1,1 @@
+"""One scan: claim rows, observe them, decide, settle."""

@@ -1,0 +1,1 @@
+"""The operators' dashboard, where OPS_TOKEN is set."""

@@ -1,0 +1,146 @@
+"""Make pages of templates, and answers of pages, with the headers that hold them to themselves."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from worker import __version__, wording
+from worker.cli.status_view import duration
+from worker.text import plain_id, plain_text
+
+HERE = Path(__file__).parent
+ASSETS = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+ASSET_SECONDS = 86_400
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Pages:
+    """Renders pages; templates and assets are read once."""
+
+    def __init__(self) -> None:
+        self._assets = {name: (HERE / "assets" / name).read_bytes() for name in ASSETS}
+        self._environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters |= {
+            "id": plain_id,
+            "text": plain_text,
+            "moment": _moment,
+            "day": _day,
+            "duration": duration,
+            "age": _age,
+            "ago": _ago,
+            "json": _json,
+        }
+        named = {"wording": wording, "version": __version__, "asset": self._asset}
+        self._environment.globals |= named
+
+    def page(self, template: str, *, status: int = 200, **told: Any) -> web.Response:
+        """Render a page and answer with it."""
+        html = self._environment.get_template(template).render({"operator": None, **told})
+        return web.Response(
+            status=status,
+            body=html.encode(errors="replace"),
+            headers=HEADERS,
+            content_type="text/html",
+            charset="utf-8",
+        )
+
+    async def serve_asset(self, request: web.Request) -> web.Response:
+        """Answer with one of the few files that pages are made of."""
+        name = request.match_info["name"]
+        if name not in self._assets:
+            raise web.HTTPNotFound
+        return web.Response(
+            body=self._assets[name],
+            content_type=ASSETS[name],
+            charset="utf-8",
+            headers=HEADERS | {"Cache-Control": f"public, max-age={ASSET_SECONDS}"},
+        )
+
+    def _asset(self, name: str) -> str:
+        """Give the address of a file, another one for every version of it."""
+        return f"/assets/{name}?v={hashlib.sha256(self._assets[name]).hexdigest()[:12]}"
+
+
+def see_other(path: str) -> web.Response:
+    """Answer with the way to another page."""
+    return web.Response(status=303, headers={**HEADERS, "Location": path})
+
+
+def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
+    """Write a moment in UTC; what is no moment is written as it came."""
+    moment = _read(at)
+    if moment is None:
+        return "" if at is None else str(at)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"),
+        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+        moment.strftime(form),
+    )
+
+
+def _day(at: str | float | None) -> Markup | str:
+    """Write a moment with its day."""
+    return _moment(at, "%Y-%m-%d %H:%M:%S")
+
+
+def _read(at: str | float | None) -> datetime | None:
+    try:
+        if isinstance(at, str):
+            moment = datetime.fromisoformat(at)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return None if at is None else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _age(at: str, now: str) -> float:
+    """Give the seconds from one of the database's moments to another."""
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(at)).total_seconds()
+
+
+def _ago(at: str, now: str) -> str:
+    seconds = max(0.0, _age(at, now))
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{duration(seconds)} ago"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

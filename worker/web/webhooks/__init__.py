@@ -1,0 +1,1 @@
+"""Mux's webhooks: verify, read, batch, settle."""
