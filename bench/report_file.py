@@ -12,7 +12,7 @@ from bench.answers import Answer
 from bench.charts import draw
 from bench.writing import table
 
-HEADS = ("Figure", "Worker", "Beside it", "Ratio", "Limit in theory")
+HEADS = ("Figure", "Worker", "Compared with", "Ratio", "Limit in theory")
 GIB = 1024**3
 
 INTRO = """\

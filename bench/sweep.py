@@ -30,8 +30,8 @@ STEADY_SECONDS = 900.0
 IN_FLIGHT = (200, 1_000)
 
 HOW = """\
-The worker's own `Reconciler` looks at eight mixes of due rows, in a Mux and a database that are
-plain lists, until every due row has been looked at; the requests to Mux are counted. The two other
+The worker's own scanner looks at eight mixes of due rows, in a Mux and a database that are plain
+lists, until every due row has been looked at; the requests to Mux are counted. The two other
 columns are one request a row, and the smallest number of requests with perfect knowledge of Mux.
 [The sweep's thresholds](#the-sweeps-thresholds) has the thresholds that were tried."""
 
