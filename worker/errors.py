@@ -22,7 +22,7 @@ class Unavailable(WorkerError):
         self.message = message
 
     @property
-    def needs_somebody(self) -> bool:
+    def needs_operator(self) -> bool:
         """Whether it goes on until somebody does something."""
         return False
 
@@ -47,7 +47,7 @@ class MuxUnauthorized(Unavailable):
     """Mux does not take the credentials (401, 403): somebody has to look at the token."""
 
     @property
-    def needs_somebody(self) -> bool:
+    def needs_operator(self) -> bool:
         """Yes: a token does not mend itself."""
         return True
 
@@ -64,7 +64,7 @@ class SupabaseNeedsOperator(SupabaseUnavailable):
     """Supabase does not serve the worker until an operator acts; the message says how."""
 
     @property
-    def needs_somebody(self) -> bool:
+    def needs_operator(self) -> bool:
         """Yes: it does not pass by itself."""
         return True
 
@@ -85,9 +85,9 @@ def explain(error: Exception) -> str:
             return "Mux refuses the access token: set a good MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         case SchemaOutdated():
             return said
-        case SupabaseUnavailable() if not error.needs_somebody:
+        case SupabaseUnavailable() if not error.needs_operator:
             return f"{said} Check SUPABASE_URL and status.supabase.com, then try again."
-        case Unavailable() if not error.needs_somebody:
+        case Unavailable() if not error.needs_operator:
             return f"{said} See status.mux.com, then try again."
         case WorkerError():
             return said

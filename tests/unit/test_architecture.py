@@ -16,7 +16,7 @@ LAYERS = (
     {"web"},
     {"backfill"},
     {"mux", "supabase"},
-    {"scan", "daemon", "shutdown", "sleep"},
+    {"scan", "daemon", "shutdown"},
     {"telemetry"},
     {"decide", "settings", "network", "project_url"},
     {"model", "lesson", "claim_limits", "wording", "text", "errors", "__init__"},

@@ -13,9 +13,9 @@ from worker import wording
 from worker.errors import StatementTimeout, Unavailable
 from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux
-from worker.sleep import pause
+from worker.shutdown import sleep_unless_stopping
 from worker.supabase.lessons import Books
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 from worker.telemetry.outcome_log import HOUR_SECONDS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Adopter:
     def __init__(self, mux: KnowsMux, books: Books) -> None:
         self._mux = mux
         self._books = books
-        self._disputed = Sparingly(HOUR_SECONDS)
+        self._disputed = LogThrottle(HOUR_SECONDS)
 
     async def adopt(self, lesson_ids: Sequence[str]) -> None:
         """Adopt some lessons.
@@ -78,7 +78,7 @@ class Adopter:
             log.info("lesson.adopted", **_ids(answer))
         if restored:
             log.info("lesson.restored", **_ids(restored), playback_id=restored["playback_id"])
-        if answer["outcome"] == "disputed" and self._disputed.may_say(answer["lesson_id"]):
+        if answer["outcome"] == "disputed" and self._disputed.allow(answer["lesson_id"]):
             log.warning(
                 "adoption.failed",
                 **_ids(answer),
@@ -98,7 +98,7 @@ class Adoption:
         self._interval_seconds = settings.scan_interval_seconds
         self._stopping = stopping
         self._walk = LONGEST_WALK
-        self._cut_off = Sparingly(HOUR_SECONDS)
+        self._cut_off = LogThrottle(HOUR_SECONDS)
 
     @asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:
@@ -128,7 +128,7 @@ class Adoption:
             self._walk = min(self._walk * 10, LONGEST_WALK)
         except StatementTimeout as fault:
             self._walk = max(self._walk // 10, SHORTEST_WALK)
-            if self._cut_off.may_say("cut off"):
+            if self._cut_off.allow("cut off"):
                 log.warning(
                     "adoption.failed",
                     reason=fault.reason,
@@ -138,7 +138,9 @@ class Adoption:
             pass  # the scan tells of an outage
 
     async def _pause(self, intervals: float) -> None:
-        await pause(min(intervals * self._interval_seconds, LONGEST_PAUSE_SECONDS), self._stopping)
+        await sleep_unless_stopping(
+            min(intervals * self._interval_seconds, LONGEST_PAUSE_SECONDS), self._stopping
+        )
 
     async def adopt(self) -> None:
         """Do one pass.

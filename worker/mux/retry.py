@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.sleep import pause
+from worker.shutdown import sleep_unless_stopping
 from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 
 ATTEMPTS = 4
 RETRY_WITHIN_SECONDS = 10.0
@@ -49,7 +49,7 @@ class Patience:
     def __init__(self, stopping: asyncio.Event, watch: Watch | None = None) -> None:
         self._stopping = stopping
         self._watch = watch or Watch()
-        self._said = Sparingly(60)
+        self._said = LogThrottle(60)
 
     async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]], tries: Tries) -> T:
         """Return the first result.
@@ -60,7 +60,7 @@ class Patience:
             retry=retry_if_exception_type((MuxUnavailable, MuxUnauthorized)),
             stop=partial(self._is_over, tries=tries),
             wait=_pause,
-            sleep=partial(pause, stopping=self._stopping),
+            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
             before_sleep=self._say,
             reraise=True,
         )
@@ -80,7 +80,7 @@ class Patience:
         fault = _fault(state)
         if fault is not None:
             self._watch.mux_retried(fault.reason)
-        if fault is not None and self._said.may_say(fault.reason):
+        if fault is not None and self._said.allow(fault.reason):
             log.info(
                 "mux.retry",
                 reason=fault.reason,

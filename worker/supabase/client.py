@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from worker.errors import SupabaseBusy, SupabaseUnavailable
 from worker.network import proxy_for, trust
 from worker.settings import Settings
-from worker.sleep import pause
+from worker.shutdown import sleep_unless_stopping
 from worker.supabase.errors import is_final, refusal
 from worker.supabase.serialize import sendable
 from worker.telemetry.hooks import Watch
@@ -88,7 +88,7 @@ class Database:
             retry=retry_if_exception_type(SupabaseUnavailable),
             stop=self._is_out_of_patience,
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            sleep=partial(pause, stopping=self._stopping),
+            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
             reraise=True,
         )
         return await retrying(self._watched, function, sendable(params))

@@ -9,7 +9,7 @@ from typing import Any
 from worker.decide import is_stuck, unknown_values
 from worker.model import Claim, ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 
 HOUR_SECONDS = 3600.0
 IDLE_SECONDS = 60.0
@@ -52,11 +52,11 @@ class Reporter:
 
     def __init__(self, watch: Watch | None = None) -> None:
         self.watch = watch or Watch()
-        self._stuck = Sparingly(HOUR_SECONDS)
-        self._refused = Sparingly(HOUR_SECONDS)
-        self._elsewhere = Sparingly(HOUR_SECONDS)
-        self._failed_ids = Sparingly(HOUR_SECONDS)
-        self._unknown = Sparingly(math.inf)
+        self._stuck = LogThrottle(HOUR_SECONDS)
+        self._refused = LogThrottle(HOUR_SECONDS)
+        self._elsewhere = LogThrottle(HOUR_SECONDS)
+        self._failed_ids = LogThrottle(HOUR_SECONDS)
+        self._unknown = LogThrottle(math.inf)
 
     def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
         """Tell what came of the settlements of one page, which has one source."""
@@ -108,7 +108,7 @@ class Reporter:
                     error_type=outcome.reason,
                     message=outcome.message,
                 )
-            case "refused" if self._refused.may_say(outcome.sqlstate):
+            case "refused" if self._refused.allow(outcome.sqlstate):
                 log.error(
                     "lesson.refused",
                     **_ids(outcome),
@@ -121,12 +121,12 @@ class Reporter:
         if settlement.observation.source != "probe" and not settlement.claims:
             return  # somebody else's, as far as we know
         for kind, value in unknown_values(settlement.observation):
-            if self._unknown.may_say((kind, value)):
+            if self._unknown.allow((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)
 
     def _tell_fault(self, settlement: Settlement) -> None:
         seen = settlement.observation
-        if seen.status != "fault" or not self._failed_ids.may_say((seen.upload_id, seen.asset_id)):
+        if seen.status != "fault" or not self._failed_ids.allow((seen.upload_id, seen.asset_id)):
             return
         ids = {"upload_id": seen.upload_id, "asset_id": seen.asset_id}
         log.warning(
@@ -142,7 +142,7 @@ class Reporter:
     ) -> None:
         """Tell that Mux knows none of the ids in the token's environment, if that is so."""
         reasons = {c.verdict.reason for s in settlements for c in s.claims}
-        if "wrong_environment" in reasons and self._elsewhere.may_say(environment):
+        if "wrong_environment" in reasons and self._elsewhere.allow(environment):
             log.error(
                 "mux.wrong_environment",
                 environment=environment,
@@ -153,7 +153,7 @@ class Reporter:
 
     def _tell_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:
         claim: Claim = claimed.claim
-        if self._stuck.may_say(claim.id):
+        if self._stuck.allow(claim.id):
             log.warning(
                 "lesson.stuck",
                 lesson_id=claim.lesson_id,
@@ -183,13 +183,13 @@ class Heartbeat:
     """Writes `scan.finished`: for every scan that claimed something, else once a minute."""
 
     def __init__(self) -> None:
-        self._idle = Sparingly(IDLE_SECONDS)
+        self._idle = LogThrottle(IDLE_SECONDS)
         self._scans = 0
 
     def beat(self, report: ScanReport) -> None:
         """Tell that a scan has finished, together with the idle ones before it."""
         self._scans += 1
-        if not report.claimed and not self._idle.may_say("idle"):
+        if not report.claimed and not self._idle.allow("idle"):
             return
         log.info(
             "scan.finished",

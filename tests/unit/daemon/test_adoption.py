@@ -14,7 +14,7 @@ from worker import wording
 from worker.daemon.adoption import Adopter, Adoption
 from worker.errors import MuxUnavailable, StatementTimeout, SupabaseUnavailable
 from worker.supabase.lessons import Books
-from worker.telemetry.logs import Sparingly
+from worker.telemetry.logs import LogThrottle
 
 Json = dict[str, Any]
 
@@ -146,7 +146,7 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     """For each lesson; it says what to do."""
     now = [0.0]
     mocker.patch(
-        "worker.daemon.adoption.Sparingly", lambda seconds: Sparingly(seconds, lambda: now[0])
+        "worker.daemon.adoption.LogThrottle", lambda seconds: LogThrottle(seconds, lambda: now[0])
     )
     disputed = {"outcome": "disputed", "reason": "lesson_mismatch"}
     database = Database({"l1": [disputed] * 4, "l2": [disputed]})

@@ -67,7 +67,7 @@ def test_what_lasts_needs_an_operator_and_says_what_to_do() -> None:
     assert {name: fault.reason for name, fault in told.items()} == REASONS
     assert {type(fault) for fault in told.values()} == {SupabaseNeedsOperator, SchemaOutdated}
     for name, fault in told.items():
-        assert fault.needs_somebody, name
+        assert fault.needs_operator, name
         assert is_final(fault) == (fault.reason != "function_missing"), name
         assert re.fullmatch(r".+\. [A-Z].+\.", fault.message), name
 
@@ -77,7 +77,7 @@ def test_what_passes_is_no_error(name: str) -> None:
     """It ends the scan, and the call is repeated a few times before."""
     fault = judged(PASSING[name])
     assert type(fault) is SupabaseUnavailable
-    assert not fault.needs_somebody
+    assert not fault.needs_operator
     assert not is_final(fault)
 
 
@@ -124,7 +124,7 @@ def test_a_statement_that_takes_too_long_is_not_repeated() -> None:
 def test_a_host_that_is_wrong_needs_an_operator(words: str, reason: str) -> None:
     """A name that nobody has, or a certificate of somebody else."""
     fault = refusal("worker_claim", "connection", 0, words)
-    assert (fault.reason, fault.needs_somebody) == (reason, True)
+    assert (fault.reason, fault.needs_operator) == (reason, True)
 
 
 def test_a_broken_connection_passes() -> None:
@@ -139,9 +139,9 @@ def test_postgrest_says_why_it_cannot_connect() -> None:
     """A password that is wrong lasts, other reasons do not."""
     said = 'FATAL:  password authentication failed for user "authenticator"'
     lasting = refusal("worker_claim", "PGRST000", 503, "Database connection error.", said)
-    assert (lasting.reason, lasting.needs_somebody) == ("database_login", True)
+    assert (lasting.reason, lasting.needs_operator) == ("database_login", True)
     passing = refusal("worker_claim", "PGRST000", 503, "Database connection error.", "refused")
-    assert (passing.reason, passing.needs_somebody) == ("PGRST000", False)
+    assert (passing.reason, passing.needs_operator) == ("PGRST000", False)
 
 
 def test_words_of_others_are_shown_as_they_are() -> None:

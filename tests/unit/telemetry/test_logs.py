@@ -71,18 +71,18 @@ def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
 def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
     """There it says what went wrong; whole it would make a line that a platform splits."""
     try:
-        raise ValueError("y" * 2 * logs.LONGEST_TRACEBACK + "the reason")
+        raise ValueError("y" * 2 * logs.MAX_TRACEBACK + "the reason")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
     text = told(out)[0]["exception"]
-    assert len(text) == logs.LONGEST_TRACEBACK + 1
+    assert len(text) == logs.MAX_TRACEBACK + 1
     assert text.endswith("the reason")
 
 
 def test_a_long_text_is_cut(out: io.StringIO) -> None:
     """No field makes a line that a platform would split."""
     logs.get_logger().info("x", message="y" * 50_000)
-    assert len(told(out)[0]["message"]) == logs.LONGEST_TEXT + 1
+    assert len(told(out)[0]["message"]) == logs.MAX_TEXT + 1
 
 
 @pytest.mark.parametrize(
@@ -158,17 +158,17 @@ def test_a_console_line_is_for_people(out: io.StringIO) -> None:
 
 
 def test_a_thing_is_said_again_only_after_its_time() -> None:
-    """Sparingly speaks once per thing and period, by its own clock."""
+    """An event is allowed once per key and period, by the clock given."""
     now = 0.0
-    sparingly = logs.Sparingly(60, clock=lambda: now)
-    assert [sparingly.may_say("a"), sparingly.may_say("a"), sparingly.may_say("b")] == [
+    throttle = logs.LogThrottle(60, clock=lambda: now)
+    assert [throttle.allow("a"), throttle.allow("a"), throttle.allow("b")] == [
         True,
         False,
         True,
     ]
     now = 59.0
-    assert sparingly.may_say("c")
+    assert throttle.allow("c")
     now = 60.0
-    assert [sparingly.may_say(what) for what in "aabc"] == [True, False, True, False]
+    assert [throttle.allow(what) for what in "aabc"] == [True, False, True, False]
     now = 120.0
-    assert [sparingly.may_say(what) for what in "cab"] == [True, True, True]
+    assert [throttle.allow(what) for what in "cab"] == [True, True, True]

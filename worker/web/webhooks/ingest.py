@@ -9,7 +9,7 @@ from worker.decide import Rules, settlement
 from worker.errors import Unavailable
 from worker.model import Note, Outcome, Settlement
 from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 from worker.telemetry.outcome_log import HOUR_SECONDS, Reporter
 from worker.web.webhooks.event import Event
 
@@ -57,8 +57,8 @@ class Hearing:
         self._reporter = reporter
         self._watch = watch
         self._clock = clock
-        self._noticed = Sparingly(SECONDS_BETWEEN_NOTICES)
-        self._elsewhere = Sparingly(HOUR_SECONDS)
+        self._noticed = LogThrottle(SECONDS_BETWEEN_NOTICES)
+        self._elsewhere = LogThrottle(HOUR_SECONDS)
         self._has_matched = False
 
     async def settle(self, events: Sequence[Event]) -> list[Event]:
@@ -90,7 +90,7 @@ class Hearing:
         They count where their environment is the recorded one, or a row matched.
         """
         has_matched, self._has_matched = self._has_matched, False
-        if not self._noticed.may_say((environment_id, has_matched)):
+        if not self._noticed.allow((environment_id, has_matched)):
             return
         with suppress(Unavailable):
             recorded = await self._store.note_events(environment_id, has_matched=has_matched)
@@ -98,7 +98,7 @@ class Hearing:
                 self._tell_environment(environment_id, recorded)
 
     def _tell_environment(self, environment_id: str | None, recorded: str | None) -> None:
-        if environment_id != recorded and self._elsewhere.may_say(environment_id):
+        if environment_id != recorded and self._elsewhere.allow(environment_id):
             log.warning(
                 "webhook.wrong_environment",
                 environment=environment_id,
