@@ -10,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.shutdown import sleep_unless_stopping
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import LogThrottle, get_logger
 
 ATTEMPTS = 4
@@ -46,9 +46,9 @@ class Tries:
 class Patience:
     """Repeats a request to Mux that failed, a few times; not through a shutdown."""
 
-    def __init__(self, stopping: asyncio.Event, watch: Watch | None = None) -> None:
+    def __init__(self, stopping: asyncio.Event, telemetry: Telemetry | None = None) -> None:
         self._stopping = stopping
-        self._watch = watch or Watch()
+        self._telemetry = telemetry or Telemetry()
         self._said = LogThrottle(60)
 
     async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]], tries: Tries) -> T:
@@ -79,7 +79,7 @@ class Patience:
     def _say(self, state: RetryCallState) -> None:
         fault = _fault(state)
         if fault is not None:
-            self._watch.mux_retried(fault.reason)
+            self._telemetry.mux_retried(fault.reason)
         if fault is not None and self._said.allow(fault.reason):
             log.info(
                 "mux.retry",

@@ -17,7 +17,7 @@ from worker.settings import Settings
 from worker.shutdown import sleep_unless_stopping
 from worker.supabase.errors import is_final, refusal
 from worker.supabase.serialize import sendable
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 
 ATTEMPTS = 4
 """Of one call; what passes within seconds is repeated for as long as LONGEST_TRY allows."""
@@ -44,18 +44,18 @@ class Database:
         http: httpx.AsyncClient,
         timeout: float,
         stopping: asyncio.Event,
-        watch: Watch,
+        telemetry: Telemetry,
     ) -> None:
         self._client = client
         self._http = http
         self._timeout = timeout
         self._stopping = stopping
-        self._watch = watch
+        self._telemetry = telemetry
         self.calls = 0
 
     @classmethod
     async def connect(
-        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
+        cls, settings: Settings, stopping: asyncio.Event, telemetry: Telemetry | None = None
     ) -> "Database":
         """Prepare the client; nothing is sent yet."""
         timeout = settings.supabase_timeout_seconds
@@ -73,7 +73,7 @@ class Database:
         )
         key = settings.supabase_service_role_key.get_secret_value()
         client = await create_async_client(settings.supabase_url, key, options)
-        return cls(client, http, timeout, stopping, watch or Watch())
+        return cls(client, http, timeout, stopping, telemetry or Telemetry())
 
     async def close(self) -> None:
         """Close the connections."""
@@ -103,7 +103,7 @@ class Database:
             reason = fault.reason
             raise
         finally:
-            self._watch.rpc_ended(function, time.monotonic() - began, reason)
+            self._telemetry.rpc_ended(function, time.monotonic() - began, reason)
 
     async def _once(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1

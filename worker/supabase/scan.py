@@ -15,7 +15,7 @@ from worker.supabase.bisect import Halving
 from worker.supabase.client import Database
 from worker.supabase.errors import REQUIRED_FILE
 from worker.supabase.serialize import expect, note_json, read, settlement_json
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 
 SETTLE_AT_ONCE = 100
 SWEEP_SECONDS = 15.0
@@ -43,10 +43,10 @@ class Store:
 
     @classmethod
     async def connect(
-        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
+        cls, settings: Settings, stopping: asyncio.Event, telemetry: Telemetry | None = None
     ) -> "Store":
         """Prepare the client; nothing is sent yet."""
-        database = await Database.connect(settings, stopping, watch)
+        database = await Database.connect(settings, stopping, telemetry)
         sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
         return cls(database, sweep_seconds=sweep_seconds)
 

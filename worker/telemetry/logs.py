@@ -27,6 +27,9 @@ LIBRARY_LINE_SECONDS = 60.0
 """How often asyncio may log the same line: without file descriptors left, it logs thousands of them
 a second."""
 
+HOUR_SECONDS = 3600.0
+"""How often a lasting problem is logged."""
+
 Event = MutableMapping[str, Any]
 
 

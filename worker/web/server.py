@@ -9,12 +9,11 @@ from aiohttp import web
 from worker.backfill.publish import KnowsMux
 from worker.decide import Rules
 from worker.settings import Settings
-from worker.telemetry.hooks import Watch
-from worker.telemetry.liveness import Pulse
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
 from worker.telemetry.logs import get_logger
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.outcome_log import Reporter
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.scan_history import ScanHistory
 from worker.web.app import Answering, make_app, serving
 from worker.web.health import ChecksStore, Health
 from worker.web.metrics import CountsRows, Numbers
@@ -42,22 +41,27 @@ class Keeps(KeepsRows, ChecksStore, CountsRows, Protocol):
 
 @asynccontextmanager
 async def served(
-    settings: Settings, pulse: Pulse, watch: Watch, mux: IsUsed, store: Keeps, passes: Passes
+    settings: Settings,
+    telemetry: Telemetry,
+    liveness: Liveness,
+    mux: IsUsed,
+    store: Keeps,
+    history: ScanHistory,
 ) -> AsyncIterator[int]:
     """Keep the server open for as long as the block lasts; gives the port."""
     assert settings.port is not None  # noqa: S101  # without it there is no server
-    metrics = watch if isinstance(watch, Metrics) else Metrics()
-    metrics.ask_for(lambda: _number(mux.rate_limit[1]), lambda: pulse.last_pass_at)
+    metrics = Metrics(lambda: _number(mux.rate_limit[1]), lambda: liveness.last_scan_at)
+    telemetry.subscribe(metrics)
     answering = Answering(
-        Health(pulse, store, mux, passes),
+        Health(liveness, store, mux, history),
         metrics,
         Numbers(metrics, store),
-        _webhook(settings, store, metrics),
+        _webhook(settings, store, telemetry),
         settings.ops_token.get_secret_value() if settings.ops_token else None,
     )
     app = make_app(answering)
     if settings.ops_token is not None:
-        _add_status_page(app, settings, pulse, mux, store, passes)
+        _add_status_page(app, settings, liveness, mux, store, history)
     async with serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)
         yield port
@@ -66,17 +70,17 @@ async def served(
 def _add_status_page(
     app: web.Application,
     settings: Settings,
-    pulse: Pulse,
+    liveness: Liveness,
     mux: IsUsed,
     store: Keeps,
-    passes: Passes,
+    history: ScanHistory,
 ) -> None:
     from worker.web.dashboard.routes import add_status_page, standing_of
 
-    add_status_page(app, settings, mux, store, standing_of(settings, pulse, passes, mux))
+    add_status_page(app, settings, mux, store, standing_of(settings, liveness, history, mux))
 
 
-def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | None:
+def _webhook(settings: Settings, store: KeepsRows, telemetry: Telemetry) -> Webhook | None:
     secrets = [secret.get_secret_value() for secret in settings.mux_webhook_secret]
     if not secrets:
         log.warning(
@@ -85,7 +89,7 @@ def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | No
         )
         return None
     rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    return Webhook(secrets, Hearing(store, rules, Reporter(watch), watch), watch)
+    return Webhook(secrets, Hearing(store, rules, telemetry), telemetry)
 
 
 def _number(text: str | None) -> float | None:

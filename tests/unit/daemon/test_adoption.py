@@ -1,9 +1,8 @@
 import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
@@ -11,8 +10,13 @@ from pytest_mock import MockerFixture
 from tests.unit.log_lines import told
 from tests.unit.scan.test_observe import FakeMux, created, ready
 from worker import wording
-from worker.daemon.adoption import Adopter, Adoption
-from worker.errors import MuxUnavailable, StatementTimeout, SupabaseUnavailable
+from worker.daemon.adoption import Adopter, PeriodicAdoption
+from worker.errors import (
+    MuxUnavailable,
+    StatementTimeout,
+    SupabaseNeedsOperator,
+    SupabaseUnavailable,
+)
 from worker.supabase.lessons import Books
 from worker.telemetry.logs import LogThrottle
 
@@ -165,46 +169,39 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
 
 
 class Walked:
-    """A database that cuts off long walks; asks for a stop after so many of them."""
+    """A database that fails over long walks, and sets `stopping` after the last of them."""
 
     def __init__(self, fault: SupabaseUnavailable, longest_walk: int, passes: int) -> None:
         self.walks: list[tuple[int, int]] = []
         self.stopping = asyncio.Event()
         self._fault = fault
-        self._longest_walk = longest_walk
-        self._passes = passes
+        self.longest_walks = [longest_walk] * passes
 
     async def call(self, function: str, params: Json) -> list[Any]:
         """Find nothing, if it is found in time."""
         assert function == "worker_untracked"
         self.walks.append((params["walk"], params["at_most"]))
-        if len(self.walks) == self._passes:
+        if len(self.walks) == len(self.longest_walks):
             self.stopping.set()
-        if params["walk"] > self._longest_walk:
+        if params["walk"] > self.longest_walks[len(self.walks) - 1]:
             raise self._fault
         return []
 
 
-class NoAdopter:
-    """Adopts nothing, since nothing is found."""
-
-    async def adopt(self, lesson_ids: Sequence[str]) -> None:
-        """Fail: there is nothing to adopt."""
-        raise AssertionError("nothing was found")
-
-
-async def adopts(database: Walked) -> list[tuple[int, int]]:
-    """Run the adoption until the database asks for a stop; give how far each pass went."""
-    settings = cast(Any, SimpleNamespace(scan_interval_seconds=0.0))
-    adopter = cast(Any, NoAdopter())
-    adoption = Adoption(adopter, Books(database.call), settings, database.stopping)
-    async with adoption.beside():
+async def adopts(
+    database: Walked, scans_are_well: Callable[[], bool] = lambda: True
+) -> list[tuple[int, int]]:
+    """Run the adoption until the database sets `stopping`; return how far each run went."""
+    books = Books(database.call)
+    adopter = Adopter(Mux(), books)
+    adoption = PeriodicAdoption(adopter, books, 0.0, database.stopping, scans_are_well)
+    async with adoption.running():
         await asyncio.wait_for(database.stopping.wait(), 5)
     return database.walks
 
 
 async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.StringIO) -> None:
-    """One bad stretch of lessons does not hold up the others for good; it is said once."""
+    """A few lessons that take too long do not stop the others; it is logged once."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 20, 6)) == [
         (2000, 50),
@@ -219,7 +216,7 @@ async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.
             "level": "warning",
             "event": "adoption.failed",
             "reason": "57014",
-            "message": "worker_untracked exceeds the statement timeout. The next pass looks at "
+            "message": "worker_untracked exceeds the statement timeout. The next run looks at "
             "200 lessons.",
         }
     ]
@@ -232,11 +229,45 @@ async def test_however_often_it_is_cut_off_a_pass_looks_at_some_lessons(out: io.
     assert len(told(out)) == 1
 
 
-async def test_an_outage_is_left_to_the_scan_to_tell(out: io.StringIO) -> None:
-    """Nothing is said, and nothing changes."""
+async def test_an_outage_is_left_to_the_scan_to_log(out: io.StringIO) -> None:
+    """Nothing is logged, and nothing changes."""
     fault = SupabaseUnavailable("connection", "down")
     assert await adopts(Walked(fault, 0, 3)) == [(2000, 50)] * 3
     assert told(out) == []
+
+
+REVOKED = SupabaseNeedsOperator("42501", "Apply sql/005_access.sql.")
+
+
+async def test_a_fault_of_its_own_that_needs_an_operator_is_logged_once(out: io.StringIO) -> None:
+    """A grant that only its functions miss, for example: no scan would meet it."""
+    assert await adopts(Walked(REVOKED, 0, 3)) == [(2000, 50)] * 3
+    assert told(out) == [
+        {
+            "level": "error",
+            "event": "adoption.failed",
+            "reason": "42501",
+            "message": "Apply sql/005_access.sql.",
+        }
+    ]
+
+
+async def test_a_fault_that_scans_meet_as_well_is_left_to_them(out: io.StringIO) -> None:
+    """It is logged once scans are well and it is still there."""
+    database = Walked(REVOKED, 0, 5)
+    await adopts(database, lambda: len(database.walks) > 5)
+    assert told(out) == []
+    database = Walked(REVOKED, 0, 5)
+    await adopts(database, lambda: len(database.walks) > 3)
+    assert [line["event"] for line in told(out)] == ["adoption.failed"]
+
+
+async def test_a_fault_that_comes_back_is_logged_again(out: io.StringIO) -> None:
+    """After a run that succeeded."""
+    database = Walked(REVOKED, 0, 4)
+    database.longest_walks = [0, 0, 2000, 0]
+    await adopts(database)
+    assert len(told(out)) == 2
 
 
 async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
@@ -250,8 +281,8 @@ async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
         return [{"outcome": "unchanged", **item} for item in params["adoptions"]]
 
     books = Books(call)
-    settings = cast(Any, SimpleNamespace(scan_interval_seconds=5.0))
-    await Adoption(Adopter(Mux(), books), books, settings, asyncio.Event()).adopt()
+    adopter = Adopter(Mux(), books)
+    await PeriodicAdoption(adopter, books, 5.0, asyncio.Event(), lambda: True).adopt()
     assert calls == [
         {"worker_untracked": {"walk": 2000, "at_most": 50}},
         {

@@ -7,10 +7,11 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from tests.unit.log_lines import told
-from worker.daemon.loop import Daemon
+from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import BATCH, Retention
 from worker.errors import SupabaseUnavailable
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 
 class Audit:
@@ -157,9 +158,9 @@ def daemon(
         Service(),
         Service(),
         scanned,
-        interval_seconds=interval_seconds,
-        shutdown_seconds=20,
-        stopping=stopping,
+        Timing(interval_seconds, shutdown_seconds=20),
+        stopping,
+        Telemetry(),
     )
 
 

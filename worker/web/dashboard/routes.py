@@ -9,8 +9,8 @@ from worker.backfill.publish import KnowsMux
 from worker.decide import Rules
 from worker.settings import Settings
 from worker.supabase.lessons import Books
-from worker.telemetry.liveness import Pulse
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import Buttons, Messages
 from worker.web.dashboard.alerts import Standing
 from worker.web.dashboard.auth import Entrance
@@ -67,18 +67,18 @@ def add_status_page(
 
 
 def standing_of(
-    settings: Settings, pulse: Pulse, passes: Passes, mux: Mux
+    settings: Settings, liveness: Liveness, history: ScanHistory, mux: Mux
 ) -> Callable[[], Standing]:
     """Give a way to ask the process how it stands."""
 
     def ask() -> Standing:
         return Standing(
-            loop_fault=pulse.fault(),
-            last_pass_at=pulse.last_pass_at,
-            started_at=passes.started_at,
-            passes=tuple(passes.last_first),
-            mux=passes.faults.get("mux"),
-            supabase=passes.faults.get("supabase"),
+            loop_fault=liveness.fault(),
+            last_scan_at=liveness.last_scan_at,
+            started_at=history.started_at,
+            scans=tuple(history.newest_first),
+            mux=history.outages.get("mux"),
+            supabase=history.outages.get("supabase"),
             mux_refuses=mux.is_refused,
             mux_requests=mux.requests,
             rate_limit=mux.rate_limit,

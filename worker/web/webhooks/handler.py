@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from worker.errors import Unavailable
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import LogThrottle, get_logger
 from worker.web.webhooks.batcher import GroupCommit
 from worker.web.webhooks.bodies import Bodies, Broken, TooLarge, TooManyLarge
@@ -62,12 +62,12 @@ class Webhook:
         self,
         secrets: Sequence[str],
         hearing: Hearing,
-        watch: Watch,
+        telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
         self._hearing = hearing
-        self._watch = watch
+        self._telemetry = telemetry
         self._clock = clock
         self._group = GroupCommit[Event](hearing.settle, within_seconds=SETTLE_WITHIN_SECONDS)
         self._bodies = Bodies()
@@ -89,7 +89,7 @@ class Webhook:
             result = self._refuse(_Refused("unavailable", fault.reason, fault.message))
         finally:
             self._at_once -= 1
-        self._watch.webhook_answered(result)
+        self._telemetry.webhook_answered(result)
         response = web.Response(status=_STATUS[result], text=f"{result}\n")
         if response.status not in (200, 401):
             response.force_close()  # what is left of the body is not worth reading
