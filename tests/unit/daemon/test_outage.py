@@ -23,13 +23,13 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return Clock()
 
 
@@ -38,12 +38,12 @@ REFUSED = MuxUnauthorized("http_401", "wrong token")
 
 
 def outage(clock: Clock, service: Service = "mux") -> Outage:
-    """Make an outage at the default pace of a scan every five seconds."""
+    """Return an outage at the default interval of five seconds."""
     return Outage(service, 5.0, clock)
 
 
 def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> None:
-    """However often it is noted, and for whatever passing reason; the end says how long it was."""
+    """However often it is recorded, and for any transient reason; the end says how long it was."""
     here = outage(clock)
     for fault in (DOWN, MuxUnavailable("timeout", "slow"), DOWN):
         here.record(fault)
@@ -74,7 +74,7 @@ RESTRICTED = SupabaseNeedsOperator("restricted", "Pay.")
 
 
 def test_supabase_is_an_error_where_an_operator_must_act(clock: Clock, out: io.StringIO) -> None:
-    """Each turn is a line: into an error, into another that asks for something else, and back."""
+    """Each change is a line: into an error, into another one, and back."""
     here = outage(clock, "supabase")
     for fault in (PASSING, PAUSED, PAUSED, RESTRICTED, RESTRICTED, PASSING, PASSING):
         here.record(fault)
@@ -133,7 +133,7 @@ def test_an_outage_knows_its_last_fault_and_its_beginning(clock: Clock, out: io.
 
 
 def pauses(here: Outage, fault: Any, times: int) -> list[float]:
-    """Note a fault some times and give the pause after each."""
+    """Record a fault some times, and return the pause after each."""
     found = []
     for _ in range(times):
         here.record(fault)
@@ -149,8 +149,8 @@ def test_pauses_double_from_one_interval_to_a_minute(clock: Clock) -> None:
         assert base * 0.8 <= pause <= base * 1.2
 
 
-def test_a_refused_token_is_asked_about_less_often(clock: Clock) -> None:
-    """From half a minute to five minutes: nothing changes until somebody acts."""
+def test_after_a_refused_token_pauses_are_longer(clock: Clock) -> None:
+    """From half a minute to five minutes: only an operator can end that."""
     for pause, base in zip(pauses(outage(clock), REFUSED, 5), (30, 60, 120, 240, 300), strict=True):
         assert base * 0.8 <= pause <= base * 1.2
 

@@ -19,8 +19,8 @@ def outcome(name: str, **more: Any) -> Outcome:
     return Outcome(name, tracking_id="t1", **IDS, **{"age_seconds": 12.34, **more})
 
 
-def test_an_id_that_fails_alone_is_told_once_an_hour(out: io.StringIO) -> None:
-    """With its ids, the lesson, and what Mux did; another id is told of, too."""
+def test_an_id_that_fails_alone_is_logged_once_an_hour(out: io.StringIO) -> None:
+    """With its ids, the lesson, and what Mux returned; another id is logged as well."""
     outcome_log = OutcomeLog()
     for asset in ("as1", "as1", "as2"):
         seen = Observation(
@@ -112,7 +112,7 @@ def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
 def test_each_outcome_that_matters_is_a_line(
     out: io.StringIO, given: Outcome, line: dict[str, Any]
 ) -> None:
-    """With the ids, and what somebody needs to act."""
+    """With the ids, and what an operator needs to act."""
     OutcomeLog().settled([], [given])
     assert told(out) == [{**line, **IDS}]
 
@@ -123,7 +123,7 @@ def test_what_changes_nothing_is_no_line(out: io.StringIO) -> None:
     assert told(out) == []
 
 
-def test_a_refusal_is_said_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
+def test_a_refusal_is_logged_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
     """A trigger that refuses a hundred lessons is one line."""
     outcome_log = OutcomeLog()
     for sqlstate in ("23514", "23514", "42883"):
@@ -139,7 +139,7 @@ def waiting(seen: Observation, age: float) -> Settlement:
     )
 
 
-def test_a_stuck_lesson_is_said_once(out: io.StringIO) -> None:
+def test_a_stuck_lesson_is_logged_once(out: io.StringIO) -> None:
     """Not at every scan, and not before half an hour."""
     outcome_log = OutcomeLog()
     seen = Observation("asset", "preparing", "probe", upload_id="up1", asset_id="as1")
@@ -158,8 +158,8 @@ def test_a_stuck_lesson_is_said_once(out: io.StringIO) -> None:
     ]
 
 
-def test_an_unknown_value_is_said_once(out: io.StringIO) -> None:
-    """By kind and value, whichever row showed it."""
+def test_an_unknown_value_is_logged_once(out: io.StringIO) -> None:
+    """By kind and value, whatever row has it."""
     outcome_log = OutcomeLog()
     seen = Observation("asset", "odd", "probe", playback_ids=(PlaybackId("x", "new"),))
     for _ in range(3):
@@ -170,8 +170,8 @@ def test_an_unknown_value_is_said_once(out: io.StringIO) -> None:
     ]
 
 
-def test_idle_scans_are_told_together(out: io.StringIO) -> None:
-    """The first, then those of a minute with the next that is told."""
+def test_idle_scans_are_logged_together(out: io.StringIO) -> None:
+    """The first, then those of a minute with the next line."""
     outcome_log = OutcomeLog()
     for _ in range(3):
         outcome_log.scan_finished(ScanReport())
