@@ -33,7 +33,7 @@ class Mux(FakeMux):
 
 @dataclass
 class Database:
-    """A database that gives each lesson's next answer, and remembers what it was asked."""
+    """A database that returns each lesson's next answer, and records the calls."""
 
     answers: dict[str, list[Json]]
     home: str | None = "env1"
@@ -52,7 +52,7 @@ class Database:
 
 
 def asks(id_: str, kind: str) -> Json:
-    """Return the answer by which the database wants to know what an id is."""
+    """Return the answer with which the database asks for an id to be identified."""
     return {"outcome": "ask", "id": id_, "kind": kind}
 
 
@@ -87,7 +87,7 @@ UNCHANGED: Json = {"outcome": "unchanged"}
 async def test_mux_is_asked_only_what_an_id_is(
     asked_for: Json, asked: list[str], known: Json
 ) -> None:
-    """What that is worth, the database decides, which is given the answer."""
+    """The result goes to the database, which decides."""
     mux = Mux(created("up1", "as1"), ready("as1", "up1"), ready("as2"))
     database = Database({"l1": [asked_for, UNCHANGED], "l2": [UNCHANGED]})
     await Adopter(mux, Books(database.call)).adopt(["l1", "l2"])
@@ -99,7 +99,7 @@ async def test_mux_is_asked_only_what_an_id_is(
 
 
 async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.StringIO) -> None:
-    """What was adopted is logged, and so is a video that was restored, alone or beside it."""
+    """What was adopted is logged, and a restored video as well, alone or beside it."""
     video = {"upload_id": "up1", "asset_id": "as1", "playback_id": "play1"}
     adopted: Json = {"outcome": "adopted", "upload_id": "up2", "asset_id": None}
     restored = {"outcome": "restored", "lesson_id": "l2", **video}
@@ -126,7 +126,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
 
 @pytest.mark.parametrize(("home", "asked"), [("env2", []), (None, ["asset as1"])])
 async def test_in_another_environment_nothing_is_asked(home: str | None, asked: list[str]) -> None:
-    """There every id would seem unknown; the lesson has its turn with the right token."""
+    """There every id would seem unknown; the lesson is adopted with the right token."""
     mux = Mux(ready("as1"))
     database = Database({"l1": [asks("as1", "asset"), UNCHANGED]}, home)
     await Adopter(mux, Books(database.call)).adopt(["l1"])
@@ -135,7 +135,7 @@ async def test_in_another_environment_nothing_is_asked(home: str | None, asked: 
 
 
 async def test_an_outage_of_mux_is_raised_and_leaves_the_lesson_for_later() -> None:
-    """The database is not given what Mux did not say."""
+    """The database gets nothing that Mux did not return."""
     mux = Mux()
     mux.is_down_after = 0
     database = Database({"l1": [asks("as1", "asset")]})
@@ -147,7 +147,7 @@ async def test_an_outage_of_mux_is_raised_and_leaves_the_lesson_for_later() -> N
 async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     out: io.StringIO, mocker: MockerFixture
 ) -> None:
-    """For each lesson; it says what to do."""
+    """For each lesson, with what to do."""
     now = [0.0]
     mocker.patch(
         "worker.daemon.adoption.LogThrottle", lambda seconds: LogThrottle(seconds, lambda: now[0])
@@ -178,7 +178,7 @@ class Walked:
         self.longest_walks = [longest_walk] * passes
 
     async def call(self, function: str, params: Json) -> list[Any]:
-        """Find nothing, if it is found in time."""
+        """Find nothing, or fail if the walk is too long."""
         assert function == "worker_untracked"
         self.walks.append((params["walk"], params["at_most"]))
         if len(self.walks) == len(self.longest_walks):
@@ -200,7 +200,7 @@ async def adopts(
     return database.walks
 
 
-async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.StringIO) -> None:
+async def test_after_a_statement_timeout_the_steps_are_smaller(out: io.StringIO) -> None:
     """A few lessons that take too long do not stop the others; it is logged once."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 20, 6)) == [
@@ -222,8 +222,8 @@ async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.
     ]
 
 
-async def test_however_often_it_is_cut_off_a_pass_looks_at_some_lessons(out: io.StringIO) -> None:
-    """The walk never shrinks to nothing, from which it could not grow again."""
+async def test_however_many_timeouts_there_are_a_run_looks_at_some_lessons(out: io.StringIO) -> None:
+    """The step never shrinks to nothing, from which it could not grow again."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
     assert len(told(out)) == 1
@@ -271,7 +271,7 @@ async def test_a_fault_that_comes_back_is_logged_again(out: io.StringIO) -> None
 
 
 async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
-    """Those, and with one call."""
+    """All of them, with one call."""
     calls: list[Json] = []
 
     async def call(function: str, params: Json) -> list[Any]:
