@@ -222,7 +222,7 @@ async def test_after_a_statement_timeout_the_steps_are_smaller(out: io.StringIO)
     ]
 
 
-async def test_however_many_timeouts_there_are_a_run_looks_at_some_lessons(out: io.StringIO) -> None:
+async def test_after_many_timeouts_a_run_still_looks_at_some_lessons(out: io.StringIO) -> None:
     """The step never shrinks to nothing, from which it could not grow again."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
