@@ -23,7 +23,7 @@ from worker.supabase.client import ATTEMPTS
 pytestmark = pytest.mark.stack
 
 SETTLE, CLAIM = "*/rpc/worker_settle", "*/rpc/worker_claim"
-REFUSE = "*/rpc/worker_refuse"
+REFUSE = "*/rpc/worker_record_refusal"
 
 
 NOT_JSON = supabase_out("unreadable", "Supabase's answer is no JSON.")
@@ -187,7 +187,7 @@ def test_a_row_that_cannot_be_settled_in_time_alone_backs_off(
             "message": message,
         }
     ]
-    assert supabase.requests.count("/rest/v1/rpc/worker_refuse") == 1
+    assert supabase.requests.count("/rest/v1/rpc/worker_record_refusal") == 1
     row = course.row(lesson)
     assert (row["error_type"], row["error_message"]) == ("refused", f"57014: {message}")
     slow()

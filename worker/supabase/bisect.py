@@ -55,7 +55,8 @@ class Halving:
         told = timed_out(item)
         try:
             answer = await self._call(
-                "worker_refuse", {"verdict": item, "code": told.sqlstate, "problem": told.message}
+                "worker_record_refusal",
+                {"verdict": item, "code": told.sqlstate, "problem": told.message},
             )
             return _outcomes(answer)
         except SupabaseUnavailable:

@@ -101,7 +101,7 @@ class Books:
 
     async def past(self, lesson_id: str) -> list[dict[str, Any]]:
         """Give the last of a lesson's audit, which outlives the lesson."""
-        return _expect(await self._call("worker_past", {"lesson_id": lesson_id}), list)
+        return _expect(await self._call("worker_lesson_events", {"lesson_id": lesson_id}), list)
 
     async def overview(self) -> dict[str, Any]:
         """Give what a page about all lessons shows: counts, short lists, the hours of the day."""

@@ -125,7 +125,7 @@ class Store:
     async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
         """Take the next moments at which Mux may be asked, in agreement with all other workers."""
         answer = await self._rpc(
-            "worker_take_turns", {"turns": count, "per_second": per_second, "bulk": bulk}
+            "worker_acquire_requests", {"requests": count, "per_second": per_second, "bulk": bulk}
         )
         told = expect(answer, dict)
         return read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))

@@ -18,7 +18,7 @@ class FakeDatabase:
 
     async def call(self, function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         """Settle, or refuse."""
-        if function == "worker_refuse":
+        if function == "worker_record_refusal":
             if self.is_down:
                 raise SupabaseUnavailable("timeout", "x")
             name = params["verdict"]["upload_id"]
