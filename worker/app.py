@@ -6,17 +6,16 @@ from contextlib import asynccontextmanager
 
 from worker.claim_limits import Batching
 from worker.daemon.adoption import Adopter
-from worker.decide import Rules
 from worker.mux.client import Mux
 from worker.mux.rate_limit import OwnBudget, Pace
 from worker.scan.scanner import Reconciler
 from worker.settings import Settings
-from worker.supabase.lessons import Books
-from worker.supabase.scan import Store
+from worker.supabase.lessons import LessonStore
+from worker.supabase.scan import ScanStore
 from worker.telemetry.hooks import Watch
 from worker.telemetry.outcome_log import Reporter
 
-Parts = tuple[Mux, Store, Reconciler]
+Parts = tuple[Mux, ScanStore, Reconciler]
 
 
 @asynccontextmanager
@@ -32,7 +31,7 @@ async def parts(
 
     Alone, it asks Mux without agreeing with other workers.
     """
-    store = await Store.connect(settings, stopping, watch)
+    store = await ScanStore.connect(settings, stopping, watch)
     budget = OwnBudget() if alone else store
     pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
     mux = Mux(settings, stopping, pace, watch)
@@ -45,18 +44,18 @@ async def parts(
             settings.mux_requests_per_second,
             settings.scan_interval_seconds,
         ),
-        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+        rules=settings.rules,
         stopping=stopping,
         reporter=Reporter(watch),
     )
-    reconciler.adopt = Adopter(mux, Books(store.call)).adopt
+    reconciler.adopt = Adopter(mux, LessonStore(store.call)).adopt
     try:
         yield mux, store, reconciler
     finally:
         await store.close()
 
 
-def bulk_mux(settings: Settings, stopping: asyncio.Event, store: Store, watch: Watch) -> Mux:
+def bulk_mux(settings: Settings, stopping: asyncio.Event, store: ScanStore, watch: Watch) -> Mux:
     """Give a Mux that leaves the larger part of the pace to live work."""
     pace = Pace(settings.mux_requests_per_second, store, bulk=True)
     return Mux(settings, stopping, pace, watch)

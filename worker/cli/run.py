@@ -50,11 +50,11 @@ async def _work(settings: "Settings", began: float) -> None:
     from worker.daemon.loop import Daemon
     from worker.daemon.retention import Retention
     from worker.monitoring import watch_for, watched
-    from worker.supabase.lessons import Books
+    from worker.supabase.lessons import LessonStore
 
     watch = watch_for(settings)
     async with parts(settings, stopping, watch) as (mux, store, reconciler):
-        books = Books(store.call)
+        books = LessonStore(store.call)
         adopter = Adopter(bulk_mux(settings, stopping, store, watch), books)
         daemon = Daemon(
             mux,

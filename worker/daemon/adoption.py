@@ -14,7 +14,7 @@ from worker.errors import StatementTimeout, Unavailable
 from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux
 from worker.sleep import pause
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 from worker.telemetry.logs import Sparingly, get_logger
 from worker.telemetry.outcome_log import HOUR_SECONDS
 
@@ -42,7 +42,7 @@ class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
 class Adopter:
     """Adopts the lessons that it is given; asks Mux only what an id is that is new to a lesson."""
 
-    def __init__(self, mux: KnowsMux, books: Books) -> None:
+    def __init__(self, mux: KnowsMux, books: LessonStore) -> None:
         self._mux = mux
         self._books = books
         self._disputed = Sparingly(HOUR_SECONDS)
@@ -54,7 +54,8 @@ class Adopter:
         """
         answers = await self._books.adopt([{"lesson_id": id_} for id_ in lesson_ids])
         asked = [answer for answer in answers if answer["outcome"] == "ask"]
-        if asked and await self._books.home() in (None, await self._mux.environment()):
+        recorded = await self._books.recorded_environment() if asked else None
+        if asked and recorded in (None, await self._mux.environment()):
             known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in asked]
             answers += await self._books.adopt(known)
         for answer in answers:
@@ -91,7 +92,7 @@ class Adoption:
     """Adopts a few lessons a pass, every five minutes."""
 
     def __init__(
-        self, adopter: Adopter, books: Books, settings: "Settings", stopping: asyncio.Event
+        self, adopter: Adopter, books: LessonStore, settings: "Settings", stopping: asyncio.Event
     ) -> None:
         self._adopter = adopter
         self._books = books

@@ -67,7 +67,7 @@ class Outage:
         now = self._clock()
         if self._began is None:
             self._began, self._pauses = now, 0
-        news = fault.reason if fault.needs_somebody else "passes"
+        news = fault.reason if fault.needs_operator else "passes"
         if news != self._announced:
             self._announced = news
             self._say(fault)
@@ -89,7 +89,7 @@ class Outage:
 
     def _say(self, fault: Unavailable) -> None:
         event = "mux.unauthorized" if isinstance(fault, MuxUnauthorized) else _OUT[self._service]
-        speak = log.error if fault.needs_somebody else log.warning
+        speak = log.error if fault.needs_operator else log.warning
         speak(event, reason=fault.reason, message=fault.message)
 
 

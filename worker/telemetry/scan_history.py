@@ -47,7 +47,7 @@ class Fault:
     since: float
     reason: str
     message: str
-    needs_somebody: bool
+    needs_operator: bool
 
 
 class Passes:
@@ -87,7 +87,7 @@ class Passes:
         now = self._clock()
         before = self.faults.get(service)
         since = before.since if before else now
-        self.faults[service] = Fault(since, fault.reason, fault.message, fault.needs_somebody)
+        self.faults[service] = Fault(since, fault.reason, fault.message, fault.needs_operator)
         self._note(Pass(now, fault=f"{service}: {fault.reason}"))
 
     def _note(self, one: Pass) -> None:

@@ -82,7 +82,7 @@ class Health:
 
     def _last_scan(self) -> str | None:
         fault = self._passes.faults.get("supabase")
-        return f"Supabase: {fault.reason}" if fault and fault.needs_somebody else None
+        return f"Supabase: {fault.reason}" if fault and fault.needs_operator else None
 
     def _credentials(self) -> str | None:
         return "Mux: unauthorized" if self._mux.is_refused else None

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import KnowsMux
-from worker.decide import Rules
+from worker.backfill.publish import MuxApi
 from worker.settings import Settings
 from worker.telemetry.hooks import Watch
 from worker.telemetry.liveness import Pulse
@@ -24,7 +23,7 @@ from worker.web.webhooks.ingest import Hearing, KeepsRows
 log = get_logger()
 
 
-class IsUsed(KnowsMux, Protocol):
+class IsUsed(MuxApi, Protocol):
     """What the server needs of Mux."""
 
     is_refused: bool
@@ -84,8 +83,7 @@ def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | No
             message="There is no MUX_WEBHOOK_SECRET, so webhooks are not taken: only scans are.",
         )
         return None
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    return Webhook(secrets, Hearing(store, rules, Reporter(watch), watch), watch)
+    return Webhook(secrets, Hearing(store, settings.rules, Reporter(watch), watch), watch)
 
 
 def _number(text: str | None) -> float | None:

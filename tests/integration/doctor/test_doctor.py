@@ -38,7 +38,7 @@ from worker.doctor.doctor import NEEDED_FILE, examine
 from worker.mux.client import Mux
 from worker.mux.rate_limit import OwnBudget, Pace
 from worker.settings import Settings
-from worker.supabase.scan import Store
+from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
 
@@ -82,7 +82,7 @@ WITHOUT_ROAD = {
 async def examined(settings: Settings) -> Checks:
     """Examine with the real parts, and give the checks by name."""
     stopping = asyncio.Event()
-    store = await Store.connect(settings, stopping)
+    store = await ScanStore.connect(settings, stopping)
     try:
         mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget()))
         found = [check async for check in examine(settings, mux, store)]

@@ -54,7 +54,7 @@ def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> No
     ]
 
 
-def test_an_outage_that_needs_somebody_is_told_too(clock: Clock, out: io.StringIO) -> None:
+def test_an_outage_that_needs_operator_is_told_too(clock: Clock, out: io.StringIO) -> None:
     """When it turns into a refused token and back, each turn is a line."""
     here = outage(clock)
     for fault in (DOWN, REFUSED, REFUSED, DOWN):

@@ -62,7 +62,7 @@ def _of_services(standing: Standing, seen: Seen) -> Iterator[Trouble]:
 
 
 def _advice(standing: Standing) -> str:
-    if standing.supabase is not None and standing.supabase.needs_somebody:
+    if standing.supabase is not None and standing.supabase.needs_operator:
         return "It does not pass by itself."
     return "No lesson is lost by that. See status.supabase.com."
 

@@ -99,12 +99,12 @@ def test_a_fault_lasts_from_its_first_pass_to_the_next_good_one() -> None:
     passes.cut_short(SUPABASE)
     passes.cut_short(SUPABASE)
     assert passes.faults == {
-        "supabase": Fault(1, SUPABASE.reason, SUPABASE.message, needs_somebody=False)
+        "supabase": Fault(1, SUPABASE.reason, SUPABASE.message, needs_operator=False)
     }
     passes.cut_short(MuxUnavailable("http_503", "Mux failed."))
     passes.cut_short(MuxUnauthorized("http_401", "Mux refuses the token."))
     assert passes.faults == {
-        "mux": Fault(3, "http_401", "Mux refuses the token.", needs_somebody=True)
+        "mux": Fault(3, "http_401", "Mux refuses the token.", needs_operator=True)
     }
     passes.finished(ScanReport())
     assert passes.faults == {}
@@ -152,7 +152,7 @@ def test_the_gravest_is_said_first() -> None:
     """Before lessons come services."""
     from dataclasses import replace
 
-    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_somebody=False))
+    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_operator=False))
     assert [t.gravity for t in troubles(standing, seen(stuck=3))] == ["bad", "warn"]
 
 
