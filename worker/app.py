@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from worker.claim_limits import Batching
 from worker.daemon.adoption import Adopter, PeriodicAdoption
-from worker.decide import Rules
 from worker.mux.client import Mux
 from worker.mux.rate_limit import OwnBudget, Pace
 from worker.scan.scanner import Reconciler
 from worker.settings import Settings
-from worker.supabase.lessons import Books
-from worker.supabase.scan import Store
+from worker.supabase.lessons import LessonStore
+from worker.supabase.scan import ScanStore
 from worker.telemetry import liveness
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
@@ -23,7 +22,7 @@ from worker.telemetry.scan_history import ScanHistory
 if TYPE_CHECKING:
     from worker.daemon.loop import Daemon
 
-Parts = tuple[Mux, Store, Reconciler]
+Parts = tuple[Mux, ScanStore, Reconciler]
 
 
 @asynccontextmanager
@@ -41,7 +40,7 @@ async def parts(
     `bulk`, most of that budget is left to live work.
     """
     telemetry = telemetry or Telemetry(OutcomeLog())
-    store = await Store.connect(settings, stopping, telemetry)
+    store = await ScanStore.connect(settings, stopping, telemetry)
     budget = OwnBudget() if alone else store
     pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
     mux = Mux(settings, stopping, pace, telemetry)
@@ -54,10 +53,10 @@ async def parts(
             settings.mux_requests_per_second,
             settings.scan_interval_seconds,
         ),
-        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+        rules=settings.rules,
         stopping=stopping,
         telemetry=telemetry,
-        adopt=Adopter(mux, Books(store.call)).adopt,
+        adopt=Adopter(mux, LessonStore(store.call)).adopt,
     )
     try:
         yield mux, store, reconciler
@@ -85,13 +84,13 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
 def _adoption(
     settings: Settings,
     stopping: asyncio.Event,
-    store: Store,
+    store: ScanStore,
     daemon: "Daemon",
     telemetry: Telemetry,
 ) -> PeriodicAdoption:
     """Build the periodic adoption, which leaves most of Mux's budget to scans."""
     pace = Pace(settings.mux_requests_per_second, store, bulk=True)
-    lessons = Books(store.call)
+    lessons = LessonStore(store.call)
     adopter = Adopter(Mux(settings, stopping, pace, telemetry), lessons)
     interval = settings.scan_interval_seconds
     return PeriodicAdoption(adopter, lessons, interval, stopping, lambda: not daemon.outages())
@@ -99,7 +98,7 @@ def _adoption(
 
 @asynccontextmanager
 async def _monitored(
-    settings: Settings, telemetry: Telemetry, mux: Mux, store: Store, history: ScanHistory
+    settings: Settings, telemetry: Telemetry, mux: Mux, store: ScanStore, history: ScanHistory
 ) -> AsyncIterator[None]:
     """Report liveness while the block runs: over HTTP where PORT is set, else in a file."""
     file = liveness.file_of(settings)

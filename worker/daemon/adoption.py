@@ -38,7 +38,7 @@ class AdoptionMux(AsksMux, KnowsEnvironment, Protocol):
 class AdoptionStore(Protocol):
     """What adopting needs of the database."""
 
-    async def home(self) -> str | None:
+    async def recorded_environment(self) -> str | None:
         """Return the Mux environment in which our ids were last found."""
         ...
 
@@ -66,7 +66,8 @@ class Adopter:
         """
         answers = await self._store.adopt([{"lesson_id": id_} for id_ in lesson_ids])
         unknown = [answer for answer in answers if answer["outcome"] == "ask"]
-        if unknown and await self._store.home() in (None, await self._mux.environment()):
+        recorded = await self._store.recorded_environment() if unknown else None
+        if unknown and recorded in (None, await self._mux.environment()):
             known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in unknown]
             answers += await self._store.adopt(known)
         for answer in answers:

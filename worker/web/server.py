@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import KnowsMux
-from worker.decide import Rules
+from worker.backfill.publish import MuxApi
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
@@ -23,7 +22,7 @@ from worker.web.webhooks.ingest import Hearing, KeepsRows
 log = get_logger()
 
 
-class IsUsed(KnowsMux, Protocol):
+class IsUsed(MuxApi, Protocol):
     """What the server needs of Mux."""
 
     is_refused: bool
@@ -88,8 +87,7 @@ def _webhook(settings: Settings, store: KeepsRows, telemetry: Telemetry) -> Webh
             message="There is no MUX_WEBHOOK_SECRET, so webhooks are not taken: only scans are.",
         )
         return None
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    return Webhook(secrets, Hearing(store, rules, telemetry), telemetry)
+    return Webhook(secrets, Hearing(store, settings.rules, telemetry), telemetry)
 
 
 def _number(text: str | None) -> float | None:

@@ -63,7 +63,7 @@ class FakeStore:
         return {
             "worker_overview": OVERVIEW,
             "worker_lesson": self.lesson if params.get("lesson_id") == LESSON else None,
-            "worker_past": [],
+            "worker_lesson_events": [],
             "worker_make_due": {"outcome": "made_due", "status": "processing"},
             "worker_retry": [],
             "worker_find_lessons": self.found,

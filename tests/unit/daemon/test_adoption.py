@@ -17,7 +17,7 @@ from worker.errors import (
     SupabaseNeedsOperator,
     SupabaseUnavailable,
 )
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 from worker.telemetry.logs import LogThrottle
 
 Json = dict[str, Any]
@@ -40,7 +40,7 @@ class Database:
     items: list[list[Json]] = field(default_factory=list)
 
     async def call(self, function: str, params: Json) -> Any:
-        """Answer a call of `Books`."""
+        """Answer a call of `LessonStore`."""
         if function == "worker_doctor":
             return {"environment_id": self.home}
         assert (function, params["lease_seconds"]) == ("worker_adopt", None)
@@ -90,7 +90,7 @@ async def test_mux_is_asked_only_what_an_id_is(
     """The result goes to the database, which decides."""
     mux = Mux(created("up1", "as1"), ready("as1", "up1"), ready("as2"))
     database = Database({"l1": [asked_for, UNCHANGED], "l2": [UNCHANGED]})
-    await Adopter(mux, Books(database.call)).adopt(["l1", "l2"])
+    await Adopter(mux, LessonStore(database.call)).adopt(["l1", "l2"])
     assert mux.asked == asked
     assert database.items == [
         [{"lesson_id": "l1"}, {"lesson_id": "l2"}],
@@ -113,7 +113,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
         }
     )
     mux = Mux()
-    await Adopter(mux, Books(database.call)).adopt(list(database.answers))
+    await Adopter(mux, LessonStore(database.call)).adopt(list(database.answers))
     assert mux.asked == []
     info: Json = {"level": "info"}
     assert told(out) == [
@@ -129,7 +129,7 @@ async def test_in_another_environment_nothing_is_asked(home: str | None, asked: 
     """There every id would seem unknown; the lesson is adopted with the right token."""
     mux = Mux(ready("as1"))
     database = Database({"l1": [asks("as1", "asset"), UNCHANGED]}, home)
-    await Adopter(mux, Books(database.call)).adopt(["l1"])
+    await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
     assert mux.asked == asked
     assert len(database.items) == 1 + len(asked)
 
@@ -140,7 +140,7 @@ async def test_an_outage_of_mux_is_raised_and_leaves_the_lesson_for_later() -> N
     mux.is_down_after = 0
     database = Database({"l1": [asks("as1", "asset")]})
     with pytest.raises(MuxUnavailable):
-        await Adopter(mux, Books(database.call)).adopt(["l1"])
+        await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
     assert len(database.items) == 1
 
 
@@ -154,7 +154,7 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     )
     disputed = {"outcome": "disputed", "reason": "lesson_mismatch"}
     database = Database({"l1": [disputed] * 4, "l2": [disputed]})
-    adopter = Adopter(Mux(), Books(database.call))
+    adopter = Adopter(Mux(), LessonStore(database.call))
     for now[0], lessons in ((0, ["l1"]), (60, ["l1", "l2"]), (3599, ["l1"]), (3601, ["l1"])):
         await adopter.adopt(lessons)
     lines = told(out)
@@ -192,7 +192,7 @@ async def adopts(
     database: Walked, scans_are_well: Callable[[], bool] = lambda: True
 ) -> list[tuple[int, int]]:
     """Run the adoption until the database sets `stopping`; return how far each run went."""
-    books = Books(database.call)
+    books = LessonStore(database.call)
     adopter = Adopter(Mux(), books)
     adoption = PeriodicAdoption(adopter, books, 0.0, database.stopping, scans_are_well)
     async with adoption.running():
@@ -280,7 +280,7 @@ async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
             return ["l1", "l2"]
         return [{"outcome": "unchanged", **item} for item in params["adoptions"]]
 
-    books = Books(call)
+    books = LessonStore(call)
     adopter = Adopter(Mux(), books)
     await PeriodicAdoption(adopter, books, 5.0, asyncio.Event(), lambda: True).adopt()
     assert calls == [

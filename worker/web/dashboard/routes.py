@@ -5,10 +5,9 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import KnowsMux
-from worker.decide import Rules
+from worker.backfill.publish import MuxApi
 from worker.settings import Settings
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import Buttons, Messages
@@ -29,7 +28,7 @@ class CallsFunctions(Protocol):
         ...
 
 
-class Mux(KnowsMux, Protocol):
+class Mux(MuxApi, Protocol):
     """What the page needs of Mux."""
 
     is_refused: bool
@@ -46,12 +45,11 @@ def add_status_page(
 ) -> None:
     """Add the pages, the login, the buttons, and what pages are made of."""
     assert settings.ops_token is not None  # noqa: S101  # without it there is no page
-    pages, messages, books = Pages(), Messages(), Books(store.call)
+    pages, messages, books = Pages(), Messages(), LessonStore(store.call)
     overview = Overview(books)
     entrance = Entrance(Sessions(settings.ops_token.get_secret_value()), Slowing(), pages)
     page = StatusPage(pages, books, overview, standing, messages)
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    buttons = Buttons(books, mux, rules, overview, messages)
+    buttons = Buttons(books, mux, settings.rules, overview, messages)
     app.router.add_get("/", entrance.page(page.index))
     app.router.add_get("/lessons/{id}", entrance.page(page.lesson))
     app.router.add_get("/search", entrance.page(page.search))
