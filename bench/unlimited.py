@@ -12,7 +12,7 @@ from bench.sizes import Sizes
 from bench.stage import WORKER, Stage, stage
 from worker.decide import Rules, settlement
 from worker.model import Observation, PlaybackId
-from worker.supabase.scan import SETTLE_AT_ONCE
+from worker.supabase.scan import SETTLEMENTS_PER_CALL
 from worker.supabase.serialize import settlement_json
 
 MIB = 1024 * 1024
@@ -79,8 +79,8 @@ def _postgres_alone(here: Stage, lessons: int) -> float:
         for lesson in here.add_lessons(lessons)
     ]
     pages = [
-        json.dumps(verdicts[start : start + SETTLE_AT_ONCE])
-        for start in range(0, lessons, SETTLE_AT_ONCE)
+        json.dumps(verdicts[start : start + SETTLEMENTS_PER_CALL])
+        for start in range(0, lessons, SETTLEMENTS_PER_CALL)
     ]
     with here.supabase.connect("service_role") as connection:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Every setting, read from the environment or `.env` and checked, all faults reported at once."""
+"""Read all settings from the environment or `.env`, check them, and report all faults at once."""
 
 import base64
 import binascii
@@ -11,16 +11,17 @@ from urllib.parse import SplitResult
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.decide import Rules
 from worker.errors import SettingsError
 from worker.network import check_certificates, proxy_credentials, proxy_for
 from worker.project_url import project_url, split_url
 
-SHORTEST_OPS_TOKEN = 16
+MIN_OPS_TOKEN_CHARS = 16
 ENV_FILE = ".env"
 
 
-def _as_pasted(text: str) -> str:
-    """Take off blanks and line ends around a value; refuse what nobody means inside it."""
+def _strip_pasted(text: str) -> str:
+    """Return a value without whitespace around it; raise ValueError for quotes and blanks."""
     text = text.strip()
     if text[:1] in ("'", '"'):
         raise ValueError("has quotes around it; remove them")
@@ -30,12 +31,12 @@ def _as_pasted(text: str) -> str:
 
 
 def _base_url(text: str) -> str:
-    """Check an address to which credentials are sent; only a private one may go without TLS."""
+    """Check an address that credentials are sent to; only a private one may do without TLS."""
     parts = split_url(text)
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("must look like https://host")
     if parts.scheme == "http" and not _is_private(parts.hostname):
-        raise ValueError("must begin with https://, or the key would travel in the clear")
+        raise ValueError("must begin with https://, or the key would be sent unencrypted")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be an address without user, password, query or fragment")
     if not _has_usable_port(parts):
@@ -58,7 +59,7 @@ def _is_private(host: str) -> bool:
 
 
 def _service_role_key(key: SecretStr) -> SecretStr:
-    """Refuse the keys that are mistaken for it; Supabase's dashboard shows them side by side."""
+    """Raise ValueError for the other keys that Supabase's dashboard shows beside this one."""
     text = key.get_secret_value()
     if text.startswith("sb_secret_"):
         return key
@@ -68,12 +69,12 @@ def _service_role_key(key: SecretStr) -> SecretStr:
     if role is None:
         raise ValueError("is neither a service_role JWT nor an sb_secret_... key")
     if role != "service_role":
-        raise ValueError(f"is the key of role {role!r}; it must be the one of service_role")
+        raise ValueError(f"is the key of role {role!r}; it must be the key of service_role")
     return key
 
 
 def _role_of(token: str) -> str | None:
-    """Read the role claim of a JWT, unverified: Supabase verifies it, this only spots mix-ups."""
+    """Return the role claim of a JWT, unverified: Supabase verifies it, this only finds mix-ups."""
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -84,17 +85,17 @@ def _role_of(token: str) -> str | None:
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
-    text = _as_pasted(secret.get_secret_value())
+    text = _strip_pasted(secret.get_secret_value())
     if not text or not text.isascii():
         raise ValueError("is empty or has characters that no key has; was it pasted whole?")
     return SecretStr(text)
 
 
 def _not_guessable(secret: SecretStr) -> SecretStr:
-    """Refuse what could be found by trying: who has it publishes lessons, and nobody is told."""
-    if len(secret.get_secret_value()) < SHORTEST_OPS_TOKEN:
+    """Raise ValueError for a token that can be guessed: its holder can publish lessons."""
+    if len(secret.get_secret_value()) < MIN_OPS_TOKEN_CHARS:
         raise ValueError(
-            f"must be {SHORTEST_OPS_TOKEN} characters or more: `openssl rand -base64 32` makes one"
+            f"must be {MIN_OPS_TOKEN_CHARS} characters or more; `openssl rand -base64 32` makes one"
         )
     return secret
 
@@ -106,7 +107,7 @@ def _split(value: Any) -> Any:
 
 
 def _not_empty(value: Any) -> Any:
-    """Read an optional setting that is there but empty as one that is not there."""
+    """Return None for an optional setting that is empty."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -114,16 +115,16 @@ Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
-Url = Annotated[str, AfterValidator(_as_pasted), AfterValidator(_base_url)]
+Url = Annotated[str, AfterValidator(_strip_pasted), AfterValidator(_base_url)]
 ProjectUrl = Annotated[
-    str, AfterValidator(_as_pasted), AfterValidator(project_url), AfterValidator(_base_url)
+    str, AfterValidator(_strip_pasted), AfterValidator(project_url), AfterValidator(_base_url)
 ]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
 
 
 class Settings(BaseSettings):
-    """The worker's settings; the name of each in the environment is its own in capitals."""
+    """The worker's settings; each has its name, in capitals, in the environment."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
     port: Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_not_empty)] = (
         Field(None, description="Port of the HTTP server; without it no port is opened")
     )
-    host: Annotated[str, AfterValidator(_as_pasted)] = Field(
+    host: Annotated[str, AfterValidator(_strip_pasted)] = Field(
         "0.0.0.0", description="Address that the HTTP server listens on"
     )
     ops_token: OpsToken = Field(
@@ -193,8 +194,13 @@ class Settings(BaseSettings):
     )
 
     @property
+    def rules(self) -> Rules:
+        """Return the rules by which observations are judged."""
+        return Rules(self.playback_policies, self.give_up_after_seconds)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
-        """Every secret in clear, for the one place that keeps them out of the log."""
+        """Return all secrets in plain text, for the redaction of the log."""
         values = (
             self.supabase_service_role_key,
             self.mux_token_id,
@@ -208,7 +214,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the settings.
 
-        Raises SettingsError, naming every fault with what would be right and never a secret.
+        Raises SettingsError, which names every fault with what would be right, and no secret.
         """
         try:
             if Path(ENV_FILE).is_dir():
@@ -219,15 +225,15 @@ class Settings(BaseSettings):
                 proxy_for(url)
             return settings
         except UnicodeDecodeError:
-            raise SettingsError(".env is not UTF-8 text: save it as that.") from None
+            raise SettingsError(".env is not UTF-8 text. Save it in that encoding.") from None
         except OSError as error:
             raise SettingsError(
-                f".env cannot be read ({error.strerror}). Let this user read it, or remove it."
+                f".env cannot be read ({error.strerror}). Make it readable, or remove it."
             ) from None
         except ValidationError as error:
             faults = [_explain(fault) for fault in error.errors(include_url=False)]
             raise SettingsError(
-                "The settings are not complete:\n"
+                "The settings are incomplete or wrong:\n"
                 + "\n".join(f"  {fault}" for fault in faults)
                 + "\nSet them in the environment or in .env; .env.example lists them all."
             ) from None
