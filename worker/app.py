@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from worker.claim_limits import Batching
 from worker.daemon.adoption import Adopter
 from worker.decide import Rules
-from worker.mux.client import Mux
-from worker.mux.rate_limit import OwnBudget, Pace
-from worker.scan.scanner import Reconciler
+from worker.model import ClaimLimits
+from worker.mux.client import MuxClient
+from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.scan.scanner import Scanner
 from worker.settings import Settings
 from worker.supabase.lessons import Books
 from worker.supabase.scan import Store
 from worker.telemetry.hooks import Watch
 from worker.telemetry.outcome_log import Reporter
 
-Parts = tuple[Mux, Store, Reconciler]
+Parts = tuple[MuxClient, Store, Scanner]
 
 
 @asynccontextmanager
@@ -33,13 +33,13 @@ async def parts(
     Alone, it asks Mux without agreeing with other workers.
     """
     store = await Store.connect(settings, stopping, watch)
-    budget = OwnBudget() if alone else store
-    pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
-    mux = Mux(settings, stopping, pace, watch)
-    reconciler = Reconciler(
+    budget = LocalBudget() if alone else store
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget, bulk=bulk)
+    mux = MuxClient(settings, stopping, rate_limiter, watch)
+    scanner = Scanner(
         mux,
         store,
-        batching=Batching.within(
+        limits=ClaimLimits.within_lease(
             settings.scan_batch_size,
             settings.lease_seconds,
             settings.mux_requests_per_second,
@@ -48,15 +48,15 @@ async def parts(
         rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
         stopping=stopping,
         reporter=Reporter(watch),
+        adopt=Adopter(mux, Books(store.call)).adopt,
     )
-    reconciler.adopt = Adopter(mux, Books(store.call)).adopt
     try:
-        yield mux, store, reconciler
+        yield mux, store, scanner
     finally:
         await store.close()
 
 
-def bulk_mux(settings: Settings, stopping: asyncio.Event, store: Store, watch: Watch) -> Mux:
+def bulk_mux(settings: Settings, stopping: asyncio.Event, store: Store, watch: Watch) -> MuxClient:
     """Give a Mux that leaves the larger part of the pace to live work."""
-    pace = Pace(settings.mux_requests_per_second, store, bulk=True)
-    return Mux(settings, stopping, pace, watch)
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, store, bulk=True)
+    return MuxClient(settings, stopping, rate_limiter, watch)

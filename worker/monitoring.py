@@ -21,7 +21,7 @@ class EndsPasses(Protocol):
 
 
 class MakesProgress(Protocol):
-    """What is asked of the reconciler."""
+    """What is asked of the scanner."""
 
     on_progress: Callable[[], None]
 
@@ -40,7 +40,7 @@ async def watched(
     settings: Settings,
     watch: Watch,
     daemon: EndsPasses,
-    reconciler: MakesProgress,
+    scanner: MakesProgress,
     services: "tuple[IsUsed, Keeps]",
 ) -> AsyncIterator[None]:
     """Keep signs of life, and the HTTP server open, for as long as the block lasts.
@@ -50,7 +50,7 @@ async def watched(
     file = file_of(settings)
     pulse = Pulse(settings.scan_interval_seconds, longest_pass_seconds(settings), file)
     daemon.on_pass_ended = pulse.ended
-    reconciler.on_progress = pulse.progressed
+    scanner.on_progress = pulse.progressed
     if settings.port is None:
         yield
     else:

@@ -44,11 +44,11 @@ async def work_until(
     for name, value in environment.items():
         patch.setenv(name, value)
     settings, stopping = Settings.load(), asyncio.Event()
-    async with parts(settings, stopping) as (mux, store, reconciler):
+    async with parts(settings, stopping) as (mux, store, scanner):
         daemon = Daemon(
             mux,
             store,
-            reconciler.scan,
+            scanner.scan,
             interval_seconds=settings.scan_interval_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,

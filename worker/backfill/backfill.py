@@ -4,25 +4,21 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from worker.backfill.apply import Carrier, Settles
 from worker.backfill.plan import Options, Step, ending, finding, is_listed, step
 from worker.backfill.search import Search
 from worker.decide import Rules
 from worker.lesson import Lesson
-from worker.scan.environment import KnowsEnvironment, environment_of_our_ids
-from worker.scan.observe import AsksMux
+from worker.scan.environment import check_environment
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import Books
 
 CHUNK = 20_000
 """Lessons looked for together: one walk of Mux's list serves them all, and memory stays bounded."""
 
 WALK = 2000
-
-
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
-    """What a backfill needs of Mux."""
 
 
 @dataclass(slots=True)
@@ -50,7 +46,7 @@ class Backfill:
 
     def __init__(
         self,
-        mux: KnowsMux,
+        mux: MuxReader,
         store: Settles,
         books: Books,
         *,
@@ -68,7 +64,7 @@ class Backfill:
 
     async def plan(self, tell: Callable[[Step], None]) -> None:
         """Tell for each lesson what would be done; nothing is written."""
-        await environment_of_our_ids(self._mux, self._books)
+        await check_environment(self._mux, self._books)
         async for steps, _ in self._steps(None):
             for one in steps:
                 tell(one)
@@ -77,7 +73,7 @@ class Backfill:
 
     async def apply(self, *, anew: bool = False) -> None:
         """Do it, going on where an interrupted one was."""
-        environment = await environment_of_our_ids(self._mux, self._books)
+        environment = await check_environment(self._mux, self._books)
         begun = await self._books.begin(self._options.as_json(), anew=anew)
         progress = self.progress
         progress.begun_at, progress.goes_on = begun["begun_at"], begun["goes_on"]

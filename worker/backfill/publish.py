@@ -11,8 +11,8 @@ from worker.backfill.search import Found, Search
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.lesson import Lesson
-from worker.scan.environment import KnowsEnvironment, environment_of_our_ids
-from worker.scan.observe import AsksMux
+from worker.scan.environment import check_environment
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import Books
 from worker.supabase.serialize import settlement_json
 
@@ -22,7 +22,7 @@ By = tuple[str, str | None]
 """Who did it, and why, for the audit."""
 
 
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
+class KnowsMux(MuxReader, Protocol):
     """What publishing by hand needs of Mux."""
 
 
@@ -68,7 +68,7 @@ def shown(text: str) -> str:
     return ascii(text if len(text) <= 60 else f"{text[:60]}...")
 
 
-async def look(lesson: Lesson, mux: AsksMux) -> Found:
+async def look(lesson: Lesson, mux: MuxReader) -> Found:
     """Ask Mux about one lesson's video."""
     async for page in Search([lesson], mux, asyncio.Event()).pages():
         for found in page:
@@ -85,7 +85,7 @@ async def publish(lesson: Lesson, mux: KnowsMux, books: Books, rules: Rules, by:
     environment = await mux.environment()
     found = await look(lesson, mux)
     if found.observation is not None and not found.observation.found:
-        await environment_of_our_ids(mux, books)
+        await check_environment(mux, books)
     rivals = await books.rivals([target.id for target in lesson.targets])
     one = step(found, rules, Options(include_drafts=True), rivals)
     seen = one.observation

@@ -53,20 +53,20 @@ async def _work(settings: "Settings", began: float) -> None:
     from worker.supabase.lessons import Books
 
     watch = watch_for(settings)
-    async with parts(settings, stopping, watch) as (mux, store, reconciler):
+    async with parts(settings, stopping, watch) as (mux, store, scanner):
         books = Books(store.call)
         adopter = Adopter(bulk_mux(settings, stopping, store, watch), books)
         daemon = Daemon(
             mux,
             store,
-            reconciler.scan,
+            scanner.scan,
             interval_seconds=settings.scan_interval_seconds,
             shutdown_seconds=settings.shutdown_seconds,
             stopping=stopping,
         )
         async with (
             Adoption(adopter, books, settings, stopping).beside(),
-            watched(settings, watch, daemon, reconciler, (mux, store)),
+            watched(settings, watch, daemon, scanner, (mux, store)),
         ):
             await daemon.run(Retention(store, settings.event_retention_days))
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

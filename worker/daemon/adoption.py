@@ -7,12 +7,12 @@ open over a lesson that had its video. Which upload is the newest, and whose, th
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from worker import wording
 from worker.errors import StatementTimeout, Unavailable
-from worker.scan.environment import KnowsEnvironment
-from worker.scan.observe import AsksMux
+from worker.scan.environment import environment_matches
+from worker.scan.mux_reader import MuxReader
 from worker.sleep import pause
 from worker.supabase.lessons import Books
 from worker.telemetry.logs import Sparingly, get_logger
@@ -35,14 +35,10 @@ LESSONS_PER_FOUND = 40
 log = get_logger()
 
 
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
-    """What adopting needs of Mux."""
-
-
 class Adopter:
     """Adopts the lessons that it is given; asks Mux only what an id is that is new to a lesson."""
 
-    def __init__(self, mux: KnowsMux, books: Books) -> None:
+    def __init__(self, mux: MuxReader, books: Books) -> None:
         self._mux = mux
         self._books = books
         self._disputed = Sparingly(HOUR_SECONDS)
@@ -54,7 +50,7 @@ class Adopter:
         """
         answers = await self._books.adopt([{"lesson_id": id_} for id_ in lesson_ids])
         asked = [answer for answer in answers if answer["outcome"] == "ask"]
-        if asked and await self._books.home() in (None, await self._mux.environment()):
+        if asked and await environment_matches(self._mux, self._books):
             known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in asked]
             answers += await self._books.adopt(known)
         for answer in answers:

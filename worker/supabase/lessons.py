@@ -19,7 +19,7 @@ class Books:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    async def home(self) -> str | None:
+    async def recorded_environment(self) -> str | None:
         """Give the Mux environment in which our ids were last found."""
         found = _expect(await self._call("worker_doctor", {}), dict)["environment_id"]
         return found if isinstance(found, str) else None

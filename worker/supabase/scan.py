@@ -6,10 +6,8 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from worker.claim_limits import Batching
 from worker.errors import SchemaOutdated, SupabaseUnavailable
-from worker.model import Claim, Claimed, Note, Outcome, Settlement
-from worker.mux.rate_limit import Turns
+from worker.model import Claim, ClaimedBatch, ClaimLimits, Note, Outcome, RequestSlots, Settlement
 from worker.settings import Settings
 from worker.supabase.bisect import Halving
 from worker.supabase.client import Database
@@ -76,22 +74,22 @@ class Store:
                 f"{REQUIRED_FILE}.sql: apply the files after {applied}.sql, in order.",
             )
 
-    async def claim(self, batching: Batching, few: int) -> Claimed:
+    async def claim(self, limits: ClaimLimits, few: int) -> ClaimedBatch:
         """Lease due rows.
 
         More than a few are leased only to the one worker that sweeps; that may become this one.
         """
         params = {
-            "batch_size": batching.probes,
-            "lease_seconds": batching.lease_seconds,
-            "sweep_size": batching.size,
+            "batch_size": limits.max_probes,
+            "lease_seconds": limits.lease_seconds,
+            "sweep_size": limits.batch_size,
             "sweeper": self._name,
             "sweep_above": few,
             "sweep_seconds": self._sweep_seconds,
         }
         answer = expect(await self._rpc("worker_claim", params), dict)
         claimed = read(
-            lambda: Claimed(
+            lambda: ClaimedBatch(
                 tuple(Claim.from_json(row) for row in answer["rows"]),
                 answer["environment_id"],
                 answer["sweep"],
@@ -122,13 +120,15 @@ class Store:
         claimed = [{"id": c.id, "leased_until": c.leased_until, "due_at": c.due_at} for c in claims]
         return expect(await self._rpc("worker_release", {"claimed": claimed}), int)
 
-    async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
+    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
         """Take the next moments at which Mux may be asked, in agreement with all other workers."""
         answer = await self._rpc(
             "worker_take_turns", {"turns": count, "per_second": per_second, "bulk": bulk}
         )
         told = expect(answer, dict)
-        return read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))
+        return read(
+            lambda: RequestSlots(float(told["first_in_seconds"]), float(told["gap_seconds"]))
+        )
 
     async def slow_down(self) -> None:
         """Have all workers ask Mux less often for a while."""
@@ -171,7 +171,7 @@ class Store:
         answer = await self._rpc("worker_claim", {**claim, "sweep_above": -1, "sweep_seconds": 0})
         rows = read(lambda: [Claim.from_json(row) for row in expect(answer, dict)["rows"]])
         await self.release(rows)
-        await self.take_turns(1, MOST_TURNS_PER_SECOND, bulk=True)
+        await self.acquire_requests(1, MOST_TURNS_PER_SECOND, bulk=True)
         await self._rpc("worker_settle", {"verdicts": []})
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
         "playback_id": verdict.playback_id,
         "upload_id": seen.upload_id,
         "asset_id": seen.asset_id,
-        "claims": list(seen.claims),
+        "lesson_references": list(seen.lesson_references),
         "observation": seen.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
     }

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.decide import is_stuck, unknown_values
+from worker.backoff import is_stuck
+from worker.decide import unknown_values
 from worker.model import Claim, ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Watch
 from worker.telemetry.logs import Sparingly, get_logger
