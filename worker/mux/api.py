@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import urllib3
 
-from worker.network import proxy_for, trust
+from worker.network import proxy_for, tls_context
 from worker.settings import Settings
 
 
@@ -36,7 +36,7 @@ class MuxApi:
 def _pool_for(url: str) -> urllib3.PoolManager:
     """Return connections with the proxy and certificates of `network`, without retries."""
     proxy = proxy_for(url)
-    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
+    options: dict[str, Any] = {"ssl_context": tls_context(), "retries": False, "maxsize": 10}
     if proxy is None:
         return urllib3.PoolManager(**options)
     user = unquote(urllib3.util.parse_url(proxy).auth or "")

@@ -25,6 +25,7 @@ from worker.model import (
 )
 from worker.scan.scanner import Scanner
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
+from worker.telemetry.outcome_log import ScanReport
 
 Adopt = Callable[[Sequence[str]], Awaitable[None]]
 NO_PAGE = Page((), None)
@@ -186,6 +187,12 @@ def scanner(mux: FakeMux, store: FakeStore, size: int = 10, adopt: Adopt | None 
         stopping=asyncio.Event(),
         adopt=adopt,
     )
+
+
+def listed(upload: str, policy: str = "public") -> Observation:
+    """Observe a ready asset in Mux's list."""
+    playback_ids = (PlaybackId(f"play-{upload}", policy),)
+    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
 
 
 def reasons(store: FakeStore) -> dict[str, str]:
@@ -419,6 +426,90 @@ async def test_when_settling_fails_the_rows_are_handed_back() -> None:
     assert store.released == ["t0", "t1"]
 
 
+@dataclass
+class SlowStore(FakeStore):
+    """A store whose settle calls wait until a test releases them, in any order."""
+
+    under_way: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle when the test says so; the page's name is its first asset."""
+        name = settlements[0].observation.asset_id or ""
+        self.under_way[name] = asyncio.get_running_loop().create_future()
+        await self.under_way[name]
+        return await super().settle(settlements, environment_id)
+
+    async def until(self, *names: str) -> None:
+        """Wait until exactly these pages were begun."""
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert set(self.under_way) == set(names)
+
+
+def sweeping(*pages: Page) -> tuple[SlowStore, asyncio.Task[ScanReport]]:
+    """Start a scan of nine rows that sweeps these pages."""
+    store = SlowStore(rows(9), sweep="ours")
+    mux = FakeMux({f"up{n}" for n in range(9)}, pages=pages)
+    return store, asyncio.create_task(scanner(mux, store).scan())
+
+
+PAGES = [Page((listed(f"up{n}"),), None) for n in range(3)]
+
+
+async def test_two_pages_are_settled_at_a_time() -> None:
+    """The third waits until one of them is settled."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    store.under_way["as-up1"].set_result(None)
+    await store.until("as-up0", "as-up1", "as-up2")
+    scan.cancel()
+    await asyncio.gather(scan, return_exceptions=True)
+
+
+async def test_a_page_that_fails_ends_the_scan_and_the_others_are_settled() -> None:
+    """A page under way is settled, no further page is begun, and the other rows are released."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    store.under_way["as-up0"].set_exception(SupabaseUnavailable("timeout", "x"))
+    await store.until("as-up0", "as-up1")
+    assert not scan.done()
+    store.under_way["as-up1"].set_result(None)
+    with pytest.raises(SupabaseUnavailable):
+        await scan
+    assert set(reasons(store)) == {"t1"}
+    assert store.released == ["t0", *(f"t{n}" for n in range(2, 9))]
+
+
+async def test_a_scan_that_is_cancelled_cancels_the_pages_under_way() -> None:
+    """A worker that stops does not wait for a database that hangs."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    scan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scan
+    assert all(page.cancelled() for page in store.under_way.values())
+    assert store.released == [f"t{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_in_an_outage_the_pages_under_way_are_settled_first(*, fails: bool) -> None:
+    """Then the outage is raised, or the fault of the database, which matters more."""
+    store = SlowStore(rows(3), sweep="ours")
+    mux = FakeMux(pages=PAGES[:1], is_out_after=1)
+    scan = asyncio.create_task(scanner(mux, store).scan())
+    await store.until("as-up0")
+    assert not scan.done()
+    if fails:
+        store.under_way["as-up0"].set_exception(SupabaseUnavailable("timeout", "x"))
+    else:
+        store.under_way["as-up0"].set_result(None)
+    with pytest.raises(SupabaseUnavailable if fails else MuxUnavailable):
+        await scan
+    assert set(reasons(store)) == (set() if fails else {"t0"})
+
+
 async def test_a_database_that_takes_nothing_back_is_not_waited_for(mocker: MockerFixture) -> None:
     """The rows fall due with their lease, and the fault is told."""
     mocker.patch("worker.scan.scanner.RELEASE_TIMEOUT_SECONDS", 0.01)
@@ -484,12 +575,6 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     """Fields that this version does not know are ignored."""
     row: dict[str, Any] = {"outcome": "published", "lesson_id": "l1", "mood": "good"}
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
-
-
-def listed(upload: str, policy: str = "public") -> Observation:
-    """Observe a ready asset in Mux's list."""
-    playback_ids = (PlaybackId(f"play-{upload}", policy),)
-    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
 
 
 async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
