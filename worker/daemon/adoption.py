@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from worker import wording
 from worker.errors import MuxUnauthorized, MuxUnavailable, StatementTimeout, Unavailable
-from worker.scan.environment import KnowsEnvironment
-from worker.scan.observe import AsksMux
+from worker.scan.environment import environment_matches
+from worker.scan.mux_reader import MuxReader
 from worker.scan.probe import Control
 from worker.shutdown import sleep_unless_stopping
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
@@ -30,10 +30,6 @@ MAX_LESSONS, MIN_LESSONS = 2000, 20
 LESSONS_PER_FOUND = 40
 
 log = get_logger()
-
-
-class AdoptionMux(AsksMux, KnowsEnvironment, Protocol):
-    """What adopting needs of Mux."""
 
 
 class AdoptionStore(Protocol):
@@ -55,7 +51,7 @@ class AdoptionStore(Protocol):
 class Adopter:
     """Adopts given lessons; asks Mux only about ids that are new to a lesson."""
 
-    def __init__(self, mux: AdoptionMux, store: AdoptionStore) -> None:
+    def __init__(self, mux: MuxReader, store: AdoptionStore) -> None:
         self._mux = mux
         self._store = store
         self._disputed = LogThrottle(HOUR_SECONDS)
@@ -69,8 +65,7 @@ class Adopter:
         """
         answers = await self._store.adopt([{"lesson_id": id_} for id_ in lesson_ids])
         unknown = [answer for answer in answers if answer["outcome"] == "ask"]
-        recorded = await self._store.recorded_environment() if unknown else None
-        if unknown and recorded in (None, await self._mux.environment()):
+        if unknown and await environment_matches(self._mux, self._store):
             answers += await self._store.adopt(await self._identify_all(unknown))
         for answer in answers:
             self._log(answer)
@@ -84,7 +79,7 @@ class Adopter:
                     await self._identify(answer["lesson_id"], answer["id"], answer["kind"])
                 )
             except (MuxUnavailable, MuxUnauthorized) as fault:
-                await control.ask(fault)
+                await control.check(fault)
                 if self._failed_ids.allow(answer["id"]):
                     which = "asset_id" if answer["kind"] == "asset" else "upload_id"
                     log.warning(

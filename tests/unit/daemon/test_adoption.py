@@ -17,8 +17,7 @@ from worker.errors import (
     SupabaseNeedsOperator,
     SupabaseUnavailable,
 )
-from worker.model import Observation
-from worker.mux.rate_limit import Sent, unheard
+from worker.model import Observation, OnSent, ignore
 from worker.supabase.lessons import LessonStore
 from worker.telemetry.logs import LogThrottle
 
@@ -176,10 +175,10 @@ async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
     """Its own lesson waits, and it is logged once an hour; the control question tells."""
 
     class PartlyDown(Mux):
-        async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+        async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
             if upload_id == "bad":
                 raise MuxUnavailable("server_error", "Mux failed.")
-            return await super().upload(upload_id, sent)
+            return await super().upload(upload_id, on_sent)
 
     mux = PartlyDown(created("up1", "as1"))
     bad, good = asks("bad", "either"), asks("up1", "either")

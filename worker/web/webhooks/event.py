@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker.model import Note, Observation, is_mux_id
-from worker.mux.parse import UnreadableAnswer, read_asset, read_upload
+from worker.mux.parse import UnreadableResponse, read_asset, read_upload
 
 UPLOAD_EVENTS = frozenset({"asset_created", "cancelled", "errored"})
 ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated", "deleted"})
@@ -74,7 +74,7 @@ def read_event(body: bytes) -> Event:
     )
     try:
         return _with_meaning(event, told.get("data"))
-    except (UnreadableAnswer, AttributeError) as error:
+    except (UnreadableResponse, AttributeError) as error:
         raise NoEvent(f"data that is no {'.'.join(kind.split('.')[:2])[:40]}") from error
 
 
@@ -95,7 +95,7 @@ def _with_meaning(event: Event, data: Any) -> Event:
 
 def _object(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
-        raise UnreadableAnswer("no object")
+        raise UnreadableResponse("no object")
     return data
 
 

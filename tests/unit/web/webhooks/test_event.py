@@ -18,7 +18,13 @@ ASSET = {
 }
 UPLOAD = {"id": "up1", "status": "asset_created", "asset_id": "as1", "timeout": 3600}
 READY = Observation(
-    "asset", "ready", "webhook", "up1", "as1", (PlaybackId("play1", "public"),), claims=("lesson",)
+    "asset",
+    "ready",
+    "webhook",
+    "up1",
+    "as1",
+    (PlaybackId("play1", "public"),),
+    lesson_references=("lesson",),
 )
 
 
