@@ -168,7 +168,8 @@ end
 $$;
 comment on function mux_private.can_write_without_waiting is 'Whether a locked tracking row can be written without waiting, also if this transaction wrote it before.';
 
--- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id.
+-- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id. Where
+-- an event meets a lesson that names what may be newer, the next scan has that adopted.
 create or replace function mux_private.wait(
   tracking public.mux_asset_tracking, claim jsonb, item jsonb
 ) returns jsonb
@@ -180,6 +181,7 @@ declare
   missing boolean := (claim ->> 'missing')::boolean;
   pause_seconds double precision := mux_private.pause_of(claim);
   learned boolean := was.mux_asset_id is distinct from coalesce(item ->> 'asset_id', was.mux_asset_id);
+  is_for_adoption boolean := coalesce(reason = 'names_newer' and item #>> '{observation,source}' = 'webhook', false);
 begin
   if claim is not null and pause_seconds is null then
     raise exception 'to wait takes pause_seconds' using errcode = 'invalid_parameter_value';
@@ -196,8 +198,12 @@ begin
     returning t.* into tracking;
   elsif learned then
     update public.mux_asset_tracking t
-    set mux_asset_id = item ->> 'asset_id', updated_at = now()
+    set mux_asset_id = item ->> 'asset_id', updated_at = now(),
+        next_check_at = case when is_for_adoption then now() else t.next_check_at end
     where t.id = was.id
+    returning t.* into tracking;
+  elsif is_for_adoption then
+    update public.mux_asset_tracking t set next_check_at = now() where t.id = was.id
     returning t.* into tracking;
   end if;
   if learned then
@@ -269,7 +275,7 @@ begin
   if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
       and item #>> '{observation,status}' = 'ready') is not true then
     return false;
-  -- A page comes again; of an event that comes while Mux is asked nobody would hear again.
+  -- A page comes again; an event that comes while Mux is asked comes only once.
   elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
     return false;
   end if;
@@ -284,7 +290,7 @@ $$;
 comment on function mux_private.contradicts is
   'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
 
--- A row that somebody is just looking at is due again: the answer may be older than this fact.
+-- A row that is being looked at is due again: the answer may be older than this fact.
 create or replace function mux_private.recheck(tracking_id uuid, item jsonb) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -469,8 +475,10 @@ begin
   end if;
 
   -- Row and audit are hers to read, so nothing is written there of the video of another. (Waiting
-  -- has not read the lesson.)
-  if tracking.status <> 'ready' and mux_private.is_of_another(
+  -- has not read the lesson, and most of it learns nothing.)
+  if tracking.status <> 'ready'
+     and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(item ->> 'asset_id', tracking.mux_asset_id))
+     and mux_private.is_of_another(
        tracking, coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
        item ->> 'upload_id', item ->> 'asset_id', item -> 'claims') then
     for_log := jsonb_build_object('asset_id', left(item ->> 'asset_id', 300));

@@ -134,33 +134,36 @@ class Settings(BaseSettings):
     supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
         description="Service-role JWT or `sb_secret_…` key"
     )
-    mux_token_id: Secret = Field(description="Mux access token id, best of a low-priority token")
+    mux_token_id: Secret = Field(
+        description="Mux access token id, if possible of a low-priority token"
+    )
     mux_token_secret: Secret = Field(description="Mux access token secret")
     mux_base_url: Url = Field("https://api.mux.com", description="Address of Mux's API")
     mux_webhook_secret: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
-        description="Signing secrets of Mux's webhooks, comma-separated; without, none are taken",
+        description="Signing secrets of Mux's webhooks, comma-separated; empty: webhooks are off",
     )
     scan_interval_seconds: Seconds = Field(5.0, description="Pause between scans")
     scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
-        200, description="Most rows claimed at once"
+        200, description="Maximum number of rows in one claim"
     )
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(
-        60.0, description="How long a claimed row is left alone by the others"
+        60.0, description="Time for which other workers leave a claimed row alone"
     )
     mux_requests_per_second: Annotated[float, Field(gt=0, le=10_000)] = Field(
-        4.0, description="Most requests to Mux, on average; Mux allows 5 reads"
+        4.0,
+        description="Average rate of requests to Mux, for all workers together; Mux allows 5 reads",
     )
     mux_timeout_seconds: Seconds = Field(
         10.0,
-        description="Longest wait for one answer of Mux; for one about a single video two fifths "
-        "of the scan interval, or 2 s, at most",
+        description="Longest wait for an answer from Mux; about a single video, at most two fifths "
+        "of the scan interval, or 2 s if that is longer",
     )
     supabase_timeout_seconds: Seconds = Field(
-        10.0, description="Longest wait for one answer of Supabase"
+        10.0, description="Longest wait for an answer from Supabase"
     )
     give_up_after_seconds: Seconds = Field(
-        604_800.0, description="Age at which an upload that still waits is failed"
+        604_800.0, description="Age at which an upload that still waits is marked as failed"
     )
     playback_policies: Annotated[
         tuple[Policy, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
@@ -180,14 +183,14 @@ class Settings(BaseSettings):
     )
     ops_token: OpsToken = Field(
         None,
-        description="Token, of 16 characters or more, that `/metrics` and the status page ask for; "
-        "without it there is no page, and everybody may read the metrics",
+        description="Password of the dashboard and of `/metrics`, 16 characters or more; without "
+        "it there is no dashboard, and `/metrics` is public",
     )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )
     event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
-        90, description="Days that audit rows are kept"
+        90, description="Number of days for which audit rows are kept"
     )
 
     @property

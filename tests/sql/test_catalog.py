@@ -104,6 +104,7 @@ MAY_CALL = {
             "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
             "timestamp with time zone)"
         ),
+        "mux_private.make_due(uuid)",
         "mux_private.enter_upload(uuid,text,uuid,text)",
         "mux_private.entry_of(uuid,text)",
         "mux_private.is_of_another(mux_asset_tracking,uuid,text,text,jsonb)",

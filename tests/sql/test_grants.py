@@ -95,6 +95,7 @@ CALLABLE = [
             "lesson_title",
             "lessons_problems",
             "lessons_refuse",
+            "make_due",
             "mark_deleted",
             "mark_unplayable",
             "may_sweep",

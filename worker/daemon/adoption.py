@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from worker import wording
-from worker.errors import StatementTimeout, Unavailable
+from worker.errors import MuxUnauthorized, MuxUnavailable, StatementTimeout, Unavailable
 from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux
+from worker.scan.probe import Control
 from worker.shutdown import sleep_unless_stopping
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 
@@ -58,6 +59,8 @@ class Adopter:
         self._mux = mux
         self._store = store
         self._disputed = LogThrottle(HOUR_SECONDS)
+        self._refused = LogThrottle(HOUR_SECONDS)
+        self._failed_ids = LogThrottle(HOUR_SECONDS)
 
     async def adopt(self, lesson_ids: Sequence[str]) -> None:
         """Adopt lessons.
@@ -68,10 +71,28 @@ class Adopter:
         unknown = [answer for answer in answers if answer["outcome"] == "ask"]
         recorded = await self._store.recorded_environment() if unknown else None
         if unknown and recorded in (None, await self._mux.environment()):
-            known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in unknown]
-            answers += await self._store.adopt(known)
+            answers += await self._store.adopt(await self._identify_all(unknown))
         for answer in answers:
             self._log(answer)
+
+    async def _identify_all(self, unknown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what Mux knows about each id; a lesson whose id alone meets a fault waits."""
+        control, known = Control(self._mux), []
+        for answer in unknown:
+            lesson_id, id_, kind = answer["lesson_id"], answer["id"], answer["kind"]
+            try:
+                known.append(await self._identify(lesson_id, id_, kind))
+            except (MuxUnavailable, MuxUnauthorized) as error:
+                await control.ask(error)
+                if self._failed_ids.allow(id_):
+                    log.warning(
+                        "mux.id_failed",
+                        lesson_id=lesson_id,
+                        **{"asset_id" if kind == "asset" else "upload_id": id_},
+                        reason=error.reason,
+                        message="Mux does not answer about the id that this lesson names.",
+                    )
+        return known
 
     async def _identify(self, lesson_id: str, id_: str, kind: str) -> dict[str, Any]:
         """Return whether Mux knows an id as an upload's or an asset's."""
@@ -86,11 +107,10 @@ class Adopter:
         return {**known, "missing": [id_]}
 
     def _log(self, answer: dict[str, Any]) -> None:
-        restored = answer if answer["outcome"] == "restored" else answer.get("restored")
         if answer["outcome"] == "adopted":
             log.info("lesson.adopted", **_ids(answer))
-        if restored:
-            log.info("lesson.restored", **_ids(restored), playback_id=restored["playback_id"])
+        for outcome in (answer, answer.get("restored") or {}):
+            self._log_restored_or_refused(outcome)
         if answer["outcome"] == "disputed" and self._disputed.allow(answer["lesson_id"]):
             log.warning(
                 "adoption.failed",
@@ -98,6 +118,20 @@ class Adopter:
                 reason="lesson_mismatch",
                 message=wording.failure("lesson_mismatch"),
             )
+
+    def _log_restored_or_refused(self, outcome: dict[str, Any]) -> None:
+        match outcome.get("outcome"):
+            case "restored":
+                log.info("lesson.restored", **_ids(outcome), playback_id=outcome["playback_id"])
+            case "refused" if self._refused.allow(outcome["sqlstate"]):
+                raised_by = outcome.get("raised_by")
+                log.error(
+                    "lesson.refused",
+                    **_ids(outcome),
+                    sqlstate=outcome["sqlstate"],
+                    message=outcome["message"],
+                    **({"raised_by": raised_by} if raised_by else {}),
+                )
 
 
 class PeriodicAdoption:

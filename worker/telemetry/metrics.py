@@ -46,27 +46,29 @@ class Metrics(Telemetry):
         build.labels(__version__, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
         self._outcomes = self._counter(
-            "outcomes", "What settling did to tracking rows.", "outcome", "source"
+            "outcomes", "Tracking rows that were settled, by outcome.", "outcome", "source"
         )
         self._lessons = self._gauge(
             "lessons",
-            "Tracking rows by status; ready rows are not counted, since that reads them all.",
+            "Tracking rows by status; ready rows are not counted.",
             "status",
         )
         self._due = self._gauge("lessons_due", "Tracking rows that are due.")
         self._stuck = self._gauge("lessons_stuck", "Rows processing for over half an hour.")
-        self._oldest = self._gauge("oldest_due_seconds", "How long the oldest row has been due.")
+        self._oldest = self._gauge(
+            "oldest_due_seconds", "Seconds since the oldest due row became due."
+        )
         self._tracked = self._histogram(
-            "tracked_to_published_seconds", "From the start of tracking to publication.", WAITS
+            "tracked_to_published_seconds", "Time from the start of tracking to publication.", WAITS
         )
         self._ready = self._histogram(
             "ready_to_published_seconds",
-            "From the video being ready at Mux to publication; known from webhooks only.",
+            "Time from ready at Mux to publication; only webhooks name the moment of ready.",
             READY_WAITS,
         )
         self._scans = self._histogram("scan_seconds", "Duration of scans.", SCANS)
         self._requests = self._counter(
-            "mux_requests", "Requests to Mux; status is a reason where there was no response.",
+            "mux_requests", "Requests to Mux; status is a reason if there was no answer.",
             "route", "status",
         )  # fmt: skip
         self._retries = self._counter(
@@ -80,10 +82,10 @@ class Metrics(Telemetry):
         )
         self._webhooks = self._counter("webhooks", "Webhooks by result.", "result")
         remaining = self._gauge(
-            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
+            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last answer."
         )
         last_scan = self._gauge(
-            "last_scan_timestamp_seconds", "When the last scan ended, in unix time."
+            "last_scan_timestamp_seconds", "Unix time at which the last scan ended."
         )
         remaining.set_function(lambda: _known(rate_left()))
         last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago

@@ -17,6 +17,8 @@ from worker.errors import (
     SupabaseNeedsOperator,
     SupabaseUnavailable,
 )
+from worker.model import Observation
+from worker.mux.rate_limit import Sent, unheard
 from worker.supabase.lessons import LessonStore
 from worker.telemetry.logs import LogThrottle
 
@@ -166,6 +168,58 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
         "reason": "lesson_mismatch",
         "message": wording.FAILURES["lesson_mismatch"],
     }
+
+
+async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
+    out: io.StringIO,
+) -> None:
+    """Its own lesson waits, and it is logged once an hour; the control request decides."""
+
+    class PartlyDown(Mux):
+        async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+            if upload_id == "bad":
+                raise MuxUnavailable("server_error", "Mux failed.")
+            return await super().upload(upload_id, sent)
+
+    mux = PartlyDown(created("up1", "as1"))
+    bad, good = asks("bad", "either"), asks("up1", "either")
+    database = Database({"l1": [bad, bad], "l2": [good, UNCHANGED, good, UNCHANGED]})
+    adopter = Adopter(mux, LessonStore(database.call))
+    for _ in range(2):
+        await adopter.adopt(["l1", "l2"])
+        assert database.items.pop() == [
+            {"lesson_id": "l2", "id": "up1", "upload_id": "up1", "asset_id": "as1"}
+        ]
+    assert mux.asked == ["control", "upload up1"] * 2
+    assert told(out) == [
+        {
+            "level": "warning",
+            "event": "mux.id_failed",
+            "lesson_id": "l1",
+            "upload_id": "bad",
+            "reason": "server_error",
+            "message": "Mux does not answer about the id that this lesson names.",
+        }
+    ]
+
+
+async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_hour(
+    out: io.StringIO,
+) -> None:
+    """For each SQLSTATE, with the function of the app that raised it."""
+    refused = {"outcome": "refused", "sqlstate": "P0001", "message": "no", "raised_by": "rule()"}
+    by_check = {**refused, "lesson_id": "l2", "sqlstate": "23514", "raised_by": None}
+    adopted = {"outcome": "adopted", "upload_id": "up2", "asset_id": None, "restored": by_check}
+    database = Database({"l1": [refused] * 2, "l2": [adopted]})
+    adopter = Adopter(Mux(), LessonStore(database.call))
+    for lessons in (["l1", "l2"], ["l1"]):
+        await adopter.adopt(lessons)
+    error: Json = {"level": "error", "event": "lesson.refused", "message": "no"}
+    assert told(out) == [
+        {**error, "lesson_id": "l1", "sqlstate": "P0001", "raised_by": "rule()"},
+        {"level": "info", "event": "lesson.adopted", "lesson_id": "l2", "upload_id": "up2"},
+        {**error, "lesson_id": "l2", "sqlstate": "23514"},
+    ]
 
 
 class Walked:
