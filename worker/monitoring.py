@@ -10,7 +10,7 @@ from worker.telemetry.liveness import Pulse, file_of, longest_pass_seconds, remo
 from worker.telemetry.scan_history import Passes
 
 if TYPE_CHECKING:
-    from worker.web.server import IsUsed, Keeps
+    from worker.web.app import MuxClient, WebStore
 
 
 class EndsPasses(Protocol):
@@ -41,7 +41,7 @@ async def watched(
     watch: Watch,
     daemon: EndsPasses,
     reconciler: MakesProgress,
-    services: "tuple[IsUsed, Keeps]",
+    services: "tuple[MuxClient, WebStore]",
 ) -> AsyncIterator[None]:
     """Keep signs of life, and the HTTP server open, for as long as the block lasts.
 
@@ -54,8 +54,8 @@ async def watched(
     if settings.port is None:
         yield
     else:
-        from worker.web.server import served
+        from worker.web.app import http_server
 
-        async with served(settings, pulse, watch, *services, daemon.passes):
+        async with http_server(settings, pulse, watch, *services, daemon.passes):
             yield
     remove(file)

@@ -74,6 +74,9 @@ class Metrics(Watch):
             "rpc_errors", "Calls to the database that failed.", "function", "reason"
         )
         self._webhooks = self._counter("webhooks", "Webhooks by what was answered.", "result")
+        self._refused_tokens = self._counter(
+            "refused_tokens", "Requests to the dashboard or the metrics with a wrong OPS_TOKEN."
+        )
         self._rate_left = self._gauge(
             "mux_rate_limit_remaining", "What is left of Mux's rate limit, as Mux said last."
         )
@@ -141,6 +144,10 @@ class Metrics(Watch):
     def webhook_answered(self, result: str) -> None:
         """Count a webhook."""
         self._webhooks.labels(result).inc()
+
+    def token_refused(self) -> None:
+        """Count a request with a wrong token."""
+        self._refused_tokens.inc()
 
     def _counter(self, name: str, says: str, *labels: str) -> Counter:
         return Counter(f"mux_worker_{name}", says, labels, registry=self.registry)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model import Note, Observation, PlaybackId
-from worker.web.webhooks.event import Event, NoEvent, read_event
+from worker.web.webhooks.event import Event, InvalidEvent, read_event
 
 ASSET = {
     "id": "as1",
@@ -83,7 +83,7 @@ def test_a_deletion_is_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_of_video"),
+    ("kind", "is_about_video"),
     [
         ("video.upload.created", True),
         ("video.asset.static_renditions.ready", True),
@@ -92,10 +92,10 @@ def test_a_deletion_is_a_note() -> None:
         ("", False),
     ],
 )
-def test_what_nobody_needs_is_of_no_use(kind: str, is_of_video: bool) -> None:
+def test_an_event_that_changes_nothing_is_ignored(kind: str, is_about_video: bool) -> None:
     """It is an event all the same, and may show that webhooks arrive."""
     read = event(kind, {"id": "x"})
-    assert (read.is_of_use, read.is_of_video) == (False, is_of_video)
+    assert (read.is_ignored, read.is_about_video) == (True, is_about_video)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_nobody_needs_is_of_no_use(kind: str, is_of_video: bool) -> None:
 )  # fmt: skip
 def test_what_is_no_event_is_told(body: bytes) -> None:
     """Neither nonsense nor an event without what its type must have is taken for one."""
-    with pytest.raises(NoEvent):
+    with pytest.raises(InvalidEvent):
         read_event(body)
 
 
@@ -146,10 +146,10 @@ FIELDS = st.sampled_from(
 
 @given(kind=KINDS, data=JSON | st.dictionaries(FIELDS, JSON))
 def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
-    """Nothing but NoEvent is ever raised, and what is read carries only ids that can be ids."""
+    """Only InvalidEvent is raised, and an event carries only ids that are valid."""
     try:
         read = event(kind, data)
-    except NoEvent:
+    except InvalidEvent:
         return
     seen = read.fact or (read.note.observation if read.note else None)
     if seen is not None:
@@ -159,8 +159,8 @@ def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_an_event_or_none(body: bytes) -> None:
-    """Nothing but NoEvent is ever raised."""
+    """Only InvalidEvent is raised."""
     try:
         read_event(body)
-    except NoEvent:
+    except InvalidEvent:
         return
