@@ -6,12 +6,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from sandbox.fault_injection import Fault
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
-from tests.browser.dashboard_site import Console, StatusSite, news, news_until
+from tests.browser.dashboard_site import EVERY_MS, Console, StatusSite, news, news_until
 from tests.course import Course
 from worker.wording import FAILURES, REASONS
 
@@ -78,19 +78,19 @@ def test_the_page_shows_how_all_stands(
     """What waits, is stuck, failed and why, was published in how long, and the services."""
     lessons = story(course, db)
     site.log_in(page, lesson=lessons["failed"])
-    expect(page).to_have_title("2 wait, 1 stuck, 1 failed. · mux-worker")
-    expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next look in")
-    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Has waited for 2 h, 0 looks.")
+    expect(page).to_have_title("2 waiting, 1 stuck, 1 failed. · mux-worker")
+    expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next check in")
+    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Waiting for 2 h, 0 checks.")
     failed = row_of(page, "Failed", lessons["failed"])
     expect(failed).to_contain_text(FAILURES["upload_timed_out"])
     expect(failed).to_contain_text("upload_timed_out No file for an hour.")
-    expect(row_of(page, "Published", lessons["published"])).to_contain_text("took 90")
+    expect(row_of(page, "Recently published", lessons["published"])).to_contain_text("took 90")
     expect(page.get_by_role("img", name="Published and failed in each hour")).to_be_visible()
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     hour = page.get_by_role("row", name="the last hour")
     expect(hour.get_by_role("cell")).to_have_text(["1", "1"])
-    expect(page.get_by_role("region", name="Services")).to_contain_text("answers, this page within")
-    expect(page.get_by_role("region", name="Last scans")).to_contain_text("nothing to do")
+    expect(page.get_by_role("region", name="Services")).to_contain_text("answered this page in")
+    expect(page.get_by_role("region", name="Recent scans")).to_contain_text("nothing to do")
 
 
 def test_a_lesson_is_told_from_its_beginning(
@@ -100,13 +100,13 @@ def test_a_lesson_is_told_from_its_beginning(
     lesson = course.tracked_lesson(site.mux.state.create_upload())
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_text("It has its video.")).to_be_visible()
+    expect(page.get_by_text("The lesson has its video.")).to_be_visible()
     history = page.get_by_role("region", name="History").get_by_role("listitem")
     expect(history).to_have_count(2)
     expect(history.first).to_contain_text("Tracked by postgres")
     expect(history.last).to_contain_text("Published by the worker")
     expect(history.last).to_contain_text(REASONS["asset_ready"])
-    history.last.get_by_text("More").click()
+    history.last.get_by_text("Details").click()
     expect(history.last).to_contain_text('"status": "ready"')
     expect(history.last).to_contain_text(course.row(lesson)["mux_playback_id"])
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
@@ -120,7 +120,7 @@ def test_a_deleted_lesson_leaves_its_history(
     course.delete(lesson)
     site.log_in(page, f"/lessons/{lesson}")
     expect(page.get_by_role("heading", level=1)).to_have_text("There is no such lesson")
-    expect(page.get_by_text("It was deleted")).to_be_visible()
+    expect(page.get_by_text("The lesson was deleted.")).to_be_visible()
     expect(page.get_by_role("listitem").last).to_contain_text("Failed")
 
 
@@ -173,7 +173,7 @@ def test_nothing_that_others_wrote_is_run(
             news(page)
         assert page.get_by_text(EVIL, exact=False).count() > 3
     page.goto(f"{site.url}/lessons/{lessons['failed']}")
-    page.get_by_label("Reason").first.fill(EVIL)
+    page.get_by_label("Reason").fill(EVIL)
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("region", name="History")).to_contain_text(EVIL[:60])
     assert_harmless(page)
@@ -199,9 +199,7 @@ def test_an_id_cannot_pass_for_another(
     lesson = course.tracked_lesson("up\u202e1\u200b2")
     later(db)
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_role("region", name="How it stands")).to_contain_text(
-        "up\\u{202e}1\\u{200b}2"
-    )
+    expect(page.get_by_role("region", name="State")).to_contain_text("up\\u{202e}1\\u{200b}2")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -219,8 +217,6 @@ def test_it_fits_and_can_be_read(
         viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
     )
     page = window.new_page()
-    page.goto(f"{site.url}/")
-    assert_fits(page)
     site.log_in(page, name="W" * 60, lesson=lessons["failed"])
     for path in ("/", f"/lessons/{lessons['failed']}", f"/search?q={LONG}", "/lessons/none"):
         page.goto(site.url + path)
@@ -297,7 +293,7 @@ def test_news_come_by_themselves_and_move_nothing(
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     page.get_by_role("searchbox").fill("half an i")
     link = row_of(page, "Failed", lessons["failed"]).get_by_role("link")
     link.focus()
@@ -310,8 +306,8 @@ def test_news_come_by_themselves_and_move_nothing(
     db.execute("update mux_asset_tracking set settled_at = now() where lesson_id = %s", [newer])
     top = link.bounding_box()
     news_until(page, row_of(page, "Failed", newer))
-    expect(page).to_have_title("2 wait, 1 stuck, 2 failed. · mux-worker")
-    expect(page.locator("[aria-live=polite]")).to_have_text("2 wait, 1 stuck, 2 failed.")
+    expect(page).to_have_title("2 waiting, 1 stuck, 2 failed. · mux-worker")
+    expect(page.locator("[aria-live=polite]")).to_have_text("2 waiting, 1 stuck, 2 failed.")
     expect(link).to_be_focused()
     expect(page.get_by_role("searchbox")).to_have_value("half an i")
     expect(page.locator("#chart-table")).to_have_attribute("open", "")
@@ -328,47 +324,80 @@ def test_news_come_by_themselves_and_move_nothing(
 def test_a_form_in_use_is_left_alone(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """The lesson fails while somebody types: that is shown, and what she types stays."""
+    """The lesson fails while an operator types: that is shown, and the text stays."""
     lesson = course.tracked_lesson("up1")
     later(db)
     page.clock.install()
     site.log_in(page, f"/lessons/{lesson}")
-    reason = page.get_by_label("Reason").first
+    page.get_by_role("region", name="History").get_by_text("Details").click()
+    reason = page.get_by_label("Reason")
     reason.fill("She asked ")
-    page.get_by_role("region", name="History").get_by_text("More").click()
     db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
     news(page)
     expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
     expect(reason).to_have_value("She asked ")
-    expect(page.get_by_role("button", name="Look again now")).to_be_visible()
+    expect(reason).to_be_focused()
+    page.keyboard.type("for it")
+    expect(reason).to_have_value("She asked for it")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    expect(page.get_by_role("button", name="Check now")).to_have_count(0)
     expect(page.get_by_role("region", name="History").locator("details")).to_have_attribute(
         "open", ""
     )
-    reason.fill("")
-    page.get_by_role("heading", level=1).click()
+
+
+def test_a_selection_is_left_alone(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """An operator is about to copy it; the page is replaced once nothing is selected."""
+    lesson = course.tracked_lesson("up1")
+    later(db)
+    page.clock.install()
+    site.log_in(page, f"/lessons/{lesson}")
+    page.get_by_text("up1").first.dblclick()
+    db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
     news(page)
-    expect(page.get_by_role("button", name="Retry")).to_be_visible()
-    expect(page.get_by_role("button", name="Look again now")).to_have_count(0)
+    assert page.evaluate("getSelection().toString().trim()") == "up1"
+    page.evaluate("getSelection().removeAllRanges()")
+    news(page)
+    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
 
 
-def test_a_worker_that_does_not_answer_is_told(
+def test_a_worker_that_does_not_answer_is_named(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """What is shown stays, as what it is; when it answers again all is well."""
+    """What is shown stays, with its time; the notice goes once the worker answers again."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
     page.route("**/*", lambda route: route.abort())
     page.clock.run_for(5_000)
-    told = page.get_by_text("The worker does not answer: this is how things were at")
-    expect(told).to_be_visible()
+    notice = page.get_by_text("The worker does not answer. The page shows the state of")
+    expect(notice).to_be_visible()
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     page.unroute("**/*")
     news(page)
-    expect(told).to_be_hidden()
-    page.context.clear_cookies()
-    page.clock.run_for(5_000)
-    expect(page.get_by_text("You are logged out.")).to_be_visible()
+    expect(notice).to_be_hidden()
+
+
+def test_a_page_whose_token_is_refused_stops_refreshing(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection
+) -> None:
+    """Else the browser would prompt for a password every five seconds."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    requests: list[str] = []
+
+    def refuse(route: Route) -> None:
+        requests.append(route.request.url)
+        route.fulfill(status=401)
+
+    page.route("**/*", refuse)
+    page.clock.run_for(EVERY_MS)
+    expect(page.get_by_text("The worker refuses the token.")).to_be_visible()
+    page.clock.run_for(60_000)
+    assert requests == [f"{site.url}/"]
 
 
 def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
@@ -381,7 +410,7 @@ def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
     page.goto(f"{site.url}/lessons/{lessons['failed']}")
     supabase.faults.add(Fault("answer", 503, "{}"), path="/rest/v1/rpc/*")
     try:
-        news_until(page, page.get_by_text("Supabase does not answer: this is how things were at"))
+        news_until(page, page.get_by_text("Supabase does not answer. The page shows the state of"))
     finally:
         supabase.faults.clear()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -416,10 +445,12 @@ def test_supabase_may_be_out(
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     supabase.stop_postgrest()
     try:
-        out = page.get_by_text(re.compile("Supabase (is out|does not answer this page):"))
+        out = page.get_by_text(re.compile("Supabase (is unavailable|does not answer this page):"))
         news_until(page, out.first)
         news_until(page, page.get_by_text("The lessons are shown as they were"))
-        expect(page.get_by_role("region", name="Last scans")).to_contain_text("cut short: supabase")
+        expect(page.get_by_role("region", name="Recent scans")).to_contain_text(
+            "interrupted: supabase"
+        )
     finally:
         supabase.start_postgrest()
     site.worker.wait_for("supabase.recovered")
@@ -435,4 +466,4 @@ def test_a_lesson_on_its_way_is_seen_on_its_way(
     lesson = course.tracked_lesson(upload)
     news(page)
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
-    news_until(page, row_of(page, "Published", lesson))
+    news_until(page, row_of(page, "Recently published", lesson))
