@@ -109,7 +109,7 @@ def another_site(body: str) -> Iterator[int]:
 
 
 class Console:
-    """What a browser complained about on a page."""
+    """The errors in a page's console."""
 
     def __init__(self, page: Page) -> None:
         self.complaints: list[str] = []

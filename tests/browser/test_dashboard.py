@@ -25,12 +25,12 @@ LONG = "x" * 255
 
 
 def later(db: psycopg.Connection) -> None:
-    """Keep the worker from looking at anything for an hour."""
+    """Keep the worker from checking anything for an hour."""
     db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
 
 
 def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
-    """Give a lesson of every kind, which all stay as they are."""
+    """Return a lesson of each kind; none of them changes by itself."""
     lessons = {
         name: course.lesson(title=f"A {name} lesson")
         for name in ("waiting", "stuck", "failed", "published")
@@ -55,7 +55,7 @@ def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
 
 
 def note(db: psycopg.Connection, lesson: UUID, event: str, **more: Any) -> None:
-    """Write into the audit what the worker would."""
+    """Write an audit event as the worker does."""
     values = {"actor": "service_role", "event": event, "lesson_id": lesson, **more}
     names = ", ".join(values)
     marks = ", ".join(f"%({name})s" for name in values)
@@ -67,15 +67,15 @@ def note(db: psycopg.Connection, lesson: UUID, event: str, **more: Any) -> None:
 
 
 def row_of(page: Page, section: str, lesson: UUID) -> Any:
-    """Find a lesson's row in a list."""
+    """Return a lesson's row in a list."""
     region = page.get_by_role("region", name=re.compile(f"^{section}"))
     return region.locator("li", has=page.locator(f'a[href="/lessons/{lesson}"]'))
 
 
-def test_the_page_shows_how_all_stands(
+def test_the_overview_shows_lessons_and_services(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """What waits, is stuck, failed and why, was published in how long, and the services."""
+    """Waiting, stuck, failed and why, published and how fast, and the services."""
     lessons = story(course, db)
     site.log_in(page, lesson=lessons["failed"])
     expect(page).to_have_title("2 waiting, 1 stuck, 1 failed. · mux-worker")
@@ -93,10 +93,10 @@ def test_the_page_shows_how_all_stands(
     expect(page.get_by_role("region", name="Recent scans")).to_contain_text("nothing to do")
 
 
-def test_a_lesson_is_told_from_its_beginning(
+def test_a_lesson_page_shows_its_whole_history(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """Its row, and each step of its history with what Mux said."""
+    """Its row, and each event with the observation."""
     lesson = course.tracked_lesson(site.mux.state.create_upload())
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     site.log_in(page, f"/lessons/{lesson}")
@@ -115,7 +115,7 @@ def test_a_lesson_is_told_from_its_beginning(
 def test_a_deleted_lesson_leaves_its_history(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """With a page that says so."""
+    """The page says that it was deleted."""
     lesson = story(course, db)["failed"]
     course.delete(lesson)
     site.log_in(page, f"/lessons/{lesson}")
@@ -127,7 +127,7 @@ def test_a_deleted_lesson_leaves_its_history(
 def test_the_search_finds_lessons_by_any_of_their_ids(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """One is gone to, several are listed."""
+    """A single lesson opens, several are listed."""
     lessons = story(course, db)
     two = [course.tracked_lesson("shared") for _ in range(2)]
     later(db)
@@ -142,10 +142,10 @@ def test_the_search_finds_lessons_by_any_of_their_ids(
         expect(page.get_by_role("link", name=str(lesson))).to_be_visible()
 
 
-def test_nothing_that_others_wrote_is_run(
+def test_foreign_text_is_never_run(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """Wherever it stands, also after a refresh: it is shown as it was written."""
+    """It is shown as it was written, on each page and after a refresh."""
     lessons = story(course, db)
     for lesson in lessons.values():
         db.execute("update lessons set title = %s where id = %s", [f"{lesson} {EVIL}", lesson])
@@ -185,17 +185,17 @@ def test_nothing_that_others_wrote_is_run(
 
 
 def assert_harmless(page: Page) -> None:
-    """Make sure that a page holds nothing but what its templates do."""
+    """Assert that a page holds no element but those of its templates."""
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, iframe, a[href^='javascript'], [onerror]").count() == 0
     assert page.locator("script").count() <= 1
     assert "37035" not in page.locator("main").inner_text()
 
 
-def test_an_id_cannot_pass_for_another(
+def test_an_id_cannot_look_like_another(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """Characters that turn a text or cannot be seen are shown by their numbers."""
+    """Characters that are invisible or turn the text are shown by their number."""
     lesson = course.tracked_lesson("up\u202e1\u200b2")
     later(db)
     site.log_in(page, f"/lessons/{lesson}")
@@ -204,11 +204,11 @@ def test_an_id_cannot_pass_for_another(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_it_fits_and_can_be_read(
+def test_the_pages_fit_and_are_readable(
     browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection, width: int,
     scheme: Any,
 ) -> None:  # fmt: skip
-    """On a phone and a desk, in light and dark: nothing is wider than the window, nothing pale."""
+    """On a phone and a desktop, light and dark: no overflow and enough contrast."""
     lessons = story(course, db)
     db.execute("update lessons set title = %s", [LONG])
     db.execute("update mux_asset_tracking set error_message = %s", [LONG])
@@ -225,7 +225,7 @@ def test_it_fits_and_can_be_read(
 
 
 def assert_fits(page: Page) -> None:
-    """Make sure that a page is not wider than the window, and that its texts stand out."""
+    """Assert that a page does not overflow, has contrast, and names its controls."""
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
     assert page.evaluate(PALE) == []
@@ -258,18 +258,18 @@ PALE = """() => {
   }
   return pale;
 }"""
-"""Lists texts with less contrast than WCAG AA asks for."""
+"""Lists texts with less contrast than WCAG AA requires."""
 
 NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), button, a, summary")]
   .filter((one) => !(one.labels?.length || one.innerText.trim() || one.textContent.trim()))
   .map((one) => one.outerHTML)"""
-"""Lists what can be used and says not what for."""
+"""Lists controls without an accessible name."""
 
 
 def test_there_are_landmarks_and_headings(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """One main part, one first heading, no level left out, a search, times that machines read."""
+    """One main element, one h1, no skipped level, a search, and machine-readable times."""
     lessons = story(course, db)
     site.log_in(page, lesson=lessons["failed"])
     for landmark in ("main", "banner", "search"):
@@ -286,10 +286,10 @@ def test_there_are_landmarks_and_headings(
     assert page.locator("[aria-live=polite]").count() == 1
 
 
-def test_news_come_by_themselves_and_move_nothing(
+def test_a_refresh_keeps_focus_scroll_and_open_details(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """Focus, scrolling, what is open and what is typed stay as they are."""
+    """And typed text; where the focused link disappears, its heading gets the focus."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
@@ -403,7 +403,7 @@ def test_a_page_whose_token_is_refused_stops_refreshing(
 def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """It would have a healthy worker restarted."""
+    """Else an operator would restart a healthy worker."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
@@ -417,10 +417,10 @@ def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
     expect(page.get_by_text("The worker does not answer")).to_have_count(0)
 
 
-def test_a_page_that_nobody_sees_asks_nothing(
+def test_a_hidden_page_is_not_refreshed(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """And looks for news at once when it is seen again."""
+    """It is refreshed at once when it becomes visible."""
     page.add_init_script(
         "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true})"
     )
@@ -435,10 +435,10 @@ def test_a_page_that_nobody_sees_asks_nothing(
         page.evaluate("isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_supabase_may_be_out(
+def test_an_outage_of_supabase_is_shown(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """The page shows the lessons as they were, and what the worker itself knows, and says so."""
+    """With the last overview, its age, and what the worker knows."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
@@ -456,10 +456,10 @@ def test_supabase_may_be_out(
     site.worker.wait_for("supabase.recovered")
 
 
-def test_a_lesson_on_its_way_is_seen_on_its_way(
+def test_an_upload_is_followed_to_its_publication(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """With a real upload: it waits, and then it is published, without anybody touching the page."""
+    """The page shows it waiting and then published, by its own refreshes."""
     upload = site.mux.state.create_upload(Timeline(file_after_seconds=1, prepare_seconds=1))
     page.clock.install()
     site.log_in(page)

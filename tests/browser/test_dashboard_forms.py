@@ -23,18 +23,18 @@ ATTACK = """async (target) => {
 
 
 def failed_lesson(course: Course, site: StatusSite) -> UUID:
-    """Give a lesson that was given up, and whose video is ready by now."""
+    """Return a failed lesson whose video is ready by now."""
     upload = site.mux.state.create_upload()
     return course.tracked_lesson(upload, status="error", error_type="gave_up")
 
 
 def waiting_lesson(course: Course, upload: str) -> UUID:
-    """Give a lesson that is looked at in an hour."""
+    """Return a lesson that is checked in an hour."""
     return course.tracked_lesson(upload, next_check_at=datetime.now(UTC) + timedelta(hours=1))
 
 
 def deeds(course: Course, lesson: UUID) -> list[tuple[str, str, str]]:
-    """Read from the audit what operators did to a lesson, who and why."""
+    """Return from the audit what operators did to a lesson, who and why."""
     return [
         (event["event"], event["actor"], event["message"])
         for event in course.events(lesson)
@@ -64,10 +64,10 @@ def test_retry_has_a_failed_lesson_published(
     expect(page.get_by_role("region", name="History")).to_contain_text("by operator Inés O'Hara")
 
 
-def test_look_again_does_not_wait_for_the_turn(
+def test_check_now_makes_a_lesson_due(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """It was to be looked at in an hour."""
+    """Its next check was an hour away."""
     lesson = waiting_lesson(course, site.mux.state.create_upload())
     site.log_in(page, f"/lessons/{lesson}")
     press(page, "Check now", "Anna is on the phone")
@@ -76,15 +76,16 @@ def test_look_again_does_not_wait_for_the_turn(
     assert deeds(course, lesson) == [("made_due", "operator Ines", "Anna is on the phone")]
 
 
-def test_publish_by_hand_asks_mux_first(
+def test_publish_checks_the_video_in_mux_first(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """As the command does: with the real ids, operator and reason; or the page tells why not."""
+    """It writes the real ids, with operator and reason; or the page says why not."""
     (video,) = site.mux.state.seed(1)
     lesson = course.lesson(mux_asset_id=video.asset_id, mux_playback_id="temp_playback_1")
     site.log_in(page, f"/lessons/{lesson}")
     press(page, "Publish", "From before")
     expect(page.get_by_role("alert")).to_have_text(f"{lesson} is published.")
+    site.worker.wait_for("lesson.published", lesson_id=str(lesson), actor="operator Ines")
     state = course.state(lesson)
     assert [state[x] for x in ("status", "mux_asset_id", "mux_playback_id")] == [
         "published",
@@ -133,7 +134,7 @@ def test_another_site_can_do_nothing_in_an_operators_name(
 def test_no_other_site_can_show_the_page_inside_its_own(
     site: StatusSite, page: Page, attacker: str
 ) -> None:
-    """Where a click could be stolen."""
+    """Clickjacking."""
     site.log_in(page)
     evil = page.context.new_page()
     with another_site(f'<iframe src="{site.url}/"></iframe>') as port:
@@ -158,7 +159,7 @@ def test_a_link_in_a_chat_leads_to_the_lesson(
     expect(page.get_by_role("heading", level=1)).to_have_text("The linked one")
 
 
-def test_all_can_be_done_with_the_keyboard(
+def test_everything_works_with_the_keyboard(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
     """From the list to the button; the focus is visible."""
@@ -180,7 +181,7 @@ def test_all_can_be_done_with_the_keyboard(
 
 
 def walk_to(page: Page, name: str) -> None:
-    """Press Tab until what has this id or address has the focus, seeing it all the way."""
+    """Press Tab until the element with this id or address has a visible focus."""
     for _ in range(60):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")

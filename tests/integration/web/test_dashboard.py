@@ -69,12 +69,12 @@ class FakeStore:
         }[function]
 
     async def summary(self) -> dict[str, Any]:
-        """Count nothing, for the numbers."""
+        """Return no counts."""
         return {}
 
     @property
     def written(self) -> list[str]:
-        """Name the functions called that change something."""
+        """Return the names of called functions that change something."""
         changing = ("worker_make_due", "worker_retry", "worker_publish")
         return [function for function, _ in self.calls if function in changing]
 
@@ -237,7 +237,7 @@ async def test_a_failed_lesson_that_is_locked_is_worth_another_try(client: Clien
     assert (done.status, await done.text()) == (409, message)
 
 
-async def test_a_video_that_can_no_longer_be_played_is_said(client: Client) -> None:
+async def test_an_unplayable_video_is_shown(client: Client) -> None:
     """Though the lesson has its video."""
     row = {**ROW, "status": "ready", "error_type": "playback_ids_withdrawn"}
     client.store.lesson = {**KNOWN, "row": row}
@@ -260,7 +260,7 @@ async def test_a_program_is_answered_in_one_line(authorization: str, name: str) 
         assert (done.status, done.cookies) == (409, {})
 
 
-async def test_every_page_is_held_to_itself(client: Client) -> None:
+async def test_every_page_is_isolated_from_other_sites(client: Client) -> None:
     """By its headers: nothing inline, nothing from elsewhere, in no frame, in no cache."""
     missing = f"/lessons/{OTHER}"
     for path in ("/", f"/lessons/{LESSON}", missing, "/lessons/x", "/search?q=nothing"):
@@ -283,8 +283,8 @@ async def test_every_page_is_held_to_itself(client: Client) -> None:
         assert not re.search(r"<script(?! src=\"/assets/)| on[a-z]+=| style=|https?://", text)
 
 
-async def test_what_pages_are_made_of_is_served_to_all(client: Client) -> None:
-    """Under an address that changes with it; nothing else is."""
+async def test_assets_are_public(client: Client) -> None:
+    """Under an address that changes with their content; no other file is served."""
     page = await (await client.get("/")).text()
     (style,) = re.findall(r'href="(/assets/page\.css\?v=\w+)"', page)
     served_style = await client.get(style)
@@ -294,8 +294,8 @@ async def test_what_pages_are_made_of_is_served_to_all(client: Client) -> None:
         assert (await client.get(path)).status == 404
 
 
-async def test_a_lesson_that_is_not_there_is_said_so(client: Client) -> None:
-    """With 404 and a way on; so is what can be no lesson, and what is searched in vain."""
+async def test_an_unknown_lesson_is_404(client: Client) -> None:
+    """With a link to go on; so are an invalid id and a search without a result."""
     for path in (f"/lessons/{OTHER}", "/lessons/%3Cb%3E", "/search?q=%3Cb%3E%00%ff"):
         page = await client.get(path)
         text = await page.text()
@@ -313,19 +313,19 @@ async def test_a_search_leads_to_the_one_lesson(client: Client) -> None:
     assert (await client.get("/search?q=+")).headers["Location"] == "/"
 
 
-async def test_many_who_look_ask_once(client: Client) -> None:
-    """The overview is kept for all for two seconds, and asked anew after a button."""
+async def test_many_pages_cost_one_query(client: Client) -> None:
+    """The overview is cached for two seconds, and queried again after an action."""
     for _ in range(5):
         assert (await client.get("/")).status == 200
-    asked = [name for name, _ in client.store.calls]
-    assert asked == ["worker_overview"]
+    called = [name for name, _ in client.store.calls]
+    assert called == ["worker_overview"]
     await client.post(f"/lessons/{LESSON}/check", {})
     await client.get("/")
     assert [name for name, _ in client.store.calls][1:] == ["worker_make_due", "worker_overview"]
 
 
-async def test_while_supabase_is_out_the_page_shows_what_the_worker_knows(client: Client) -> None:
-    """And says so: 200, the services, the scans; lessons as they were, if they ever were."""
+async def test_without_supabase_the_page_shows_what_the_worker_knows(client: Client) -> None:
+    """200 with the services and the scans, and a sentence about the lessons."""
     client.store.fault = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
     text = await (await client.get("/")).text()
     for said in ("does not answer this page", "no lessons are shown", "Recent scans", "Mux"):

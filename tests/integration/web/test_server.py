@@ -39,7 +39,7 @@ READY: dict[str, Any] = {
 
 @dataclass
 class FakeStore:
-    """Keeps what is settled; hangs, or fails, when told to."""
+    """Records what is settled; hangs or fails as the test sets it."""
 
     settled: list[list[Settlement]] = field(default_factory=list)
     noted: list[Note] = field(default_factory=list)
@@ -64,18 +64,18 @@ class FakeStore:
         ]
 
     async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Keep notes."""
+        """Record notes."""
         self.noted += notes
         await self._go_on()
         return [Outcome("waiting") for _ in notes]
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
-        """Count how often webhooks were told to arrive; our environment is `home`."""
+        """Count the calls; the recorded environment is `home`."""
         self.notices += 1
         return "home"
 
     async def check_schema(self) -> None:
-        """Answer, or not."""
+        """Answer, hang or fail."""
         await self._go_on()
 
     async def summary(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class FakeStore:
                 "oldest_due_seconds": 7.5}  # fmt: skip
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
-        """Answer nothing: without a status page nobody asks."""
+        """Fail: only the dashboard calls this."""
         raise AssertionError(function, params)
 
     async def _go_on(self) -> None:
@@ -97,7 +97,7 @@ class FakeStore:
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     head: str
@@ -106,7 +106,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Site:
-    """A server of ours, and what stands behind it."""
+    """A running server, and its fakes."""
 
     port: int
     store: FakeStore
@@ -115,7 +115,7 @@ class Site:
     passes: Passes
 
     async def raw(self, request: bytes, within: float = 10) -> bytes:
-        """Send bytes on a connection of its own; give all that comes until it is closed."""
+        """Send bytes on a new connection; return all bytes until it is closed."""
         async with asyncio.timeout(within):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(request)
@@ -139,7 +139,7 @@ class Site:
 
 
 def read(answer: bytes) -> Answer:
-    """Take an answer apart."""
+    """Parse a response."""
     head, _, body = answer.decode().partition("\r\n\r\n")
     return Answer(int(head.split()[1]), head, body)
 
@@ -168,13 +168,13 @@ async def site(**more: str) -> AsyncIterator[Site]:
 
 @pytest.fixture
 async def here() -> AsyncIterator[Site]:
-    """Give a server with everything at its default."""
+    """Yield a server with default settings."""
     async with site() as found:
         yield found
 
 
 async def test_a_signed_event_is_settled_before_it_is_answered(here: Site) -> None:
-    """By the same decision as a scan's, and the workers are told that webhooks arrive."""
+    """By the same decision as in a scan; and webhooks are marked active."""
     here.store.may_go_on.clear()
     asking = asyncio.create_task(here.event())
     await until(lambda: here.store.settled)
@@ -189,7 +189,7 @@ async def test_a_signed_event_is_settled_before_it_is_answered(here: Site) -> No
 
 
 async def test_a_burst_costs_a_few_calls(here: Site) -> None:
-    """What comes while a call is under way goes in the next one; what came twice, once."""
+    """Events that arrive during a call go into the next one; a repeated event goes once."""
     here.store.may_go_on.clear()
     asking = [asyncio.create_task(here.event())]
     await until(lambda: here.store.settled)
@@ -203,27 +203,27 @@ async def test_a_burst_costs_a_few_calls(here: Site) -> None:
 
 
 def under_way() -> int:
-    """Count the requests that the server is at work on."""
+    """Return how many requests the server is handling."""
     names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
     return names.count("RequestHandler._handle_request")
 
 
 async def until(condition: Any) -> None:
-    """Let the loop run until something is so."""
+    """Run the event loop until a condition holds."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  # what others do is looked at, not told
+        while not condition():  # noqa: ASYNC110  # the condition has no event to wait for
             await asyncio.sleep(0.01)
 
 
-async def test_an_event_that_nobody_needs_is_done_with(here: Site) -> None:
-    """It is answered with 200, and nothing is asked of the database but to know that it came."""
+async def test_an_irrelevant_event_is_ignored(here: Site) -> None:
+    """200; the database only records that webhooks arrive."""
     assert (await here.event(type="video.upload.created")).body == "ignored\n"
     assert (await here.event(type="doctor.test")).body == "ignored\n"
     assert (here.store.settled, here.store.noted, here.store.notices) == ([], [], 1)
 
 
 async def test_an_upload_that_failed_is_noted(here: Site) -> None:
-    """Its event says no reason, so that nothing is decided by it."""
+    """Its event gives no reason, so nothing is settled."""
     data = {"id": "up1", "status": "errored"}
     assert (await here.event(type="video.upload.errored", data=data)).status == 200
     assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("look", "up1")]
@@ -240,8 +240,8 @@ async def test_an_upload_that_failed_is_noted(here: Site) -> None:
     ],
     ids=["none", "another", "nonsense", "of another secret"],
 )
-async def test_what_mux_did_not_sign_is_refused(here: Site, header: str | None) -> None:
-    """401, whatever is wrong with the signature, and nothing comes of it."""
+async def test_a_request_that_mux_did_not_sign_is_refused(here: Site, header: str | None) -> None:
+    """401, whatever is wrong with the signature, and nothing is settled."""
     body = json.dumps(READY).encode()
     if header == "forged":
         header = signature("another secret", time.time(), body)
@@ -253,15 +253,15 @@ async def test_what_mux_did_not_sign_is_refused(here: Site, header: str | None) 
 
 async def test_ten_bad_signatures_are_one_line(here: Site) -> None:
     """The log names each reason rarely, and never the signature."""
-    with capture_logs() as told:
+    with capture_logs() as lines:
         for _ in range(10):
             await here.ask("POST", "/webhooks/mux", b"x", mux_signature="t=1,v1=" + "a" * 64)
-    assert [(line["event"], line["reason"]) for line in told] == [("webhook.rejected", "stale")]
-    assert "aaaa" not in str(told)
+    assert [(line["event"], line["reason"]) for line in lines] == [("webhook.rejected", "stale")]
+    assert "aaaa" not in str(lines)
 
 
 async def test_a_signed_body_that_is_no_event_is_refused(here: Site) -> None:
-    """400: sending it again would not help, and Mux's log shows it."""
+    """400: sending it again does not help, and Mux's log shows it."""
     for body in (b"no json", b"{}", b'{"type": "video.asset.ready", "data": 5}'):
         header = signature(SECRET, time.time(), body)
         answer = await here.ask("POST", "/webhooks/mux", body, mux_signature=header)
@@ -287,7 +287,7 @@ async def test_few_large_bodies_are_read_at_a_time(here: Site, mocker: MockerFix
 
 
 async def test_too_large_a_body_is_not_read(here: Site) -> None:
-    """413, by its announced length at once, else as soon as it is too long."""
+    """413: at once by its Content-Length, else as soon as it is too long."""
     header = f"mux-signature: {signature(SECRET, time.time(), b'')}\r\n"
     begin = f"POST /webhooks/mux HTTP/1.1\r\nHost: here\r\n{header}"
     announced = read(await here.raw(f"{begin}Content-Length: 1048577\r\n\r\n".encode()))
@@ -299,15 +299,15 @@ async def test_too_large_a_body_is_not_read(here: Site) -> None:
 
 
 async def test_a_body_of_a_megabyte_is_read(here: Site) -> None:
-    """The limit is for what is larger."""
+    """Only a larger body is refused."""
     body = json.dumps(READY).encode().ljust(1024 * 1024)
     header = signature(SECRET, time.time(), body)
     answer = await here.ask("POST", "/webhooks/mux", body, mux_signature=header)
     assert answer.status == 200
 
 
-async def test_without_supabase_mux_is_asked_to_come_again(here: Site) -> None:
-    """503, and when Supabase is back the same event is settled."""
+async def test_without_supabase_mux_has_to_send_again(here: Site) -> None:
+    """503; once Supabase answers, the same event is settled."""
     here.store.fault = SupabaseUnavailable("connection", "down")
     assert (await here.event()).status == 503
     here.store.fault = None
@@ -315,7 +315,7 @@ async def test_without_supabase_mux_is_asked_to_come_again(here: Site) -> None:
 
 
 async def test_mux_is_answered_in_time_whatever_hangs(here: Site, mocker: MockerFixture) -> None:
-    """With a database that hangs, and with a body that never ends: 503 at our own deadline."""
+    """503 at the deadline, if the database hangs or the body never ends."""
     mocker.patch("worker.web.webhooks.handler.DEADLINE_SECONDS", 0.2)
     here.store.may_go_on.clear()
     assert (await here.event()).status == 503
@@ -324,25 +324,25 @@ async def test_mux_is_answered_in_time_whatever_hangs(here: Site, mocker: Mocker
     assert read(await here.raw(begin.encode())).status == 503
 
 
-async def test_a_crash_of_ours_tells_nobody_how(here: Site) -> None:
-    """500 in one word; no traceback, no name of ours in it."""
+async def test_an_internal_error_shows_no_details(here: Site) -> None:
+    """500 with one word; no traceback and no names."""
     here.store.crash = ZeroDivisionError("inside")
     answer = await here.event()
     assert (answer.status, answer.body) == (500, "failed\n")
 
 
 async def test_without_a_secret_there_is_no_such_route() -> None:
-    """404 for everybody, and the log says once why."""
-    with capture_logs() as told:
+    """404, and the log says once why."""
+    with capture_logs() as lines:
         async with site(mux_webhook_secret="") as bare:
             answers = [await bare.event(), await bare.event()]
     assert [answer.status for answer in answers] == [404, 404]
-    assert [line["event"] for line in told] == ["webhook.off", "web.listening"]
+    assert [line["event"] for line in lines] == ["webhook.off", "web.listening"]
     assert bare.store.settled == []
 
 
-async def test_health_is_that_of_the_loop(here: Site) -> None:
-    """200 while passes end, also while the database hangs; 503 with the reason when they do not."""
+async def test_healthz_is_the_state_of_the_loop(here: Site) -> None:
+    """200 while scans end, also if the database hangs; 503 with the reason if they do not."""
     here.store.may_go_on.clear()
     assert (await here.ask("GET", "/healthz")).body == '{"status": "ok"}'
     here.pulse._resting_until -= 1000
@@ -351,30 +351,30 @@ async def test_health_is_that_of_the_loop(here: Site) -> None:
     assert "no pass has ended for" in answer.body
 
 
-async def test_ready_is_who_could_work_now(here: Site, mocker: MockerFixture) -> None:
-    """Supabase answers with a schema that fits, and Mux took the credentials last."""
+async def test_readyz_is_whether_the_worker_can_work(here: Site, mocker: MockerFixture) -> None:
+    """Supabase answers, the schema fits, and Mux last accepted the credentials."""
     mocker.patch("worker.web.health.CACHE_SECONDS", -1)
     mocker.patch("worker.web.health.DATABASE_TIMEOUT_SECONDS", 0.1)
 
-    async def told() -> tuple[int, str]:
+    async def readyz() -> tuple[int, str]:
         answer = await here.ask("GET", "/readyz")
         return answer.status, json.loads(answer.body).get("reason", "")
 
-    assert await told() == (200, "")
+    assert await readyz() == (200, "")
     here.store.fault = SchemaOutdated("schema_outdated", "apply the files after 011")
-    assert await told() == (503, "Supabase: schema_outdated")
+    assert await readyz() == (503, "Supabase: schema_outdated")
     here.store.fault = SupabaseUnavailable("connection", "the address of something")
-    assert await told() == (503, "Supabase: connection")
+    assert await readyz() == (503, "Supabase: connection")
     here.store.fault = None
     here.store.may_go_on.clear()
-    assert await told() == (503, "Supabase: timeout")
+    assert await readyz() == (503, "Supabase: timeout")
     here.store.may_go_on.set()
     here.mux.is_refused = True
-    assert await told() == (503, "Mux: unauthorized")
+    assert await readyz() == (503, "Mux: unauthorized")
 
 
-async def test_ready_tells_of_a_scan_that_an_operator_has_to_help(here: Site) -> None:
-    """Also where the database answers other questions; what passes by itself is left to them."""
+async def test_readyz_fails_if_the_last_scan_needs_an_operator(here: Site) -> None:
+    """Also if the database answers other calls; a passing outage does not count."""
     here.passes.cut_short(SupabaseNeedsOperator("read_only", "Free disk space."))
     answer = await here.ask("GET", "/readyz")
     assert (answer.status, json.loads(answer.body)["reason"]) == (503, "Supabase: read_only")
@@ -383,8 +383,8 @@ async def test_ready_tells_of_a_scan_that_an_operator_has_to_help(here: Site) ->
     assert (await here.ask("GET", "/healthz")).status == 200
 
 
-async def test_the_numbers_tell_what_was_answered(here: Site) -> None:
-    """Webhooks by result, outcomes by source, and the tables; without those if they are silent."""
+async def test_the_metrics_count_webhooks_outcomes_and_rows(here: Site) -> None:
+    """Webhooks by result, outcomes by source, and rows of the tables."""
     await here.event()
     await here.ask("POST", "/webhooks/mux", b"x")
     text = (await here.ask("GET", "/metrics")).body
@@ -400,8 +400,8 @@ async def test_the_numbers_tell_what_was_answered(here: Site) -> None:
         assert f"{line}\n" in text
 
 
-async def test_numbers_are_given_also_without_the_database(here: Site) -> None:
-    """What the tables hold is then not a number, and all else is as it is."""
+async def test_the_metrics_are_served_without_the_database(here: Site) -> None:
+    """Counts of the tables are NaN then."""
     here.store.fault = SupabaseUnavailable("connection", "down")
     answer = await here.ask("GET", "/metrics")
     assert answer.status == 200
@@ -432,8 +432,8 @@ async def test_metrics_are_for_operators_where_they_have_a_token() -> None:
         (b"GET /healthz HTTP/1.1\r\n" + b"X: y\r\n" * 100 + b"\r\n", 400),
     ],
 )
-async def test_no_answer_says_what_made_it(here: Site, request_: bytes, status: int) -> None:
-    """No banner, no traceback, no more than a word, whatever was asked."""
+async def test_no_response_shows_the_software(here: Site, request_: bytes, status: int) -> None:
+    """No banner, no traceback, and no more than a word, for any request."""
     answer = read(await here.raw(request_))
     assert answer.status == status
     assert not {"aiohttp", "Python", "Traceback"} & set(re.split(r"[\s/]", str(answer)))
@@ -466,10 +466,10 @@ async def test_connections_over_the_limit_wait(mocker: MockerFixture) -> None:
         assert await asyncio.gather(*(ended(reader) for reader in slow)) == [b""] * 30
 
 
-async def test_a_connection_that_has_its_answer_gives_its_place_back(
+async def test_a_connection_that_ends_frees_its_place(
     mocker: MockerFixture,
 ) -> None:
-    """One place is enough for many requests, each on a connection of its own."""
+    """Eight places are enough for fifty connections, one after the other."""
     mocker.patch("worker.web.connections.MAX_CONNECTIONS", 8)
     async with site() as few:
         answers = await asyncio.gather(*(few.ask("GET", "/healthz") for _ in range(50)))
@@ -477,7 +477,7 @@ async def test_a_connection_that_has_its_answer_gives_its_place_back(
 
 
 def test_connections_leave_descriptors_to_the_rest_of_the_worker(mocker: MockerFixture) -> None:
-    """The limit follows what the process may open, however little that is, and has an end."""
+    """The limit follows the process's descriptor limit, between 8 and 500."""
     limits = {64: 8, 256: 192, 1024: 500, -1: 500}
     getrlimit = mocker.patch("worker.web.connections.resource.getrlimit")
     found = {}
@@ -499,7 +499,7 @@ async def test_a_slow_second_request_is_closed_as_well(here: Site, mocker: Mocke
 async def silent(
     here: Site, stack: AsyncExitStack, sends: bytes = b"GET /healthz HTTP/1.1\r\nX-Slow: "
 ) -> asyncio.StreamReader:
-    """Open a connection that does not finish what it says."""
+    """Open a connection that does not finish its request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
     stack.callback(writer.close)
     writer.write(sends)
@@ -508,7 +508,7 @@ async def silent(
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """Wait for the end of a connection; give what came before."""
+    """Return all bytes until the connection ends."""
     got = b""
     with suppress(ConnectionError):
         while piece := await reader.read(65536):

@@ -25,7 +25,7 @@ def snapshot(fault: str | None = None, **counts: Any) -> Snapshot:
     return Snapshot({**COUNTS, **counts}, 1.0, fault, 0.01)
 
 
-def test_the_chart_holds_the_day_to_one_scale() -> None:
+def test_the_chart_has_one_scale() -> None:
     """Published up, failed down, the tallest two fill it; a missing hour is empty."""
     chart = draw(
         [
@@ -47,8 +47,8 @@ def test_the_chart_holds_the_day_to_one_scale() -> None:
     assert chart.is_complete
 
 
-def test_a_single_one_among_many_can_be_snapshot() -> None:
-    """However tall the others are."""
+def test_a_single_lesson_among_many_is_visible() -> None:
+    """However high the other bars are."""
     chart = draw(
         [
             {"hours_ago": 0, "published": 100_000, "failed": 1},
@@ -58,15 +58,15 @@ def test_a_single_one_among_many_can_be_snapshot() -> None:
     assert (chart.bars[-1].down, chart.bars[-2].up) == (2.0, 2.0)
 
 
-def test_an_empty_day_is_a_chart_too() -> None:
-    """And says so."""
+def test_an_empty_day_is_a_chart() -> None:
+    """Its description says so."""
     chart = draw([])
     assert {(bar.up, bar.down) for bar in chart.bars} == {(0.0, 0.0)}
     assert chart.description == "Nothing was published and nothing failed in the last day."
 
 
 def test_hours_that_were_not_counted_are_marked() -> None:
-    """Counted for two hours and a half: the hour that is half counted is, those before not."""
+    """Two and a half hours were counted: the third hour counts, older ones do not."""
     chart = draw([], counted_seconds=9000)
     assert [bar.hours_ago for bar in chart.bars if bar.is_counted] == [2, 1, 0]
     assert not chart.is_complete
@@ -174,7 +174,7 @@ def test_errors_come_before_warnings() -> None:
 def test_a_failed_lesson_always_says_what_happened(
     error_type: str | None, message: str | None, shown: str
 ) -> None:
-    """Also one that the app noted without a text; what the row says already is said once."""
+    """Also one that the app recorded without a text; a repeated sentence is shown once."""
     lesson = dict.fromkeys(("title", "asset_id", "playback_id", "finding"))
     lesson |= {"status": "draft", "creator_id": "anna"}
     row: dict[str, Any] = dict.fromkeys(
