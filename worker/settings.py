@@ -17,6 +17,8 @@ from worker.project_url import project_url, split_url
 
 SHORTEST_OPS_TOKEN = 16
 ENV_FILE = ".env"
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""The loopback address that reaches a server which listens on all interfaces."""
 
 
 def _as_pasted(text: str) -> str:
@@ -200,6 +202,11 @@ class Settings(BaseSettings):
             *([self.ops_token] if self.ops_token else []),
         )
         return (*(value.get_secret_value() for value in values), *proxy_credentials())
+
+    @property
+    def loopback_host(self) -> str:
+        """Return the address at which this machine reaches the worker's own HTTP server."""
+        return LOOPBACK.get(self.host, self.host)
 
     @classmethod
     def load(cls) -> Self:

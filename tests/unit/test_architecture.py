@@ -31,11 +31,8 @@ PURE = {"model", "decide", "wording", "text", "lesson", "claim_limits"}
 
 EXCEPTIONS = {
     ("daemon.adoption", "supabase.lessons"): "takes a port, or app hands it in",
-    ("doctor.webhook_check", "cli.health"): "local_host moves to settings",
     ("scan.probe", "mux.rate_limit"): "Sent moves to model",
     ("supabase.scan", "mux.rate_limit"): "Turns moves to model",
-    ("web.dashboard.alerts", "cli.status_view"): "duration moves to text",
-    ("web.dashboard.render", "cli.status_view"): "duration moves to text",
 }
 """Imports that run upwards still, each with its way out."""
 

@@ -8,12 +8,6 @@ from worker.settings import Settings
 from worker.telemetry import liveness
 
 ANSWER_WITHIN_SECONDS = 5.0
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # told from where to ask
-
-
-def local_host(settings: Settings) -> str:
-    """Give the address at which this machine reaches the worker's own server."""
-    return ANYWHERE.get(settings.host, settings.host)
 
 
 def fault_of(settings: Settings) -> str | None:
@@ -25,7 +19,7 @@ def fault_of(settings: Settings) -> str | None:
     if settings.port is None:
         file = liveness.file_of(settings)
         return liveness.NO_DIRECTORY if file is None else liveness.fault_in(file, time.monotonic())
-    host = local_host(settings)
+    host = settings.loopback_host
     connection = http.client.HTTPConnection(host, settings.port, timeout=ANSWER_WITHIN_SECONDS)
     try:
         connection.request("GET", "/healthz")

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from worker.cli.console import WIDTH, coloured
+from worker.text import ago, duration
+from worker.text import plain_id as clean
 from worker.wording import failure, kind
 
 Told = Mapping[str, Any]
@@ -119,24 +121,6 @@ def folded(text: str | None, indent: int) -> list[str]:
     """Write a text in as many lines as it takes, three at most."""
     pieces = textwrap.wrap(clean(text or ""), WIDTH - indent, max_lines=3, placeholder=" ...")
     return [" " * indent + piece for piece in pieces]
-
-
-def clean(text: str) -> str:
-    """Take out what would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as people say them."""
-    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{seconds:.1f} s"
-
-
-def ago(seconds: float | None) -> str:
-    """Write how long ago something was."""
-    return "" if seconds is None else f"{duration(max(0.0, seconds))} ago"
 
 
 def _oldest(what: str, seconds: float | None) -> str:

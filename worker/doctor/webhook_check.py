@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Sequence
 
-from worker.cli.health import local_host
 from worker.doctor.checks import Check
 from worker.mux.thread import in_daemon_thread
 from worker.settings import Settings
@@ -27,7 +26,7 @@ async def check_webhook(settings: Settings) -> Check:
         return Check(NAME, "skipped", seen)
     if settings.port is None:
         return Check(NAME, "skipped", "PORT is not set, so there is no route for webhooks")
-    host, port = local_host(settings), settings.port
+    host, port = settings.loopback_host, settings.port
     statuses = await in_daemon_thread(lambda: _statuses(host, port, secrets))
     return judge(f"{host}:{port}", statuses)
 

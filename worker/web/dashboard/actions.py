@@ -11,7 +11,7 @@ from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
 from worker.supabase.lessons import Books
 from worker.telemetry.logs import get_logger
-from worker.text import typed
+from worker.text import clean_input
 from worker.web.dashboard.auth import Form, Operator
 from worker.web.dashboard.overview_cache import Overview, within
 from worker.web.dashboard.render import see_other
@@ -74,7 +74,7 @@ class Buttons:
     ) -> web.StreamResponse:
         """Do it, and lead back to the lesson, where it is told what came of it."""
         lesson_id, action = request.match_info["id"].lower(), request.match_info["action"]
-        by = (operator.name, typed(form.get("reason", "")) or None)
+        by = (operator.name, clean_input(form.get("reason", "")) or None)
         try:
             said = Said(await self._do(action, lesson_id, by), is_good=True)
         except WorkerError as error:

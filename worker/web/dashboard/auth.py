@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from aiohttp import web
 
 from worker.telemetry.logs import Sparingly, get_logger
-from worker.text import typed
+from worker.text import clean_input
 from worker.web.dashboard.login_throttle import Lane, Slowing
 from worker.web.dashboard.render import Pages, see_other
 from worker.web.dashboard.sessions import (
@@ -70,7 +70,7 @@ class Entrance:
                 return who
             form = await read_form(request)
             if who.session is None:
-                name = typed(form.get("operator", ""), LONGEST_NAME)
+                name = clean_input(form.get("operator", ""), LONGEST_NAME)
                 return await handler(request, Operator(name or who.name, None), form)
             if not is_from_here(request):
                 return self._refuse(request, "It was sent by another site, so nothing was done.")
@@ -118,7 +118,7 @@ class Entrance:
     async def log_in(self, request: web.Request) -> web.StreamResponse:
         """Take the login form."""
         form = await read_form(request)
-        path, name = own_path(form.get("next")), typed(form.get("name", ""), LONGEST_NAME)
+        path, name = own_path(form.get("next")), clean_input(form.get("name", ""), LONGEST_NAME)
         visitor = self._visitor(request)
         if not is_from_here(request):
             return self._login(request, path, 403, "That was sent by another site.", name)

@@ -1,6 +1,5 @@
 import pytest
 
-from worker.text import plain_id, plain_text, typed
 from worker.web.dashboard.auth import own_path
 from worker.web.dashboard.login_throttle import BURST, SECONDS_EACH, Slowing
 from worker.web.dashboard.sessions import SESSION_SECONDS, VISITOR_SECONDS, Sessions
@@ -158,24 +157,3 @@ def test_after_the_login_one_comes_to_where_one_wanted(path: str) -> None:
 def test_after_the_login_one_comes_nowhere_else(path: str | None) -> None:
     """Whatever a link says."""
     assert own_path(path) == "/"
-
-
-def test_an_id_shows_what_cannot_be_seen() -> None:
-    """Turned, hidden and controlling characters stand there by their numbers."""
-    assert plain_id("up\u202e1\u200b\x1b\x00\ud800é") == (
-        "up\\u{202e}1\\u{200b}\\u{001b}\\u{0000}\\u{d800}é"
-    )
-
-
-def test_a_text_keeps_its_language() -> None:
-    """What joins letters stays; only what turns the rest of a line, or steers, is shown."""
-    persian = "\u0645\u06cc\u200c\u062e\u0648\u200f"
-    assert plain_text(f"{persian}\n\u202ex\x07\u2066\ud800") == (
-        f"{persian}\n\\u{{202e}}x\\u{{0007}}\\u{{2066}}\\u{{d800}}"
-    )
-
-
-def test_what_is_typed_is_one_line_that_prints() -> None:
-    """With an end."""
-    assert typed(" In\u202ees \x00\n of  ops ") == "In es of ops"
-    assert typed("x" * 900, 60) == "x" * 60
