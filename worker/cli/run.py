@@ -1,17 +1,35 @@
 """The command `run`: the daemon, and what works and answers beside it."""
 
-import asyncio
+import argparse
 import os
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
+from worker.cli.command import Subparsers
 from worker.errors import WorkerError
-from worker.shutdown import Signals
-from worker.telemetry import liveness, logs
 
 if TYPE_CHECKING:
     from worker.settings import Settings
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser("run", help="run until SIGTERM or SIGINT: the daemon")
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> NoReturn:
+    """Run the command."""
+    import asyncio
+
+    from worker.settings import Settings
+    from worker.telemetry import logs
+
+    began = time.monotonic()
+    settings = Settings.load()
+    logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
+    asyncio.run(work_until_the_end(settings, began))
 
 
 async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
@@ -21,6 +39,8 @@ async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
     in a name lookup, a second signal would meet its default handler, and a broken standard output
     would change the exit status.
     """
+    from worker.telemetry import logs
+
     code = 0
     try:
         await _work(settings, began)
@@ -36,6 +56,11 @@ async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
 
 
 async def _work(settings: "Settings", began: float) -> None:
+    import asyncio
+
+    from worker.shutdown import Signals
+    from worker.telemetry import liveness, logs
+
     stopping = asyncio.Event()
     signals = Signals(stopping, settings.shutdown_seconds)
     signals.listen()  # before the large imports, in the middle of which a signal may come
