@@ -245,7 +245,7 @@ def test_ctrl_c_stops_it_cleanly(worker: WorkerProcess, course: Course, mux: Mux
     worker.wait_until(lambda: len(mux.requests.all()) > 5)
     worker.signal(signal.SIGINT)
     assert worker.wait(10) == 1
-    assert "It was stopped before the end; started again it goes on there." in worker.output
+    assert "The backfill was stopped before the end. Run it again to continue." in worker.output
     assert "Traceback" not in worker.output
 
 

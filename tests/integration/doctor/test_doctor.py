@@ -220,7 +220,7 @@ def test_deleted_videos_are_no_other_environment(
     db.execute(remember, [mux.state.environment_id])
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux environment": "warning"}
-    assert checks["Mux environment"].advice == "Were they deleted in Mux?"
+    assert checks["Mux environment"].advice == "Check whether they were deleted in Mux."
     db.execute(remember, ["another"])
     assert health(doctor()) == {**GOOD, "Mux environment": "failed"}
 
