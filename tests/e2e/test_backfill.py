@@ -137,7 +137,6 @@ def test_the_plan_changes_nothing_and_is_stable(
     assert told[0] == told[1]
     assert [plan.returncode for plan in plans] == [0, 0]
     assert counts(told[0]) == {"published": 5, "followed": 5, "upload_not_found": 5}
-    assert max(map(len, told[0].splitlines())) <= 80
     assert "\x1b" not in told[0]
     assert tables(db) == before
 
@@ -232,7 +231,7 @@ def test_killed_in_the_middle_it_goes_on_when_started_again(
     assert left > 0
     done = command(environment, "backfill", "--apply", "--yes")
     assert done.returncode == 0
-    assert "It went on where the one before was stopped" in done.stdout
+    assert "This continued an interrupted backfill" in done.stdout
     for lesson, upload in zip(lessons, uploads, strict=True):
         assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
         assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]
@@ -246,7 +245,7 @@ def test_ctrl_c_stops_it_cleanly(worker: WorkerProcess, course: Course, mux: Mux
     worker.wait_until(lambda: len(mux.requests.all()) > 5)
     worker.signal(signal.SIGINT)
     assert worker.wait(10) == 1
-    assert "It was stopped before the end; started again it goes on there." in worker.output
+    assert "The backfill was stopped before the end. Run it again to continue." in worker.output
     assert "Traceback" not in worker.output
 
 

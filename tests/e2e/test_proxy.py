@@ -71,8 +71,8 @@ def test_a_lesson_is_published_through_a_proxy(
 @pytest.mark.parametrize(
     ("scheme", "health", "seen"),
     [
-        ("https", "ok", "{} through the proxy 127.0.0.1 answers, its certificate is good"),
-        ("http", "warning", "{} through the proxy 127.0.0.1 answers, without TLS"),
+        ("https", "ok", "{} through the proxy 127.0.0.1 responds with a valid certificate"),
+        ("http", "warning", "{} through the proxy 127.0.0.1 responds, without TLS"),
     ],
 )
 def test_the_doctor_takes_the_road_that_the_worker_takes(
@@ -82,8 +82,8 @@ def test_the_doctor_takes_the_road_that_the_worker_takes(
     urls = {"SUPABASE_URL": f"{scheme}://{SUPABASE}", "MUX_BASE_URL": f"{scheme}://{MUX}"}
     result = doctor(environment, **proxy.variables, **urls)
     checks = {check["name"]: check for check in json.loads(result.stdout)}
-    roads = [checks["road to Supabase"], checks["road to Mux"]]
-    told = [(road["health"], re.sub(r":\d+", "", road["seen"])) for road in roads]
+    roads = [checks["Supabase network"], checks["Mux network"]]
+    told = [(road["health"], re.sub(r":\d+", "", road["detail"])) for road in roads]
     assert told == [(health, seen.format(SUPABASE)), (health, seen.format(MUX))]
     assert (result.returncode, result.stderr) == (0, "")
     assert {host for _, host in proxy.asked} == {SUPABASE, MUX}
@@ -99,8 +99,9 @@ def test_a_proxy_that_refuses_is_no_broken_road_without_a_name(
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **{**proxy.variables, "https_proxy": wrong})
     road = json.loads(result.stdout)[1]
-    assert road["seen"] == (
-        f"{SUPABASE} does not answer through the proxy 127.0.0.1: 407 Proxy Authentication Required"
+    assert road["detail"] == (
+        f"{SUPABASE} does not respond through the proxy 127.0.0.1: "
+        "407 Proxy Authentication Required"
     )
     assert road["advice"] == (
         "Check SUPABASE_URL, the proxy, and the variables HTTPS_PROXY and NO_PROXY."
@@ -117,8 +118,8 @@ def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
     assert (result.returncode, proxy.asked) == (0, set())
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **proxy.variables, NO_PROXY="::1,fd00::/8,.internal")
-    checks = {check["name"]: check["seen"] for check in json.loads(result.stdout)}
-    assert [checks["road to Supabase"], checks["road to Mux"]] == [
+    checks = {check["name"]: check["detail"] for check in json.loads(result.stdout)}
+    assert [checks["Supabase network"], checks["Mux network"]] == [
         f"{SUPABASE} has no address",
         f"{MUX} has no address",
     ]

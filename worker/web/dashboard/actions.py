@@ -13,7 +13,7 @@ from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
 from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.logs import get_logger
-from worker.text import typed
+from worker.text import clean_input
 from worker.web.dashboard.auth import OPERATOR, is_browser
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
 from worker.web.dashboard.render import see_other
@@ -74,7 +74,7 @@ class LessonActions:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Carry out an action; redirect a browser to the lesson, answer others in one line."""
         lesson_id, action = request.match_info["id"].lower(), request.match_info["action"]
-        reason = typed((await read_form(request)).get("reason", ""))
+        reason = clean_input((await read_form(request)).get("reason", ""))
         by = (request[OPERATOR], reason or None)
         try:
             message = Message(await self._act(action, lesson_id, by), is_done=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.cli.status_view import duration
 from worker.telemetry.scan_history import Fault, ScanEntry
+from worker.text import duration
 from worker.web.dashboard.overview_cache import Snapshot
 from worker.wording import count
 

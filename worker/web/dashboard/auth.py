@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from worker.telemetry.logs import LogThrottle, get_logger
-from worker.text import typed
+from worker.text import clean_input
 
 MAX_NAME_LENGTH = 60
 REFUSED_LOG_SECONDS = 60.0
@@ -48,7 +48,7 @@ class OperatorAuth:
                     text="Another site sent this request, so nothing was changed. Open the "
                     "dashboard and try again there.\n",
                 )
-            request[OPERATOR] = typed(name, MAX_NAME_LENGTH) or "operator"
+            request[OPERATOR] = clean_input(name, MAX_NAME_LENGTH) or "operator"
             return await handler(request)
 
         return guarded

@@ -11,8 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from worker import __version__, wording
-from worker.cli.status_view import duration
-from worker.text import plain_id, plain_text
+from worker.text import duration, plain_id, plain_text
 
 HERE = Path(__file__).parent
 ASSETS = {

@@ -6,7 +6,6 @@ from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
-from worker.text import plain_id, plain_text, typed
 from worker.web.dashboard.auth import OPERATOR, OperatorAuth, is_browser, is_same_origin
 
 TOKEN = "the-operators-token"
@@ -152,24 +151,3 @@ async def test_a_change_is_refused_for_other_sites(headers: dict[str, str]) -> N
     assert (response.status, refused) == (403, 0)
     response, _ = await answer({"Authorization": f"Bearer {TOKEN}", **headers})
     assert response.status == 200
-
-
-def test_an_id_shows_what_cannot_be_seen() -> None:
-    """Turned, hidden and controlling characters stand there by their numbers."""
-    assert plain_id("up\u202e1\u200b\x1b\x00\ud800é") == (
-        "up\\u{202e}1\\u{200b}\\u{001b}\\u{0000}\\u{d800}é"
-    )
-
-
-def test_a_text_keeps_its_language() -> None:
-    """What joins letters stays; only what turns the rest of a line, or steers, is shown."""
-    persian = "\u0645\u06cc\u200c\u062e\u0648\u200f"
-    assert plain_text(f"{persian}\n\u202ex\x07\u2066\ud800") == (
-        f"{persian}\n\\u{{202e}}x\\u{{0007}}\\u{{2066}}\\u{{d800}}"
-    )
-
-
-def test_what_is_typed_is_one_line_that_prints() -> None:
-    """With an end."""
-    assert typed(" In\u202ees \x00\n of  ops ") == "In es of ops"
-    assert typed("x" * 900, 60) == "x" * 60
