@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from sandbox.supabase.databases import CHECKOUT, Databases, find_sql_files
+from sandbox.checkout import CHECKOUT
+from sandbox.supabase.databases import Databases, find_sql_files
 from sandbox.supabase.postgres import SUPERUSER, Postgres, apply_sql
-from sandbox.supabase.run_directory import StackDirectory
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.run_directory import RunDirectory
+from sandbox.supabase.service_user import service_user
 
 REPORT = CHECKOUT / "tests" / "sql" / "report.sql"
 FILES = [*find_sql_files(), *sorted((CHECKOUT / "sql" / "optional").glob("*.sql"))]
@@ -152,16 +153,16 @@ def section(title: str, files: Iterable[Path], dsn: str, superuser: psycopg.Conn
 @contextmanager
 def running() -> Iterator[Databases]:
     """Run a Postgres that keeps what it is told, with the app's lessons."""
-    directory = StackDirectory(server_account())
+    directory = RunDirectory(service_user())
     try:
         postgres = Postgres(directory, DURABLE)
         try:
             postgres.start()
             databases = Databases(postgres)
-            databases.furnish("postgres", default_grants=True)
+            databases.set_up("postgres", default_grants=True)
             yield databases
         finally:
-            postgres.stop(gently=False)
+            postgres.stop(immediate=True)
     finally:
         directory.remove()
 

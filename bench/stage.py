@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.state import Seeded
+from sandbox.mux.state import SeededUpload
 from sandbox.supabase.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ class Lesson:
     """A lesson, and what Mux has for it."""
 
     id: UUID
-    video: Seeded
+    video: SeededUpload
 
 
 class Stage:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import psycopg
 from rich.console import Console
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 from sandbox.demo.screen import Board, LessonRow, Lines, Screen, lesson_table
 from sandbox.demo.script import INSTRUCTORS, LONGEST_SECONDS, Cast, Story
 from sandbox.demo.worker_process import DemoWorker, worker_environment
@@ -58,12 +58,12 @@ def _play(
     webhooks = MuxWebhooks(mux.state, worker.webhook_url, worker.webhook_secret)
     story = Story(supabase, mux, webhooks, speed)
     with (
-        School(supabase, mux, INSTRUCTORS) as school,
+        SampleApp(supabase, mux, INSTRUCTORS) as sample_app,
         closing(story),
         supabase.connect() as db,
         ExitStack() as at_work,
     ):
-        addresses = _addresses(school, worker)
+        addresses = _addresses(sample_app, worker)
         until = "" if keep else "  (until the demo ends; make demo KEEP=1 keeps them)\n"
         _say(console, f"\n{addresses}\n{until}")
         at_work.callback(webhooks.stop)
@@ -158,13 +158,13 @@ def _faults(story: Story, cast: Cast, db: psycopg.Connection) -> Iterator[str]:
         yield f"“{cast.part.title}” is {(status, tracking, error_type)}, not {expected}."
 
 
-def _addresses(school: School, worker: DemoWorker) -> str:
+def _addresses(sample_app: SampleApp, worker: DemoWorker) -> str:
     """Say where one can look on and take part, within 80 columns."""
     lines = (
-        f"  Instructor's page     {school.url}",
+        f"  Instructor's page     {sample_app.url}",
         f"  Worker's status page  {worker.status_url}",
         f"  its OPS_TOKEN         {worker.ops_token}",
-        *filter(None, [school.files.missing]),
+        *filter(None, [sample_app.files.missing]),
     )
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, FilePayload, Locator, Page, expect
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 
 LONGEST_PAUSE_MS = 31_000
 """A little more than the page's longest pause between two looks."""
@@ -25,10 +25,10 @@ CUT_OFF = re.compile(r"^Failed to load resource: net::ERR_")
 class Instructor:
     """One tab of one instructor; what its console complains of is in `complaints`."""
 
-    def __init__(self, window: BrowserContext, school: School) -> None:
+    def __init__(self, window: BrowserContext, sample_app: SampleApp) -> None:
         self.page: Page = window.new_page()
         self.complaints: list[str] = []
-        self._school = school
+        self._sample_app = sample_app
         self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
@@ -43,7 +43,7 @@ class Instructor:
     def open(self) -> "Instructor":
         """Load the page; its clock goes on by itself, and can be put forward."""
         self.page.clock.install()
-        self.page.goto(self._school.url)
+        self.page.goto(self._sample_app.url)
         return self
 
     def log_in(self, name: str = "Anna") -> "Instructor":
@@ -60,30 +60,30 @@ class Instructor:
     def create(
         self,
         title: str,
-        fate: str | None = None,
+        scenario: str | None = None,
         *,
         file: Any = VIDEO,
         description: str = "",
         price: str = "",
     ) -> Locator:
-        """Fill the form in and send it, with a file if a fate is named; give the lesson's card."""
+        """Fill in and submit the form, with a file if `scenario` is given; return the card."""
         form = self.page.locator("#new-lesson")
         form.get_by_label("Title").fill(title)
         form.get_by_label("Description").fill(description)
         form.get_by_label("Price").fill(price)
-        if fate is not None:
+        if scenario is not None:
             form.get_by_label("Video").set_input_files(file)
-            form.get_by_label("What shall the simulated Mux do?").select_option(fate)
+            form.get_by_label("What the simulated Mux does").select_option(scenario)
         form.get_by_role("button", name="Create lesson").click()
         card = self.card(title)
         expect(card).to_be_visible()
         return card
 
-    def upload(self, card: Locator, fate: str, *, file: Any = VIDEO) -> None:
+    def upload(self, card: Locator, scenario: str, *, file: Any = VIDEO) -> None:
         """Upload a video for a lesson that is there."""
         card.locator("summary").click()
         card.get_by_label("Video").set_input_files(file)
-        card.get_by_label("What shall the simulated Mux do?").select_option(fate)
+        card.get_by_label("What the simulated Mux does").select_option(scenario)
         card.get_by_role("button", name="Upload", exact=True).click()
 
     def card(self, title: str) -> Locator:

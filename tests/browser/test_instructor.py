@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.stack
 GIVEN_UP = failure("upload_timed_out")
 BROKEN = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
 PROCESSING = "The video is being processed. You may close this tab."
-STUCK = "The video is still being processed, after more than half an hour."
+STUCK = "The video has been processing for more than half an hour."
 NEWER = (
     "the lesson has a newer video than this one. To go back to the older video, delete the "
     "lesson's row of mux_asset_tracking, then publish again."
@@ -46,7 +46,7 @@ def mux(driven_mux: MuxSimulator) -> MuxSimulator:
 
 
 @pytest.fixture(autouse=True)
-def running(school: School, worker: WorkerProcess) -> WorkerProcess:
+def running(sample_app: SampleApp, worker: WorkerProcess) -> WorkerProcess:
     """Run the worker beside the page."""
     return worker.start()
 
@@ -180,7 +180,7 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     """Tracked before the first byte, it is there when the page is opened again, and ends."""
     mux.faults.add(Fault("hang"), method="PUT", path="/direct-uploads/*")
     card = anna.create("Trills", "plays", file=big_file(tmp_path))
-    expect(video(card)).to_have_text("The file is on its way to Mux.")
+    expect(video(card)).to_have_text("Uploading the file to Mux.")
     bar = card.get_by_role("progressbar", name="Sent of “Trills”")
     expect(bar).to_be_visible()
     expect(bar).not_to_have_attribute("value", "0")
@@ -211,7 +211,7 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
     anna: Instructor,
     running: WorkerProcess,
     stage: Stage,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
     """Nobody looks on while the video gets ready; on another machine the lesson is published."""
@@ -219,7 +219,7 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
     anna.page.close()
     stage.pass_time(8)
     running.wait_for("lesson.published")
-    elsewhere = Instructor(new_window(), school).log_in("Anna")
+    elsewhere = Instructor(new_window(), sample_app).log_in("Anna")
     card = elsewhere.card("Octaves")
     expect(status(card)).to_have_text("Published")
     expect(video(card)).to_have_text("The video is ready.")
@@ -229,7 +229,7 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
 def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
     """Where no byte is ever sent, the lesson says so after Mux's time is over."""
     card = anna.create("Left alone", "abandoned")
-    expect(video(card)).to_contain_text("Not a byte was sent")
+    expect(video(card)).to_contain_text("No file was sent")
     stage.pass_time(61)
     running.wait_for("lesson.failed", error_type="upload_timed_out")
     anna.look()
@@ -252,7 +252,7 @@ def test_a_stuck_lesson_is_published_by_hand_before_its_video(
     expect(video(card)).to_have_text(STUCK)
     card.get_by_role("button", name="Publish manually").click()
     answer = card.get_by_test_id("publish-success-message")
-    expect(answer).to_have_text("Published. The video will follow.")
+    expect(answer).to_have_text("Published. The video follows when it is ready.")
     expect(status(card)).to_have_text("Published")
     expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
     expect(playback_id(card)).to_be_hidden()
@@ -300,7 +300,7 @@ def test_a_stuck_lesson_without_a_video_is_refused(anna: Instructor, stage: Stag
     """Where no file ever came, publishing by hand says why not, and what to do."""
     card = anna.create("Nothing yet", "abandoned")
     card.get_by_role("button", name="Let half an hour pass").click()
-    expect(video(card)).to_contain_text("Not a byte was sent")
+    expect(video(card)).to_contain_text("No file was sent")
     button = card.get_by_test_id("manual-publish-button")
     button.click()
     refusal = "the lesson has no video yet. Upload one and track its upload."
@@ -315,14 +315,14 @@ def test_a_second_instructor_sees_no_drafts(
     anna: Instructor,
     running: WorkerProcess,
     stage: Stage,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
     """Bert sees what Anna has published, to read only, and nothing of her drafts."""
     anna.create("Secret draft")
     card = anna.create("Open lesson", "plays")
     expect(video(card)).to_have_text(PROCESSING)
-    bert = Instructor(new_window(), school).log_in("Bert")
+    bert = Instructor(new_window(), sample_app).log_in("Bert")
     expect(bert.page.locator("#no-others")).to_be_visible()
     stage.pass_time(8)
     running.wait_for("lesson.published")
@@ -338,7 +338,7 @@ def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> No
     """When Mux takes the file the second time only, nothing has to be chosen anew."""
     mux.faults.add(Fault("answer", status=503), method="PUT", path="/direct-uploads/*", times=1)
     card = anna.create("Scales", "plays")
-    expect(card.get_by_role("alert")).to_have_text("Mux did not take the file: HTTP 503.")
+    expect(card.get_by_role("alert")).to_have_text("Mux did not accept the file: HTTP 503.")
     card.get_by_role("button", name="Try again").click()
     expect(video(card)).to_have_text(PROCESSING)
     expect(card.get_by_role("alert")).to_be_hidden()
@@ -353,7 +353,7 @@ def test_without_mux_the_lesson_waits_for_its_upload(
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
-        "No upload was begun: Mux answers with 500. Try again in a moment."
+        "The upload did not start: Mux responded with HTTP 500. Try again in a moment."
     )
     assert stage.lesson("Scales")["status"] == "draft"
     mux.faults.clear()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Error, Page, Response, expect
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
@@ -98,7 +98,7 @@ def test_markup_is_shown_as_it_is(
     course: Course,
     mux: MuxSimulator,
     mux_clock: ManualClock,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
     """Title, description and Mux's message come out as letters, at the owner's and at others'."""
@@ -114,7 +114,7 @@ def test_markup_is_shown_as_it_is(
     expect(video(card)).to_have_text(failure("asset_errored", f"Mux says: invalid_input: {MARKUP}"))
     expect(card.locator("[data-part=description]")).to_have_text(MARKUP)
     course.lesson(title=MARKUP, status="published", mux_playback_id=MARKUP)
-    bert = Instructor(new_window(), school).log_in("Bert")
+    bert = Instructor(new_window(), sample_app).log_in("Bert")
     expect(bert.page.locator("#others li")).to_have_text([f"{MARKUP} by Anna {MARKUP}"])
     for page in (anna.page, bert.page):
         assert page.locator("#own img, #others img, main script").count() == 0
@@ -153,13 +153,13 @@ def test_the_browser_learns_no_secret(
 
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_needs_no_sideways_scrolling(
-    school: School,
+    sample_app: SampleApp,
     all_sorts: list[str],
     new_window: Callable[..., BrowserContext],
     width: int,
 ) -> None:
     """All sorts of lessons, with words and ids that never end, fit the width of a phone."""
-    phone = Instructor(new_window(viewport={"width": width, "height": 844}), school).log_in()
+    phone = Instructor(new_window(viewport={"width": width, "height": 844}), sample_app).log_in()
     expect(phone.page.locator("#own h3")).to_have_text(all_sorts)
     expect(phone.card("Failed").locator("[data-part=video]")).to_be_visible()
     expect(phone.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
@@ -170,13 +170,13 @@ def test_a_phone_needs_no_sideways_scrolling(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(
-    school: School,
+    sample_app: SampleApp,
     all_sorts: list[str],
     new_window: Callable[..., BrowserContext],
     scheme: Any,
 ) -> None:
     """In light and in dark each text stands out from its ground as WCAG AA asks."""
-    reader = Instructor(new_window(color_scheme=scheme), school).log_in()
+    reader = Instructor(new_window(color_scheme=scheme), sample_app).log_in()
     expect(reader.page.locator("#own h3")).to_have_text(all_sorts)
     expect(video(reader.card("Failed"))).to_contain_text("EEE")
     expect(reader.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
@@ -200,11 +200,11 @@ def press_until(page: Page, key: str, name: str) -> None:
 
 
 def test_the_keyboard_is_enough(
-    window: BrowserContext, school: School, course: Course, worker: WorkerProcess
+    window: BrowserContext, sample_app: SampleApp, course: Course, worker: WorkerProcess
 ) -> None:
     """From logging in to publishing by hand, everything can be reached and done without a mouse."""
     worker.start()
-    someone = Instructor(window, school)
+    someone = Instructor(window, sample_app)
     page = someone.page
     # Choosers are caught only from some moment after somebody listens, so listen from the start.
     page.on("filechooser", lambda _: None)
@@ -219,8 +219,8 @@ def test_the_keyboard_is_enough(
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(VIDEO)
-    press_until(page, "Tab", "What shall the simulated Mux do?")
-    page.keyboard.type("Encode it for")
+    press_until(page, "Tab", "What the simulated Mux does")
+    page.keyboard.type("Never")
     press_until(page, "Tab", "Create lesson")
     page.keyboard.press("Enter")
     card = someone.card("By hand alone")
@@ -254,7 +254,7 @@ def test_an_outage_passes(all_sorts: list[str], anna: Instructor, supabase: Loca
     supabase.faults.add(Fault("answer", status=503, body='{"message": "down"}'))
     anna.look()
     notice = anna.page.locator("#problem")
-    expect(notice).to_have_text("The lessons could not be read: down. Trying again.")
+    expect(notice).to_have_text("The lessons could not be read: down. The page tries again.")
     form = anna.page.locator("#new-lesson")
     form.get_by_label("Title").fill("Not yet")
     form.get_by_role("button", name="Create lesson").click()
@@ -290,15 +290,15 @@ def test_logging_out_leaves_nothing(all_sorts: list[str], anna: Instructor) -> N
     assert (anna.own, anna.others) == ([], [])
 
 
-def test_a_stopped_demo_is_told(window: BrowserContext, school: School) -> None:
+def test_a_stopped_demo_is_told(window: BrowserContext, sample_app: SampleApp) -> None:
     """Where the app's server has gone, logging in says so instead of doing nothing."""
-    someone = Instructor(window, school).open()
+    someone = Instructor(window, sample_app).open()
     button = someone.page.get_by_role("button", name="Log in as Anna")
     expect(button).to_be_visible()
     someone.page.route("**/session", lambda route: route.abort())
     button.click()
     expect(someone.page.get_by_role("alert")).to_have_text(
-        "The app's server does not answer. Is the demo still running?"
+        "The app's server does not respond. Check that the demo is running."
     )
     assert someone.unexpected(CUT_OFF) == []
 

@@ -8,8 +8,8 @@ import pytest
 from mux_python.rest import ApiException
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
 from sandbox.mux.clock import Clock, ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import AT_ONCE, Timeline

@@ -5,8 +5,8 @@ import httpx
 import pytest
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
 from sandbox.mux.clock import ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import Timeline
@@ -124,8 +124,8 @@ def test_the_api_lets_no_browser_in(mux: MuxSimulator) -> None:
 
 def script(mux: MuxSimulator, url: str, **more: Any) -> None:
     """Say what becomes of the upload with this url."""
-    upload = mux.state.upload_at(url.rpartition("/")[2])
-    mux.state.script(upload.id, Timeline(file_after_seconds=None, **more))
+    upload = mux.state.upload_by_url_token(url.rpartition("/")[2])
+    mux.state.set_timeline(upload.id, Timeline(file_after_seconds=None, **more))
 
 
 def test_what_becomes_of_a_file_can_be_said_before_it_is_sent(mux: MuxSimulator) -> None:
@@ -139,4 +139,6 @@ def test_what_becomes_of_a_file_can_be_said_before_it_is_sent(mux: MuxSimulator)
         script(mux, url)
     waiting = upload_url(mux, APP).rpartition("/")[2]
     with pytest.raises(ValueError, match="must be None"):
-        mux.state.script(mux.state.upload_at(waiting).id, Timeline(file_after_seconds=1))
+        mux.state.set_timeline(
+            mux.state.upload_by_url_token(waiting).id, Timeline(file_after_seconds=1)
+        )

@@ -14,7 +14,7 @@ from sandbox.fault_injection import Fault
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.postgrest import find_postgrest
-from sandbox.supabase.request_log import Asked
+from sandbox.supabase.request_log import LoggedRequest
 from sandbox.supabase.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
@@ -222,9 +222,9 @@ def test_requests_are_logged_with_their_fate(stack: LocalSupabase) -> None:
     httpx.get(stack.url + LESSONS, headers=headers)
     httpx.post(stack.url + "/else")
     assert stack.requests.latest() == [
-        Asked("GET", LESSONS, None),
-        Asked("GET", LESSONS, 200),
-        Asked("POST", "/else", 404),
+        LoggedRequest("GET", LESSONS, None),
+        LoggedRequest("GET", LESSONS, 200),
+        LoggedRequest("POST", "/else", 404),
     ]
     assert stack.requests.counts() == {LESSONS: 2, "/else": 1}
 
@@ -303,7 +303,7 @@ def test_sql_stops_at_the_first_error_and_names_the_file(
 
 def test_a_checkout_without_sql_is_said_to_be_none(tmp_path: Path) -> None:
     """Where the worker's SQL is missing, the error says what to do."""
-    with pytest.raises(LocalStackError, match="run from a checkout"):
+    with pytest.raises(LocalStackError, match="Run from a checkout"):
         LocalSupabase(sql_directory=tmp_path)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.supabase.run_directory import PREFIX, RECORD, StackDirectory, clear_leftovers
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.run_directory import PREFIX, RECORD, RunDirectory, remove_abandoned
+from sandbox.supabase.service_user import service_user
 
 pytestmark = pytest.mark.stack
 
@@ -43,7 +43,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(path))
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     yield path
-    clear_leftovers(server_account())
+    remove_abandoned(service_user())
     shutil.rmtree(path)
 
 
@@ -148,7 +148,7 @@ def test_a_running_stack_is_no_leftover(temporary: Path) -> None:
     """Clearing up leaves a stack alone whose owner lives."""
     with start_owner() as owner:
         wait_until_running(owner)
-        assert clear_leftovers(server_account()) == []
+        assert remove_abandoned(service_user()) == []
         assert owner.communicate("return\n")[0] == "200\n"
 
 
@@ -163,13 +163,13 @@ def test_a_stranger_with_a_recorded_number_is_left_alone(temporary: Path) -> Non
         (abandoned / RECORD).write_text(
             f"{postgres.pid} {long_ago}\n{ourselves.pid} {ourselves.create_time()}\n12"
         )
-        assert clear_leftovers(server_account()) == [abandoned]
+        assert remove_abandoned(service_user()) == [abandoned]
         assert owner.communicate("return\n")[0] == "200\n"
 
 
 def test_only_the_servers_can_enter_their_directory(temporary: Path) -> None:
     """Trusting everybody who reaches the socket is safe, because nobody else does."""
-    directory = StackDirectory(server_account())
-    status = directory.run.stat()
+    directory = RunDirectory(service_user())
+    status = directory.server_path.stat()
     directory.remove()
-    assert (status.st_mode & 0o777, status.st_uid) == (0o700, server_account().uid)
+    assert (status.st_mode & 0o777, status.st_uid) == (0o700, service_user().uid)
