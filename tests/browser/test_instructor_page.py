@@ -15,7 +15,7 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.browser.instructor import (
     CUT_OFF,
-    LONGEST_PAUSE_MS,
+    MAX_BACKOFF_MS,
     REFUSAL,
     VIDEO,
     Instructor,
@@ -283,7 +283,7 @@ def test_logging_out_leaves_nothing(all_sorts: list[str], anna: Instructor) -> N
     expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
     anna.page.get_by_role("button", name="Log out").click()
     expect(anna.page.get_by_role("button", name="Log in as Anna")).to_be_focused()
-    anna.page.clock.fast_forward(LONGEST_PAUSE_MS)
+    anna.page.clock.fast_forward(MAX_BACKOFF_MS)
     assert (anna.own, anna.others) == ([], [])
     anna.page.reload()
     expect(anna.page.get_by_role("button", name="Log in as Bert")).to_be_visible()
