@@ -1,4 +1,4 @@
-"""Measure three workers beside one: whether they ask more, and keep one pace."""
+"""Compare three workers with one: their number of requests, and their shared rate limit."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ allows, without the first and the last few."""
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of some workers side by side."""
+    """The result of some workers side by side."""
 
     workers: int
     way: str
@@ -61,7 +61,7 @@ def _run(workers: int, module: str, lessons: int) -> Run:
 
 
 def use(seen: Sequence[LoggedRequest]) -> float:
-    """Give the share of the pace that was used while there was work."""
+    """Return the share of the rate limit that was used while there was work."""
     at = sorted(one.at for one in seen)[RAMP:-RAMP]
     return (len(at) - 1) / (at[-1] - at[0]) / PER_SECOND
 
