@@ -1,4 +1,4 @@
-"""The report's stories, one by one, in a real browser, with the real worker beside it."""
+"""The report's cases in a real browser, with the real worker."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,13 +41,13 @@ NEWER = (
 
 @pytest.fixture
 def mux(driven_mux: MuxSimulator) -> MuxSimulator:
-    """Let the tests of this file drive Mux's clock."""
+    """Return a Mux whose clock the test moves."""
     return driven_mux
 
 
 @pytest.fixture(autouse=True)
 def running(sample_app: SampleApp, worker: WorkerProcess) -> WorkerProcess:
-    """Run the worker beside the page."""
+    """Run the worker."""
     return worker.start()
 
 
@@ -55,7 +55,7 @@ def running(sample_app: SampleApp, worker: WorkerProcess) -> WorkerProcess:
 def stage(
     db: psycopg.Connection, course: Course, mux: MuxSimulator, mux_clock: ManualClock
 ) -> "Stage":
-    """Give what happens away from the page."""
+    """Return Mux and the database behind the page."""
     return Stage(db, course, mux, mux_clock)
 
 
@@ -71,12 +71,12 @@ class Stage:
         self._clock = clock
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass at Mux, and the worker's pauses with it."""
+        """Move Mux's clock forward and make the rows due."""
         self._clock.advance(seconds)
         self._course.make_due()
 
     def asset(self, title: str) -> Asset:
-        """Give the asset that the lesson's upload became."""
+        """Return the asset of the lesson's upload."""
         row = self._db.execute(
             "select t.upload_id from lessons l join mux_asset_tracking t on t.lesson_id = l.id "
             "where l.title = %s",
@@ -130,7 +130,7 @@ def test_a_lesson_is_published_when_its_video_is_ready(
 
 
 def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
-    """What Mux could not encode stays a draft and shows Mux's words; a good file mends it."""
+    """A lesson whose file is broken stays a draft with Mux's message; a new file publishes it."""
     card = anna.create("Chords", "broken")
     expect(video(card)).to_have_text(PROCESSING)
     stage.pass_time(4)
@@ -150,7 +150,7 @@ def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage
 def test_the_second_upload_wins_while_the_first_is_encoded(
     anna: Instructor, running: WorkerProcess, stage: Stage
 ) -> None:
-    """Uploaded again, the first video's being ready publishes nothing; the second one's does."""
+    """After a second upload the first video does not publish the lesson; the second does."""
     card = anna.create("Arpeggios", "plays")
     expect(video(card)).to_have_text(PROCESSING)
     first = stage.asset("Arpeggios")
@@ -177,7 +177,7 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     mux: MuxSimulator,
     tmp_path: Path,
 ) -> None:
-    """Tracked before the first byte, it is there when the page is opened again, and ends."""
+    """An upload without a file is tracked; it is shown after a reload, and it fails."""
     mux.faults.add(Fault("hang"), method="PUT", path="/direct-uploads/*")
     card = anna.create("Trills", "plays", file=big_file(tmp_path))
     expect(video(card)).to_have_text("Uploading the file to Mux.")
@@ -214,7 +214,7 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
     sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
-    """Nobody looks on while the video gets ready; on another machine the lesson is published."""
+    """The lesson is published while no page is open, and another browser shows it."""
     expect(video(anna.create("Octaves", "plays"))).to_have_text(PROCESSING)
     anna.page.close()
     stage.pass_time(8)
@@ -227,7 +227,7 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
 
 
 def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
-    """Where no byte is ever sent, the lesson says so after Mux's time is over."""
+    """Without a file the lesson fails after Mux's timeout, with a message."""
     card = anna.create("Left alone", "abandoned")
     expect(video(card)).to_contain_text("No file was sent")
     stage.pass_time(61)
@@ -241,7 +241,7 @@ def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stag
 def test_a_stuck_lesson_is_published_by_hand_before_its_video(
     anna: Instructor, running: WorkerProcess, stage: Stage
 ) -> None:
-    """After half an hour it may be published by hand; the playback id follows by itself."""
+    """After half an hour the instructor can publish manually; the playback id follows."""
     card = anna.create("Rhythm", "stuck")
     expect(video(card)).to_have_text(PROCESSING)
     expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
@@ -297,7 +297,7 @@ def test_a_stuck_lesson_goes_back_to_the_video_it_has_on_purpose_only(
 
 
 def test_a_stuck_lesson_without_a_video_is_refused(anna: Instructor, stage: Stage) -> None:
-    """Where no file ever came, publishing by hand says why not, and what to do."""
+    """Without a file manual publishing is refused, and the message says what to do."""
     card = anna.create("Nothing yet", "abandoned")
     card.get_by_role("button", name="Let half an hour pass").click()
     expect(video(card)).to_contain_text("No file was sent")
@@ -318,7 +318,7 @@ def test_a_second_instructor_sees_no_drafts(
     sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
-    """Bert sees what Anna has published, to read only, and nothing of her drafts."""
+    """Bert can read what Anna published, and sees none of her drafts."""
     anna.create("Secret draft")
     card = anna.create("Open lesson", "plays")
     expect(video(card)).to_have_text(PROCESSING)
@@ -335,7 +335,7 @@ def test_a_second_instructor_sees_no_drafts(
 
 
 def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> None:
-    """When Mux takes the file the second time only, nothing has to be chosen anew."""
+    """If Mux accepts the file only at the second attempt, the file need not be chosen again."""
     mux.faults.add(Fault("answer", status=503), method="PUT", path="/direct-uploads/*", times=1)
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text("Mux did not accept the file: HTTP 503.")
@@ -349,7 +349,7 @@ def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> No
 def test_without_mux_the_lesson_waits_for_its_upload(
     anna: Instructor, mux: MuxSimulator, stage: Stage
 ) -> None:
-    """If Mux gives no upload the lesson is there all the same, and the file is not lost."""
+    """If Mux creates no upload, the lesson exists and the file can be sent again."""
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
