@@ -4,7 +4,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from sandbox.app.server import School
-from sandbox.mux.auth import RateLimits
+from sandbox.app.server import SampleApp
 from sandbox.mux.clock import ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.supabase.stack import LocalSupabase
@@ -95,19 +95,19 @@ def driven_mux(mux_clock: ManualClock) -> Iterator[MuxSimulator]:
 
 
 @pytest.fixture
-def school(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[School]:
+def sample_app(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[SampleApp]:
     """Serve the instructor's page."""
-    school = School(supabase, mux, {"Anna": ANNA, "Bert": BERT})
-    if school.files.missing:
-        pytest.skip(school.files.missing)
-    with school:
-        yield school
+    sample_app = SampleApp(supabase, mux, {"Anna": ANNA, "Bert": BERT})
+    if sample_app.files.missing:
+        pytest.skip(sample_app.files.missing)
+    with sample_app:
+        yield sample_app
 
 
 @pytest.fixture
-def anna(window: BrowserContext, school: School) -> Instructor:
+def anna(window: BrowserContext, sample_app: SampleApp) -> Instructor:
     """Give Anna, logged in."""
-    return Instructor(window, school).log_in("Anna")
+    return Instructor(window, sample_app).log_in("Anna")
 
 
 @pytest.fixture

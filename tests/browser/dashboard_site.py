@@ -11,7 +11,7 @@ from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.worker_process import WorkerProcess, worker_environment

@@ -64,7 +64,7 @@ def test_a_lesson_is_published_through_a_proxy(
     assert_published(worker, course, mux, lesson, upload_id)
     assert worker.stop() == 0
     to_mux = method if method == "CONNECT" else "GET"
-    assert proxy.asked == {(method, SUPABASE), (to_mux, MUX)}
+    assert proxy.requests == {(method, SUPABASE), (to_mux, MUX)}
     assert [secret for secret in (PASSWORD, QUOTED) if secret in worker.output] == []
 
 
@@ -86,9 +86,9 @@ def test_the_doctor_takes_the_road_that_the_worker_takes(
     told = [(road["health"], re.sub(r":\d+", "", road["detail"])) for road in roads]
     assert told == [(health, seen.format(SUPABASE)), (health, seen.format(MUX))]
     assert (result.returncode, result.stderr) == (0, "")
-    assert {host for _, host in proxy.asked} == {SUPABASE, MUX}
+    assert {host for _, host in proxy.requests} == {SUPABASE, MUX}
     if scheme == "http":
-        assert {("HEAD", SUPABASE), ("HEAD", MUX)} <= proxy.asked
+        assert {("HEAD", SUPABASE), ("HEAD", MUX)} <= proxy.requests
 
 
 def test_a_proxy_that_refuses_is_no_broken_road_without_a_name(
@@ -115,7 +115,7 @@ def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
 ) -> None:
     """The doctor and both clients leave the proxy out."""
     result = doctor(environment, **proxy.variables)
-    assert (result.returncode, proxy.asked) == (0, set())
+    assert (result.returncode, proxy.requests) == (0, set())
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **proxy.variables, NO_PROXY="::1,fd00::/8,.internal")
     checks = {check["name"]: check["detail"] for check in json.loads(result.stdout)}
@@ -123,9 +123,9 @@ def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
         f"{SUPABASE} has no address",
         f"{MUX} has no address",
     ]
-    assert proxy.asked == set()
+    assert proxy.requests == set()
     result = doctor(environment, **urls, **proxy.variables, no_proxy=MUX)
-    assert {host for _, host in proxy.asked} == {SUPABASE}
+    assert {host for _, host in proxy.requests} == {SUPABASE}
 
 
 @pytest.mark.parametrize(
