@@ -8,7 +8,7 @@ from tests.worker_process import WorkerProcess
 
 @pytest.fixture(autouse=True)
 def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Search all that the test's worker printed for its keys, in clear and as they are sent."""
+    """Check that the test's worker printed none of its keys, plain or as HTTP sends them."""
     if "worker" not in request.fixturenames:
         yield
         return
@@ -18,7 +18,7 @@ def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def secrets_in(output: str, environment: dict[str, str]) -> list[str]:
-    """Name the settings whose secret an output shows."""
+    """Return the names of the settings whose secret the output contains."""
     token = f"{environment['MUX_TOKEN_ID']}:{environment['MUX_TOKEN_SECRET']}"
     shapes = {
         name: environment[name]
