@@ -27,6 +27,8 @@ import worker
 LIBRARIES = (
     "aiohttp.web",
     "anyio._backends._asyncio",
+    "apscheduler.executors.asyncio",
+    "apscheduler.triggers.interval",
     "dotenv",
     "encodings.idna",
     "httpcore._backends.anyio",
