@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from tests.commands import CHECKOUT, fork_server, start, start_python
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
 
 Starting = Callable[..., "subprocess.Popen[str]"]
-pytestmark = pytest.mark.parametrize("starting", [start, start_python])
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="commands are forked on Linux only"),
+    pytest.mark.parametrize("starting", [start, start_python]),
+]
 
 
 class Program:
