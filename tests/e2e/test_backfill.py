@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +14,7 @@ import pytest
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
+from tests.commands import run
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.worker_process import WorkerProcess
@@ -29,16 +29,7 @@ def command(
     environment: dict[str, str], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, through pipes."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env={**environment, **settings},
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run(*arguments, env={**environment, **settings}, stdin=subprocess.DEVNULL)
 
 
 def counts(output: str) -> dict[str, int]:

@@ -6,8 +6,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
-import sys
 import time
 
 import psycopg
@@ -16,6 +14,7 @@ import pytest
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import start
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.e2e.test_backfill import SLOW, VIDEO, command, untracked, video
@@ -42,10 +41,9 @@ class Terminal:
     ) -> tuple[int, str]:
         """Run to the end, or up to a text and then Ctrl-C; give the status and the output."""
         ours, theirs = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *arguments],
+        process = start(
+            *arguments,
             env={**self._environment, **settings},
-            cwd="/",
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import pytest
 
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import run
 from tests.course import Course
 from tests.e2e.evidence import assert_published
 from tests.forward_proxy import PASSWORD, QUOTED, ForwardProxy
@@ -37,14 +37,7 @@ def proxy(supabase: LocalSupabase, mux: MuxSimulator, tmp_path: Path) -> Iterato
 
 def doctor(environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     """Run the doctor as its users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "doctor", "--json"],
-        env={**environment, **more},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("doctor", "--json", env={**environment, **more})
 
 
 @pytest.mark.parametrize(("scheme", "method"), [("https", "CONNECT"), ("http", "POST")])
@@ -164,12 +157,6 @@ def test_a_variable_that_cannot_be_followed_is_named(
     environment: dict[str, str], command: str, variables: dict[str, str], sentence: str
 ) -> None:
     """Each command says in one sentence which it is, never what is in it, and exits with 2."""
-    result = subprocess.run(
-        [sys.executable, "-m", "worker", command],
-        env={**environment, "SUPABASE_URL": f"https://{SUPABASE}", **variables},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**environment, "SUPABASE_URL": f"https://{SUPABASE}", **variables}
+    result = run(command, env=env)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", f"{sentence}\n")

@@ -273,7 +273,7 @@ def test_the_port_is_open_before_the_first_scan(
 
 def test_without_a_port_none_is_open(worker: WorkerProcess) -> None:
     """The worker listens nowhere, and does not even load a server."""
-    worker.start(MUX_WEBHOOK_SECRET=SECRET)
+    worker.start_python(MUX_WEBHOOK_SECRET=SECRET)
     worker.wait_for("scan.finished")
     assert worker.events("web.listening") == []
     with open(f"/proc/{worker.pid}/maps") as maps:  # noqa: PTH123

@@ -5,7 +5,6 @@ import pty
 import re
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import run, start
 from tests.course import Course
 from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
@@ -126,14 +126,7 @@ def command(
     environment: dict[str, str], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as its users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "doctor", *arguments],
-        env={**environment, **settings},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("doctor", *arguments, env={**environment, **settings})
 
 
 def health(checks: Checks) -> dict[str, str]:
@@ -628,14 +621,7 @@ def test_a_scan_that_supabase_refuses_is_found_out(
     checks = doctor()
     assert health(checks) == {**GOOD, "scan calls": "failed"}
     assert (checks["scan calls"].detail, checks["scan calls"].advice) == ("21000", refused)
-    scan = subprocess.run(
-        [sys.executable, "-m", "worker", "scan"],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    scan = run("scan", env=environment)
     assert (scan.returncode, scan.stdout) == (1, "")
     assert scan.stderr.splitlines()[-1] == refused
 
@@ -821,13 +807,7 @@ def test_a_certificate_must_be_good(
 def printed(environment: dict[str, str], **more: str) -> str:
     """Run the command on a terminal and give what it drew."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "doctor"],
-        env={**environment, **more},
-        cwd="/",
-        stdout=theirs,
-        stderr=theirs,
-    )
+    process = start("doctor", env={**environment, **more}, stdout=theirs, stderr=theirs)
     os.close(theirs)
     drawn = b""
     while True:
