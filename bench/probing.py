@@ -8,7 +8,7 @@ import worker.scan.observe
 import worker.scan.scanner
 import worker.scan.sweep
 from worker.cli.main import main
-from worker.scan.sweep import FEW
+from worker.scan.sweep import SWEEP_ABOVE
 
 NEVER = 1_000_000
 
@@ -16,8 +16,8 @@ NEVER = 1_000_000
 def never_sweep() -> None:
     """Put the threshold out of reach, wherever a module has taken its name."""
     for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
-        assert getattr(module, "FEW") == FEW  # noqa: B009  # the name still decides there
-        setattr(module, "FEW", NEVER)  # noqa: B010  # which mypy would not let it be otherwise
+        assert getattr(module, "SWEEP_ABOVE") == SWEEP_ABOVE  # noqa: B009  # the name still decides there
+        setattr(module, "SWEEP_ABOVE", NEVER)  # noqa: B010  # which mypy would not let it be otherwise
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure the sweep's thresholds: `python -m bench.sweep` writes docs/performance.md."""
+"""What do the thresholds of the sweep cost? `python -m bench.sweep` writes it to docs/sweep.md."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from unittest.mock import patch
 
-import worker.decide
+import worker.backoff
 import worker.scan.observe
 import worker.scan.scanner
 import worker.scan.sweep
@@ -19,34 +19,34 @@ from bench.stage import CHECKOUT
 from bench.sweep_cases import CASES, Case, in_flight
 from bench.sweep_world import TICK_SECONDS
 from bench.writing import replace_block, table
-from worker.decide import SWEPT_PAUSE_SECONDS
-from worker.scan.scanner import CLAIMS_A_SWEEP
-from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
+from worker.backoff import SWEPT_SECONDS
+from worker.scan.scanner import CLAIMS_PER_SWEEP
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE, PageBudget
 from worker.telemetry import logs
 
-DOC = CHECKOUT / "docs" / "performance.md"
+DOC = CHECKOUT / "docs" / "sweep.md"
 WARM_UP_SECONDS = 300.0
 STEADY_SECONDS = 900.0
 IN_FLIGHT = (200, 1_000)
 
 HOW = """\
-The worker's own scanner looks at eight mixes of due rows, in a Mux and a database that are plain
-lists, until every due row has been looked at; the requests to Mux are counted. The two other
-columns are one request a row, and the smallest number of requests with perfect knowledge of Mux.
-[The sweep's thresholds](#the-sweeps-thresholds) has the thresholds that were tried."""
+The worker's own `Scanner` works off eight mixes of due rows in a Mux and a database of plain
+lists, and the requests to Mux are counted until every due row has been looked at. Beside it what
+one question a row costs, and the fewest requests with which it could be done by somebody who knows
+where everything is. The thresholds that were tried are in [sweep.md](sweep.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """A choice of worker/scan/sweep.py's three numbers."""
 
-    few: int = FEW
-    first: int = FIRST_CREDIT
-    most: int = MOST_CREDIT
-    claims: int = CLAIMS_A_SWEEP
+    few: int = SWEEP_ABOVE
+    first: int = INITIAL_PAGE_BUDGET
+    most: int = MAX_PAGE_BUDGET
+    claims: int = CLAIMS_PER_SWEEP
     """How many claims' rows, of 200 each, are looked for in one walk."""
 
-    pause: float = SWEPT_PAUSE_SECONDS
+    pause: float = SWEPT_SECONDS
     """After how many seconds a row that a list answered for is due again."""
 
     @property
@@ -58,10 +58,10 @@ class Thresholds:
         changed = [
             f"`{constant}` {value:g}"
             for constant, value, usual in (
-                ("FEW", self.few, own.few),
-                ("FIRST_CREDIT", self.first, own.first),
-                ("MOST_CREDIT", self.most, own.most),
-                ("CLAIMS_A_SWEEP", self.claims, own.claims),
+                ("SWEEP_ABOVE", self.few, own.few),
+                ("INITIAL_PAGE_BUDGET", self.first, own.first),
+                ("MAX_PAGE_BUDGET", self.most, own.most),
+                ("CLAIMS_PER_SWEEP", self.claims, own.claims),
                 ("pause", self.pause, own.pause),
             )
             if value != usual
@@ -71,15 +71,17 @@ class Thresholds:
     @contextmanager
     def chosen(self) -> Iterator[None]:
         """Have the worker go by them inside the block."""
-        credit = partial(Credit, left=self.first)
+        credit = partial(PageBudget, pages=self.first)
         with ExitStack() as changes:
             for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
-                changes.enter_context(patch.object(module, "FEW", self.few))
+                changes.enter_context(patch.object(module, "SWEEP_ABOVE", self.few))
             for module in (worker.scan.observe, worker.scan.scanner):
-                changes.enter_context(patch.object(module, "Credit", credit))
-            changes.enter_context(patch.object(worker.scan.sweep, "MOST_CREDIT", self.most))
-            changes.enter_context(patch.object(worker.scan.scanner, "CLAIMS_A_SWEEP", self.claims))
-            changes.enter_context(patch.object(worker.decide, "SWEPT_PAUSE_SECONDS", self.pause))
+                changes.enter_context(patch.object(module, "PageBudget", credit))
+            changes.enter_context(patch.object(worker.scan.sweep, "MAX_PAGE_BUDGET", self.most))
+            changes.enter_context(
+                patch.object(worker.scan.scanner, "CLAIMS_PER_SWEEP", self.claims)
+            )
+            changes.enter_context(patch.object(worker.backoff, "SWEPT_SECONDS", self.pause))
             yield
 
 
@@ -137,7 +139,7 @@ def sweep(_sizes: Sizes) -> Answer:
     _be_quiet()
     bars = {
         name: tuple(float(requests(case, thresholds)) for case in CASES)
-        for name, thresholds in (("worker", CHOSEN), ("one request a row", PROBES_ONLY))
+        for name, thresholds in (("worker", CHOSEN), ("one question a row", PROBES_ONLY))
     }
     names = tuple(case.name for case in CASES)
     ideals = tuple(float(case.ideal) for case in CASES)
@@ -156,7 +158,7 @@ def sweep(_sizes: Sizes) -> Answer:
         ideals,
         "at best",
     )
-    question = "The sweep: requests saved, and requests wasted"
+    question = "What does the sweep spare, and what does it cost where it is of no use?"
     return Answer(question, HOW, (), (detail,), {"sweep": chart})
 
 

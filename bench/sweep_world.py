@@ -6,18 +6,28 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from worker.claim_limits import Batching
 from worker.decide import Rules
-from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement, Source
-from worker.mux.rate_limit import Sent, unheard
-from worker.scan.scanner import Reconciler
+from worker.model import (
+    Claim,
+    ClaimedBatch,
+    ClaimLimits,
+    Observation,
+    OnSent,
+    Outcome,
+    Page,
+    PlaybackId,
+    Settlement,
+    Source,
+    ignore,
+)
+from worker.scan.scanner import Scanner
 
 A_PAGE = 100
 SECONDS_A_REQUEST = 1.03 / 4
 """What the default pace allows, with what sql/ holds back of it."""
 
 TICK_SECONDS = 5.0
-BATCHING = Batching.within(200, 60, 4, TICK_SECONDS)
+LIMITS = ClaimLimits.within_lease(200, 60, 4, TICK_SECONDS)
 """What a scan claims at default settings."""
 
 _PLAYBACK = (PlaybackId("p", "public"),)
@@ -121,17 +131,17 @@ class World:
 
     async def work(self, until: float | None = None, mux: "FakeMux | None" = None) -> None:
         """Scan as the daemon does, until every row was looked at, or until a moment."""
-        reconciler = Reconciler(
+        scanner = Scanner(
             mux or FakeMux(self),
             FakeStore(self),
-            batching=BATCHING,
+            limits=LIMITS,
             rules=Rules(),
             stopping=asyncio.Event(),
             clock=lambda: self.now,
         )
         while True:
             began = self.now
-            report = await reconciler.scan()
+            report = await scanner.scan()
             if self._is_done(until):
                 return
             if not report.is_full:
@@ -156,7 +166,7 @@ class FakeMux:
         self.requests = 0
         """Unused here: the world counts."""
 
-    def _ask(self, sent: Sent) -> None:
+    def _ask(self, sent: OnSent) -> None:
         sent()
         self._world.ask()
 
@@ -168,12 +178,12 @@ class FakeMux:
         """Give the environment, for nothing: a worker asks once in its life."""
         return "home"
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Answer a GET of an upload."""
         self._ask(sent)
         return self._world.videos[int(upload_id[1:])].as_upload("probe")
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
         """Answer a GET of an asset."""
         self._ask(sent)
         video = self._world.videos[int(asset_id[1:])]
@@ -181,7 +191,7 @@ class FakeMux:
             return Observation("asset", "missing", "probe", asset_id=asset_id)
         return video.as_asset(self._world.now, "probe")
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Answer a list of one upload's assets."""
         self._ask(sent)
         video = self._world.videos[int(upload_id[1:])]
@@ -215,17 +225,19 @@ class FakeStore:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def claim(self, batching: Batching, few: int) -> Claimed:
+    async def claim(self, limits: ClaimLimits, few: int) -> ClaimedBatch:
         """Lease rows; they are for the sweeper where more than a few are due."""
-        rows = self._world.due(batching.size + 1)
+        rows = self._world.due(limits.batch_size + 1)
         is_ours = len(rows) > few
-        most = batching.most("ours" if is_ours else "none")
+        most = limits.max_rows("ours" if is_ours else "none")
         claims = tuple(self._claim(row) for row in rows[:most])
         for row in rows[:most]:
-            self._world.plan(row, self._world.now + batching.lease_seconds)
+            self._world.plan(row, self._world.now + limits.lease_seconds)
         for row in rows[most:]:
             self._world.plan(row, row.due_at)
-        return Claimed(claims, "home", "ours" if is_ours else "none", more_are_due=len(rows) > most)
+        return ClaimedBatch(
+            claims, "home", "ours" if is_ours else "none", more_are_due=len(rows) > most
+        )
 
     def _claim(self, row: Row) -> Claim:
         name, age = row.video.upload_id, self._world.now - row.tracked_at

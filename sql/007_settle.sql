@@ -480,7 +480,7 @@ begin
      and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(item ->> 'asset_id', tracking.mux_asset_id))
      and mux_private.is_of_another(
        tracking, coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
-       item ->> 'upload_id', item ->> 'asset_id', item -> 'claims') then
+       item ->> 'upload_id', item ->> 'asset_id', item -> 'lesson_references') then
     for_log := jsonb_build_object('asset_id', left(item ->> 'asset_id', 300));
     item := item - '{asset_id,playback_id,observation}'::text[];
     if verdict <> 'wait' then

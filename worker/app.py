@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from worker.claim_limits import Batching
 from worker.daemon.adoption import Adopter, PeriodicAdoption
-from worker.mux.client import Mux
-from worker.mux.rate_limit import OwnBudget, Pace
-from worker.scan.scanner import Reconciler
+from worker.model import ClaimLimits
+from worker.mux.client import MuxClient
+from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.scan.scanner import Scanner
 from worker.settings import Settings
 from worker.supabase.lessons import LessonStore
 from worker.supabase.scan import ScanStore
@@ -22,7 +22,7 @@ from worker.telemetry.scan_history import ScanHistory
 if TYPE_CHECKING:
     from worker.daemon.loop import Daemon
 
-Parts = tuple[Mux, ScanStore, Reconciler]
+Parts = tuple[MuxClient, ScanStore, Scanner]
 
 
 @asynccontextmanager
@@ -41,13 +41,13 @@ async def parts(
     """
     telemetry = telemetry or Telemetry(OutcomeLog())
     store = await ScanStore.connect(settings, stopping, telemetry)
-    budget = OwnBudget() if alone else store
-    pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
-    mux = Mux(settings, stopping, pace, telemetry)
-    reconciler = Reconciler(
+    budget = LocalBudget() if alone else store
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget, bulk=bulk)
+    mux = MuxClient(settings, stopping, rate_limiter, telemetry)
+    scanner = Scanner(
         mux,
         store,
-        batching=Batching.within(
+        limits=ClaimLimits.within_lease(
             settings.scan_batch_size,
             settings.lease_seconds,
             settings.mux_requests_per_second,
@@ -59,7 +59,7 @@ async def parts(
         adopt=Adopter(mux, LessonStore(store.call)).adopt,
     )
     try:
-        yield mux, store, reconciler
+        yield mux, store, scanner
     finally:
         await store.close()
 
@@ -70,9 +70,9 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     from worker.daemon.retention import Retention
 
     telemetry = Telemetry(OutcomeLog())
-    async with parts(settings, stopping, telemetry) as (mux, store, reconciler):
+    async with parts(settings, stopping, telemetry) as (mux, store, scanner):
         timing = Timing(settings.scan_interval_seconds, settings.shutdown_seconds)
-        daemon = Daemon(mux, store, reconciler.scan, timing, stopping, telemetry)
+        daemon = Daemon(mux, store, scanner.scan, timing, stopping, telemetry)
         adoption = _adoption(settings, stopping, store, daemon, telemetry)
         async with (
             adoption.running(),
@@ -89,16 +89,16 @@ def _adoption(
     telemetry: Telemetry,
 ) -> PeriodicAdoption:
     """Build the periodic adoption, which leaves most of Mux's budget to scans."""
-    pace = Pace(settings.mux_requests_per_second, store, bulk=True)
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, store, bulk=True)
     lessons = LessonStore(store.call)
-    adopter = Adopter(Mux(settings, stopping, pace, telemetry), lessons)
+    adopter = Adopter(MuxClient(settings, stopping, rate_limiter, telemetry), lessons)
     interval = settings.scan_interval_seconds
     return PeriodicAdoption(adopter, lessons, interval, stopping, lambda: not daemon.outages())
 
 
 @asynccontextmanager
 async def _monitored(
-    settings: Settings, telemetry: Telemetry, mux: Mux, store: ScanStore, history: ScanHistory
+    settings: Settings, telemetry: Telemetry, mux: MuxClient, store: ScanStore, history: ScanHistory
 ) -> AsyncIterator[None]:
     """Report liveness while the block runs: over HTTP where PORT is set, else in a file."""
     file = liveness.file_of(settings)
@@ -108,9 +108,9 @@ async def _monitored(
     if settings.port is None:
         yield
     else:
-        from worker.web.server import served
+        from worker.web.app import http_server
 
         telemetry.subscribe(history)
-        async with served(settings, telemetry, alive, mux, store, history):
+        async with http_server(settings, telemetry, alive, mux, store, history):
             yield
     liveness.remove(file)

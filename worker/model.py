@@ -1,9 +1,9 @@
-"""The words of the worker: what Mux said, whom it concerns, and what follows from it."""
+"""The terms of the worker as frozen types: claims, observations, verdicts, outcomes. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from worker.wording import FAILURES
 
@@ -11,20 +11,36 @@ Subject = Literal["upload", "asset", "none"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
 
-UPLOAD_UNKNOWN = "migrated"
-"""What the migration script of the app writes as upload id where it knows only the asset."""
+Sweep = Literal["none", "ours", "others"]
+
+OnSent = Callable[[], None]  # called when a request has passed the rate limiter and is sent
+
+UPLOAD_UNKNOWN = "migrated"  # as the app's migration script writes where it knows only the asset
+MAX_REQUESTS_PER_ROW = 3  # to probe it: its asset, its upload, the upload's asset
+MIN_PROBE_SECONDS = 5.0  # also with a shorter scan interval: one response takes up to a second
 
 _MUX_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 def is_mux_id(text: str | None) -> bool:
-    """Tell whether a text can be an id in Mux, and so may be sent there."""
+    """Whether a text can be an id in Mux. Nothing else is ever sent to Mux."""
     return text is not None and _MUX_ID.fullmatch(text) is not None
+
+
+def ignore() -> None:
+    """Do nothing: the default where a caller passes no `OnSent`."""
+
+
+class RequestSlots(NamedTuple):
+    """Reserved times for requests to Mux: the first in `first_in_seconds`, then one every gap."""
+
+    first_in_seconds: float
+    gap_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class PlaybackId:
-    """A playback id of an asset with its policy, such as `public` or `signed`."""
+    """A playback id of an asset, with its policy, such as `public` or `signed`."""
 
     id: str
     policy: str
@@ -32,7 +48,7 @@ class PlaybackId:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The Mux environment that a token belongs to; its name and type are for people."""
+    """The Mux environment that a token belongs to. Name and type are for display only."""
 
     id: str
     name: str
@@ -43,10 +59,11 @@ class Environment:
 class Observation:
     """What Mux said about one upload or asset.
 
-    It carries only ids that Mux named or was asked for, never those of the row that prompted the
-    question. `status` is Mux's own word, or `missing` (Mux answered 404), `rejected` (another 4xx
-    about this id alone), `fault` (Mux does not answer about this id alone) or `unaskable` (there is
-    no id that could be sent to Mux).
+    It carries only ids that Mux returned or that were requested, never other ids of the row that
+    is probed. `status` is Mux's own status, or `missing` (404), `rejected` (another 4xx for this id
+    alone), `fault` (no usable response for this id alone) or `unaskable` (the row has no id that
+    could be sent to Mux). `lesson_references` are the asset's `passthrough` and `meta.external_id`,
+    which may be the id of a lesson. Mux deletes a test asset after 24 hours.
     """
 
     subject: Subject
@@ -57,33 +74,31 @@ class Observation:
     playback_ids: tuple[PlaybackId, ...] = ()
     error_type: str | None = None
     error_message: str | None = None
-    claims: tuple[str, ...] = ()
-    """The asset's `passthrough` and `meta.external_id`: perhaps the id of a lesson."""
-
+    lesson_references: tuple[str, ...] = ()
     is_test: bool = False
-    """Whether it is a test asset, which Mux deletes a day after it was made."""
 
     @property
     def found(self) -> bool:
-        """Whether Mux knows the id, so that the token's environment is the right one."""
+        """Whether Mux knows the id, which proves that the token's environment is the right one."""
         return self.subject != "none" and self.status not in ("missing", "rejected", "fault")
 
     def as_json(self) -> dict[str, Any]:
-        """Give the observation as the audit keeps it, without what was not said."""
-        said = ((name, getattr(self, name)) for name in self.__slots__)
-        told = {name: value for name, value in said if value not in (None, (), False)}
+        """Return the observation as the audit stores it, without empty fields."""
+        fields = ((name, getattr(self, name)) for name in self.__slots__)
+        document = {name: value for name, value in fields if value not in (None, (), False)}
         if self.playback_ids:
-            told["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
-        return told
+            document["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
+        return document
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A due row that this worker has leased, as it was when it was claimed.
 
-    Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are the
-    database's own texts, handed back as they came so that no precision is lost. `due_at` is the
-    place that the row has when it is handed back; without one it goes behind all that are due.
+    Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are texts of
+    the database, sent back unchanged so that no precision is lost. `due_at` is when a released row
+    is due again; without it the row goes behind all other due rows. A `ready` row is only
+    rechecked; `playback_id` is then what its lesson plays.
     """
 
     id: str
@@ -100,33 +115,54 @@ class Claim:
     due_at: str | None = None
     status: Literal["processing", "ready"] = "processing"
     playback_id: str | None = None
-    """What the lesson plays by, if the row is ready and is only to be looked at once more."""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read a row of `worker_claim`."""
+        """Return a claim from a row that `worker_claim` returned."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name in row})
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """Rows leased to this worker, and the Mux environment in which our ids were last found."""
+class ClaimedBatch:
+    """Rows leased to this worker, and the Mux environment in which our ids were last found.
+
+    `sweep` is which worker sweeps: none where only a few rows are due, else this one or another.
+    While webhooks arrive (`events_arrive`), rows are checked less often.
+    """
 
     claims: tuple[Claim, ...]
     environment_id: str | None
-    sweep: Literal["none", "ours", "others"] = "none"
-    """Whether more rows are due than a few, and then whose they are."""
-
+    sweep: Sweep = "none"
     events_arrive: bool = False
-    """Whether webhooks tell of new uploads, so that they need not be asked for."""
-
     more_are_due: bool = False
-    """Whether rows are left to claim that are due as well."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """An observation, and the claimed rows that it is about."""
+class ClaimLimits:
+    """How many rows a claim may lease and a scan may probe, and how long it begins new probes."""
+
+    batch_size: int
+    lease_seconds: float
+    max_probes: int
+    probe_seconds: float = MIN_PROBE_SECONDS
+
+    @classmethod
+    def within_lease(
+        cls, batch_size: int, lease_seconds: float, per_second: float, interval_seconds: float
+    ) -> Self:
+        """Return limits by which probing takes at most half a lease and one scan interval."""
+        affordable = int(lease_seconds / 2 * per_second / MAX_REQUESTS_PER_ROW)
+        max_probes = max(1, min(batch_size, affordable))
+        return cls(batch_size, lease_seconds, max_probes, max(interval_seconds, MIN_PROBE_SECONDS))
+
+    def max_rows(self, sweep: Sweep) -> int:
+        """Return the size of a full claim: a sweep covers more rows than can be probed."""
+        return self.batch_size if sweep == "ours" else self.max_probes
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedObservation:
+    """An observation, and the claimed rows that it matches."""
 
     observation: Observation
     claims: tuple[Claim, ...]
@@ -134,7 +170,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of one of Mux's lists; `next` is what to ask for the one after it, if there is one."""
+    """A page of one of Mux's lists. `next` is the cursor of the page after it, if there is one."""
 
     observations: tuple[Observation, ...]
     next: str | None
@@ -144,8 +180,8 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
-    `message` is what the row says: of a failure whole sentences, of the others what is remarkable.
-    `missing` tells the row's grace what to do: start or go on (True), end (False), stay (None).
+    `message` is stored with the row. `missing` is what happens to the row's grace: it starts or
+    continues (True), ends (False), or is unchanged (None).
     """
 
     action: Action
@@ -157,7 +193,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class ClaimVerdict:
-    """The verdict for one claimed row, and in how many seconds to look again if it waits."""
+    """The verdict for one claimed row, and the seconds until its next check if it waits."""
 
     claim: Claim
     verdict: Verdict
@@ -166,10 +202,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """An observation with its verdict, ready to be settled.
-
-    `verdict` holds for every row the fact is about; `claims` for the claimed ones among them.
-    """
+    """An observation with its verdict for every row that it matches, and for the claimed ones."""
 
     observation: Observation
     verdict: Verdict
@@ -178,28 +211,25 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A fact that settles nothing by itself, but after which Mux should be looked at.
-
-    `look`: an upload failed, and why was not said. `deleted`: an asset was deleted, which is final.
-    """
+    """What an event says beyond status: `look` at a failed upload, or an asset is `deleted`."""
 
     kind: Literal["look", "deleted"]
     observation: Observation
 
     @property
     def reason(self) -> str:
-        """Say in one word what happened."""
+        """Return the stable code of what happened."""
         return f"{self.observation.subject}_{self.observation.status}"
 
     @property
     def message(self) -> str | None:
-        """Give the sentence for it, if it ends the playing of a video."""
+        """Return the sentence for the lesson, if its video can no longer be played."""
         return FAILURES.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settling did to one row, in the database's own words."""
+    """What settling did to one row, as the database returned it."""
 
     name: str
     tracking_id: str | None = None
@@ -215,6 +245,6 @@ class Outcome:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
-        """Read an outcome of `worker_settle`; what a newer database adds is ignored."""
+        """Return an outcome of `worker_settle`, ignoring fields that a newer database adds."""
         known = {k: v for k, v in row.items() if k in cls.__dataclass_fields__}
         return cls(name=row["outcome"], **known)

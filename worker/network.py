@@ -1,8 +1,7 @@
-"""How the worker reaches other machines: through which proxy, and whose certificates it trusts.
+"""Choose the proxy and the trusted certificates for outgoing connections.
 
-One set of rules for Supabase's client, Mux's client and the doctor, read from the variables that
-other programs follow too: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and
-SSL_CERT_DIR.
+Supabase's client, Mux's client and the doctor follow the same standard variables: HTTPS_PROXY,
+HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
 import ipaddress
@@ -21,9 +20,9 @@ PORTS = {"http": 80, "https": 443}
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the address of the proxy for requests to `url`, or None where they go directly.
+    """Return the address of the proxy for requests to `url`, or None for a direct connection.
 
-    Raises SettingsError, naming the variable but never its value, if that proxy cannot be used.
+    Raises SettingsError with the variable, but never its value, if that proxy cannot be used.
     """
     parts, proxies = urlsplit(url), urllib.request.getproxies()
     name = parts.scheme if proxies.get(parts.scheme) else "all"
@@ -33,26 +32,26 @@ def proxy_for(url: str) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not _is_usable(proxy):
         raise SettingsError(
-            f"{_spelled(f'{name}_proxy')} is no address like http://host:port, the only kind of "
+            f"{_variable(f'{name}_proxy')} is no address like http://host:port, the only kind of "
             "proxy that is supported. Correct it, or name the hosts of SUPABASE_URL and "
             "MUX_BASE_URL in NO_PROXY."
         )
     return proxy
 
 
-def _is_direct(to: SplitResult, no_proxy: Sequence[str]) -> bool:
-    """Whether a host is on this machine, or excepted by its name, a domain or a network."""
-    host = to.hostname or ""
+def _is_direct(url: SplitResult, no_proxy: Sequence[str]) -> bool:
+    """Whether a host is this machine, or NO_PROXY excludes it by name, domain or network."""
+    host = url.hostname or ""
     if "*" in no_proxy or host == "localhost" or host.endswith(".localhost"):
         return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # The standard library knows names and domains; `*.domain` is a common way to write one.
-        known = {"no": ",".join(entry.removeprefix("*") for entry in no_proxy)}
-        netloc = f"{host}:{to.port or PORTS[to.scheme]}"
-        stdlib: Any = urllib.request  # whose stubs lack the function
-        return bool(stdlib.proxy_bypass_environment(netloc, known))
+        # The standard library matches names and domains, but not the common `*.domain`.
+        rules = {"no": ",".join(entry.removeprefix("*") for entry in no_proxy)}
+        netloc = f"{host}:{url.port or PORTS[url.scheme]}"
+        stdlib: Any = urllib.request  # its type stubs lack the function
+        return bool(stdlib.proxy_bypass_environment(netloc, rules))
     return address.is_loopback or any(address in network for network in _networks(no_proxy))
 
 
@@ -73,36 +72,36 @@ def _is_usable(address: str) -> bool:
         return False
 
 
-def _spelled(name: str) -> str:
-    """Return a variable's name as the environment spells it: lower case wins over upper case."""
+def _variable(name: str) -> str:
+    """Return the variable that is set: lower case takes precedence over upper case."""
     return name if name in os.environ else name.upper()
 
 
 def proxy_credentials() -> tuple[str, ...]:
-    """Return `user:password` of every proxy, for the place that keeps secrets out of the log."""
+    """Return `user:password` of every proxy, to be redacted from logs."""
     return tuple(re.findall(r"([^\s/]+)@", "\n".join(urllib.request.getproxies().values())))
 
 
 def check_certificates() -> None:
-    """Raise SettingsError if SSL_CERT_FILE or SSL_CERT_DIR names what is not there."""
+    """Raise SettingsError if SSL_CERT_FILE or SSL_CERT_DIR cannot be used."""
     file, directory = _authorities()
     if directory and not Path(directory).is_dir():
         raise SettingsError("SSL_CERT_DIR names no directory. Correct it, or unset it.")
     if file:
         try:
             ssl.create_default_context(cafile=file)
-        except OSError:  # which ssl.SSLError is, too
+        except OSError:  # includes ssl.SSLError
             raise SettingsError(
                 "SSL_CERT_FILE names no file of certificates that can be read. Correct it, or "
                 "unset it."
             ) from None
 
 
-def trust() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return the TLS context for every connection.
 
-    It trusts what SSL_CERT_FILE and SSL_CERT_DIR name, or without them the certificates of this
-    machine and those that come with the HTTP client: slim images have none of their own.
+    It trusts the certificates of SSL_CERT_FILE and SSL_CERT_DIR, or without them those of this
+    machine and of the HTTP client, since slim images have none.
     """
     file, directory = _authorities()
     if file or directory:
@@ -118,14 +117,14 @@ def _authorities() -> tuple[str | None, str | None]:
     return os.environ.get("SSL_CERT_FILE") or None, os.environ.get("SSL_CERT_DIR") or None
 
 
-async def ask_through(proxy: str, url: str) -> int:
-    """Send one request without credentials through a proxy, and return the status of the answer.
+async def send_through(proxy: str, url: str) -> int:
+    """Send one request without credentials through a proxy, and return the response's status.
 
-    Raises ConnectionError with the reason if there is no answer.
+    Raises ConnectionError with the reason if there is no response.
     """
     import httpx
 
-    async with httpx.AsyncClient(trust_env=False, proxy=proxy, verify=trust()) as client:
+    async with httpx.AsyncClient(trust_env=False, proxy=proxy, verify=tls_context()) as client:
         try:
             return (await client.head(url)).status_code
         except httpx.HTTPError as error:

@@ -67,7 +67,7 @@ def page(window: BrowserContext) -> Page:
 
 @pytest.fixture(scope="module")
 def site(shared_supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run one worker with a status page for the tests of this file."""
+    """Run one worker with a dashboard for the tests of this file."""
     with status_site(shared_supabase) as running:
         yield running
 

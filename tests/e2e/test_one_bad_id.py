@@ -139,7 +139,7 @@ def test_a_test_asset_is_published_with_a_warning(
     assert published["level"] == "warning"
     assert published["message"].startswith("This is a test asset. Mux deletes it")
     audit = course.events(lesson)[-1]["observation"]
-    assert audit["claims"] == [str(lesson)]
+    assert audit["lesson_references"] == [str(lesson)]
     assert audit["is_test"] is True
     assert_works_on(worker, course, mux)
 

@@ -24,7 +24,7 @@ from tests.course import Course
 from tests.e2e.evidence import lines, picked, refuse_lists
 from tests.strict_rate_limit import StrictRateLimit
 from tests.worker_process import WorkerProcess
-from worker.scan.sweep import FIRST_CREDIT, MOST_CREDIT
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET
 
 pytestmark = pytest.mark.stack
 
@@ -136,8 +136,8 @@ def test_old_ones_behind_many_others_cost_few_pages_in_vain(
     assert_all_published(mux, db, lessons, worker)
     assert asked(mux) == {
         "whoami": 1,
-        "assets": FIRST_CREDIT,
-        "uploads": FIRST_CREDIT,
+        "assets": INITIAL_PAGE_BUDGET,
+        "uploads": INITIAL_PAGE_BUDGET,
         "asset of upload": 50,
     }
 
@@ -151,7 +151,7 @@ def test_five_hundred_cost_a_page_for_each_hundred(
     worker.start()
     assert_all_published(mux, db, lessons, worker)
     assert set(asked(mux)) == {"whoami", "assets"}
-    assert 5 <= asked(mux)["assets"] <= 5 + MOST_CREDIT
+    assert 5 <= asked(mux)["assets"] <= 5 + MAX_PAGE_BUDGET
 
 
 def test_an_environment_that_is_shared_makes_no_noise(
@@ -405,7 +405,7 @@ def test_three_workers_work_off_a_backlog_as_one(
     assert questions["asset of upload"] == old
     # In vain: all credit at the end of the new ones, and the first credit of either list once for
     # those that were claimed with them, and once for the rest.
-    pages = new // 100 + MOST_CREDIT + 4 * FIRST_CREDIT
+    pages = new // 100 + MAX_PAGE_BUDGET + 4 * INITIAL_PAGE_BUDGET
     assert questions["assets"] + questions["uploads"] <= pages
     assert questions["whoami"] <= 3
     assert set(questions) == {"whoami", "assets", "uploads", "asset of upload"}

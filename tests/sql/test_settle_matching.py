@@ -146,8 +146,10 @@ def test_what_a_video_names_besides_is_no_obstacle(course: Course, service: Serv
     other, berts = course.lesson(), course.lesson(course.bert)
     course.tracked_lesson("up1")
     lessons = [str(other), str(berts), str(berts).upper(), str(uuid4())]
-    claims = [*lessons, "chapter 1", "", "'; drop table lessons"]
-    assert service.outcomes(fact(PUBLISH, "up1", "as1", claims=claims)) == ["published"]
+    references = [*lessons, "chapter 1", "", "'; drop table lessons"]
+    assert service.outcomes(fact(PUBLISH, "up1", "as1", lesson_references=references)) == [
+        "published"
+    ]
 
 
 def test_a_fact_without_ids_is_about_the_claimed_row_alone(

@@ -155,7 +155,7 @@ def test_rows_that_are_neither_claimed_nor_changed_are_not_written(
 
 
 def test_a_page_of_a_hundred_is_told_apart(course: Course, service: Service) -> None:
-    """Claimed, waited for by somebody else, and not ours at all, in one call and in order."""
+    """ClaimedBatch, waited for by somebody else, and not ours at all, in one call and in order."""
     due(course, 2)
     (first, second) = service.claim()
     assert first["upload_id"] == "up0"

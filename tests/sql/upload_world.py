@@ -22,15 +22,16 @@ from worker.errors import WorkerError
 from worker.model import (
     UPLOAD_UNKNOWN,
     Claim,
+    MatchedObservation,
     Observation,
+    OnSent,
     Outcome,
     Page,
     PlaybackId,
     Settlement,
-    Sighting,
     Source,
+    ignore,
 )
-from worker.mux.rate_limit import Sent, unheard
 from worker.scan.observe import observe
 from worker.supabase.backfill import BackfillStore
 from worker.supabase.serialize import settlement_json
@@ -92,7 +93,7 @@ class Video:
                 upload_id=self.upload,
                 asset_id=self.asset,
                 playback_ids=(PlaybackId(self.playback, "public"),),
-                claims=(self.reference,) if self.reference else (),
+                lesson_references=(self.reference,) if self.reference else (),
             )
         status = "missing" if self.stage == "unknown" else self.stage
         return Observation("upload", status, source, upload_id=self.upload)
@@ -103,6 +104,7 @@ class Mux:
     """What Mux knows, and answers the worker at once."""
 
     videos: dict[str, Video] = field(default_factory=dict)
+    requests: int = 0
 
     def video(self, name: str, stage: Stage = "waiting", reference: str | None = None) -> Video:
         """Make a video."""
@@ -118,7 +120,7 @@ class Mux:
         """Name the token's environment."""
         return ENVIRONMENT
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Answer about an upload."""
         video = self.by_id(upload_id)
         if video is None or video.upload != upload_id or video.stage == "unknown":
@@ -128,7 +130,7 @@ class Mux:
         asset_id = video.asset if has_asset else None
         return Observation("upload", status, "probe", upload_id=upload_id, asset_id=asset_id)
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
         """Answer about an asset."""
         return self.seen(asset_id)
 
@@ -139,7 +141,7 @@ class Mux:
             return Observation("asset", "missing", "probe", asset_id=asset_id)
         return video.seen_by_upload()
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Answer which asset an upload became."""
         video = self.by_id(upload_id)
         return video.seen_by_upload() if video and video.has_asset else None
@@ -299,7 +301,7 @@ class World:
         self._adopts_newer(outcomes)
         return outcomes
 
-    async def _observe(self, claims: Sequence[Claim]) -> list[Sighting]:
+    async def _observe(self, claims: Sequence[Claim]) -> list[MatchedObservation]:
         pages = observe(claims, self.mux, asyncio.Event())
         return [sighting async for page in pages for sighting in page]
 

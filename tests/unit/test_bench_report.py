@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
@@ -53,5 +53,8 @@ def test_every_chart_is_there_and_shown() -> None:
 
 def test_the_thresholds_are_the_ones_that_were_chosen() -> None:
     """The page gives reasons for the very numbers that the code has."""
-    choice = f"`FEW = {FEW}`, `FIRST_CREDIT = {FIRST_CREDIT}`, `MOST_CREDIT = {MOST_CREDIT}`"
+    choice = (
+        f"`SWEEP_ABOVE = {SWEEP_ABOVE}`, `INITIAL_PAGE_BUDGET = {INITIAL_PAGE_BUDGET}`, "
+        f"`MAX_PAGE_BUDGET = {MAX_PAGE_BUDGET}`"
+    )
     assert choice in PAGE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.decide import Rules, decide, is_stuck, pause_seconds, settlement, unknown_values
+from worker.decide import Rules, decide, settlement, unknown_values
 from worker.model import Claim, Observation, PlaybackId, Verdict
 from worker.wording import FAILURES
 
@@ -173,7 +173,7 @@ def test_the_grace_lasts_ten_minutes_and_three_looks(
 
 def test_away_from_home_nothing_is_missing() -> None:
     """With the token of another environment every id is a 404: neither grace nor patience runs."""
-    away = replace(RULES, at_home=False)
+    away = replace(RULES, environment_matches=False)
     old = replace(missing(9999, 9), age_seconds=9e6)
     for seen in (upload("missing"), asset("missing"), asset("rejected")):
         verdict = decide(seen, old, away)
@@ -203,19 +203,6 @@ def test_one_settlement_decides_for_all_and_for_each_claim() -> None:
     assert [c.pause_seconds for c in made.claims] == [5, 200]
 
 
-@pytest.mark.parametrize(("looks", "seconds"), [(0, 5), (1, 30), (2, 200), (3, 300), (9, 300)])
-@pytest.mark.parametrize("age", [10, 90_000])
-@pytest.mark.parametrize("events_arrive", [True, False])
-def test_what_mux_does_not_know_is_looked_at_less_and_less(
-    looks: int, seconds: float, age: float, events_arrive: bool
-) -> None:
-    """Three looks within four minutes, whatever else is due, then every five minutes at most."""
-    claim = replace(CLAIM, missing_count=looks, age_seconds=age, check_count=7)
-    rules = replace(RULES, events_arrive=events_arrive)
-    for seen in (upload("missing"), asset("rejected")):
-        assert settlement(seen, ((claim, 0.5),), rules).claims[0].pause_seconds == seconds
-
-
 def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() -> None:
     """Its row waits however often, and fails only by its age; away from home not even then."""
     fault = Observation("upload", "fault", "probe", "up1", error_message="Mux answered with 500.")
@@ -227,22 +214,8 @@ def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() ->
         "gave_up",
         f"{FAILURES['gave_up']} Mux does not answer about this upload: Mux answered with 500.",
     )
-    away = decide(fault, given_up, replace(RULES, at_home=False))
+    away = decide(fault, given_up, replace(RULES, environment_matches=False))
     assert (away.action, away.reason) == ("wait", "mux_fault")
-
-
-@pytest.mark.parametrize(
-    ("looks", "seconds"), [(0, 5), (1, 7.5), (2, 11.25), (3, 16.875), (4, 25.3125), (5, 30)]
-)
-def test_pauses_grow_by_half_to_thirty_seconds(looks: int, seconds: float) -> None:
-    """In the first half hour: 5 s, times 1.5 at each look, to 30 s."""
-    assert pause_seconds(replace(CLAIM, check_count=looks), 0.5) == seconds
-
-
-@pytest.mark.parametrize(("age", "seconds"), [(1800, 30), (3600, 60), (18_000, 300), (9e6, 300)])
-def test_later_pauses_are_a_sixtieth_of_the_age(age: float, seconds: float) -> None:
-    """After half an hour they grow from 30 s to five minutes."""
-    assert pause_seconds(replace(CLAIM, age_seconds=age, check_count=99), 0.5) == seconds
 
 
 def test_what_is_unknown_is_named() -> None:
@@ -272,20 +245,12 @@ observations = st.builds(
 )
 
 
-@given(claims, st.floats(0, 1, exclude_max=True))
-def test_a_pause_is_never_short_and_never_long(claim: Claim, jitter: float) -> None:
-    """Whatever the row: from 4.5 s to 330 s, and the jitter is a tenth either way."""
-    pause = pause_seconds(claim, jitter)
-    assert 4.5 <= pause <= 330
-    assert abs(pause / pause_seconds(claim, 0.5) - 1) <= 0.1 + 1e-9
-
-
 @given(observations, st.none() | claims, st.booleans())
 def test_nothing_is_published_that_cannot_be_played(
-    seen: Observation, claim: Claim | None, at_home: bool
+    seen: Observation, claim: Claim | None, environment_matches: bool
 ) -> None:
     """Only a ready asset is, with one of its own playback ids of an accepted policy."""
-    verdict = decide(seen, claim, replace(RULES, at_home=at_home))
+    verdict = decide(seen, claim, replace(RULES, environment_matches=environment_matches))
     if verdict.action == "publish":
         assert (seen.subject, seen.status) == ("asset", "ready")
         assert PlaybackId(verdict.playback_id or "", "public") in seen.playback_ids
@@ -294,22 +259,9 @@ def test_nothing_is_published_that_cannot_be_played(
 @given(observations, claims)
 def test_away_from_home_no_404_ever_fails(seen: Observation, claim: Claim) -> None:
     """However old the row and however often it was missing."""
-    verdict = decide(seen, claim, replace(RULES, at_home=False))
+    verdict = decide(seen, claim, replace(RULES, environment_matches=False))
     if seen.subject != "none" and seen.status in ("missing", "rejected"):
         assert verdict.action == "wait"
-
-
-@pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 27.0), (0.5, 30.0), (0.75, 31.5)])
-def test_jitter_spreads_a_pause_by_a_tenth_either_way(jitter: float, seconds: float) -> None:
-    """From nine tenths to eleven tenths of it, evenly."""
-    assert pause_seconds(replace(CLAIM, check_count=9), jitter) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(("age", "seconds", "stuck"), [(1799.9, 5, False), (1800, 30, True)])
-def test_half_an_hour_divides_young_from_stuck(age: float, seconds: float, stuck: bool) -> None:
-    """Until then the looks count, from then on the age; the row is stuck from the same moment."""
-    claim = replace(CLAIM, age_seconds=age, check_count=0)
-    assert (pause_seconds(claim, 0.5), is_stuck(claim)) == (seconds, stuck)
 
 
 def test_when_the_grace_is_over_the_reason_is_told() -> None:
@@ -317,42 +269,6 @@ def test_when_the_grace_is_over_the_reason_is_told() -> None:
     assert decide(asset("ready", SIGNED), missing(600, 2), RULES) == fails(
         "no_playback_id", "The asset has only playback ids of policy signed; accepted: public."
     )
-
-
-@pytest.mark.parametrize(
-    ("looks", "age", "pause"), [(0, 0, 4), (9, 1799.9, 4), (9, 1800, 30), (99, 9000, 150)]
-)
-def test_what_a_list_answered_for_is_looked_at_with_the_next_scan(
-    looks: int, age: float, pause: float
-) -> None:
-    """However often it was looked at; from half an hour on as seldom as all others."""
-    claim = replace(CLAIM, check_count=looks, age_seconds=age)
-    (claimed,) = settlement(
-        Observation("upload", "waiting", "sweep"), ((claim, 0.5),), RULES
-    ).claims
-    assert claimed.pause_seconds == pytest.approx(pause)
-
-
-def test_beside_webhooks_lists_are_walked_as_seldom_as_questions_are_put() -> None:
-    """While they arrive nobody needs to look with every scan."""
-    (claimed,) = settlement(
-        Observation("upload", "waiting", "sweep"), ((CLAIM, 0.5),), Rules(events_arrive=True)
-    ).claims
-    assert claimed.pause_seconds == pytest.approx(60 * 1.5**CLAIM.check_count)
-
-
-@pytest.mark.parametrize(
-    ("looks", "age", "pause"), [(0, 10, 60), (1, 100, 90), (3, 400, 202.5), (9, 4000, 300)]
-)
-def test_while_webhooks_arrive_pauses_are_longer(looks: int, age: float, pause: float) -> None:
-    """A minute, half as much again at each look, five minutes at the most."""
-    claim = replace(CLAIM, check_count=looks, age_seconds=age)
-    assert pause_seconds(claim, 0.5, events_arrive=True) == pytest.approx(pause)
-    rules = Rules(events_arrive=True)
-    (claimed,) = settlement(
-        Observation("upload", "waiting", "probe"), ((claim, 0.5),), rules
-    ).claims
-    assert claimed.pause_seconds == pytest.approx(pause)
 
 
 HAS_VIDEO = replace(CLAIM, status="ready", asset_id="as1", playback_id="pub1", age_seconds=10**7)
@@ -381,7 +297,6 @@ def test_a_look_at_a_published_lesson_asks_whether_its_id_still_plays(
 ) -> None:
     """While its id is listed nothing changes; else the next one counts, and never its age."""
     assert decide(seen, HAS_VIDEO, RULES) == verdict
-    assert not is_stuck(HAS_VIDEO)
 
 
 def test_a_published_video_that_stays_missing_was_deleted() -> None:
@@ -389,7 +304,7 @@ def test_a_published_video_that_stays_missing_was_deleted() -> None:
     claim = replace(HAS_VIDEO, missing_seconds=600, missing_count=2)
     deleted = Verdict("fail", "asset_deleted", FAILURES["asset_deleted"])
     assert decide(asset("missing"), claim, RULES) == deleted
-    away = replace(RULES, at_home=False)
+    away = replace(RULES, environment_matches=False)
     assert decide(asset("missing"), claim, away) == Verdict(
         "wait", "wrong_environment", missing=None
     )

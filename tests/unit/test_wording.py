@@ -26,10 +26,10 @@ def decided(action: str) -> set[str]:
     seen = [Observation(subject, status, "probe") for subject, status in SAID]
     seen.append(Observation("asset", "ready", "probe", playback_ids=(PlaybackId("p", "public"),)))
     verdicts = [
-        decide(one, claim, Rules(at_home=at_home))
+        decide(one, claim, Rules(environment_matches=environment_matches))
         for one in seen
         for claim in (OLD, YOUNG, READY, None)
-        for at_home in (True, False)
+        for environment_matches in (True, False)
     ]
     return {verdict.reason for verdict in verdicts if verdict.action == action}
 

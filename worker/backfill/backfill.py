@@ -12,7 +12,7 @@ from worker.backfill.publish import MuxApi
 from worker.backfill.search import Search
 from worker.decide import Rules
 from worker.lesson import Lesson
-from worker.scan.environment import environment_of_our_ids
+from worker.scan.environment import check_environment
 from worker.supabase.backfill import BackfillStore
 
 CHUNK_LESSONS = 20_000
@@ -64,7 +64,7 @@ class Backfill:
 
     async def plan(self, report: Callable[[Step], None]) -> None:
         """Report for each lesson what would be done; nothing is written."""
-        await environment_of_our_ids(self._mux, self._store)
+        await check_environment(self._mux, self._store)
         async for steps, _ in self._steps(None):
             for planned in steps:
                 report(planned)
@@ -73,7 +73,7 @@ class Backfill:
 
     async def apply(self, *, from_start: bool = False) -> None:
         """Do what is to be done for each lesson, resuming an interrupted run."""
-        environment = await environment_of_our_ids(self._mux, self._store)
+        environment = await check_environment(self._mux, self._store)
         run = await self._store.begin(self._options.as_json(), from_start=from_start)
         progress = self.progress
         progress.begun_at, progress.is_resumed = run["begun_at"], run["goes_on"]

@@ -11,15 +11,15 @@ from worker.backfill.search import Found, Search
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.lesson import Lesson
-from worker.scan.environment import KnowsEnvironment, environment_of_our_ids
-from worker.scan.observe import AsksMux
+from worker.scan.environment import check_environment
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 
 LEASE_SECONDS = 5.0
 
 
-class MuxApi(AsksMux, KnowsEnvironment, Protocol):
+class MuxApi(MuxReader, Protocol):
     """The part of Mux's client that backfill and publishing by hand use."""
 
 
@@ -67,7 +67,7 @@ def _printable(text: str) -> str:
     return ascii(text if len(text) <= 60 else f"{text[:60]}...")
 
 
-async def observe_lesson(lesson: Lesson, mux: AsksMux) -> Found:
+async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
     """Return what Mux knows about a lesson's video."""
     async for page in Search([lesson], mux, asyncio.Event()).pages():
         for found in page:
@@ -86,7 +86,7 @@ async def publish(
     environment = await mux.environment()
     found = await observe_lesson(lesson, mux)
     if found.observation is not None and not found.observation.found:
-        await environment_of_our_ids(mux, lessons)
+        await check_environment(mux, lessons)
     rivals = await lessons.rivals([target.id for target in lesson.targets])
     planned = step(found, rules, Options(include_drafts=True), rivals)
     observation = planned.observation

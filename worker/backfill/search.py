@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from worker.errors import MuxUnavailable
 from worker.lesson import Lesson, Target, looks_for
-from worker.model import Claim, Observation, Page, Sighting
-from worker.scan.observe import AsksMux, observe
-from worker.scan.sweep import FEW, Credit, sweep
+from worker.model import Claim, MatchedObservation, Observation, Page
+from worker.scan.mux_reader import MuxReader
+from worker.scan.observe import observe
+from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class _Case:
 
 
 @dataclass(slots=True)
-class _Walk(Credit):
+class _Walk(PageBudget):
     """Walk a list as long as that costs no more than asking for each lesson would.
 
     A page may also bring the ids of lessons that have none: `to_the_end` walks for these.
@@ -55,14 +56,14 @@ class _Walk(Credit):
     sought_now: Callable[[], int] = int
     to_the_end: bool = False
 
-    def found(self, rows: int) -> None:
+    def match(self, rows: int) -> None:
         """Earn what was found."""
-        self.left += rows
+        self.pages += rows
 
     @property
-    def pays(self) -> bool:
+    def allows_page(self) -> bool:
         """Whether another page is worth its cost."""
-        return self.to_the_end or (self.left > 0 and self.sought_now() > FEW)
+        return self.to_the_end or (self.pages > 0 and self.sought_now() > SWEEP_ABOVE)
 
 
 class Search:
@@ -71,7 +72,7 @@ class Search:
     def __init__(
         self,
         lessons: Iterable[Lesson],
-        mux: AsksMux,
+        mux: MuxReader,
         stopping: asyncio.Event,
         *,
         to_the_end: bool = False,
@@ -92,10 +93,10 @@ class Search:
 
         Raises MuxUnavailable and MuxUnauthorized as they come.
         """
-        if self._waiting() > FEW or (self._to_the_end and self._open):
+        if self._waiting() > SWEEP_ABOVE or (self._to_the_end and self._open):
             async for page in self._sweep(of_assets=True):
                 yield self._take(page)
-            if self._without_asset() > FEW and not self._stopping.is_set():
+            if self._without_asset() > SWEEP_ABOVE and not self._stopping.is_set():
                 async for page in self._sweep(of_assets=False):
                     yield self._take(page)
         while self._open and not self._stopping.is_set():
@@ -109,7 +110,7 @@ class Search:
     def _without_asset(self) -> int:
         return sum(1 for c in self._open.values() if c.looks and c.targets[0].kind != "asset")
 
-    def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[Sighting]]:
+    def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[MatchedObservation]]:
         sought = self._waiting if of_assets else self._without_asset
 
         been_at: set[str] = set()
@@ -126,15 +127,15 @@ class Search:
         looks = [look for case in self._open.values() for look in case.looks]
         count = sought()
         walk = _Walk(
-            count, left=count, sought_now=sought, to_the_end=self._to_the_end and of_assets
+            count, pages=count, sought_now=sought, to_the_end=self._to_the_end and of_assets
         )
         return sweep(looks, fetch, walk, self._stopping)
 
-    def _take(self, page: list[Sighting]) -> list[Found]:
+    def _take(self, page: list[MatchedObservation]) -> list[Found]:
         touched: dict[str, _Case] = {}
         for sighting in page:
             seen = sighting.observation
-            for text in set(seen.claims):
+            for text in set(seen.lesson_references):
                 case = self._open.get(text.lower())
                 if case is not None and len(case.claimed_by) < 2:
                     case.claimed_by.append(seen)
@@ -157,7 +158,7 @@ class Search:
             replace(case.looks[0], check_count=looked) for case in self._open.values() if case.looks
         ]
 
-    def _take_answers(self, page: list[Sighting]) -> list[Found]:
+    def _take_answers(self, page: list[MatchedObservation]) -> list[Found]:
         found = []
         for sighting in page:
             for look in sighting.claims:

@@ -115,11 +115,11 @@ async def _scan_everything(settings: "Settings") -> int:
     outcomes: Counter[str] = Counter()
     looked_at = released = 0
     left_to_others = False
-    async with _parts(settings, stopping) as (_, store, reconciler):
+    async with _parts(settings, stopping) as (_, store, scanner):
         await store.check_schema()
         due = (await store.summary())["due"]
         while not stopping.is_set():
-            report = await reconciler.scan()
+            report = await scanner.scan()
             outcomes += report.outcomes
             looked_at += report.looked_at
             released = report.released

@@ -6,7 +6,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from worker.doctor.checks import Check
-from worker.network import PORTS, ask_through, proxy_for, trust
+from worker.network import PORTS, proxy_for, send_through, tls_context
 
 CONNECT_WITHIN_SECONDS = 10.0
 
@@ -41,7 +41,7 @@ async def _failed_directly(
 ) -> Check | None:
     try:
         async with asyncio.timeout(CONNECT_WITHIN_SECONDS):
-            context = trust() if scheme == "https" else None
+            context = tls_context() if scheme == "https" else None
             _, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.close()
     except (socket.gaierror, UnicodeError):  # the latter for what cannot be a name at all
@@ -59,7 +59,7 @@ async def _failed_through(proxy: str, name: str, setting: str, url: str) -> Chec
     through, to = urlsplit(proxy), urlsplit(url)
     try:
         async with asyncio.timeout(CONNECT_WITHIN_SECONDS):
-            status = await ask_through(proxy, url)
+            status = await send_through(proxy, url)
         reason = f"status {status}" if status in NOT_THROUGH else ""
     except (ConnectionError, TimeoutError) as error:
         reason = str(error) or type(error).__name__

@@ -1,18 +1,18 @@
-"""mux-python's client, by the rules of `outbound`, imported at the first question."""
+"""Create mux-python's client, which is imported with the first request."""
 
 from typing import Any
 from urllib.parse import unquote
 
 import urllib3
 
-from worker.network import proxy_for, trust
+from worker.network import proxy_for, tls_context
 from worker.settings import Settings
 
 
 class MuxApi:
-    """The parts of mux-python's client that we call.
+    """The methods of mux-python's client that the worker calls.
 
-    The import takes about a fifth of the time to the first scan, which often asks Mux nothing.
+    The import takes about a fifth of the time to the first scan, which often sends no request.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,9 +34,9 @@ class MuxApi:
 
 
 def _pool_for(url: str) -> urllib3.PoolManager:
-    """Return connections by the rules of `outbound`, without retries as long as Mux says."""
+    """Return connections with the proxy and certificates of `network`, without retries."""
     proxy = proxy_for(url)
-    options: dict[str, Any] = {"ssl_context": trust(), "retries": False, "maxsize": 10}
+    options: dict[str, Any] = {"ssl_context": tls_context(), "retries": False, "maxsize": 10}
     if proxy is None:
         return urllib3.PoolManager(**options)
     user = unquote(urllib3.util.parse_url(proxy).auth or "")

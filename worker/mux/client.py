@@ -1,4 +1,4 @@
-"""The only module that talks to Mux."""
+"""Send requests to Mux, within the rate limit and with retries."""
 
 import asyncio
 import time
@@ -8,124 +8,123 @@ from typing import Any, TypeVar
 
 import urllib3
 
-from worker.claim_limits import probe_seconds
 from worker.errors import MuxUnavailable
-from worker.model import Environment, Observation, Page
+from worker.model import MIN_PROBE_SECONDS, Environment, Observation, OnSent, Page, ignore
 from worker.mux.api import MuxApi
 from worker.mux.parse import read_asset, read_upload
-from worker.mux.rate_limit import Pace, Sent, unheard
+from worker.mux.rate_limit import RateLimiter
 from worker.mux.response import (
-    Answer,
+    Response,
     check,
-    read_about,
     read_asset_of,
     read_assets,
     read_control,
+    read_object,
     read_uploads,
     read_whoami,
 )
-from worker.mux.retry import Patience, Tries
+from worker.mux.retry import RetryLimits, RetryPolicy
 from worker.mux.thread import in_daemon_thread
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 
 PAGE_SIZE = 100
-"""The most that Mux gives a page."""
+"""The largest page that Mux returns."""
 
-CONNECT_WITHIN_SECONDS = 5.0
-TRY_OF_A_PROBE = 0.4
-"""The part of a probe's time that each of its two tries may take; the rest is between them."""
+CONNECT_TIMEOUT_SECONDS = 5.0
+PROBE_ATTEMPT_SHARE = 0.4
+"""The share of a probe's time that each of its two attempts may take, with a pause between them."""
 
-PIECE_BYTES = 65536
-LONGEST_ANSWER_BYTES = 16 * 1024 * 1024
-"""Many times what a page of assets with all their tracks has."""
+CHUNK_BYTES = 65536
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+"""Many times the size of a page of assets with all their tracks."""
 
-LIST = Tries(refusals=2)
-ASSET = partial(read_asset, source="probe")
-UPLOAD = partial(read_upload, source="probe")
+LIST_LIMITS = RetryLimits(unauthorized=2)
 
 T = TypeVar("T")
 
 
-class Mux:
-    """Asks Mux one question at a time, at its pace, with retries.
+class MuxClient:
+    """Reads uploads, assets and lists from Mux.
 
-    Every question raises MuxUnauthorized (401, 403) and MuxUnavailable when patience ends; a 404
-    is no fault but an observation. A probe is tried twice, within a scan interval; `sent` is called
-    when its turn has come and its request goes out.
+    Every method raises MuxUnauthorized (401, 403) or MuxUnavailable after the last attempt. A 404
+    is an observation and raises nothing. A probe of one id has two attempts, within a scan
+    interval. `on_sent` is called for each request that has passed the rate limiter.
 
-    mux-python is synchronous, so each call has a daemon thread: nothing can cut off a thread that
-    hangs in a socket, and it must not keep the process alive.
+    mux-python is synchronous, so each request has a daemon thread: a thread that hangs in a socket
+    cannot be interrupted, and must not keep the process alive.
     """
 
     def __init__(
         self,
         settings: Settings,
         stopping: asyncio.Event,
-        pace: Pace,
+        rate_limiter: RateLimiter,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
-        self._timeout = timeout = settings.mux_timeout_seconds
-        self._probe_seconds = in_all = probe_seconds(settings.scan_interval_seconds)
-        self._probe_timeout = min(timeout, TRY_OF_A_PROBE * in_all)
-        self._pace = pace
+        self._timeout = settings.mux_timeout_seconds
+        self._probe_seconds = max(settings.scan_interval_seconds, MIN_PROBE_SECONDS)
+        self._probe_timeout = min(self._timeout, PROBE_ATTEMPT_SHARE * self._probe_seconds)
+        self._rate_limiter = rate_limiter
         self._telemetry = telemetry or Telemetry()
-        self._patience = Patience(stopping, self._telemetry)
+        self._retry_policy = RetryPolicy(stopping, self._telemetry)
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
-        """The limit and what is left of it, as Mux said last."""
+        """The rate limit and what remains of it, by the last response."""
 
         self.is_refused = False
-        """Whether Mux refused the credentials when they were used last."""
+        """Whether the last response refused the credentials."""
 
     @cached_property
     def _api(self) -> MuxApi:
         return MuxApi(self._settings)
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
-        """Ask for an upload."""
-        read = partial(read_about, subject="upload", asked=upload_id, reader=UPLOAD)
-        return await self._probe(read, partial(self._api.get_upload, upload_id), sent)
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return the observation of an upload."""
+        reader = partial(read_upload, source="probe")
+        read = partial(read_object, subject="upload", requested_id=upload_id, reader=reader)
+        return await self._probe(read, partial(self._api.get_upload, upload_id), on_sent)
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
-        """Ask for an asset."""
-        read = partial(read_about, subject="asset", asked=asset_id, reader=ASSET)
-        return await self._probe(read, partial(self._api.get_asset, asset_id), sent)
+    async def asset(self, asset_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return the observation of an asset."""
+        reader = partial(read_asset, source="probe")
+        read = partial(read_object, subject="asset", requested_id=asset_id, reader=reader)
+        return await self._probe(read, partial(self._api.get_asset, asset_id), on_sent)
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
-        """Ask for the asset that an upload became.
+    async def asset_of(self, upload_id: str, on_sent: OnSent = ignore) -> Observation | None:
+        """Return the only asset of an upload.
 
-        None if Mux lists none, or several: which of them counts, the upload says.
+        None if there is none, or several: then the upload tells which of them counts.
         """
-        ask = partial(self._api.list_assets, upload_id=upload_id, limit=2)
-        return await self._probe(partial(read_asset_of, upload_id), ask, sent)
+        call = partial(self._api.list_assets, upload_id=upload_id, limit=2)
+        return await self._probe(partial(read_asset_of, upload_id), call, on_sent)
 
     async def control(self) -> None:
-        """Ask for the newest asset, which Mux answers whatever is wrong with one id."""
+        """Request the newest asset, which succeeds whatever is wrong with a single id."""
         await self._probe(read_control, partial(self._api.list_assets, limit=1))
 
-    async def assets(self, at: str | None) -> Page:
-        """Ask for a page of assets, newest first; `at` is None or what a page named as its next."""
-        which = {} if at is None else {"cursor": at}
-        ask = partial(self._api.list_assets, limit=PAGE_SIZE, **which)
-        return await self._ask(LIST, read_assets, ask)
+    async def assets(self, cursor: str | None) -> Page:
+        """Return a page of the list of assets, newest first: the first, or that of a cursor."""
+        options = {} if cursor is None else {"cursor": cursor}
+        call = partial(self._api.list_assets, limit=PAGE_SIZE, **options)
+        return await self._send(LIST_LIMITS, read_assets, call)
 
-    async def uploads(self, at: str | None) -> Page:
-        """Ask for a page of uploads, newest first; their pages are numbered from 1."""
-        number = int(at or 1)
-        ask = partial(self._api.list_uploads, limit=PAGE_SIZE, page=number)
-        return await self._ask(LIST, partial(read_uploads, number, PAGE_SIZE), ask)
+    async def uploads(self, cursor: str | None) -> Page:
+        """Return a page of the list of uploads, newest first. Its cursors are page numbers."""
+        number = int(cursor or 1)
+        call = partial(self._api.list_uploads, limit=PAGE_SIZE, page=number)
+        return await self._send(LIST_LIMITS, partial(read_uploads, number, PAGE_SIZE), call)
 
     async def environment(self) -> str:
-        """Give the id of the token's environment, asked for once: a token never changes it."""
+        """Return the id of the token's environment, requested once: it never changes."""
         return self._environment or (await self.check()).id
 
     async def check(self) -> Environment:
-        """Ask Mux who we are, the one question that any good token may put."""
-        await in_daemon_thread(lambda: self._api)  # its import must not make a turn come late
-        environment = await self._ask(Tries(), read_whoami, partial(self._whoami))
+        """Return the token's environment, by the one request that any valid token may send."""
+        await in_daemon_thread(lambda: self._api)  # its import must not delay a reserved slot
+        environment = await self._send(RetryLimits(), read_whoami, partial(self._whoami))
         self._environment = environment.id
         return environment
 
@@ -140,85 +139,89 @@ class Mux:
         )
 
     async def _probe(
-        self, read: Callable[[Answer], T], ask: partial[Any], sent: Sent = unheard
+        self, read: Callable[[Response], T], call: partial[Any], on_sent: OnSent = ignore
     ) -> T:
-        async def once() -> T:
-            return read(await self._ask_once(ask, self._probe_timeout, self._probe_timeout, sent))
+        async def attempt() -> T:
+            seconds = self._probe_timeout
+            return read(await self._send_once(call, seconds, seconds, on_sent))
 
-        return await self._patience.repeat(once, Tries(2, 2, self._probe_seconds))
+        return await self._retry_policy.run(attempt, RetryLimits(2, 2, self._probe_seconds))
 
-    async def _ask(self, tries: Tries, read: Callable[[Answer], T], ask: partial[Any]) -> T:
-        async def once() -> T:
-            in_all = self._timeout + CONNECT_WITHIN_SECONDS
-            return read(await self._ask_once(ask, self._timeout, in_all))
+    async def _send(
+        self, limits: RetryLimits, read: Callable[[Response], T], call: partial[Any]
+    ) -> T:
+        async def attempt() -> T:
+            seconds = self._timeout + CONNECT_TIMEOUT_SECONDS
+            return read(await self._send_once(call, self._timeout, seconds))
 
-        return await self._patience.repeat(once, tries)
+        return await self._retry_policy.run(attempt, limits)
 
-    async def _ask_once(
-        self, ask: partial[Any], read_seconds: float, seconds: float, sent: Sent = unheard
-    ) -> Answer:
-        route = ask.func.__name__.strip("_")
-        await self._pace.turn()
+    async def _send_once(
+        self, call: partial[Any], read_seconds: float, seconds: float, on_sent: OnSent = ignore
+    ) -> Response:
+        route = call.func.__name__.strip("_")
+        await self._rate_limiter.acquire()
         self.requests += 1
-        sent()
+        on_sent()
         try:
             async with asyncio.timeout(seconds):
-                answer = await in_daemon_thread(lambda: _fetch(ask, read_seconds))
+                response = await in_daemon_thread(lambda: _fetch(call, read_seconds))
         except TimeoutError as error:
             self._telemetry.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
         except MuxUnavailable as fault:
             self._telemetry.mux_answered(route, fault.reason)
             raise
-        self._telemetry.mux_answered(route, str(answer.status))
-        self.is_refused = answer.status in (401, 403)
-        self.rate_limit = answer.rate_limit
-        if answer.status == 429 or answer.is_used_up_beyond(self._pace.per_second):
-            await self._pace.slow_down()
-        return check(answer)
+        self._telemetry.mux_answered(route, str(response.status))
+        self.is_refused = response.status in (401, 403)
+        self.rate_limit = response.rate_limit
+        per_second = self._rate_limiter.per_second
+        if response.status == 429 or response.is_limit_used_by_others(per_second):
+            await self._rate_limiter.slow_down()
+        return check(response)
 
 
-def _fetch(call: Callable[..., Any], timeout: float) -> Answer:
-    """Make one call and read its answer, in a thread.
+def _fetch(call: Callable[..., Any], timeout: float) -> Response:
+    """Send one request and read its response, in a thread.
 
-    mux-python would deserialize strictly and lose the answer over one unknown value, so the body
-    is taken raw. The read timeout of urllib3 holds for each read alone, so the body is read piece
-    by piece against a deadline.
+    mux-python deserializes strictly and drops a response with one unknown value, so the raw body is
+    read. urllib3's read timeout applies to each read alone, so the body is read in chunks until a
+    deadline.
     """
     from mux_python import ApiException
 
     deadline = time.monotonic() + timeout
-    limits = (min(timeout, CONNECT_WITHIN_SECONDS), timeout)
+    timeouts = (min(timeout, CONNECT_TIMEOUT_SECONDS), timeout)
     try:
-        response = call(_preload_content=False, _request_timeout=limits)
+        raw = call(_preload_content=False, _request_timeout=timeouts)
         body = bytearray()
-        while piece := response.read1(PIECE_BYTES):
-            body += piece
+        while chunk := raw.read1(CHUNK_BYTES):
+            body += chunk
             if time.monotonic() > deadline:
-                response.close()
+                raw.close()
                 raise MuxUnavailable("timeout", "Mux did not finish its answer in time.")
-            if len(body) > LONGEST_ANSWER_BYTES:
-                response.close()
+            if len(body) > MAX_RESPONSE_BYTES:
+                raw.close()
                 raise MuxUnavailable("unreadable", "Mux's answer is too long.")
-        response.release_conn()
-        return Answer.of(response.status, response.headers, bytes(body))
+        raw.release_conn()
+        return Response.of(raw.status, raw.headers, bytes(body))
     except ApiException as error:
-        return Answer.of(error.status, error.headers, error.body)
+        return Response.of(error.status, error.headers, error.body)
     except urllib3.exceptions.HTTPError as error:
-        raise MuxUnavailable(_kind(error), _words(error)) from error
+        raise MuxUnavailable(_reason(error), _message(error)) from error
     except AttributeError as error:  # what mux-python makes of a TLS failure
         raise MuxUnavailable("tls", "There is no TLS connection to Mux.") from error
     except UnicodeDecodeError as error:  # what it makes of an error page in another encoding
         raise MuxUnavailable("unreadable", "Mux answered with an unreadable error.") from error
 
 
-def _kind(error: urllib3.exceptions.HTTPError) -> str:
-    """Tell a timeout from a refused connection, which urllib3 counts among the timeouts."""
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """Return `timeout` or `connection`: urllib3 counts a refused connection as a timeout."""
     is_timeout = isinstance(error, urllib3.exceptions.TimeoutError)
     was_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
     return "timeout" if is_timeout and not was_refused else "connection"
 
 
-def _words(error: urllib3.exceptions.HTTPError) -> str:
-    """Tell a transport fault without the address of a Python object in it."""
+def _message(error: urllib3.exceptions.HTTPError) -> str:
+    """Return the message of a transport fault, without the address of a Python object."""
     return f"No answer from Mux: {type(error).__name__}: {str(error).rpartition(': ')[2]}"[:200]

@@ -1,4 +1,4 @@
-"""Read what Mux says into observations, leniently: unknown fields and values do no harm. Pure."""
+"""Parse Mux's JSON into observations. Unknown fields and values are ignored. Pure."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,17 +7,17 @@ from typing import Any
 from worker.model import Environment, Observation, PlaybackId, Source, is_mux_id
 
 NO_POLICY = "none"
-"""What stands for the policy of a playback id for which Mux names none."""
+"""The policy of a playback id for which Mux returns none."""
 
 
-class UnreadableAnswer(Exception):
-    """Mux answered 200 with something that is not the object it should be."""
+class UnreadableResponse(Exception):
+    """Mux returned a 200 whose data is not the expected object."""
 
 
 def read_upload(data: Any, source: Source) -> Observation:
-    """Read an upload as Mux describes it.
+    """Return the observation of an upload object.
 
-    Raises UnreadableAnswer when it is no object with an id and a status.
+    Raises UnreadableResponse if it has no id or no status.
     """
     upload_id, status = _id_and_status(data)
     error = _mapping(data.get("error"))
@@ -33,14 +33,14 @@ def read_upload(data: Any, source: Source) -> Observation:
 
 
 def read_asset(data: Any, source: Source) -> Observation:
-    """Read an asset as Mux describes it.
+    """Return the observation of an asset object.
 
-    Raises UnreadableAnswer when it is no object with an id and a status.
+    Raises UnreadableResponse if it has no id or no status.
     """
     asset_id, status = _id_and_status(data)
     errors = _mapping(data.get("errors"))
     messages = errors.get("messages")
-    passthrough = _lessons_in(_text(data.get("passthrough")))
+    references = _passthrough_references(_text(data.get("passthrough")))
     external_id = _text(_mapping(data.get("meta")).get("external_id"))
     return Observation(
         subject="asset",
@@ -50,10 +50,8 @@ def read_asset(data: Any, source: Source) -> Observation:
         asset_id=asset_id,
         playback_ids=_playback_ids(data.get("playback_ids")),
         error_type=_text(errors.get("type")),
-        error_message="; ".join(filter(None, map(_text, messages))) or None
-        if isinstance(messages, list)
-        else None,
-        claims=(*passthrough, *([external_id] if external_id else [])),
+        error_message=_joined(messages) if isinstance(messages, list) else None,
+        lesson_references=(*references, *([external_id] if external_id else [])),
         is_test=data.get("test") is True,
     )
 
@@ -61,70 +59,74 @@ def read_asset(data: Any, source: Source) -> Observation:
 def read_list(
     items: Any, reader: Callable[[Any, Source], Observation], source: Source
 ) -> tuple[Observation, ...]:
-    """Read a list; an item that cannot be read is left out, and costs the others nothing.
+    """Return the observations of a list, without the items that cannot be read.
 
-    Raises UnreadableAnswer when it is no list.
+    Raises UnreadableResponse if it is not a list.
     """
     if not isinstance(items, list):
-        raise UnreadableAnswer("no list")
-    read = []
+        raise UnreadableResponse("no list")
+    observations = []
     for item in items:
         try:
-            read.append(reader(item, source))
-        except UnreadableAnswer:
+            observations.append(reader(item, source))
+        except UnreadableResponse:
             continue
-    return tuple(read)
+    return tuple(observations)
 
 
 def read_error(body: Any) -> tuple[str | None, str | None] | None:
-    """Read type and message of an error in Mux's form; None if it is not in that form."""
+    """Return type and message of an error in Mux's format, or None for any other body."""
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         return None
     messages = error.get("messages")
     listed = messages if isinstance(messages, list) else [error.get("message")]
-    return _text(error.get("type")), "; ".join(filter(None, map(_text, listed))) or None
+    return _text(error.get("type")), _joined(listed)
 
 
 def read_environment(data: Any) -> Environment:
-    """Read from the answer to whoami which environment the token belongs to.
+    """Return the environment of the token from the response to whoami.
 
-    Raises UnreadableAnswer when there is none.
+    Raises UnreadableResponse if it has no id.
     """
-    told = _mapping(data)
-    environment = _text(told.get("environment_id"))
-    if environment is None:
-        raise UnreadableAnswer("no environment with an id")
-    name, kind = _text(told.get("environment_name")), _text(told.get("environment_type"))
-    return Environment(environment, name or "?", kind or "?")
+    fields = _mapping(data)
+    environment_id = _text(fields.get("environment_id"))
+    if environment_id is None:
+        raise UnreadableResponse("no environment with an id")
+    name, kind = _text(fields.get("environment_name")), _text(fields.get("environment_type"))
+    return Environment(environment_id, name or "?", kind or "?")
 
 
 def _id_and_status(data: Any) -> tuple[str, str]:
-    found, status = _id(_mapping(data).get("id")), _text(_mapping(data).get("status"))
-    if found is None or status is None:
-        raise UnreadableAnswer("no object with an id and a status")
-    return found, status
+    mux_id, status = _id(_mapping(data).get("id")), _text(_mapping(data).get("status"))
+    if mux_id is None or status is None:
+        raise UnreadableResponse("no object with an id and a status")
+    return mux_id, status
 
 
-def _lessons_in(passthrough: str | None) -> tuple[str, ...]:
-    """Read the lesson references of a `passthrough`: what an object in it names, or the text."""
+def _passthrough_references(passthrough: str | None) -> tuple[str, ...]:
+    """Return the lesson ids that a JSON object in `passthrough` names, or else the text itself."""
     if passthrough is None:
         return ()
     try:
-        told = _mapping(json.loads(passthrough))
+        fields = _mapping(json.loads(passthrough))
     except (ValueError, RecursionError):
-        told = {}
-    named = (told.get("lessonId"), told.get("lesson_id"))
-    keys = (str(key) for key in named if type(key) is int or _text(key))
-    return tuple(dict.fromkeys(keys)) or (passthrough,)
+        fields = {}
+    values = (fields.get("lessonId"), fields.get("lesson_id"))
+    lesson_ids = (str(value) for value in values if type(value) is int or _text(value))
+    return tuple(dict.fromkeys(lesson_ids)) or (passthrough,)
 
 
 def _playback_ids(items: Any) -> tuple[PlaybackId, ...]:
-    """Read playback ids; one without a policy has one that is not accepted, and is named."""
+    """Return the playback ids. Without a policy an id gets `NO_POLICY`, which is never accepted."""
     if not isinstance(items, list):
         return ()
-    read = ((_id(_mapping(i).get("id")), _text(_mapping(i).get("policy"))) for i in items)
-    return tuple(PlaybackId(found, policy or NO_POLICY) for found, policy in read if found)
+    pairs = ((_id(_mapping(i).get("id")), _text(_mapping(i).get("policy"))) for i in items)
+    return tuple(PlaybackId(mux_id, policy or NO_POLICY) for mux_id, policy in pairs if mux_id)
+
+
+def _joined(messages: list[Any]) -> str | None:
+    return "; ".join(filter(None, map(_text, messages))) or None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

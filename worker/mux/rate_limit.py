@@ -1,116 +1,106 @@
-"""Keep requests to Mux under the rate limit by giving each its turn."""
+"""Keep all requests to Mux under its rate limit."""
 
 import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-MOST_AT_ONCE = 200
-"""Turns taken from the budget at once, at most."""
+from worker.model import RequestSlots
 
-LATE_SECONDS = 0.02
+MAX_SLOTS_AT_ONCE = 200
+
+MAX_LATE_SECONDS = 0.02
+"""A reserved slot is still used when it is at most so late."""
+
 MARGIN = 1.02
-"""So much later than its moment a turn is still good, and so much rarer than allowed are ours: what
-reaches Mux a little sooner or later than it was sent must not add up to more than is allowed.
+"""How much longer than necessary the gaps are. Requests reach Mux a little earlier or later than
+they were sent; with a late slot they must not add up to more than the limit allows.
 """
 
 
-Sent = Callable[[], None]
-"""Called when the turn of a request has come and it goes out."""
+class RequestBudget(Protocol):
+    """The limit that all workers share: it reserves slots for requests."""
 
-
-def unheard() -> None:
-    """Take no note that a request goes out."""
-
-
-class Turns(NamedTuple):
-    """Moments at which Mux may be asked: the first in so many seconds, the others a gap apart."""
-
-    first_in_seconds: float
-    gap_seconds: float
-
-
-class Budget(Protocol):
-    """Where all who ask Mux agree on when."""
-
-    async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
-        """Take the next turns."""
+    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
+        """Reserve the next slots."""
         ...
 
     async def slow_down(self) -> None:
-        """Have everybody ask less often for a while."""
+        """Lower the rate of all workers for a while."""
         ...
 
 
-class OwnBudget:
-    """A budget for one process that has nobody to agree with."""
+class LocalBudget:
+    """The budget of a single process."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
-    async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:  # noqa: ARG002  # there is nobody to leave anything to
-        """Take the next turns; those that were not taken are not saved up."""
+    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:  # noqa: ARG002  # no other process needs a share
+        """Reserve the next slots. Slots that were not used are not saved up."""
         now = time.monotonic()
         first = max(now, self._next)
         self._next = first + count / per_second
-        return Turns(first - now, 1 / per_second)
+        return RequestSlots(first - now, 1 / per_second)
 
     async def slow_down(self) -> None:
-        """Wait for a second."""
+        """Pause for a second."""
         self._next = max(self._next, time.monotonic() + 1)
 
 
-class Pace:
-    """Gives turns in the order they are asked for, at most `per_second` of the whole budget.
+class RateLimiter:
+    """Lets requests through in order, at most `per_second` of the shared budget.
 
-    As long as whoever asks has to wait, turns are taken from the budget in twos, fours, eights, up
-    to a second's worth: asking the database costs as much as asking Mux. A turn whose moment has
-    passed is lost, so that a burst after a quiet time stays within what Mux allows.
+    While requests have to wait, slots are reserved two, four, eight at a time, up to a second's
+    worth: a call to the database costs as much as a request to Mux. A slot that has passed is lost,
+    so that a burst after an idle time stays within Mux's limit. With `bulk`, slots are reserved
+    one by one, and the budget leaves the larger share to live work.
     """
 
-    def __init__(self, per_second: float, budget: Budget, *, bulk: bool = False) -> None:
+    def __init__(self, per_second: float, budget: RequestBudget, *, bulk: bool = False) -> None:
         self.per_second = per_second
         self._budget = budget
         self._bulk = bulk
-        self._turns: deque[float] = deque()
-        self._taken_at_once = 0
-        self._asking = asyncio.Lock()
-        # However late the event loop was for some of them, this many never fall into less.
+        self._slots: deque[float] = deque()
+        self._reserved_at_once = 0
+        self._lock = asyncio.Lock()
+        # However late the event loop was, this many requests never go out within less time.
         self._window_seconds = MARGIN * max(1, math.floor(per_second)) / per_second
-        self._last: deque[float] = deque(maxlen=max(1, math.floor(per_second)))
+        self._sent_at: deque[float] = deque(maxlen=max(1, math.floor(per_second)))
 
-    async def turn(self) -> None:
-        """Wait for the next turn.
+    async def acquire(self) -> None:
+        """Wait until the next request may be sent.
 
-        Raises SupabaseUnavailable where the budget is kept there and cannot be reached.
+        Raises SupabaseUnavailable if the budget is kept there and cannot be reached.
         """
-        async with self._asking:
-            at = await self._next_turn()
-            if len(self._last) == self._last.maxlen:
-                at = max(at, self._last[0] + self._window_seconds)
-            pause = at - time.monotonic()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            self._last.append(time.monotonic())
+        async with self._lock:
+            slot = await self._next_slot()
+            if len(self._sent_at) == self._sent_at.maxlen:
+                slot = max(slot, self._sent_at[0] + self._window_seconds)
+            seconds = slot - time.monotonic()
+            if seconds > 0:
+                await asyncio.sleep(seconds)
+            self._sent_at.append(time.monotonic())
 
     async def slow_down(self) -> None:
-        """Slow everybody down: Mux said that its patience is used up."""
-        self._turns.clear()
+        """Lower the rate of all workers, because Mux's limit is used up."""
+        self._slots.clear()
         await self._budget.slow_down()
 
-    async def _next_turn(self) -> float:
+    async def _next_slot(self) -> float:
         now = time.monotonic()
-        while self._turns:
-            at = self._turns.popleft()
-            if at > now - LATE_SECONDS:
-                return at
-            self._taken_at_once = 0
-        most = 1 if self._bulk else min(MOST_AT_ONCE, max(1, math.ceil(self.per_second)))
-        count = min(max(1, 2 * self._taken_at_once), most)
-        taken = await self._budget.take_turns(count, self.per_second, bulk=self._bulk)
-        self._taken_at_once = count if taken.first_in_seconds > 0 else 0
-        first = time.monotonic() + taken.first_in_seconds
-        self._turns.extend(first + n * taken.gap_seconds for n in range(1, count))
+        while self._slots:
+            slot = self._slots.popleft()
+            if slot > now - MAX_LATE_SECONDS:
+                return slot
+            self._reserved_at_once = 0
+        count = min(max(1, 2 * self._reserved_at_once), self._max_at_once())
+        slots = await self._budget.acquire_requests(count, self.per_second, bulk=self._bulk)
+        self._reserved_at_once = count if slots.first_in_seconds > 0 else 0
+        first = time.monotonic() + slots.first_in_seconds
+        self._slots.extend(first + n * slots.gap_seconds for n in range(1, count))
         return first
+
+    def _max_at_once(self) -> int:
+        return 1 if self._bulk else min(MAX_SLOTS_AT_ONCE, max(1, math.ceil(self.per_second)))

@@ -1,4 +1,4 @@
-"""Repeat a request to Mux, with exponential backoff, for as long as that is worth it."""
+"""Retry requests to Mux with exponential backoff."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,10 +13,10 @@ from worker.shutdown import sleep_unless_stopping
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import LogThrottle, get_logger
 
-ATTEMPTS = 4
-RETRY_WITHIN_SECONDS = 10.0
-LONGEST_PATIENCE_SECONDS = 10.0
-"""A `Retry-After` beyond this ends the pass; rows are not held for it."""
+MAX_ATTEMPTS = 4
+MAX_RETRY_SECONDS = 10.0
+MAX_RETRY_AFTER_SECONDS = 10.0
+"""A longer `Retry-After` ends the scan: rows are not held for it."""
 
 T = TypeVar("T")
 
@@ -24,63 +24,64 @@ log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
-    """How often a request is tried in all, and how long after its beginning once more.
+class RetryLimits:
+    """How many attempts a request has in all, and how long after the first the last may begin.
 
-    `faults` is for no answer, or one that makes no sense; `refusals` for a 401 or 403. A request
-    that Mux's rate limit has stopped (429) is tried `ATTEMPTS` times.
+    `faults` counts for no response or an unusable one, `unauthorized` for a 401 or 403. A request
+    that is rate limited (429) has `MAX_ATTEMPTS`.
     """
 
-    faults: int = ATTEMPTS
-    refusals: int = 1
-    within_seconds: float = RETRY_WITHIN_SECONDS
+    faults: int = MAX_ATTEMPTS
+    unauthorized: int = 1
+    seconds: float = MAX_RETRY_SECONDS
 
-    def of(self, fault: Exception | None) -> int:
-        """Return how often a request that ended with this fault is tried."""
+    def max_attempts(self, fault: Exception | None) -> int:
+        """Return the number of attempts after this fault."""
         if isinstance(fault, MuxUnauthorized):
-            return self.refusals
-        limited = isinstance(fault, MuxUnavailable) and fault.is_rate_limit
-        return ATTEMPTS if limited else self.faults
+            return self.unauthorized
+        is_rate_limit = isinstance(fault, MuxUnavailable) and fault.is_rate_limit
+        return MAX_ATTEMPTS if is_rate_limit else self.faults
 
 
-class Patience:
-    """Repeats a request to Mux that failed, a few times; not through a shutdown."""
+class RetryPolicy:
+    """Repeats failed requests to Mux, until the worker stops."""
 
     def __init__(self, stopping: asyncio.Event, telemetry: Telemetry | None = None) -> None:
         self._stopping = stopping
         self._telemetry = telemetry or Telemetry()
-        self._said = LogThrottle(60)
+        self._logged = LogThrottle(60)
 
-    async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]], tries: Tries) -> T:
-        """Return the first result.
+    async def run(self, request: Callable[[], Coroutine[Any, Any, T]], limits: RetryLimits) -> T:
+        """Return the result of the first attempt that succeeds.
 
-        Raises the last MuxUnavailable or MuxUnauthorized when patience ends.
+        Raises MuxUnavailable or MuxUnauthorized from the last attempt.
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((MuxUnavailable, MuxUnauthorized)),
-            stop=partial(self._is_over, tries=tries),
-            wait=_pause,
+            stop=partial(self._is_over, limits=limits),
+            wait=_wait,
             sleep=partial(sleep_unless_stopping, stopping=self._stopping),
-            before_sleep=self._say,
+            before_sleep=self._log,
             reraise=True,
         )
         result: T = await retrying(request)
         return result
 
-    def _is_over(self, state: RetryCallState, tries: Tries) -> bool:
-        tried_again_at = (state.seconds_since_start or 0) + state.upcoming_sleep
+    def _is_over(self, state: RetryCallState, limits: RetryLimits) -> bool:
+        next_attempt_at = (state.seconds_since_start or 0) + state.upcoming_sleep
         return (
             self._stopping.is_set()
-            or state.attempt_number >= tries.of(_fault(state))
-            or tried_again_at >= tries.within_seconds
-            or _wish_of_mux(state) > LONGEST_PATIENCE_SECONDS
+            or state.attempt_number >= limits.max_attempts(_fault(state))
+            or next_attempt_at >= limits.seconds
+            or _retry_after(state) > MAX_RETRY_AFTER_SECONDS
         )
 
-    def _say(self, state: RetryCallState) -> None:
+    def _log(self, state: RetryCallState) -> None:
         fault = _fault(state)
-        if fault is not None:
-            self._telemetry.mux_retried(fault.reason)
-        if fault is not None and self._said.allow(fault.reason):
+        if fault is None:
+            return
+        self._telemetry.mux_retried(fault.reason)
+        if self._logged.allow(fault.reason):
             log.info(
                 "mux.retry",
                 reason=fault.reason,
@@ -95,11 +96,11 @@ def _fault(state: RetryCallState) -> MuxUnavailable | MuxUnauthorized | None:
     return error if isinstance(error, MuxUnavailable | MuxUnauthorized) else None
 
 
-def _wish_of_mux(state: RetryCallState) -> float:
+def _retry_after(state: RetryCallState) -> float:
     fault = _fault(state)
     return (fault.retry_after_seconds or 0.0) if isinstance(fault, MuxUnavailable) else 0.0
 
 
-def _pause(state: RetryCallState) -> float:
+def _wait(state: RetryCallState) -> float:
     backoff = wait_exponential_jitter(multiplier=0.5, max=8, jitter=0.5)(state)
-    return max(backoff, _wish_of_mux(state))
+    return max(backoff, _retry_after(state))

@@ -1,4 +1,4 @@
-"""Run blocking calls in threads that can be left behind."""
+"""Run blocking calls in daemon threads, which a cancelled caller can abandon."""
 
 import asyncio
 import threading
@@ -8,30 +8,30 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """Run blocking work in a daemon thread; a cancelled caller leaves the thread behind."""
+async def in_daemon_thread(call: Callable[[], T]) -> T:
+    """Run a blocking call in a daemon thread. If the caller is cancelled, the thread goes on."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
 
     def deliver(result: T | None, error: BaseException | None) -> None:
-        if done.done():
+        if future.done():
             return
         if error is not None:
-            done.set_exception(error)
+            future.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]  # without an error there is a T
+            future.set_result(result)  # type: ignore[arg-type]  # without an error there is a T
 
     def run() -> None:
         result: T | None = None
         error: BaseException | None = None
         try:
-            result = work()
-        except BaseException as problem:  # noqa: BLE001  # handed to whoever waits for it
-            error = problem
+            result = call()
+        except BaseException as raised:  # noqa: BLE001  # raised again in the caller
+            error = raised
         try:
             loop.call_soon_threadsafe(deliver, result, error)
         except RuntimeError:
-            return  # the loop is closed: nobody waits any more
+            return  # the loop is closed, so there is no caller
 
     threading.Thread(target=run, name="mux", daemon=True).start()
-    return await done
+    return await future

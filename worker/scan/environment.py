@@ -1,36 +1,34 @@
-"""Make sure that the Mux token belongs to the environment that our ids are from."""
+"""Compare the environment of the Mux token with the recorded one, in which our ids were found."""
 
 from typing import Protocol
 
 from worker.errors import WorkerError
+from worker.scan.mux_reader import MuxReader
 
 
-class KnowsEnvironment(Protocol):
-    """What is asked of Mux."""
-
-    async def environment(self) -> str:
-        """Give the id of the token's environment."""
-        ...
-
-
-class KnowsHome(Protocol):
-    """What is asked of the database."""
+class EnvironmentStore(Protocol):
+    """The store of the recorded environment."""
 
     async def recorded_environment(self) -> str | None:
-        """Give the environment in which our ids were last found."""
+        """Return the environment in which our ids were last found, or None before the first."""
         ...
 
 
-async def environment_of_our_ids(mux: KnowsEnvironment, books: KnowsHome) -> str:
-    """Give the token's environment.
+async def environment_matches(mux: MuxReader, store: EnvironmentStore) -> bool:
+    """Whether the token belongs to the recorded environment, or none is recorded yet."""
+    return await store.recorded_environment() in (None, await mux.environment())
 
-    Raises WorkerError where it is another than that of our ids: each would seem unknown there.
+
+async def check_environment(mux: MuxReader, store: EnvironmentStore) -> str:
+    """Return the token's environment.
+
+    Raises WorkerError if another one is recorded: then Mux knows none of our ids.
     """
-    environment, home = await mux.environment(), await books.recorded_environment()
-    if home not in (None, environment):
+    environment, recorded = await mux.environment(), await store.recorded_environment()
+    if recorded not in (None, environment):
         raise WorkerError(
             f"The Mux token belongs to environment {environment}, and our ids were last found in "
-            f"{home}: every lesson would seem lost. Set MUX_TOKEN_ID and MUX_TOKEN_SECRET of the "
-            "environment that the app uploads to."
+            f"{recorded}: every lesson would seem lost. Set MUX_TOKEN_ID and MUX_TOKEN_SECRET of "
+            "the environment that the app uploads to."
         )
     return environment

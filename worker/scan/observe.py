@@ -1,140 +1,133 @@
-"""From due rows to observations: sweep what is cheap by the page, probe the rest."""
+"""Observe the claimed rows: sweep for many of them by the page, and probe the rest."""
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Claim, Observation, Page, Sighting, is_mux_id
-from worker.scan.probe import AnswersProbes, Control, IdFault, has_upload, probe
-from worker.scan.sweep import FEW, Credit, sweep
+from worker.model import Claim, MatchedObservation, Observation, is_mux_id
+from worker.scan.mux_reader import MuxReader
+from worker.scan.probe import Control, IdFault, has_upload, probe
+from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
 
-PROBES_AT_ONCE = 4
-"""Questions under way at the same time: enough to fill Mux's rate limit at 800 ms an answer."""
+CONCURRENT_PROBES = 4
+"""Enough to use Mux's rate limit when a response takes 800 ms."""
 
 PAGE_SIZE = 100
 PAGE_SECONDS = 0.5
-"""How long a sighting may wait for others to make a page with."""
-
-
-class AsksMux(AnswersProbes, Protocol):
-    """What observing needs of Mux: to probe, and to sweep."""
-
-    async def assets(self, at: str | None) -> Page:
-        """Ask for a page of assets, the first or one that a page named as its next."""
-        ...
-
-    async def uploads(self, at: str | None) -> Page:
-        """Ask for a page of uploads."""
-        ...
+"""How long a probe's observation waits for others to be settled in one page."""
 
 
 @dataclass(slots=True)
-class Probes:
-    """How many rows may be probed, and until how many seconds after the first probe."""
+class ProbeLimits:
+    """How many rows may be probed, and for how many seconds new probes may begin."""
 
-    most: int | None = None
+    max_probes: int | None = None
     seconds: float = math.inf
     clock: Callable[[], float] = time.monotonic
     begun: set[str] = field(default_factory=set)
-    """The claims of rows for which a request has gone out, by their ids."""
+    """The ids of claims for which a request was sent."""
 
 
 async def observe(
     claims: Sequence[Claim],
-    mux: AsksMux,
+    mux: MuxReader,
     stopping: asyncio.Event,
-    credit: Credit | None = None,
-    probes: Probes | None = None,
-) -> AsyncIterator[list[Sighting]]:
-    """Observe every claimed row and give what was seen by the page, in whatever order it comes.
+    budget: PageBudget | None = None,
+    limits: ProbeLimits | None = None,
+) -> AsyncGenerator[list[MatchedObservation]]:
+    """Yield observations of the claimed rows by the page, in any order.
 
-    With credit, Mux's lists are walked first, as far as it lasts, and what they say about other
-    rows is given too; of the rows that are left, the first `probes.most` are probed, as far as the
-    time for it goes, and the others stay unobserved. Ends early, leaving rows unobserved, when
-    `stopping` is set. A fault of one id, or of the lists, is its own while Mux answers the control
-    question. An outage ends it: what was observed until then is given first, then it is raised.
+    With a page budget Mux's lists are swept first; observations that match no claim are yielded
+    too. Then the remaining rows are probed, as far as the limits allow; the others stay unobserved,
+    as they do when `stopping` is set.
+
+    A fault of one id becomes an observation, and a fault of the lists is ignored, while Mux answers
+    the control request. Otherwise it is an outage: what was observed before is yielded, then the
+    fault is raised.
     """
-    left = {claim.id: claim for claim in claims}
-    probes, control = probes or Probes(), Control(mux)
-    if credit is not None:
-        # What a list says may be old; a row that is ready is asked for itself.
+    remaining = {claim.id: claim for claim in claims}
+    limits, control = limits or ProbeLimits(), Control(mux)
+    if budget is not None:
+        # A list may be out of date: a row that is ready is probed.
         waiting = [claim for claim in claims if claim.status == "processing"]
         try:
-            async for page in sweep(waiting, mux.assets, credit, stopping):
-                _strike_off(left, page)
+            async for page in sweep(waiting, mux.assets, budget, stopping):
+                _remove(remaining, page)
                 yield page
-            async for page in _sweep_uploads(left, mux, stopping):
+            async for page in _sweep_uploads(remaining, mux, stopping):
                 yield page
         except (MuxUnavailable, MuxUnauthorized) as fault:
-            await control.ask(fault)
+            await control.check(fault)
     if not stopping.is_set():
-        async for page in _probe(list(left.values()), probes, mux, control, stopping):
-            yield page
+        probing = _probe(list(remaining.values()), limits, mux, control, stopping)
+        async with aclosing(probing):
+            async for page in probing:
+                yield page
 
 
-def _strike_off(left: dict[str, Claim], page: Iterable[Sighting]) -> None:
-    for sighting in page:
-        for claim in sighting.claims:
-            del left[claim.id]
+def _remove(remaining: dict[str, Claim], page: Iterable[MatchedObservation]) -> None:
+    for match in page:
+        for claim in match.claims:
+            del remaining[claim.id]
 
 
 async def _sweep_uploads(
-    left: dict[str, Claim], mux: AsksMux, stopping: asyncio.Event
-) -> AsyncIterator[list[Sighting]]:
-    """Walk the uploads for rows without an asset; one that has an asset by now is left to probe."""
-    without = [c for c in left.values() if not is_mux_id(c.asset_id) and has_upload(c)]
-    if len(without) <= FEW or stopping.is_set():
+    remaining: dict[str, Claim], mux: MuxReader, stopping: asyncio.Event
+) -> AsyncIterator[list[MatchedObservation]]:
+    """Sweep the uploads for rows without an asset. A row whose upload has one now is probed."""
+    claims = [c for c in remaining.values() if not is_mux_id(c.asset_id) and has_upload(c)]
+    if len(claims) <= SWEEP_ABOVE or stopping.is_set():
         return
-    async for page in sweep(without, mux.uploads, Credit(len(without)), stopping):
-        seen = [s for s in page if s.observation.status != "asset_created"]
-        _strike_off(left, seen)
-        for sighting in page:
-            if sighting.observation.status == "asset_created":
-                for claim in sighting.claims:
-                    left[claim.id] = replace(claim, asset_id=sighting.observation.asset_id)
-                seen.append(replace(sighting, claims=()))
-        yield seen
+    async for page in sweep(claims, mux.uploads, PageBudget(len(claims)), stopping):
+        settleable = [m for m in page if m.observation.status != "asset_created"]
+        _remove(remaining, settleable)
+        for match in page:
+            if match.observation.status == "asset_created":
+                for claim in match.claims:
+                    remaining[claim.id] = replace(claim, asset_id=match.observation.asset_id)
+                settleable.append(replace(match, claims=()))
+        yield settleable
 
 
 async def _probe(
     claims: Sequence[Claim],
-    probes: Probes,
-    mux: AsksMux,
+    limits: ProbeLimits,
+    mux: MuxReader,
     control: Control,
     stopping: asyncio.Event,
-) -> AsyncIterator[list[Sighting]]:
-    """Put each different question to Mux once."""
-    questions = iter(_questions(claims[: probes.most]))
-    inbox: asyncio.Queue[Sighting | Exception | None] = asyncio.Queue()
-    ends_at = probes.clock() + probes.seconds
+) -> AsyncGenerator[list[MatchedObservation]]:
+    """Probe the rows in order, rows with the same ids once."""
+    groups = iter(_grouped(claims[: limits.max_probes]))
+    queue: asyncio.Queue[MatchedObservation | Exception | None] = asyncio.Queue()
+    ends_at = limits.clock() + limits.seconds
 
-    async def look(group: tuple[Claim, ...]) -> Observation:
-        def sent() -> None:
-            probes.begun.update(claim.id for claim in group)
+    async def observe_group(group: tuple[Claim, ...]) -> Observation:
+        def on_sent() -> None:
+            limits.begun.update(claim.id for claim in group)
 
         try:
-            return await probe(group[0], mux, sent)
+            return await probe(group[0], mux, on_sent)
         except IdFault as fault:
-            await control.ask(fault.fault)
+            await control.check(fault.fault)
             return fault.observation
 
     async def work() -> None:
         try:
-            for group in questions:
-                if stopping.is_set() or probes.clock() >= ends_at:
+            for group in groups:
+                if stopping.is_set() or limits.clock() >= ends_at:
                     break
-                inbox.put_nowait(Sighting(await look(group), group))
-        except Exception as error:  # noqa: BLE001  # raised again by whoever reads the inbox
-            inbox.put_nowait(error)
-        inbox.put_nowait(None)
+                queue.put_nowait(MatchedObservation(await observe_group(group), group))
+        except Exception as error:  # noqa: BLE001  # raised again by the reader of the queue
+            queue.put_nowait(error)
+        queue.put_nowait(None)
 
-    tasks = [asyncio.create_task(work()) for _ in range(min(PROBES_AT_ONCE, len(claims)))]
+    tasks = [asyncio.create_task(work()) for _ in range(min(CONCURRENT_PROBES, len(claims)))]
     try:
-        async for page in _pages(inbox, len(tasks)):
+        async for page in _pages(queue, len(tasks)):
             yield page
     finally:
         for task in tasks:
@@ -143,15 +136,15 @@ async def _probe(
 
 
 async def _pages(
-    inbox: asyncio.Queue[Sighting | Exception | None], running: int
-) -> AsyncIterator[list[Sighting]]:
-    """Gather what comes in until a page is full or its first sighting has waited long enough."""
-    page: list[Sighting] = []
+    queue: asyncio.Queue[MatchedObservation | Exception | None], running: int
+) -> AsyncIterator[list[MatchedObservation]]:
+    """Yield the items of the queue in pages, when a page is full or its first item has waited."""
+    page: list[MatchedObservation] = []
     deadline: float | None = None
     while running:
         try:
             async with asyncio.timeout_at(deadline):
-                item = await inbox.get()
+                item = await queue.get()
         except TimeoutError:
             yield page
             page, deadline = [], None
@@ -172,8 +165,8 @@ async def _pages(
         yield page
 
 
-def _questions(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
-    """Group the rows that one and the same question answers, keeping their order."""
+def _grouped(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
+    """Return the rows grouped by their ids, in order: one probe serves a group."""
     groups: dict[tuple[str, str | None], list[Claim]] = {}
     for claim in claims:
         groups.setdefault((claim.upload_id, claim.asset_id), []).append(claim)

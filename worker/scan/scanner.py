@@ -1,45 +1,38 @@
-"""One scan, start to finish: claim, observe, decide, settle, tell."""
+"""One scan: claim due rows, observe them, decide, settle, and log the outcomes."""
 
 import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Protocol
 
-from worker.claim_limits import Batching
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
-from worker.model import Claim, Claimed, Outcome, Settlement, Sighting
-from worker.scan.environment import KnowsEnvironment
-from worker.scan.observe import AsksMux, Probes, observe
-from worker.scan.settling import Settling
-from worker.scan.sweep import FEW, Credit
+from worker.model import Claim, ClaimedBatch, ClaimLimits, MatchedObservation, Outcome, Settlement
+from worker.scan.mux_reader import MuxReader
+from worker.scan.observe import ProbeLimits, observe
+from worker.scan.progress import ScanProgress
+from worker.scan.sweep import SWEEP_ABOVE, PageBudget
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
-CLAIMS_A_SWEEP = 5
-"""The rows of so many claims are looked for in one walk; it is not begun anew for each of them."""
+CLAIMS_PER_SWEEP = 5
+"""A sweep looks for the rows of so many claims at once."""
 
-RELEASE_WITHIN_SECONDS = 1.0
+RELEASE_TIMEOUT_SECONDS = 1.0
 
-MOST_FAULTS = 1000
-"""Rows whose faults are counted; with more of them, all begin again with the shortest pause."""
-
-
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
-    """What a scan needs of Mux."""
-
-    requests: int
+MAX_FAULT_COUNTS = 1000
+"""Rows whose faults are counted. Beyond them all counts restart, with the shortest pause."""
 
 
-class KeepsRows(Protocol):
-    """What a scan needs of the database."""
+class ScanStore(Protocol):
+    """The database's functions that a scan calls."""
 
-    async def claim(self, batching: Batching, few: int) -> Claimed:
-        """Lease due rows, more than a few only to the one worker that sweeps."""
+    async def claim(self, limits: ClaimLimits, sweep_above: int) -> ClaimedBatch:
+        """Lease due rows; more than `sweep_above` only for the one worker that sweeps."""
         ...
 
     async def settle(
@@ -49,39 +42,19 @@ class KeepsRows(Protocol):
         ...
 
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Hand rows back."""
+        """Make leased rows due again, and return how many there were."""
         ...
 
 
-@dataclass(slots=True)
-class _UnderWay:
-    """What a scan has still to settle, may still spend, and has done."""
-
-    claims: dict[str, Claim]
-    credit: Credit | None
-    report: ScanReport
-
-    def settled(self, page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> None:
-        """Take in what came of a page."""
-        for sighting in page:
-            for claim in sighting.claims:
-                del self.claims[claim.id]
-        unasked = _unasked(page, outcomes)
-        self.report.unasked += unasked
-        if self.credit is not None:
-            self.credit.earn(unasked)
-        self.report.outcomes.update(outcome.name for outcome in _news(page, outcomes))
-
-
-class Reconciler:
-    """Brings due rows in line with what Mux says, one scan at a time."""
+class Scanner:
+    """Settles due rows by what Mux returns, one scan at a time."""
 
     def __init__(  # noqa: PLR0913  # the parts of a scan, most of them by name
         self,
-        mux: KnowsMux,
-        store: KeepsRows,
+        mux: MuxReader,
+        store: ScanStore,
         *,
-        batching: Batching,
+        limits: ClaimLimits,
         rules: Rules,
         stopping: asyncio.Event,
         telemetry: Telemetry | None = None,
@@ -90,145 +63,159 @@ class Reconciler:
     ) -> None:
         self._mux = mux
         self._store = store
-        self._batching = batching
+        self._limits = limits
         self._rules = rules
         self._stopping = stopping
         self._telemetry = telemetry or Telemetry()
         self._adopt = adopt
         self._clock = clock
-        self._faults: Counter[str] = Counter()
-        """How many looks in a row Mux did not answer about one id alone, by the claim's id."""
+        self._fault_counts: Counter[str] = Counter()
+        """How many checks in a row ended with a fault of the id alone, by the claim's id."""
 
     async def scan(self) -> ScanReport:
-        """Do one scan.
+        """Run one scan and return what it did.
 
-        Raises Unavailable when Mux or Supabase is; the rows that were claimed and not settled are
-        handed back first, as they are when the scan is stopped or cancelled.
+        Raises Unavailable when Mux or Supabase is unavailable. In any case, also when the scan is
+        stopped or cancelled, claimed rows that were not settled are released first.
         """
         report = ScanReport()
-        began, requests = time.monotonic(), self._mux.requests
-        claimed = await self._claim()
-        report.claimed = len(claimed.claims)
-        report.is_full = claimed.more_are_due
-        report.left_to_others = claimed.sweep == "others"
-        self._rules = replace(self._rules, events_arrive=claimed.events_arrive)
-        if claimed.claims:
-            credit = (
-                Credit(report.claimed, claimed.more_are_due) if claimed.sweep == "ours" else None
-            )
-            await self._work_off(claimed, credit, report)
-            # What the lists did not tell and the probes had no time for is due again at once.
+        started_at, requests = time.monotonic(), self._mux.requests
+        batch = await self._claim()
+        report.claimed = len(batch.claims)
+        report.is_full = batch.more_are_due
+        report.left_to_others = batch.sweep == "others"
+        self._rules = replace(self._rules, events_arrive=batch.events_arrive)
+        if batch.claims:
+            await self._process(batch, report)
+            # What the lists did not cover and the probes had no time for is due again at once.
             report.is_full |= report.released > 0 and not self._stopping.is_set()
         report.requests = self._mux.requests - requests
-        report.seconds = time.monotonic() - began
+        report.seconds = time.monotonic() - started_at
         return report
 
-    async def _claim(self) -> Claimed:
-        """Lease what is due; for a sweep more than once, since a page answers for all."""
-        claimed = await self._store.claim(self._batching, FEW)
-        calls, goes_on = 1, claimed.sweep == "ours" and claimed.more_are_due
-        while goes_on and calls < CLAIMS_A_SWEEP and not self._stopping.is_set():
+    async def _claim(self) -> ClaimedBatch:
+        """Lease due rows; for a sweep several times, since its pages cover all of them."""
+        batch = await self._store.claim(self._limits, SWEEP_ABOVE)
+        calls, goes_on = 1, batch.sweep == "ours" and batch.more_are_due
+        while goes_on and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
-                more = await self._store.claim(self._batching, FEW)
+                more = await self._store.claim(self._limits, SWEEP_ABOVE)
             except BaseException:
-                await self._release(claimed.claims, Probes())
+                await self._release(batch.claims, ProbeLimits())
                 raise
             calls, goes_on = calls + 1, more.more_are_due
-            claims = claimed.claims + more.claims
-            claimed = replace(claimed, claims=claims, more_are_due=more.more_are_due)
-        return claimed
+            claims = batch.claims + more.claims
+            batch = replace(batch, claims=claims, more_are_due=more.more_are_due)
+        return batch
 
-    async def _work_off(self, claimed: Claimed, credit: Credit | None, report: ScanReport) -> None:
-        scan = _UnderWay({claim.id: claim for claim in claimed.claims}, credit, report)
-        home = claimed.environment_id
-        probes = Probes(self._batching.probes, self._batching.probe_seconds, self._clock)
+    async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
+        """Observe and settle the rows of a batch, and release those that are left."""
+        is_sweep = batch.sweep == "ours"
+        budget = PageBudget(len(batch.claims), batch.more_are_due) if is_sweep else None
+        scan = ScanProgress({claim.id: claim for claim in batch.claims}, budget, report)
+        limits = ProbeLimits(self._limits.max_probes, self._limits.probe_seconds, self._clock)
         try:
             environment = await self._mux.environment()
-            async with Settling() as settling:
-                async for page in observe(
-                    claimed.claims, self._mux, self._stopping, credit, probes
-                ):
-                    # What a list says about ids that nobody asked for proves nothing of ours.
-                    if any(sighting.observation.found for sighting in page if sighting.claims):
-                        home = environment
-                    await settling.room()
-                    settling.begin(self._settle(page, environment, home, scan))
-                    if credit is not None and not credit.pays:
-                        await settling.wait()  # what is under way may have earned another page
+            pages = observe(batch.claims, self._mux, self._stopping, budget, limits)
+            async with asyncio.TaskGroup() as tasks:
+                try:
+                    await self._settle_pages(pages, environment, batch.environment_id, scan, tasks)
+                except Exception as fault:  # noqa: BLE001  # raised when the last pages are settled
+                    scan.faults.append(fault)
+            if scan.faults:
+                raise scan.faults[0]
         finally:
             if scan.claims:
-                report.released = await self._release(scan.claims.values(), probes)
+                report.released = await self._release(scan.claims.values(), limits)
+
+    async def _settle_pages(
+        self,
+        pages: AsyncGenerator[list[MatchedObservation]],
+        environment: str,
+        recorded: str | None,
+        scan: ScanProgress,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Start settling each page while the next one is observed, until one of them fails."""
+
+        async def settle(page: Sequence[MatchedObservation], recorded: str | None) -> None:
+            try:
+                await self._settle(page, environment, recorded, scan)
+            except Exception as fault:  # noqa: BLE001  # raised when the scan has ended
+                scan.faults.insert(0, fault)  # a database that fails matters more than Mux
+            finally:
+                scan.slots.release()
+
+        async with aclosing(pages):
+            async for page in pages:
+                # What a list says about unclaimed ids proves nothing about ours.
+                if any(match.observation.found for match in page if match.claims):
+                    recorded = environment
+                await scan.slots.acquire()
+                if scan.faults:
+                    return
+                tasks.create_task(settle(page, recorded))
+                await scan.wait_for_budget()
+                if scan.faults:
+                    return
 
     async def _settle(
-        self, page: Sequence[Sighting], environment: str, home: str | None, scan: _UnderWay
+        self,
+        page: Sequence[MatchedObservation],
+        environment: str,
+        recorded: str | None,
+        scan: ScanProgress,
     ) -> None:
-        """Settle a page, and tell what came of it."""
-        rules = replace(self._rules, at_home=environment == home)
+        """Settle a page and log its outcomes."""
+        rules = replace(self._rules, environment_matches=environment == recorded)
         settlements = [
             settlement(
-                s.observation,
-                tuple((c, random.random()) for c in s.claims),  # noqa: S311  # jitter
+                match.observation,
+                tuple((claim, random.random()) for claim in match.claims),  # noqa: S311  # jitter
                 rules,
-                self._faults,
+                self._fault_counts,
             )
-            for s in page
+            for match in page
         ]
         self._count_faults(page)
-        outcomes = await self._store.settle(settlements, home if rules.at_home else None)
-        scan.settled(page, outcomes)
+        outcomes = await self._store.settle(
+            settlements, recorded if rules.environment_matches else None
+        )
+        scan.record(page, outcomes)
         self._telemetry.settled(settlements, outcomes)
         await self._adopt_newer(outcomes)
         self._telemetry.scan_progressed()
-        if not rules.at_home:
-            self._telemetry.environment_mismatched(settlements, environment, home)
+        if not rules.environment_matches:
+            self._telemetry.environment_mismatched(settlements, environment, recorded)
 
     async def _adopt_newer(self, outcomes: Sequence[Outcome]) -> None:
-        """Have those lessons adopted that name what may be newer than their tracked upload.
+        """Adopt the lessons that name an upload that may be newer than their tracked one.
 
-        If that fails, the adoption that runs from time to time does it.
+        If that fails, the periodic adoption does it.
         """
-        named = [o.lesson_id for o in outcomes if o.reason == "names_newer" and o.lesson_id]
-        if named and self._adopt is not None:
+        lesson_ids = [o.lesson_id for o in outcomes if o.reason == "names_newer" and o.lesson_id]
+        if lesson_ids and self._adopt is not None:
             with suppress(Unavailable):
-                await self._adopt(named)
+                await self._adopt(lesson_ids)
 
-    def _count_faults(self, page: Sequence[Sighting]) -> None:
-        if len(self._faults) > MOST_FAULTS:
-            self._faults.clear()
-        for sighting in page:
-            for claim in sighting.claims:
-                if sighting.observation.status == "fault":
-                    self._faults[claim.id] += 1
+    def _count_faults(self, page: Sequence[MatchedObservation]) -> None:
+        if len(self._fault_counts) > MAX_FAULT_COUNTS:
+            self._fault_counts.clear()
+        for match in page:
+            for claim in match.claims:
+                if match.observation.status == "fault":
+                    self._fault_counts[claim.id] += 1
                 else:
-                    self._faults.pop(claim.id, None)
+                    self._fault_counts.pop(claim.id, None)
 
-    async def _release(self, claims: Iterable[Claim], probes: Probes) -> int:
-        """Hand back what was not settled; if that fails, the rows fall due with their lease.
+    async def _release(self, claims: Iterable[Claim], limits: ProbeLimits) -> int:
+        """Release rows that were not settled; if that fails, they are due when their lease ends.
 
-        What was asked for without an answer goes behind the others; they keep their place.
+        They keep their place, but for those whose request was sent and got no response: these go
+        behind all other due rows.
         """
-        back = [replace(c, due_at=None) if c.id in probes.begun else c for c in claims]
+        released = [replace(c, due_at=None) if c.id in limits.begun else c for c in claims]
         with suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(RELEASE_WITHIN_SECONDS):
-                return await self._store.release(back)
+            async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
+                return await self._store.release(released)
         return 0
-
-
-def _news(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Leave out that what a list says of others was known, or is about nobody."""
-    claimed = {claim.id for sighting in page for claim in sighting.claims}
-    asked = {(s.observation.upload_id, s.observation.asset_id) for s in page if s.claims}
-    return [
-        outcome
-        for outcome in outcomes
-        if outcome.name not in ("unmatched", "unchanged", "waiting")
-        or outcome.tracking_id in claimed
-        or (outcome.tracking_id is None and (outcome.upload_id, outcome.asset_id) in asked)
-    ]
-
-
-def _unasked(page: Sequence[Sighting], outcomes: Sequence[Outcome]) -> int:
-    """Count the rows that a page settled without anybody having claimed them."""
-    claimed = {claim.id for sighting in page for claim in sighting.claims}
-    settled = {o.tracking_id for o in outcomes if o.name in ("published", "attached", "failed")}
-    return len(settled - claimed)

@@ -1,122 +1,128 @@
-"""Walk Mux's lists, newest first, for as long as the pages earn what they cost."""
+"""Sweep: read Mux's lists, newest first, for as long as the pages are worth their requests."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting, is_mux_id
+from worker.model import UPLOAD_UNKNOWN, Claim, MatchedObservation, Observation, Page, is_mux_id
 
-FEW = 2
-"""So many due rows are not worth a page; figures in docs/performance.md."""
+SWEEP_ABOVE = 2
+"""Up to this many due rows are probed and not swept for. Measured in docs/sweep.md."""
 
-FIRST_CREDIT = 3
-MOST_CREDIT = 10
+INITIAL_PAGE_BUDGET = 3
+MAX_PAGE_BUDGET = 10
 
 
 @dataclass(slots=True)
-class Credit:
-    """What a sweep may still spend: a page costs one, a match earns one.
+class PageBudget:
+    """How many more pages a sweep may read: a page costs one, a matched row earns one.
 
-    `sought` counts the claimed rows that were not seen yet. Unless more rows are due than were
-    claimed, credit beyond their number is of no use: asking for each costs no more than that.
+    `remaining` counts the claimed rows that were not matched yet. The sweep ends when only a few of
+    them remain, since to probe those costs no more, unless more rows are due than were claimed.
     """
 
-    sought: int
+    remaining: int
     more_are_due: bool = False
-    left: int = FIRST_CREDIT
+    pages: int = INITIAL_PAGE_BUDGET
 
     def pay(self) -> None:
-        """Pay for a page."""
-        self.left -= 1
+        """Subtract a page."""
+        self.pages -= 1
 
-    def earn(self, matches: int) -> None:
-        """Take in what a page was worth in rows."""
-        self.left = min(self.left + matches, MOST_CREDIT)
+    def earn(self, rows: int) -> None:
+        """Add a page for each row that was settled."""
+        self.pages = min(self.pages + rows, MAX_PAGE_BUDGET)
 
-    def found(self, rows: int) -> None:
-        """Note that claimed rows were seen, which earns as well."""
-        self.sought -= rows
+    def match(self, rows: int) -> None:
+        """Record claimed rows as matched, which earns pages too."""
+        self.remaining -= rows
         self.earn(rows)
 
     @property
-    def pays(self) -> bool:
-        """Whether another page is worth its cost."""
-        return self.left > 0 and (self.more_are_due or self.sought > FEW)
+    def allows_page(self) -> bool:
+        """Whether another page is worth its request."""
+        return self.pages > 0 and (self.more_are_due or self.remaining > SWEEP_ABOVE)
 
 
 @dataclass(slots=True)
-class Sought:
-    """The claimed rows that a sweep looks for, by the ids that a fact about them would carry."""
+class ClaimIndex:
+    """The claims that a sweep looks for, by the ids in the observations that match them."""
 
     by_upload: dict[str, list[Claim]] = field(default_factory=dict)
     by_asset: dict[str, list[Claim]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, claims: Iterable[Claim]) -> "Sought":
-        """Index claims; those whose upload is not known by their asset.
+    def of(cls, claims: Iterable[Claim]) -> "ClaimIndex":
+        """Index claims by upload, or by asset where the upload is unknown.
 
-        What cannot be an id is looked for nowhere.
+        Claims whose id cannot be an id in Mux are left out.
         """
-        sought = cls()
+        index = cls()
         for claim in claims:
             if claim.upload_id == UPLOAD_UNKNOWN:
-                index, mux_id = sought.by_asset, claim.asset_id
+                claims_by_id, mux_id = index.by_asset, claim.asset_id
             else:
-                index, mux_id = sought.by_upload, claim.upload_id
+                claims_by_id, mux_id = index.by_upload, claim.upload_id
             if mux_id is not None and is_mux_id(mux_id):
-                index.setdefault(mux_id, []).append(claim)
-        return sought
+                claims_by_id.setdefault(mux_id, []).append(claim)
+        return index
 
-    def take(self, seen: Observation) -> tuple[Claim, ...]:
-        """Give the claims that a fact is about; each is given once."""
-        found: list[Claim] = []
-        if seen.upload_id is not None:
-            found += self.by_upload.pop(seen.upload_id, [])
-        if seen.asset_id is not None and seen.subject == "asset":
-            found += self.by_asset.pop(seen.asset_id, [])
-        return tuple(found)
+    def pop(self, observation: Observation) -> tuple[Claim, ...]:
+        """Remove and return the claims that an observation matches."""
+        claims: list[Claim] = []
+        if observation.upload_id is not None:
+            claims += self.by_upload.pop(observation.upload_id, [])
+        if observation.asset_id is not None and observation.subject == "asset":
+            claims += self.by_asset.pop(observation.asset_id, [])
+        return tuple(claims)
 
 
 async def sweep(
     claims: Iterable[Claim],
     fetch: Callable[[str | None], Awaitable[Page]],
-    credit: Credit,
+    budget: PageBudget,
     stopping: asyncio.Event,
-) -> AsyncIterator[list[Sighting]]:
-    """Give page after page of a list, with the claimed rows that its facts are about.
+) -> AsyncIterator[list[MatchedObservation]]:
+    """Yield the pages of a list, each observation with the claims that it matches.
 
-    Whoever settles a page tells `credit` what else it was worth. The next page is fetched
-    meanwhile where it is sure to be wanted.
+    The caller that settles a page adds to `budget` what else it was worth. The next page is fetched
+    meanwhile if the budget allows it already.
     """
-    sought = Sought.of(claims)
-    coming: asyncio.Task[Page] | None = _fetched(fetch, None)
+    index = ClaimIndex.of(claims)
+    fetching: asyncio.Task[Page] | None = _start(fetch, None)
+
+    def wants_more(page: Page) -> bool:
+        return page.next is not None and budget.allows_page and not stopping.is_set()
+
     try:
-        while coming is not None:
-            page = await coming
-            coming = None
-            credit.pay()
-            sightings = [Sighting(seen, sought.take(seen)) for seen in _unambiguous(page)]
-            credit.found(sum(len(sighting.claims) for sighting in sightings))
-            if page.next is not None and credit.pays and not stopping.is_set():
-                coming = _fetched(fetch, page.next)
-            yield sightings
-            if coming is None and page.next is not None and credit.pays and not stopping.is_set():
-                coming = _fetched(fetch, page.next)
+        while fetching is not None:
+            page = await fetching
+            fetching = None
+            budget.pay()
+            matched = [MatchedObservation(o, index.pop(o)) for o in _unambiguous(page)]
+            budget.match(sum(len(match.claims) for match in matched))
+            if wants_more(page):
+                fetching = _start(fetch, page.next)
+            yield matched
+            if fetching is None and wants_more(page):
+                fetching = _start(fetch, page.next)
     finally:
-        if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+        if fetching is not None:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
 
 
 def _unambiguous(page: Page) -> list[Observation]:
-    """Leave out the assets of an upload that has several: the upload says which of them counts."""
-    of_upload = Counter(seen.upload_id for seen in page.observations if seen.upload_id is not None)
-    return [seen for seen in page.observations if of_upload[seen.upload_id or ""] <= 1]
+    """Leave out assets of an upload that has several: only the upload tells which one counts."""
+    counts = Counter(o.upload_id for o in page.observations if o.upload_id is not None)
+    return [o for o in page.observations if counts[o.upload_id or ""] <= 1]
 
 
-def _fetched(fetch: Callable[[str | None], Awaitable[Page]], at: str | None) -> asyncio.Task[Page]:
+def _start(
+    fetch: Callable[[str | None], Awaitable[Page]], cursor: str | None
+) -> asyncio.Task[Page]:
     async def page() -> Page:
-        return await fetch(at)
+        return await fetch(cursor)
 
     return asyncio.create_task(page())

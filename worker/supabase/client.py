@@ -12,7 +12,7 @@ from supabase import AsyncClient, AsyncClientOptions, create_async_client
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import SupabaseBusy, SupabaseUnavailable
-from worker.network import proxy_for, trust
+from worker.network import proxy_for, tls_context
 from worker.settings import Settings
 from worker.shutdown import sleep_unless_stopping
 from worker.supabase.errors import error_for, is_permanent
@@ -67,7 +67,7 @@ class RpcClient:
             event_hooks={"response": [_record_status]},
             trust_env=False,
             proxy=proxy_for(settings.supabase_url),
-            verify=trust(),
+            verify=tls_context(),
         )
         options = AsyncClientOptions(
             httpx_client=http, auto_refresh_token=False, persist_session=False

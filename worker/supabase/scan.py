@@ -6,10 +6,8 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from worker.claim_limits import Batching
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
-from worker.model import Claim, Claimed, Note, Outcome, Settlement
-from worker.mux.rate_limit import Turns
+from worker.model import Claim, ClaimedBatch, ClaimLimits, Note, Outcome, RequestSlots, Settlement
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
@@ -78,23 +76,23 @@ class ScanStore:
                 f"{REQUIRED_FILE}.sql. Apply the files after {applied}.sql, in order.",
             )
 
-    async def claim(self, batching: Batching, few: int) -> Claimed:
+    async def claim(self, limits: ClaimLimits, sweep_above: int) -> ClaimedBatch:
         """Lease due rows, and return them.
 
-        More than `few` rows are leased only to the one worker that sweeps, which this one may
-        become.
+        More than `sweep_above` rows are leased only to the one worker that sweeps; this one may
+        become it.
         """
         params = {
-            "batch_size": batching.probes,
-            "lease_seconds": batching.lease_seconds,
-            "sweep_size": batching.size,
+            "batch_size": limits.max_probes,
+            "lease_seconds": limits.lease_seconds,
+            "sweep_size": limits.batch_size,
             "sweeper": self._worker_id,
-            "sweep_above": few,
+            "sweep_above": sweep_above,
             "sweep_seconds": self._sweep_lease_seconds,
         }
         response = expect(await self.call("worker_claim", params), dict)
         claimed = parse(
-            lambda: Claimed(
+            lambda: ClaimedBatch(
                 tuple(Claim.from_json(row) for row in response["rows"]),
                 response["environment_id"],
                 response["sweep"],
@@ -165,12 +163,14 @@ class ScanStore:
         claimed = [{"id": c.id, "leased_until": c.leased_until, "due_at": c.due_at} for c in claims]
         return expect(await self.call("worker_release", {"claimed": claimed}), int)
 
-    async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
+    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
         """Reserve the next times at which requests may be sent to Mux, shared by all workers."""
         params = {"requests": count, "per_second": per_second, "bulk": bulk}
         response = expect(await self.call("worker_acquire_requests", params), dict)
         return parse(
-            lambda: Turns(float(response["first_in_seconds"]), float(response["gap_seconds"]))
+            lambda: RequestSlots(
+                float(response["first_in_seconds"]), float(response["gap_seconds"])
+            )
         )
 
     async def slow_down(self) -> None:
@@ -213,7 +213,7 @@ class ScanStore:
         params = {**claim, "sweep_above": -1, "sweep_seconds": 0}
         response = expect(await self.call("worker_claim", params), dict)
         await self.release(parse(lambda: [Claim.from_json(row) for row in response["rows"]]))
-        await self.take_turns(1, MAX_REQUESTS_PER_SECOND, bulk=True)
+        await self.acquire_requests(1, MAX_REQUESTS_PER_SECOND, bulk=True)
         await self.call("worker_settle", {"verdicts": []})
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
         "playback_id": verdict.playback_id,
         "upload_id": observation.upload_id,
         "asset_id": observation.asset_id,
-        "claims": list(observation.claims),
+        "lesson_references": list(observation.lesson_references),
         "observation": observation.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
     }

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from worker.decide import is_stuck, unknown_values
+from worker.backoff import is_stuck
+from worker.decide import unknown_values
 from worker.model import ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger

@@ -35,8 +35,8 @@ from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
 from worker.doctor.checks import REAPPLY, RENAME, Check
 from worker.doctor.doctor import NEEDED_FILE, examine
-from worker.mux.client import Mux
-from worker.mux.rate_limit import OwnBudget, Pace
+from worker.mux.client import MuxClient
+from worker.mux.rate_limit import LocalBudget, RateLimiter
 from worker.settings import Settings
 from worker.supabase.scan import ScanStore
 
@@ -84,7 +84,9 @@ async def examined(settings: Settings) -> Checks:
     stopping = asyncio.Event()
     store = await ScanStore.connect(settings, stopping)
     try:
-        mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget()))
+        mux = MuxClient(
+            settings, stopping, RateLimiter(settings.mux_requests_per_second, LocalBudget())
+        )
         found = [check async for check in examine(settings, mux, store)]
     finally:
         await store.close()

@@ -14,8 +14,8 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import Observation, Page, PlaybackId
-from worker.mux.client import Mux
-from worker.mux.rate_limit import Budget, OwnBudget, Pace
+from worker.mux.client import MuxClient
+from worker.mux.rate_limit import LocalBudget, RateLimiter, RequestBudget
 from worker.settings import Settings
 
 
@@ -26,10 +26,10 @@ def stopping() -> asyncio.Event:
 
 
 @pytest.fixture
-def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., Mux]:
+def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., MuxClient]:
     """Give a way to make clients of the simulated Mux."""
 
-    def make(budget: Budget | None = None, **settings: object) -> Mux:
+    def make(budget: RequestBudget | None = None, **settings: object) -> MuxClient:
         values = {
             "supabase_url": "https://abc.supabase.co",
             "supabase_service_role_key": "sb_secret_not_used_here",
@@ -41,13 +41,15 @@ def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., Mux]:
             **settings,
         }
         chosen = Settings.model_validate(values)
-        pace = Pace(chosen.mux_requests_per_second, budget or OwnBudget())
-        return Mux(chosen, stopping, pace)
+        pace = RateLimiter(chosen.mux_requests_per_second, budget or LocalBudget())
+        return MuxClient(chosen, stopping, pace)
 
     return make
 
 
-async def test_what_mux_says_is_observed(client: Callable[..., Mux], mux: MuxSimulator) -> None:
+async def test_what_mux_says_is_observed(
+    client: Callable[..., MuxClient], mux: MuxSimulator
+) -> None:
     """An upload, its asset, and who we are, through the real mux-python."""
     upload = mux.state.create_upload(passthrough="lesson 1", external_id="lesson 2")
     asset = mux.state.upload(upload).asset_id or ""
@@ -63,13 +65,15 @@ async def test_what_mux_says_is_observed(client: Callable[..., Mux], mux: MuxSim
         upload_id=upload,
         asset_id=asset,
         playback_ids=(PlaybackId(playback.id, "public"),),
-        claims=("lesson 1", "lesson 2"),
+        lesson_references=("lesson 1", "lesson 2"),
     )
     assert (await asking.check()).id == await asking.environment() == mux.state.environment_id
     assert mux.requests.by_route()["GET /system/v1/whoami"] == 1
 
 
-async def test_an_asset_that_failed_says_why(client: Callable[..., Mux], mux: MuxSimulator) -> None:
+async def test_an_asset_that_failed_says_why(
+    client: Callable[..., MuxClient], mux: MuxSimulator
+) -> None:
     """Type and messages of the error are taken over."""
     failing = Timeline(0, 0, "asset_errored", "invalid_input", ("no video", "no sound"))
     asset = mux.state.create_asset(failing)
@@ -81,7 +85,7 @@ async def test_an_asset_that_failed_says_why(client: Callable[..., Mux], mux: Mu
     )
 
 
-async def test_what_is_not_there_is_missing(client: Callable[..., Mux]) -> None:
+async def test_what_is_not_there_is_missing(client: Callable[..., MuxClient]) -> None:
     """Mux's own 404 is an observation, for uploads and for assets."""
     asking = client()
     for seen in (await asking.upload("nosuch"), await asking.asset("nosuch")):
@@ -106,7 +110,7 @@ async def test_what_is_not_there_is_missing(client: Callable[..., Mux]) -> None:
     ids=lambda value: value if isinstance(value, str) else f"{value.kind} {value.status}",
 )
 async def test_each_fault_is_tried_again_and_then_told(
-    client: Callable[..., Mux],
+    client: Callable[..., MuxClient],
     mux: MuxSimulator,
     stopping: asyncio.Event,
     fault: Fault,
@@ -124,7 +128,7 @@ async def test_each_fault_is_tried_again_and_then_told(
 
 
 async def test_an_answer_about_another_id_is_not_believed(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """Whatever mixed it up, no fact is made of it."""
     mux.faults.add(Fault("answer", status=200, body='{"data": {"id": "other", "status": "ready"}}'))
@@ -133,7 +137,7 @@ async def test_an_answer_about_another_id_is_not_believed(
 
 
 async def test_nobody_there_is_a_connection_that_fails(
-    client: Callable[..., Mux], stopping: asyncio.Event
+    client: Callable[..., MuxClient], stopping: asyncio.Event
 ) -> None:
     """A refused connection is told from a timeout."""
     stopping.set()
@@ -154,10 +158,10 @@ async def test_nobody_there_is_a_connection_that_fails(
     ids=["upload", "assets", "control", "whoami"],
 )
 async def test_a_refusal_is_repeated_once_but_for_the_question_who_we_are(
-    client: Callable[..., Mux],
+    client: Callable[..., MuxClient],
     mux: MuxSimulator,
     status: int,
-    ask: Callable[[Mux], Coroutine[Any, Any, object]],
+    ask: Callable[[MuxClient], Coroutine[Any, Any, object]],
     tries: int,
 ) -> None:
     """And the error says which settings to look at."""
@@ -180,7 +184,7 @@ async def test_a_refusal_is_repeated_once_but_for_the_question_who_we_are(
     ids=["500", "another id", "unreadable", "reset", "hang", "trickle"],
 )
 async def test_a_probe_is_repeated_once_and_takes_no_longer_than_a_scan_interval(
-    client: Callable[..., Mux], mux: MuxSimulator, fault: Fault
+    client: Callable[..., MuxClient], mux: MuxSimulator, fault: Fault
 ) -> None:
     """Whatever the timeout for an answer is; its request is told of when it goes out."""
     mux.faults.add(fault)
@@ -193,7 +197,7 @@ async def test_a_probe_is_repeated_once_and_takes_no_longer_than_a_scan_interval
 
 
 async def test_a_request_that_waits_for_its_turn_has_not_gone_out(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """Cut off meanwhile, it counts as never asked."""
     sent: list[str] = []
@@ -210,7 +214,7 @@ async def test_a_request_that_waits_for_its_turn_has_not_gone_out(
 
 @pytest.mark.parametrize("status", [200, 400, 404])
 async def test_the_control_question_is_answered_by_a_list_alone(
-    client: Callable[..., Mux], mux: MuxSimulator, stopping: asyncio.Event, status: int
+    client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event, status: int
 ) -> None:
     """Neither by a refusal nor by a 200 that is none."""
     await client().control()
@@ -223,7 +227,7 @@ async def test_the_control_question_is_answered_by_a_list_alone(
 
 
 async def test_of_two_assets_of_one_upload_none_is_taken_for_the_one(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """Which of them counts, the upload says."""
     upload = mux.state.create_upload()
@@ -236,7 +240,7 @@ async def test_of_two_assets_of_one_upload_none_is_taken_for_the_one(
 
 
 async def test_a_short_retry_after_is_waited_for(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """The next try comes no sooner than Mux asks."""
     upload = mux.state.create_upload()
@@ -247,7 +251,7 @@ async def test_a_short_retry_after_is_waited_for(
 
 
 async def test_a_long_retry_after_ends_the_pass(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """Rows are not held for a minute: the fault carries the wish on."""
     mux.faults.add(Fault("answer", status=429, headers={"Retry-After": "60"}))
@@ -258,7 +262,7 @@ async def test_a_long_retry_after_ends_the_pass(
 
 
 async def test_a_stop_interrupts_the_wait_between_tries(
-    client: Callable[..., Mux], mux: MuxSimulator, stopping: asyncio.Event
+    client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event
 ) -> None:
     """A shutdown does not sit out a Retry-After."""
     mux.faults.add(Fault("answer", status=429, headers={"Retry-After": "9"}))
@@ -271,7 +275,9 @@ async def test_a_stop_interrupts_the_wait_between_tries(
     assert time.monotonic() - began < 8
 
 
-async def test_requests_keep_their_distance(client: Callable[..., Mux], mux: MuxSimulator) -> None:
+async def test_requests_keep_their_distance(
+    client: Callable[..., MuxClient], mux: MuxSimulator
+) -> None:
     """Asked all at once, they go out no faster than the setting allows."""
     asking = client(mux_requests_per_second=20)
     await asyncio.gather(*(asking.upload("up1") for _ in range(11)))
@@ -280,7 +286,7 @@ async def test_requests_keep_their_distance(client: Callable[..., Mux], mux: Mux
 
 
 @dataclass
-class Watched(OwnBudget):
+class Watched(LocalBudget):
     """A budget that counts how often it was asked to slow down."""
 
     slowed: int = 0
@@ -309,7 +315,7 @@ class Watched(OwnBudget):
 )
 async def test_everybody_slows_down_when_mux_has_no_patience_left(
     mux: MuxSimulator,
-    client: Callable[..., Mux],
+    client: Callable[..., MuxClient],
     stopping: asyncio.Event,
     status: int,
     limit: str | None,
@@ -329,7 +335,7 @@ async def test_everybody_slows_down_when_mux_has_no_patience_left(
 
 
 async def test_the_limit_is_kept_as_mux_told_it_last(
-    client: Callable[..., Mux], mux: MuxSimulator
+    client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
     """The doctor shows it."""
     mux.limits = RateLimits.per_second(5, 1)
@@ -338,7 +344,9 @@ async def test_the_limit_is_kept_as_mux_told_it_last(
     assert asking.rate_limit == ("5", "4")
 
 
-async def test_a_list_is_walked_to_its_end(client: Callable[..., Mux], mux: MuxSimulator) -> None:
+async def test_a_list_is_walked_to_its_end(
+    client: Callable[..., MuxClient], mux: MuxSimulator
+) -> None:
     """Assets by cursor, uploads by number, newest first, a hundred a page, each seen once."""
     seeded = [one for n in range(3) for one in mux.state.seed(100)]
     asking = client()
@@ -361,7 +369,7 @@ async def test_a_list_is_walked_to_its_end(client: Callable[..., Mux], mux: MuxS
     ("cursor", "next_at"), [(None, None), ("", None), (7, None), ("\ud800", None), ("abc", "abc")]
 )
 async def test_only_a_cursor_leads_on(
-    client: Callable[..., Mux], mux: MuxSimulator, cursor: object, next_at: str | None
+    client: Callable[..., MuxClient], mux: MuxSimulator, cursor: object, next_at: str | None
 ) -> None:
     """Whatever else stands there would begin the list anew."""
     body = json.dumps({"data": [], "next_cursor": cursor})
@@ -371,7 +379,7 @@ async def test_only_a_cursor_leads_on(
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 async def test_a_list_that_is_refused_is_empty(
-    client: Callable[..., Mux], mux: MuxSimulator, status: int
+    client: Callable[..., MuxClient], mux: MuxSimulator, status: int
 ) -> None:
     """What it would have told is asked for one by one; the refusal is no fault."""
     body = '{"error": {"type": "invalid_parameters", "messages": ["no such cursor"]}}'
@@ -382,7 +390,7 @@ async def test_a_list_that_is_refused_is_empty(
 
 @pytest.mark.parametrize("route", ["assets", "uploads"])
 async def test_a_list_that_is_no_list_is_a_fault(
-    client: Callable[..., Mux], mux: MuxSimulator, stopping: asyncio.Event, route: str
+    client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event, route: str
 ) -> None:
     """A 200 with something else says nothing about anybody."""
     mux.faults.add(Fault("answer", status=200, body='{"data": {"id": "x"}}'))
@@ -393,13 +401,13 @@ async def test_a_list_that_is_no_list_is_a_fault(
 
 
 async def test_an_answer_without_end_does_not_fill_the_memory(
-    client: Callable[..., Mux],
+    client: Callable[..., MuxClient],
     mux: MuxSimulator,
     stopping: asyncio.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is read as far as any answer of Mux's may be long."""
-    monkeypatch.setattr("worker.mux.client.LONGEST_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("worker.mux.client.MAX_RESPONSE_BYTES", 1000)
     mux.faults.add(Fault("answer", status=200, body=" " * 1001))
     stopping.set()  # so that one try is enough
     with pytest.raises(MuxUnavailable) as raised:

@@ -13,8 +13,8 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.strict_rate_limit import StrictRateLimit
 from worker.errors import MuxUnavailable
-from worker.mux.client import Mux
-from worker.mux.rate_limit import Pace
+from worker.mux.client import MuxClient
+from worker.mux.rate_limit import RateLimiter
 from worker.settings import Settings
 from worker.supabase.scan import ScanStore
 
@@ -24,8 +24,8 @@ RATE = 20
 
 
 @pytest.fixture
-async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[list[Mux]]:
-    """Give three clients of one Mux, each with a database connection of its own."""
+async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[list[MuxClient]]:
+    """Give three clients of one MuxClient, each with a database connection of its own."""
     settings = Settings.model_validate(
         {
             "supabase_url": supabase.url,
@@ -38,12 +38,12 @@ async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[l
     )
     stopping = asyncio.Event()
     stores = [await ScanStore.connect(settings, stopping) for _ in range(3)]
-    yield [Mux(settings, stopping, Pace(RATE, store)) for store in stores]
+    yield [MuxClient(settings, stopping, RateLimiter(RATE, store)) for store in stores]
     for store in stores:
         await store.close()
 
 
-async def keep_asking(client: Mux, until: asyncio.Event) -> None:
+async def keep_asking(client: MuxClient, until: asyncio.Event) -> None:
     """Ask four questions at a time, as the worker does."""
 
     async def ask() -> None:
@@ -56,7 +56,9 @@ async def keep_asking(client: Mux, until: asyncio.Event) -> None:
     await asyncio.gather(*(ask() for _ in range(4)))
 
 
-async def seen_in(mux: MuxSimulator, clients: Sequence[Mux], number: int) -> list[LoggedRequest]:
+async def seen_in(
+    mux: MuxSimulator, clients: Sequence[MuxClient], number: int
+) -> list[LoggedRequest]:
     """Have all ask until so many more questions have come; give those."""
     enough, before = asyncio.Event(), len(mux.requests.all())
     asking = [asyncio.create_task(keep_asking(client, enough)) for client in clients]
@@ -67,7 +69,7 @@ async def seen_in(mux: MuxSimulator, clients: Sequence[Mux], number: int) -> lis
 
 
 async def test_together_they_use_what_one_may_and_no_more(
-    clients: list[Mux], mux: MuxSimulator
+    clients: list[MuxClient], mux: MuxSimulator
 ) -> None:
     """At a Mux that allows just as much, nobody is refused and nobody comes away empty."""
     mux.limits = RateLimits(StrictRateLimit(RATE), StrictRateLimit(None))
@@ -78,7 +80,7 @@ async def test_together_they_use_what_one_may_and_no_more(
 
 
 async def test_what_one_is_refused_slows_all_of_them(
-    clients: list[Mux], mux: MuxSimulator, db: psycopg.Connection
+    clients: list[MuxClient], mux: MuxSimulator, db: psycopg.Connection
 ) -> None:
     """One gets a 429; then all together go at half the pace, and later at the whole again."""
     mux.faults.add(Fault("answer", status=429), times=1)
@@ -86,6 +88,6 @@ async def test_what_one_is_refused_slows_all_of_them(
     slow = await seen_in(mux, clients[1:], 30)
     # Half the pace, a little more as it comes back, and what was on its way.
     assert len(slow) <= RATE * 0.6 * (slow[-1].at - slow[0].at) + 4
-    db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute'")
+    db.execute("update mux_private.mux_pace set slowed_at = slowed_at - interval '1 minute'")
     quick = await seen_in(mux, clients, 2 * RATE)
     assert peak_per_second(quick) >= 0.75 * RATE

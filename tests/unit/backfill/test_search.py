@@ -6,8 +6,7 @@ import pytest
 from worker.backfill.search import Found, Search
 from worker.errors import MuxUnavailable
 from worker.lesson import Lesson, Target
-from worker.model import Observation, Page, PlaybackId
-from worker.mux.rate_limit import Sent, unheard
+from worker.model import Observation, OnSent, Page, PlaybackId, ignore
 
 LESSON = Lesson("", "anna", None, "draft", None, None, None)
 
@@ -19,14 +18,19 @@ class ListedMux:
         self.listed = assets
         self.listed_uploads = uploads or []
         self.asked: list[str] = []
+        self.requests = 0
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def environment(self) -> str:
+        """Return the token's environment."""
+        return "env1"
+
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Ask for an upload."""
         self.asked.append(f"upload {upload_id}")
         known = [u for u in self.listed_uploads if u.upload_id == upload_id]
         return known[0] if known else Observation("upload", "missing", "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
         """Ask for an asset."""
         self.asked.append(f"asset {asset_id}")
         known = [a for a in self.listed if a.asset_id == asset_id]
@@ -36,7 +40,7 @@ class ListedMux:
         """Ask the control question."""
         self.asked.append("control")
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Ask for the asset of an upload."""
         self.asked.append(f"asset of {upload_id}")
         return next((a for a in self.listed if a.upload_id == upload_id), None)
@@ -120,7 +124,7 @@ async def test_an_id_about_which_mux_does_not_answer_is_not_stood_in_for() -> No
     """The lesson's older video is not taken for the newer one; a lesson beside it is found."""
 
     class FailsOnOne(ListedMux):
-        async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+        async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
             if upload_id == "u1":
                 raise MuxUnavailable("http_500", "Mux answered with 500.")
             return await super().asset_of(upload_id, sent)
@@ -175,7 +179,7 @@ async def test_an_upload_without_an_asset_is_found_in_the_list_of_uploads() -> N
 async def test_who_claims_a_lesson_is_known_once_the_list_was_read_to_its_end() -> None:
     """Two claims are enough to know that it is not one."""
     claims = {250: ("L1", "L1"), 260: ("l2",), 270: ("l2",)}
-    mux = ListedMux([asset(n, claims=claims.get(n, ())) for n in range(300)])
+    mux = ListedMux([asset(n, lesson_references=claims.get(n, ())) for n in range(300)])
     lessons = [replace(LESSON, id=name) for name in ("l1", "l2", "l3")]
     found = await search(mux, *lessons, to_the_end=True)
     assert [one.asset_id for one in found["l1"].claimed_by] == ["a250"]

@@ -17,7 +17,7 @@ SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0}
 
 
 class FakeParts:
-    """Gives a store with five due rows, and a reconciler whose scans are told beforehand."""
+    """Gives a store with five due rows, and a scanner whose scans are told beforehand."""
 
     def __init__(self, *scans: ScanReport) -> None:
         self._left = list(scans)

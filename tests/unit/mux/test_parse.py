@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from worker.decide import Rules, decide, unknown_values
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import Environment, Observation, PlaybackId
-from worker.mux.parse import UnreadableAnswer, read_asset, read_environment, read_error, read_upload
-from worker.mux.response import Answer, check, read_about, read_data
+from worker.mux.parse import (
+    UnreadableResponse,
+    read_asset,
+    read_environment,
+    read_error,
+    read_upload,
+)
+from worker.mux.response import Response, check, read_data, read_object
 
 OPENAPI = Path(__file__).parents[4] / "shared" / "mux" / "openapi.json"
 ASSET = {
@@ -44,7 +50,7 @@ def test_an_asset_is_read_with_all_that_we_need() -> None:
         upload_id="up1",
         asset_id="as1",
         playback_ids=(PlaybackId("p1", "public"), PlaybackId("p2", "signed")),
-        claims=("lesson 1", "lesson 2"),
+        lesson_references=("lesson 1", "lesson 2"),
     )
 
 
@@ -73,7 +79,7 @@ def test_a_passthrough_refers_to_a_lesson_by_itself_or_as_json(
 ) -> None:
     """An app may send its whole context along: `lessonId` and `lesson_id` are what counts in it."""
     asset = {"id": "as1", "status": "ready", "passthrough": passthrough}
-    assert read_asset(asset, "probe").claims == references
+    assert read_asset(asset, "probe").lesson_references == references
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_reading_raises_nothing_else(data: Any) -> None:
     for read in (read_asset, read_upload):
         try:
             assert read(data, "probe").status
-        except UnreadableAnswer:
+        except UnreadableResponse:
             continue
     read_error(data)
 
@@ -153,16 +159,16 @@ def test_reading_raises_nothing_else(data: Any) -> None:
 def test_any_answer_is_sorted(status: int, headers: dict[str, str], body: bytes | str) -> None:
     """Whatever comes over HTTP is a fact about the id or one of two faults."""
     try:
-        answer = check(Answer.of(status, headers, body))
-        seen = read_about(answer, "asset", "as1", lambda data: read_asset(data, "probe"))
+        answer = check(Response.of(status, headers, body))
+        seen = read_object(answer, "asset", "as1", lambda data: read_asset(data, "probe"))
     except (MuxUnavailable, MuxUnauthorized):
         return
     assert seen.asset_id == "as1"
 
 
-def answered(status: int, body: Any, **headers: str) -> Answer:
+def answered(status: int, body: Any, **headers: str) -> Response:
     """Make an answer with a JSON body."""
-    return Answer.of(status, headers, json.dumps(body))
+    return Response.of(status, headers, json.dumps(body))
 
 
 NOT_FOUND = {"error": {"type": "not_found", "messages": ["no such asset"]}}
@@ -196,7 +202,7 @@ def test_a_fault_is_told_by_its_status(
 def test_a_refusal_in_muxs_own_form_is_about_the_id(status: int, said: str) -> None:
     """A 404 is missing, another 4xx rejected, with Mux's words."""
     answer = check(answered(status, NOT_FOUND))
-    assert read_about(
+    assert read_object(
         answer, "asset", "as1", lambda data: read_asset(data, "probe")
     ) == Observation(
         "asset",
@@ -218,7 +224,7 @@ def test_a_200_that_is_no_asset_is_a_fault(body: Any) -> None:
 def test_an_answer_about_another_id_is_a_fault() -> None:
     """A mixed-up answer never becomes a fact."""
     with pytest.raises(MuxUnavailable, match="another id"):
-        read_about(
+        read_object(
             answered(200, {"data": ASSET}), "asset", "as2", lambda data: read_asset(data, "probe")
         )
 
@@ -228,14 +234,14 @@ def test_an_answer_about_another_id_is_a_fault() -> None:
 )
 def test_retry_after_is_read_in_seconds(header: str, seconds: float | None) -> None:
     """A number is taken, a date is not."""
-    assert Answer.of(429, {"Retry-After": header}, None).retry_after_seconds == seconds
+    assert Response.of(429, {"Retry-After": header}, None).retry_after_seconds == seconds
 
 
 def test_the_environment_needs_an_id() -> None:
     """Whoami without one is unreadable."""
     told = {"environment_id": "env1", "environment_name": "Production"}
     assert read_environment(told) == Environment("env1", "Production", "?")
-    with pytest.raises(UnreadableAnswer):
+    with pytest.raises(UnreadableResponse):
         read_environment({"environment_id": None})
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import Environment, Observation, Subject
-from worker.mux.parse import UnreadableAnswer, read_asset, read_environment, read_upload
-from worker.mux.response import Answer, check, read_about, read_data
+from worker.mux.parse import UnreadableResponse, read_asset, read_environment, read_upload
+from worker.mux.response import Response, check, read_data, read_object
 
 NOT_FOUND = {"error": {"type": "not_found", "messages": ["no such thing"]}}
 
@@ -48,16 +48,18 @@ subjects: st.SearchStrategy[Subject] = st.sampled_from(["asset", "upload"])
 
 def test_headers_are_found_in_whatever_case_they_came() -> None:
     """HTTP/1.1 servers and proxies spell them as they like."""
-    answer = Answer.of(200, {"X-RateLimit-LIMIT": "5", "x-ratelimit-Remaining": "0"}, b'{"a": 1}')
-    assert answer == Answer(200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "0"}, {"a": 1})
+    answer = Response.of(200, {"X-RateLimit-LIMIT": "5", "x-ratelimit-Remaining": "0"}, b'{"a": 1}')
+    assert answer == Response(
+        200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "0"}, {"a": 1}
+    )
     assert answer.rate_limit == ("5", "0")
 
 
 def test_an_answer_without_headers_promises_nothing() -> None:
     """No headers at all: no limit, and no wish to wait."""
-    answer = Answer.of(500, None, None)
+    answer = Response.of(500, None, None)
     assert (answer, answer.rate_limit, answer.retry_after_seconds) == (
-        Answer(500, {}, None),
+        Response(500, {}, None),
         (None, None),
         None,
     )
@@ -79,19 +81,19 @@ def test_an_answer_without_headers_promises_nothing() -> None:
 )
 def test_a_body_that_is_no_json_is_none(body: bytes | str | None) -> None:
     """Whatever keeps it from being read, too deep or too long a number among it."""
-    assert Answer.of(200, None, body) == Answer(200, {}, None)
+    assert Response.of(200, None, body) == Response(200, {}, None)
 
 
 @pytest.mark.parametrize("header", ["inf", "Infinity", "1e400", "nan", "-inf", "", "soon"])
 def test_a_wait_that_never_ends_is_no_wish(header: str) -> None:
     """Heeding it, the worker would never ask Mux again."""
-    assert Answer.of(503, {"Retry-After": header}, None).retry_after_seconds is None
+    assert Response.of(503, {"Retry-After": header}, None).retry_after_seconds is None
 
 
 @given(st.text() | st.floats().map(str) | st.integers().map(str))
 def test_a_wait_is_a_number_of_seconds_or_none(header: str) -> None:
     """Whatever the header says, a pause can be made of it."""
-    seconds = Answer.of(429, {"Retry-After": header}, None).retry_after_seconds
+    seconds = Response.of(429, {"Retry-After": header}, None).retry_after_seconds
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 
@@ -99,7 +101,7 @@ def test_a_wait_is_a_number_of_seconds_or_none(header: str) -> None:
 def test_a_wish_to_wait_travels_with_the_fault(status: int, reason: str) -> None:
     """Who waits learns from the fault for how long."""
     with pytest.raises(MuxUnavailable) as raised:
-        check(Answer.of(status, {"retry-after": "7"}, None))
+        check(Response.of(status, {"retry-after": "7"}, None))
     assert (raised.value.reason, raised.value.retry_after_seconds) == (reason, 7.0)
 
 
@@ -109,7 +111,7 @@ def test_a_wish_to_wait_travels_with_the_fault(status: int, reason: str) -> None
 def test_a_refused_token_is_told_with_what_to_check(body: Any, said: str) -> None:
     """The message has Mux's words, or the status, and names both variables."""
     with pytest.raises(MuxUnauthorized) as raised:
-        check(Answer.of(401, None, json.dumps(body)))
+        check(Response.of(401, None, json.dumps(body)))
     assert raised.value.message == (
         f"Mux refuses the access token ({said}): check MUX_TOKEN_ID and MUX_TOKEN_SECRET, "
         "and that the token may read video."
@@ -128,7 +130,7 @@ def test_a_refused_token_is_told_with_what_to_check(body: Any, said: str) -> Non
 )
 def test_what_mux_says_in_its_own_form_passes_unchanged(status: int, body: Any) -> None:
     """A thing, a page, and a refusal of one id, with or without words."""
-    answer = Answer.of(status, None, json.dumps(body))
+    answer = Response.of(status, None, json.dumps(body))
     assert check(answer) is answer
 
 
@@ -147,7 +149,7 @@ def test_what_mux_says_in_its_own_form_passes_unchanged(status: int, body: Any) 
 def test_what_is_not_in_muxs_form_says_nothing_about_a_lesson(status: int, body: Any) -> None:
     """A 404 of a proxy, taken for one of Mux, would fail lessons whose videos are fine."""
     with pytest.raises(MuxUnavailable) as raised:
-        check(Answer.of(status, None, json.dumps(body)))
+        check(Response.of(status, None, json.dumps(body)))
     assert (raised.value.reason, raised.value.message) == (
         "unreadable",
         f"Mux answered with a {status} that is not its own.",
@@ -158,7 +160,7 @@ def test_what_is_not_in_muxs_form_says_nothing_about_a_lesson(status: int, body:
 def test_any_other_status_is_a_fault_even_with_a_good_body(status: int) -> None:
     """Half an answer (206) or a page of a proxy says nothing about a lesson."""
     with pytest.raises(MuxUnavailable) as raised:
-        check(Answer.of(status, None, json.dumps({"data": {"id": "x1"}} | NOT_FOUND)))
+        check(Response.of(status, None, json.dumps({"data": {"id": "x1"}} | NOT_FOUND)))
     assert raised.value.reason == f"http_{status}"
 
 
@@ -168,8 +170,8 @@ def test_a_refusal_names_only_the_id_that_was_asked_for(
     subject: Subject, status: int, said: str
 ) -> None:
     """A refused upload says nothing about an asset, nor the other way round."""
-    answer = check(Answer.of(status, None, json.dumps(NOT_FOUND)))
-    assert read_about(answer, subject, "x1", READERS[subject]) == Observation(
+    answer = check(Response.of(status, None, json.dumps(NOT_FOUND)))
+    assert read_object(answer, subject, "x1", READERS[subject]) == Observation(
         subject,
         said,
         "probe",
@@ -183,10 +185,10 @@ def test_a_refusal_names_only_the_id_that_was_asked_for(
 def test_an_id_counts_only_where_it_belongs() -> None:
     """An upload that merely names the asset asked for is no answer about that asset."""
     upload = {"id": "up1", "status": "asset_created", "asset_id": "as1"}
-    answer = Answer.of(200, None, json.dumps({"data": upload}))
+    answer = Response.of(200, None, json.dumps({"data": upload}))
     with pytest.raises(MuxUnavailable, match="another id"):
-        read_about(answer, "asset", "as1", as_asset)
-    assert read_about(answer, "upload", "up1", as_upload) == Observation(
+        read_object(answer, "asset", "as1", as_asset)
+    assert read_object(answer, "upload", "up1", as_upload) == Observation(
         "upload", "asset_created", "probe", upload_id="up1", asset_id="as1"
     )
 
@@ -194,15 +196,15 @@ def test_an_id_counts_only_where_it_belongs() -> None:
 def test_an_unreadable_answer_keeps_its_cause() -> None:
     """The fault tells what was wrong, and the reader's own exception stays with it."""
     with pytest.raises(MuxUnavailable, match="no environment with an id") as raised:
-        read_data(Answer.of(200, None, '{"data": {}}'), read_environment)
+        read_data(Response.of(200, None, '{"data": {}}'), read_environment)
     assert raised.value.reason == "unreadable"
-    assert isinstance(raised.value.__cause__, UnreadableAnswer)
+    assert isinstance(raised.value.__cause__, UnreadableResponse)
 
 
 def test_the_data_is_read_by_whoever_knows_it() -> None:
     """The same envelope carries the environment."""
     told = {"environment_id": "e1", "environment_name": "Main", "environment_type": "production"}
-    answer = Answer.of(200, None, json.dumps({"data": told, "surprise": 1}))
+    answer = Response.of(200, None, json.dumps({"data": told, "surprise": 1}))
     assert read_data(answer, read_environment) == Environment("e1", "Main", "production")
 
 
@@ -211,7 +213,7 @@ def test_any_json_is_read_or_unreadable(subject: Subject, data: Any) -> None:
     """The readers raise nothing else, and what they read has the id that Mux sent."""
     try:
         seen = READERS[subject](data)
-    except UnreadableAnswer:
+    except UnreadableResponse:
         return
     named = seen.upload_id if subject == "upload" else seen.asset_id
     assert (seen.subject, named, seen.status) == (subject, data["id"], data["status"])
@@ -223,8 +225,8 @@ def test_any_json_over_http_is_a_fact_about_the_id_or_one_of_two_faults(
 ) -> None:
     """What is no fault is about the id asked for: a 404 is missing, another 4xx rejected."""
     try:
-        answer = check(Answer.of(status, {}, json.dumps(body)))
-        seen = read_about(answer, subject, "x1", READERS[subject])
+        answer = check(Response.of(status, {}, json.dumps(body)))
+        seen = read_object(answer, subject, "x1", READERS[subject])
     except (MuxUnavailable, MuxUnauthorized):
         return
     named = seen.upload_id if subject == "upload" else seen.asset_id
@@ -236,7 +238,7 @@ def test_any_json_over_http_is_a_fact_about_the_id_or_one_of_two_faults(
 @given(bodies)
 def test_reading_the_data_of_anything_has_one_fault(body: Any) -> None:
     """A body that was never checked does no other harm."""
-    answer = Answer(200, {}, body)
+    answer = Response(200, {}, body)
     try:
         assert read_data(answer, as_asset).asset_id == body["data"]["id"]
     except MuxUnavailable as fault:

@@ -6,8 +6,7 @@ import pytest
 
 from bench.sweep_world import FakeMux, Row, World
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Observation, Page
-from worker.mux.rate_limit import Sent, unheard
+from worker.model import Observation, OnSent, Page, ignore
 
 
 class FailsOnOne(FakeMux):
@@ -18,7 +17,7 @@ class FailsOnOne(FakeMux):
         self._bad = bad
         self.asked: Counter[str] = Counter()
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Answer a GET of an upload."""
         self.asked[upload_id] += 1
         seen = await super().upload(upload_id, sent)
@@ -26,7 +25,7 @@ class FailsOnOne(FakeMux):
             raise MuxUnavailable("http_500", "Mux answered with 500.")
         return seen
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Answer a list of one upload's assets."""
         await self.upload(upload_id, sent)
         return await super().asset_of(upload_id, sent)
@@ -50,12 +49,12 @@ async def test_a_bad_id_costs_the_good_ones_beside_it_nothing(others: int) -> No
 class RefusesVideo(FakeMux):
     """A Mux that says who we are and refuses all else."""
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Refuse a GET of an upload."""
         await super().upload(upload_id, sent)
         raise MuxUnauthorized("http_403", "Mux refuses the access token.")
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Refuse a list of one upload's assets."""
         return await self.upload(upload_id, sent)
 

@@ -6,10 +6,9 @@ import pytest
 
 from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
-from worker.model import Claim, Observation, Page, Sighting
-from worker.mux.rate_limit import Sent, unheard
+from worker.model import Claim, MatchedObservation, Observation, OnSent, Page, ignore
 from worker.scan.observe import observe
-from worker.scan.sweep import Credit
+from worker.scan.sweep import PageBudget
 
 EMPTY = Page((), None)
 
@@ -27,15 +26,16 @@ class FakeMux:
         self._uploads = {seen.upload_id: seen for seen in known if seen.subject == "upload"}
         self._assets = {seen.asset_id: seen for seen in known if seen.subject == "asset"}
         self.asked: list[str] = []
+        self.requests = 0
         self.is_down_after = 10**9
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Answer about an upload."""
         self._note(f"upload {upload_id}")
         gone = Observation("upload", "missing", "probe", upload_id=upload_id)
         return self._uploads.get(upload_id, gone)
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
         """Answer about an asset."""
         self._note(f"asset {asset_id}")
         gone = Observation("asset", "missing", "probe", asset_id=asset_id)
@@ -45,7 +45,7 @@ class FakeMux:
         """Answer the control question."""
         self._note("control")
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Answer about the asset of an upload."""
         self._note(f"asset of {upload_id}")
         found = [seen for seen in self._assets.values() if seen.upload_id == upload_id]
@@ -58,6 +58,10 @@ class FakeMux:
     async def uploads(self, at: str | None) -> Page:
         """Give a page of the list of uploads."""
         return self._page("uploads", at)
+
+    async def environment(self) -> str:
+        """Return the token's environment."""
+        return "env1"
 
     def _page(self, which: str, at: str | None) -> Page:
         self._note(f"{which} page {at or 0}")
@@ -234,7 +238,7 @@ def uploading(upload: str, status: str = "waiting", asset: str | None = None) ->
     return Observation("upload", status, "sweep", upload_id=upload, asset_id=asset)
 
 
-def said_of(page: Iterable[Sighting]) -> dict[str, str]:
+def said_of(page: Iterable[MatchedObservation]) -> dict[str, str]:
     """Give what was seen of each claimed row."""
     return {
         claim.id: f"{s.observation.subject} {s.observation.status}"
@@ -245,7 +249,7 @@ def said_of(page: Iterable[Sighting]) -> dict[str, str]:
 
 async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
     """Observe rows, lists first; give what was seen of each."""
-    pages = observe(claims, mux, asyncio.Event(), Credit(len(claims)))
+    pages = observe(claims, mux, asyncio.Event(), PageBudget(len(claims)))
     return said_of([sighting async for page in pages for sighting in page])
 
 
@@ -268,7 +272,7 @@ async def test_of_two_assets_of_one_upload_the_one_counts_that_the_upload_names(
     page = Page((listed("as9", "up0"), listed("as0", "up0"), listed("as1", "up1")), None)
     mux = FakeMux(created("up0", "as0"), ready("as0", "up0"), assets=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    pages = observe(claims, mux, asyncio.Event(), Credit(3))
+    pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
     seen = [s.observation.asset_id for page in [p async for p in pages] for s in page]
     assert seen == ["as1", "as0", None]
     assert "asset as9" not in mux.asked
@@ -364,7 +368,7 @@ async def test_a_fault_of_a_list_comes_after_what_was_seen(
     found: dict[str, str] = {}
 
     async def gather() -> None:
-        async for page in observe(claims, mux, asyncio.Event(), Credit(5)):
+        async for page in observe(claims, mux, asyncio.Event(), PageBudget(5)):
             found.update(said_of(page))
 
     with pytest.raises(MuxUnavailable):
@@ -383,7 +387,7 @@ async def test_a_stop_between_the_lists_asks_for_nothing_more(
     stopping = asyncio.Event()
     claims = [row(f"up{n}", name=f"t{n}") for n in range(5)]
     number = 0
-    async for _ in observe(claims, mux, stopping, Credit(5)):
+    async for _ in observe(claims, mux, stopping, PageBudget(5)):
         number += 1
         if number == pages_before:
             stopping.set()
@@ -395,7 +399,7 @@ async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None
     page = Page((uploading("up9", "asset_created", "as9"), uploading("up1", "cancelled")), None)
     mux = FakeMux(uploads=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    pages = observe(claims, mux, asyncio.Event(), Credit(3))
+    pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
     told = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
     assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
 
@@ -407,7 +411,7 @@ async def test_a_row_that_has_its_video_is_asked_for_itself() -> None:
     ready = replace(row("up9", "as9", name="t9"), status="ready", playback_id="p")
     claims = [ready, *(row(f"up{n}", name=f"t{n}") for n in range(3))]
     seen = {}
-    async for page in observe(claims, mux, asyncio.Event(), Credit(4)):
+    async for page in observe(claims, mux, asyncio.Event(), PageBudget(4)):
         seen.update({c.id: s.observation for s in page for c in s.claims})
     assert seen["t9"] == known
     assert mux.asked.count("asset as9") == 1

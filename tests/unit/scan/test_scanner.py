@@ -1,6 +1,6 @@
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,16 +9,27 @@ from pytest_mock import MockerFixture
 
 from bench.sweep_world import World
 from tests.unit.test_decide import CLAIM
-from worker.claim_limits import Batching
 from worker.decide import Rules
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable, Unavailable
-from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId, Settlement
-from worker.mux.rate_limit import Sent, unheard
-from worker.scan.scanner import Reconciler
-from worker.scan.sweep import FEW, FIRST_CREDIT
+from worker.model import (
+    Claim,
+    ClaimedBatch,
+    ClaimLimits,
+    Observation,
+    OnSent,
+    Outcome,
+    Page,
+    PlaybackId,
+    Settlement,
+    ignore,
+)
+from worker.scan.scanner import Scanner
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.outcome_log import OutcomeLog
+from worker.telemetry.scan_report import ScanReport
 
+Adopt = Callable[[Sequence[str]], Awaitable[None]]
 NO_PAGE = Page((), None)
 FAULTS = [
     MuxUnavailable("connection", "reset"),
@@ -47,7 +58,7 @@ class FakeMux:
     requests: int = 0
     pages: Sequence[Page] = (NO_PAGE,)
 
-    async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
         """Answer about an upload."""
         await self.turns.acquire()
         self.requests += 1
@@ -59,13 +70,13 @@ class FakeMux:
         status = "waiting" if upload_id in self.known else "missing"
         return Observation("upload", status, "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str, sent: Sent = unheard) -> Observation:
+    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
         """Answer that there is none: no row here has an asset."""
         sent()
         self.requests += 1
         return Observation("asset", "missing", "probe", asset_id=asset_id)
 
-    async def asset_of(self, upload_id: str, sent: Sent = unheard) -> Observation | None:
+    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
         """Answer that there is none."""
         raise AssertionError("no row here is looked at for the first time")
 
@@ -115,7 +126,7 @@ class FakeStore:
     put_behind: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, batching: Batching, few: int) -> Claimed:
+    async def claim(self, limits: ClaimLimits, few: int) -> ClaimedBatch:
         """Lease rows."""
         self.few = few
         if self.claims is not None:
@@ -123,10 +134,10 @@ class FakeStore:
             if self.claims < 0:
                 raise SupabaseUnavailable("timeout", "x")
         if self.sweep == "others":
-            return Claimed((), None, "others")
-        most = batching.most(self.sweep)
+            return ClaimedBatch((), None, "others")
+        most = limits.max_rows(self.sweep)
         taken, self.due = self.due[:most], self.due[most:]
-        return Claimed(
+        return ClaimedBatch(
             tuple(taken), self.home, self.sweep, more_are_due=bool(self.due or self.withheld)
         )
 
@@ -168,12 +179,29 @@ def rows(count: int) -> list[Claim]:
     return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}", check_count=1) for n in range(count)]
 
 
-def reconciler(mux: FakeMux, store: FakeStore, size: int = 10, **more: Any) -> Reconciler:
-    """Put a reconciler on the fakes."""
-    batching = Batching(size, 60, size)
-    return Reconciler(
-        mux, store, batching=batching, rules=Rules(), stopping=asyncio.Event(), **more
+def scanner(
+    mux: FakeMux,
+    store: FakeStore,
+    size: int = 10,
+    adopt: Adopt | None = None,
+    telemetry: Telemetry | None = None,
+) -> Scanner:
+    """Make a scanner on the fakes."""
+    return Scanner(
+        mux,
+        store,
+        limits=ClaimLimits(size, 60, size),
+        rules=Rules(),
+        stopping=asyncio.Event(),
+        adopt=adopt,
+        telemetry=telemetry,
     )
+
+
+def listed(upload: str, policy: str = "public") -> Observation:
+    """Observe a ready asset in Mux's list."""
+    playback_ids = (PlaybackId(f"play-{upload}", policy),)
+    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
 
 
 def reasons(store: FakeStore) -> dict[str, str]:
@@ -184,7 +212,7 @@ def reasons(store: FakeStore) -> dict[str, str]:
 async def test_a_scan_settles_every_row_it_claimed() -> None:
     """And reports how many, what came of them, and what it asked Mux."""
     store = FakeStore(rows(3))
-    report = await reconciler(FakeMux({"up0", "up1", "up2"}), store).scan()
+    report = await scanner(FakeMux({"up0", "up1", "up2"}), store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert (report.claimed, report.released, report.requests) == (3, 0, 3)
     assert (dict(report.outcomes), report.is_full) == ({"waiting": 3}, False)
@@ -193,20 +221,20 @@ async def test_a_scan_settles_every_row_it_claimed() -> None:
 async def test_an_empty_scan_asks_mux_nothing() -> None:
     """Not even who we are."""
     mux = FakeMux()
-    report = await reconciler(mux, FakeStore([])).scan()
+    report = await scanner(mux, FakeStore([])).scan()
     assert (report.claimed, report.requests, mux.requests) == (0, 0, 0)
 
 
 async def test_a_full_batch_is_told() -> None:
     """As many rows as could be claimed means that more may be due."""
     store = FakeStore(rows(3))
-    report = await reconciler(FakeMux(), store, size=2).scan()
+    report = await scanner(FakeMux(), store, size=2).scan()
     assert (report.claimed, report.is_full) == (2, True)
 
 
 async def test_a_batch_that_took_all_that_was_due_is_not_full() -> None:
     """The next scan has time."""
-    report = await reconciler(FakeMux(), FakeStore(rows(2)), size=2).scan()
+    report = await scanner(FakeMux(), FakeStore(rows(2)), size=2).scan()
     assert (report.claimed, report.is_full) == (2, False)
 
 
@@ -219,23 +247,23 @@ async def test_for_a_sweep_all_that_is_due_is_claimed_first() -> None:
         Page((listed("up99"),), None),
     ]
     mux = FakeMux(pages=pages)
-    report = await reconciler(mux, store, size=5).scan()
+    report = await scanner(mux, store, size=5).scan()
     assert (report.claimed, report.is_full, report.requests) == (23, False, 2)
     assert len(reasons(store)) == 23
 
 
 async def test_a_sweep_looks_for_so_many_rows_at_most(mocker: MockerFixture) -> None:
     """What is due beyond them is left for the next, which comes at once."""
-    mocker.patch("worker.scan.scanner.CLAIMS_A_SWEEP", 2)
+    mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 2)
     store = FakeStore(rows(23), sweep="ours")
-    report = await reconciler(FakeMux(pages=[Page((), None)]), store, size=5).scan()
+    report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
 
 
 async def test_rows_that_others_hold_are_not_waited_for() -> None:
     """Where more are due and none can be had, the scan goes on with what it has."""
     store = FakeStore(rows(5), sweep="ours", withheld=3)
-    report = await reconciler(FakeMux(pages=[Page((), None)]), store, size=5).scan()
+    report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert report.claimed == 5
 
 
@@ -244,7 +272,7 @@ async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
     store = FakeStore(rows(9))
     mux = FakeMux({f"up{n}" for n in range(9)}, is_out_after=4)
     with pytest.raises(MuxUnavailable):
-        await reconciler(mux, store).scan()
+        await scanner(mux, store).scan()
     assert set(reasons(store)) | set(store.released) == {f"t{n}" for n in range(9)}
     assert len(reasons(store)) == 4
     assert set(reasons(store)).isdisjoint(store.released)
@@ -255,7 +283,7 @@ async def test_only_what_was_asked_for_without_an_answer_goes_behind_the_others(
     store = FakeStore(rows(9))
     mux = FakeMux(is_out_after=0, turns=asyncio.Semaphore(2))
     with pytest.raises(MuxUnavailable):
-        await reconciler(mux, store).scan()
+        await scanner(mux, store).scan()
     assert store.put_behind == ["t0", "t1"]
     assert store.released == [f"t{n}" for n in range(9)]
 
@@ -268,7 +296,7 @@ async def test_what_fails_for_one_id_alone_is_the_fault_of_that_id(
     """One row due, or several: that row backs off, the others are settled."""
     store = FakeStore(rows(count))
     mux = FakeMux({f"up{n}" for n in range(count)}, fault_at="up0", fault=fault)
-    report = await reconciler(mux, store).scan()
+    report = await scanner(mux, store).scan()
     others = {f"t{n}": "upload_waiting" for n in range(1, count)}
     assert reasons(store) == {"t0": "mux_fault", **others}
     assert (store.released, report.requests, mux.controls) == ([], count + 1, 1)
@@ -280,7 +308,7 @@ async def test_what_fails_for_everything_is_an_outage(fault: Unavailable, count:
     """No row is touched, and the control question is put once, however many rows fail."""
     store, mux = FakeStore(rows(count)), FakeMux(is_out_after=0, fault=fault)
     with pytest.raises(type(fault)):
-        await reconciler(mux, store).scan()
+        await scanner(mux, store).scan()
     assert (reasons(store), len(store.released), mux.controls) == ({}, count, 1)
 
 
@@ -289,7 +317,7 @@ async def test_too_many_requests_are_never_the_fault_of_an_id() -> None:
     store = FakeStore(rows(2))
     mux = FakeMux({"up1"}, fault_at="up0", fault=MuxUnavailable("rate_limited", "slower"))
     with pytest.raises(MuxUnavailable):
-        await reconciler(mux, store).scan()
+        await scanner(mux, store).scan()
     assert mux.controls == 0
     assert "t0" not in reasons(store)
 
@@ -298,19 +326,19 @@ async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
     """Where the control question is answered, its rows are probed; else it is an outage."""
     store = FakeStore(rows(3), sweep="ours")
     mux = FakeMux({"up0", "up1", "up2"}, lists_fail=True)
-    await reconciler(mux, store).scan()
+    await scanner(mux, store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert mux.controls == 1
     store = FakeStore(rows(3), sweep="ours")
     with pytest.raises(MuxUnavailable):
-        await reconciler(FakeMux(lists_fail=True, is_out_after=0), store).scan()
+        await scanner(FakeMux(lists_fail=True, is_out_after=0), store).scan()
     assert (reasons(store), len(store.released)) == ({}, 3)
 
 
 async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() -> None:
     """5 s, times 1.5; the first answer resets it. No grace runs meanwhile."""
     mux = FakeMux({"up0"}, fault_at="up0")
-    scans = reconciler(mux, store := FakeStore([]))
+    scans = scanner(mux, store := FakeStore([]))
     pauses: list[float] = []
     for fails in (*[True] * 12, False, True):
         mux.fault_at = "up0" if fails else None
@@ -327,10 +355,10 @@ async def test_a_scan_probes_no_longer_than_its_interval() -> None:
     """What its probes had no time for keeps its place and is due again at once."""
     seconds = iter(range(100))
     store = FakeStore(rows(9))
-    scan = Reconciler(
+    scan = Scanner(
         FakeMux({f"up{n}" for n in range(9)}),
         store,
-        batching=Batching(9, 60, 9, probe_seconds=5),
+        limits=ClaimLimits(9, 60, 9, probe_seconds=5),
         rules=Rules(),
         stopping=asyncio.Event(),
         clock=lambda: float(next(seconds)),
@@ -372,8 +400,8 @@ async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
         if fault is not None:
             raise fault
 
-    scanner = reconciler(FakeMux({"up0", "up1", "up2"}), Newer(rows(3)), adopt=adopt)
-    report = await scanner.scan()
+    mux = FakeMux({"up0", "up1", "up2"})
+    report = await scanner(mux, Newer(rows(3)), adopt=adopt).scan()
     assert adopted == [["lt0"]]
     assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
 
@@ -393,7 +421,7 @@ async def test_a_row_with_an_empty_id_makes_no_home() -> None:
     """It fails, also beside a video without an upload, and the token stays under suspicion."""
     store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="ours")
     without_upload = replace(listed(""), upload_id=None)
-    await reconciler(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
+    await scanner(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
     others = {f"t{n}": "wrong_environment" for n in range(3)}
     assert reasons(store) == {"t9": "invalid_id", **others}
     assert set(store.environments) == {None}
@@ -403,16 +431,100 @@ async def test_when_settling_fails_the_rows_are_handed_back() -> None:
     """Due again, they show in the next pass whether it still fails; no lease hides them."""
     store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"))
     with pytest.raises(SupabaseUnavailable):
-        await reconciler(FakeMux(), store).scan()
+        await scanner(FakeMux(), store).scan()
     assert store.released == ["t0", "t1"]
+
+
+@dataclass
+class SlowStore(FakeStore):
+    """A store whose settle calls wait until a test releases them, in any order."""
+
+    under_way: dict[str, asyncio.Future[None]] = field(default_factory=dict)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle when the test says so; the page's name is its first asset."""
+        name = settlements[0].observation.asset_id or ""
+        self.under_way[name] = asyncio.get_running_loop().create_future()
+        await self.under_way[name]
+        return await super().settle(settlements, environment_id)
+
+    async def until(self, *names: str) -> None:
+        """Wait until exactly these pages were begun."""
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert set(self.under_way) == set(names)
+
+
+def sweeping(*pages: Page) -> tuple[SlowStore, asyncio.Task[ScanReport]]:
+    """Start a scan of nine rows that sweeps these pages."""
+    store = SlowStore(rows(9), sweep="ours")
+    mux = FakeMux({f"up{n}" for n in range(9)}, pages=pages)
+    return store, asyncio.create_task(scanner(mux, store).scan())
+
+
+PAGES = [Page((listed(f"up{n}"),), None) for n in range(3)]
+
+
+async def test_two_pages_are_settled_at_a_time() -> None:
+    """The third waits until one of them is settled."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    store.under_way["as-up1"].set_result(None)
+    await store.until("as-up0", "as-up1", "as-up2")
+    scan.cancel()
+    await asyncio.gather(scan, return_exceptions=True)
+
+
+async def test_a_page_that_fails_ends_the_scan_and_the_others_are_settled() -> None:
+    """A page under way is settled, no further page is begun, and the other rows are released."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    store.under_way["as-up0"].set_exception(SupabaseUnavailable("timeout", "x"))
+    await store.until("as-up0", "as-up1")
+    assert not scan.done()
+    store.under_way["as-up1"].set_result(None)
+    with pytest.raises(SupabaseUnavailable):
+        await scan
+    assert set(reasons(store)) == {"t1"}
+    assert store.released == ["t0", *(f"t{n}" for n in range(2, 9))]
+
+
+async def test_a_scan_that_is_cancelled_cancels_the_pages_under_way() -> None:
+    """A worker that stops does not wait for a database that hangs."""
+    store, scan = sweeping(*PAGES)
+    await store.until("as-up0", "as-up1")
+    scan.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scan
+    assert all(page.cancelled() for page in store.under_way.values())
+    assert store.released == [f"t{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_in_an_outage_the_pages_under_way_are_settled_first(*, fails: bool) -> None:
+    """Then the outage is raised, or the fault of the database, which matters more."""
+    store = SlowStore(rows(3), sweep="ours")
+    mux = FakeMux(pages=PAGES[:1], is_out_after=1)
+    scan = asyncio.create_task(scanner(mux, store).scan())
+    await store.until("as-up0")
+    assert not scan.done()
+    if fails:
+        store.under_way["as-up0"].set_exception(SupabaseUnavailable("timeout", "x"))
+    else:
+        store.under_way["as-up0"].set_result(None)
+    with pytest.raises(SupabaseUnavailable if fails else MuxUnavailable):
+        await scan
+    assert set(reasons(store)) == (set() if fails else {"t0"})
 
 
 async def test_a_database_that_takes_nothing_back_is_not_waited_for(mocker: MockerFixture) -> None:
     """The rows fall due with their lease, and the fault is told."""
-    mocker.patch("worker.scan.scanner.RELEASE_WITHIN_SECONDS", 0.01)
+    mocker.patch("worker.scan.scanner.RELEASE_TIMEOUT_SECONDS", 0.01)
     store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"), hangs=True)
     with pytest.raises(SupabaseUnavailable):
-        await reconciler(FakeMux(), store).scan()
+        await scanner(FakeMux(), store).scan()
     assert store.released == []
 
 
@@ -420,7 +532,7 @@ async def test_when_claiming_on_fails_what_is_claimed_is_handed_back() -> None:
     """Not one row is kept for a scan that does not take place."""
     store = FakeStore(rows(9), sweep="ours", claims=1)
     with pytest.raises(SupabaseUnavailable):
-        await reconciler(FakeMux(), store, size=5).scan()
+        await scanner(FakeMux(), store, size=5).scan()
     assert store.released == [f"t{n}" for n in range(5)]
 
 
@@ -428,7 +540,7 @@ async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
     """A shutdown that does not wait for a hanging request loses no row."""
     store = FakeStore(rows(2))
     mux = FakeMux({"up0", "up1"}, hang_at="up1")
-    scan = asyncio.create_task(reconciler(mux, store).scan())
+    scan = asyncio.create_task(scanner(mux, store).scan())
     await store.has_settled.wait()
     scan.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -451,7 +563,7 @@ async def test_a_404_counts_only_at_home(
 ) -> None:
     """Home is where an id of ours was last found, in this pass included; then it is recorded."""
     store = FakeStore(rows(2), home=home)
-    await reconciler(FakeMux(known), store).scan()
+    await scanner(FakeMux(known), store).scan()
     assert reasons(store)["t0"] == reason
     assert store.environments == [recorded]
 
@@ -464,8 +576,8 @@ def test_no_more_is_asked_for_alone_than_half_a_lease_has_time_for(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
     """Three requests a row at the most, and always at least one row."""
-    assert Batching.within(size, lease, rate, 30) == Batching(size, lease, claimed, 30)
-    assert Batching.within(size, lease, rate, 0.2).probe_seconds == 5
+    assert ClaimLimits.within_lease(size, lease, rate, 30) == ClaimLimits(size, lease, claimed, 30)
+    assert ClaimLimits.within_lease(size, lease, rate, 0.2).probe_seconds == 5
 
 
 def test_outcomes_of_a_newer_database_are_read() -> None:
@@ -474,17 +586,11 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
 
 
-def listed(upload: str, policy: str = "public") -> Observation:
-    """Observe a ready asset in Mux's list."""
-    playback_ids = (PlaybackId(f"play-{upload}", policy),)
-    return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
-
-
 async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
     """Also what it says of uploads that nobody here claimed: some row may wait for them."""
     store = FakeStore(rows(3), sweep="ours")
     mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
-    report = await reconciler(mux, store).scan()
+    report = await scanner(mux, store).scan()
     assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
     assert [len(s.claims) for s in store.settled] == [0, 1, 1, 1]
     assert (report.claimed, report.released, report.requests) == (3, 0, 1)
@@ -495,12 +601,12 @@ def strangers(count: int) -> list[Page]:
     return [Page((listed(f"x{n}"),), None) for n in range(count)]
 
 
-@pytest.mark.parametrize(("sweep", "asked"), [("none", 0), ("ours", FIRST_CREDIT + 1)])
+@pytest.mark.parametrize(("sweep", "asked"), [("none", 0), ("ours", INITIAL_PAGE_BUDGET + 1)])
 async def test_only_the_sweeper_walks_the_lists(sweep: Literal["none", "ours"], asked: int) -> None:
     """And what no list told of is asked for, as it is by any other worker."""
     store = FakeStore(rows(3), sweep=sweep)
     mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(20))
-    report = await reconciler(mux, store).scan()
+    report = await scanner(mux, store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert (report.requests, report.left_to_others) == (asked + 3, False)
 
@@ -509,7 +615,7 @@ async def test_what_comes_along_keeps_the_sweep_going() -> None:
     """Rows that nobody claimed are worth a page too; at the end of the list it ends."""
     store = FakeStore(rows(3), sweep="ours", come_along=1)
     mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(12))
-    report = await reconciler(mux, store).scan()
+    report = await scanner(mux, store).scan()
     assert report.requests == 12 + 1 + 3
     # Each of the twelve pages, and the page of what was asked for one by one.
     assert (report.claimed, report.unasked) == (3, 13)
@@ -527,7 +633,7 @@ async def test_a_claimed_row_that_is_gone_is_told() -> None:
             return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
 
     page = Page((listed("x0"), listed("up0"), listed("x1")), None)
-    report = await reconciler(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
+    report = await scanner(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
     assert report.outcomes == {"unmatched": 3}
 
 
@@ -536,10 +642,10 @@ async def test_a_claimed_row_is_counted_once() -> None:
     store = FakeStore(rows(8), sweep="ours")
     page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
     mux = FakeMux(pages=[page, *strangers(20)])
-    await reconciler(mux, store).scan()
+    await scanner(mux, store).scan()
     swept = [s.observation for s in store.settled if s.observation.source == "sweep"]
     assert len([seen for seen in swept if seen.upload_id not in {"up0", "up1", "up2", "up3"}]) == (
-        FIRST_CREDIT - 1 + 4
+        INITIAL_PAGE_BUDGET - 1 + 4
     )
 
 
@@ -547,7 +653,7 @@ async def test_an_id_of_ours_in_a_list_makes_a_home() -> None:
     """From that page on, what is missing is missing."""
     store = FakeStore(rows(4), home="env2", sweep="ours")
     mux = FakeMux(pages=[*strangers(1), Page((listed("up0"),), None)])
-    await reconciler(mux, store).scan()
+    await scanner(mux, store).scan()
     assert reasons(store) == {
         "t0": "asset_ready",
         **{f"t{n}": "upload_not_found" for n in (1, 2, 3)},
@@ -560,16 +666,16 @@ async def test_what_is_left_to_others_is_told() -> None:
     """While another worker sweeps, this one asks nothing, and its report says why."""
     mux = FakeMux()
     store = FakeStore(rows(3), sweep="others")
-    report = await reconciler(mux, store).scan()
+    report = await scanner(mux, store).scan()
     assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
-    assert store.few == FEW
+    assert store.few == SWEEP_ABOVE
 
 
 async def test_a_list_of_strangers_is_no_home() -> None:
     """Assets that nobody asked for prove nothing: in another environment a 404 still counts not."""
     store = FakeStore(rows(3), home="env2", sweep="ours")
     mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
-    await reconciler(mux, store).scan()
+    await scanner(mux, store).scan()
     assert set(reasons(store).values()) == {"wrong_environment"}
     assert set(store.environments) == {None}
 
@@ -579,8 +685,7 @@ async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
     told = mocker.patch("worker.telemetry.outcome_log.log.warning")
     store = FakeStore(rows(3), sweep="ours")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
-    telemetry = Telemetry(OutcomeLog())
-    await reconciler(FakeMux(pages=[page]), store, telemetry=telemetry).scan()
+    await scanner(FakeMux(pages=[page]), store, telemetry=Telemetry(OutcomeLog())).scan()
     told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
 
 
@@ -588,8 +693,8 @@ async def test_what_the_lists_do_not_tell_is_probed_as_far_as_the_lease_goes() -
     """Of nine rows that no page is about, three are asked for; the rest is due again at once."""
     store = FakeStore(rows(9), sweep="ours")
     mux = FakeMux({f"up{n}" for n in range(9)})
-    scan = Reconciler(
-        mux, store, batching=Batching(20, 60, 3), rules=Rules(), stopping=asyncio.Event()
+    scan = Scanner(
+        mux, store, limits=ClaimLimits(20, 60, 3), rules=Rules(), stopping=asyncio.Event()
     )
     report = await scan.scan()
     assert sorted(reasons(store)) == ["t0", "t1", "t2"]

@@ -41,7 +41,7 @@ def test_a_settlement_is_sent_whole() -> None:
         "playback_id": None,
         "upload_id": "up1",
         "asset_id": None,
-        "claims": [],
+        "lesson_references": [],
         "observation": {
             "subject": "upload",
             "status": "missing",
