@@ -15,9 +15,9 @@ Read in this order, about 500 lines: `model` (the terms), `decide` (what each fa
     daemon/        repeats scans, through outages
     shutdown       signals, and how long the process may take to end
     telemetry/     logs, metrics, scan history, liveness
-    decide         what an observation means
+    decide         what an observation means; `backoff`: when to check again
     settings       every setting; `network`: proxies and certificates; `project_url`
-    model          the terms as frozen types, with `lesson` and `claim_limits`
+    model          the terms as frozen types, with `lesson`
     wording        every reason and error type in a sentence; `text`: foreign text made safe
     errors         the exceptions
 

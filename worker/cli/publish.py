@@ -42,7 +42,7 @@ async def publish(arguments: argparse.Namespace, settings: "Settings", parts: "P
 async def retry(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
     """Run `retry LESSON…` or `retry --all-failed`."""
     by = (operator(), arguments.reason)
-    async with parts(settings, asyncio.Event()) as (_, store, _reconciler):
+    async with parts(settings, asyncio.Event()) as (_, store, _scanner):
         await store.check_schema()
         books = Books(store.call)
         if arguments.all_failed:

@@ -154,7 +154,7 @@ def test_a_response_in_another_format_is_a_fault(status: int, body: Any) -> None
         check(Response.of(status, None, json.dumps(body)))
     assert (raised.value.reason, raised.value.message) == (
         "unreadable",
-        f"Mux answered with a {status} that is not its own.",
+        f"Mux answered with a {status} that is not in its format.",
     )
 
 

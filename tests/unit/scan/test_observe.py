@@ -166,7 +166,7 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
             row("migrated"), [], [],
             Observation(
                 "none", "unaskable", "probe",
-                error_message="The upload is not known and neither is a real asset.",
+                error_message="Neither an upload nor an asset is known.",
             ),
             id="a migrated row without an asset",
         ),

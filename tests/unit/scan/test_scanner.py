@@ -33,7 +33,7 @@ FAULTS = [
     MuxUnavailable("connection", "reset"),
     MuxUnavailable("timeout", "Mux did not answer in time."),
     MuxUnavailable("http_500", "Mux answered with 500."),
-    MuxUnavailable("unreadable", "Mux answered about another id than was asked for."),
+    MuxUnavailable("unreadable", "Mux answered for another id than the requested one."),
     MuxUnauthorized("http_401", "Mux refuses the access token."),
     MuxUnauthorized("http_403", "Mux refuses the access token."),
 ]
