@@ -33,7 +33,7 @@ from worker.model import (
     ignore,
 )
 from worker.scan.observe import observe
-from worker.supabase.lessons import Books
+from worker.supabase.backfill import BackfillStore
 from worker.supabase.serialize import settlement_json
 
 Stage = Literal["unknown", "waiting", "timed_out", "preparing", "ready", "errored", "deleted"]
@@ -160,7 +160,7 @@ class Mux:
         return Page(tuple([await self.upload(upload) for upload in known]), None)
 
 
-class Ledger(Books):
+class Ledger(BackfillStore):
     """The worker's books, kept by the database on the service's connection."""
 
     def __init__(self, service: Service) -> None:
@@ -364,7 +364,7 @@ class World:
             options=Options(),
             stopping=asyncio.Event(),
         )
-        await backfill.apply(anew=True)
+        await backfill.apply(from_start=True)
 
     def publishes_by_hand(self, lesson: UUID) -> str | None:
         """Publish a lesson as an operator does; give the reason if that is refused."""
@@ -375,7 +375,7 @@ class World:
         return None
 
     async def _publish(self, lesson_id: str) -> None:
-        lesson = await publish.the_lesson(self._ledger, lesson_id)
+        lesson = await publish.find_lesson(self._ledger, lesson_id)
         await publish.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:

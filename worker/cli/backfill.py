@@ -14,9 +14,8 @@ from worker.backfill.plan import Options, Step, ending, is_listed
 from worker.cli.backfill_progress import progress_shown
 from worker.cli.backfill_report import Listing, summary_lines
 from worker.cli.console import WIDTH
-from worker.decide import Rules
 from worker.shutdown import Signals
-from worker.supabase.lessons import Books
+from worker.supabase.backfill import BackfillStore
 
 if TYPE_CHECKING:
     from worker.cli.command import Parts
@@ -32,12 +31,12 @@ async def backfill(arguments: argparse.Namespace, settings: "Settings", parts: "
     Signals(stopping, settings.shutdown_seconds).listen()
     async with parts(settings, stopping, bulk=True) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
+        books = BackfillStore(store.call)
         work = Backfill(
             mux,
             store,
             books,
-            rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+            rules=settings.rules,
             options=Options(arguments.include_drafts, arguments.trust_passthrough),
             stopping=stopping,
         )
@@ -91,16 +90,16 @@ def _ids(one: Step) -> list[str]:
 
 
 async def _apply(
-    work: Backfill, arguments: argparse.Namespace, books: Books, listing: Listing
+    work: Backfill, arguments: argparse.Namespace, books: BackfillStore, listing: Listing
 ) -> None:
     try:
         async with progress_shown(work.progress, "repairing"):
-            await work.apply(anew=arguments.from_start)
+            await work.apply(from_start=arguments.from_start)
     finally:
         if work.progress.begun_at is not None:
             with suppress(Exception):
                 await _list(work.progress.begun_at, books, listing)
-    if work.progress.goes_on:
+    if work.progress.is_resumed:
         print("It went on where the one before was stopped; the counts are of both.")
     for told in listing.first:
         print(f"  {told}")
@@ -109,7 +108,7 @@ async def _apply(
         print(f"  and {more:,} more" + ("." if arguments.report else ": --report FILE lists all."))
 
 
-async def _list(since: str, books: Books, listing: Listing) -> None:
+async def _list(since: str, books: BackfillStore, listing: Listing) -> None:
     """List what could not be repaired, as the database keeps it, also from before a stop."""
     after: str | None = None
     while some := await books.findings(since, after):

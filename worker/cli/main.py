@@ -80,14 +80,14 @@ def _parts(
 
 
 def _run(_arguments: argparse.Namespace) -> NoReturn:
-    from worker.cli.run import work_until_the_end
+    from worker.cli.run import run_daemon
     from worker.settings import Settings
     from worker.telemetry import logs
 
     began = time.monotonic()
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
-    asyncio.run(work_until_the_end(settings, began))
+    asyncio.run(run_daemon(settings, began))
 
 
 def _scan(_arguments: argparse.Namespace) -> int:

@@ -6,10 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from worker.backfill import publish as by_hand
-from worker.backfill.publish import the_lesson
-from worker.decide import Rules
+from worker.backfill.publish import find_lesson
 from worker.lesson import Lesson
-from worker.supabase.lessons import RETRY_AT_ONCE, Books
+from worker.supabase.lessons import RETRIES_PER_CALL, LessonStore
 
 if TYPE_CHECKING:
     from worker.cli.command import Parts
@@ -26,13 +25,12 @@ def operator() -> str:
 
 async def publish(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
     """Run `publish LESSON`."""
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
     async with parts(settings, asyncio.Event()) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
-        lesson = await the_lesson(books, arguments.lesson)
+        books = LessonStore(store.call)
+        lesson = await find_lesson(books, arguments.lesson)
         by = (operator(), arguments.reason)
-        done = await by_hand.publish(lesson, mux, books, rules, by)
+        done = await by_hand.publish(lesson, mux, books, settings.rules, by)
     print(done)
     if done.outcome != "published_before":
         print(f"asset {done.asset_id}\nplays as {done.playback_id}")
@@ -44,10 +42,10 @@ async def retry(arguments: argparse.Namespace, settings: "Settings", parts: "Par
     by = (operator(), arguments.reason)
     async with parts(settings, asyncio.Event()) as (_, store, _scanner):
         await store.check_schema()
-        books = Books(store.call)
+        books = LessonStore(store.call)
         if arguments.all_failed:
             return await _retry_all(books, arguments.type, by)
-        lessons = [await the_lesson(books, id_) for id_ in arguments.lessons]
+        lessons = [await find_lesson(books, id_) for id_ in arguments.lessons]
         retried = await books.retry([lesson.id for lesson in lessons], arguments.type, None, by)
     for lesson in lessons:
         print(f"{lesson.id} {_told(lesson, lesson.id in retried, arguments.type)}")
@@ -65,11 +63,11 @@ def _told(lesson: Lesson, is_retried: bool, error_type: str | None) -> str:
     return "is locked by somebody else: try again in a moment."
 
 
-async def _retry_all(books: Books, error_type: str | None, by: tuple[str, str | None]) -> int:
+async def _retry_all(books: LessonStore, error_type: str | None, by: tuple[str, str | None]) -> int:
     count, after = 0, None
     while retried := await books.retry(None, error_type, after, by):
         count, after = count + len(retried), retried[-1]
-        if len(retried) < RETRY_AT_ONCE:
+        if len(retried) < RETRIES_PER_CALL:
             break
     print(f"{count:,} failed lesson{'' if count == 1 else 's'} due again.")
     return DONE

@@ -1,4 +1,4 @@
-"""The command `run`: the daemon, and what works and answers beside it."""
+"""The command `run`: the daemon, with the HTTP server and the adoption beside it."""
 
 import asyncio
 import os
@@ -14,59 +14,37 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
-    """Work until a signal or a fault of our own ends it, then end the process.
+async def run_daemon(settings: "Settings", began: float) -> NoReturn:
+    """Run until a signal or an error ends it, then end the process.
 
-    From inside the loop, without leaving it: asyncio and Python would wait for threads that hang
-    in a name lookup, a second signal would meet its default handler, and a broken standard output
-    would change the exit status.
+    The process ends from inside the event loop. Otherwise asyncio and Python would wait for threads
+    that hang in a name lookup, a second signal would meet its default handler, and a broken
+    standard output would change the exit status.
     """
     code = 0
     try:
-        await _work(settings, began)
-    except WorkerError as error:  # no fault of ours: PORT is in use, say
+        await _run(settings, began)
+    except WorkerError as error:  # an operator's to mend, for example PORT in use
         logs.get_logger().error("worker.stopped", message=str(error))
         code = 1
-    except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
-        # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
+    except Exception:  # noqa: BLE001  # a programming error: logged with its traceback
         logs.get_logger().exception("worker.crashed")
-        code = 1
+        code = 1  # the platform restarts the process
     logs.flush()
     os._exit(code)
 
 
-async def _work(settings: "Settings", began: float) -> None:
+async def _run(settings: "Settings", began: float) -> None:
     stopping = asyncio.Event()
     signals = Signals(stopping, settings.shutdown_seconds)
-    signals.listen()  # before the large imports, in the middle of which a signal may come
+    signals.listen()  # before the slow imports, since a signal may come during them
     log = logs.get_logger()
     if settings.port is None and liveness.file_of(settings) is None:
         log.warning("worker.started", version=__version__, message=liveness.NO_DIRECTORY)
     else:
         log.info("worker.started", version=__version__)
 
-    from worker.app import bulk_mux, parts
-    from worker.daemon.adoption import Adopter, Adoption
-    from worker.daemon.loop import Daemon
-    from worker.daemon.retention import Retention
-    from worker.monitoring import watch_for, watched
-    from worker.supabase.lessons import Books
+    from worker import app
 
-    watch = watch_for(settings)
-    async with parts(settings, stopping, watch) as (mux, store, scanner):
-        books = Books(store.call)
-        adopter = Adopter(bulk_mux(settings, stopping, store, watch), books)
-        daemon = Daemon(
-            mux,
-            store,
-            scanner.scan,
-            interval_seconds=settings.scan_interval_seconds,
-            shutdown_seconds=settings.shutdown_seconds,
-            stopping=stopping,
-        )
-        async with (
-            Adoption(adopter, books, settings, stopping).beside(),
-            watched(settings, watch, daemon, scanner, (mux, store)),
-        ):
-            await daemon.run(Retention(store, settings.event_retention_days))
+    await app.run(settings, stopping)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

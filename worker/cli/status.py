@@ -6,10 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from worker.backfill.publish import look, the_lesson
+from worker.backfill.publish import find_lesson, observe_lesson
 from worker.cli.status_view import lesson_lines, table_lines
 from worker.errors import Unavailable, explain
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 
 if TYPE_CHECKING:
     from worker.cli.command import Parts
@@ -23,7 +23,7 @@ async def status(arguments: argparse.Namespace, settings: "Settings", parts: "Pa
     """Run `status [LESSON]`."""
     async with parts(settings, asyncio.Event()) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
+        books = LessonStore(store.call)
         if arguments.lesson is not None:
             return await _lesson(arguments, books, mux)
         while True:
@@ -36,12 +36,12 @@ async def status(arguments: argparse.Namespace, settings: "Settings", parts: "Pa
             await asyncio.sleep(arguments.watch)
 
 
-async def _lesson(arguments: argparse.Namespace, books: Books, mux: Any) -> int:
-    lesson = await the_lesson(books, arguments.lesson)
+async def _lesson(arguments: argparse.Namespace, books: LessonStore, mux: Any) -> int:
+    lesson = await find_lesson(books, arguments.lesson)
     told = await books.lesson(lesson.id)
     code = DONE
     try:
-        seen = (await look(lesson, mux)).observation
+        seen = (await observe_lesson(lesson, mux)).observation
         told["mux"] = None if seen is None else seen.as_json()
     except Unavailable as fault:
         told["mux"] = {"unavailable": explain(fault)}

@@ -26,7 +26,7 @@ from worker.mux.response import (
 from worker.mux.retry import RetryLimits, RetryPolicy
 from worker.mux.thread import in_daemon_thread
 from worker.settings import Settings
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 
 PAGE_SIZE = 100
 """The largest page that Mux returns."""
@@ -60,15 +60,15 @@ class MuxClient:
         settings: Settings,
         stopping: asyncio.Event,
         rate_limiter: RateLimiter,
-        watch: Watch | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
         self._timeout = settings.mux_timeout_seconds
         self._probe_seconds = max(settings.scan_interval_seconds, MIN_PROBE_SECONDS)
         self._probe_timeout = min(self._timeout, PROBE_ATTEMPT_SHARE * self._probe_seconds)
         self._rate_limiter = rate_limiter
-        self._watch = watch or Watch()
-        self._retry_policy = RetryPolicy(stopping, self._watch)
+        self._telemetry = telemetry or Telemetry()
+        self._retry_policy = RetryPolicy(stopping, self._telemetry)
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
@@ -167,12 +167,12 @@ class MuxClient:
             async with asyncio.timeout(seconds):
                 response = await in_daemon_thread(lambda: _fetch(call, read_seconds))
         except TimeoutError as error:
-            self._watch.mux_answered(route, "timeout")
+            self._telemetry.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
         except MuxUnavailable as fault:
-            self._watch.mux_answered(route, fault.reason)
+            self._telemetry.mux_answered(route, fault.reason)
             raise
-        self._watch.mux_answered(route, str(response.status))
+        self._telemetry.mux_answered(route, str(response.status))
         self.is_refused = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second

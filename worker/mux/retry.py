@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.sleep import pause
-from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.shutdown import sleep_unless_stopping
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.logs import LogThrottle, get_logger
 
 MAX_ATTEMPTS = 4
 MAX_RETRY_SECONDS = 10.0
@@ -46,10 +46,10 @@ class RetryLimits:
 class RetryPolicy:
     """Repeats failed requests to Mux, until the worker stops."""
 
-    def __init__(self, stopping: asyncio.Event, watch: Watch | None = None) -> None:
+    def __init__(self, stopping: asyncio.Event, telemetry: Telemetry | None = None) -> None:
         self._stopping = stopping
-        self._watch = watch or Watch()
-        self._logged = Sparingly(60)
+        self._telemetry = telemetry or Telemetry()
+        self._logged = LogThrottle(60)
 
     async def run(self, request: Callable[[], Coroutine[Any, Any, T]], limits: RetryLimits) -> T:
         """Return the result of the first attempt that succeeds.
@@ -60,7 +60,7 @@ class RetryPolicy:
             retry=retry_if_exception_type((MuxUnavailable, MuxUnauthorized)),
             stop=partial(self._is_over, limits=limits),
             wait=_wait,
-            sleep=partial(pause, stopping=self._stopping),
+            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
             before_sleep=self._log,
             reraise=True,
         )
@@ -80,8 +80,8 @@ class RetryPolicy:
         fault = _fault(state)
         if fault is None:
             return
-        self._watch.mux_retried(fault.reason)
-        if self._logged.may_say(fault.reason):
+        self._telemetry.mux_retried(fault.reason)
+        if self._logged.allow(fault.reason):
             log.info(
                 "mux.retry",
                 reason=fault.reason,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from worker.model import Claim, MatchedObservation, Outcome
 from worker.scan.sweep import PageBudget
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.scan_report import ScanReport
 
 CONCURRENT_SETTLES = 2
 """Pages that are settled at the same time, while the next one is read from Mux."""

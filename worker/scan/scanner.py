@@ -16,7 +16,8 @@ from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
 from worker.scan.progress import ScanProgress
 from worker.scan.sweep import SWEEP_ABOVE, PageBudget
-from worker.telemetry.outcome_log import Reporter, ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 CLAIMS_PER_SWEEP = 5
 """A sweep looks for the rows of so many claims at once."""
@@ -56,7 +57,7 @@ class Scanner:
         limits: ClaimLimits,
         rules: Rules,
         stopping: asyncio.Event,
-        reporter: Reporter | None = None,
+        telemetry: Telemetry | None = None,
         adopt: Callable[[Sequence[str]], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,13 +66,11 @@ class Scanner:
         self._limits = limits
         self._rules = rules
         self._stopping = stopping
-        self._reporter = reporter or Reporter()
+        self._telemetry = telemetry or Telemetry()
         self._adopt = adopt
         self._clock = clock
         self._fault_counts: Counter[str] = Counter()
         """How many checks in a row ended with a fault of the id alone, by the claim's id."""
-        self.on_progress: Callable[[], None] = lambda: None
-        """Called whenever a page is settled."""
 
     async def scan(self) -> ScanReport:
         """Run one scan and return what it did.
@@ -92,7 +91,6 @@ class Scanner:
             report.is_full |= report.released > 0 and not self._stopping.is_set()
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - started_at
-        self._reporter.watch.scanned(report.seconds)
         return report
 
     async def _claim(self) -> ClaimedBatch:
@@ -184,11 +182,11 @@ class Scanner:
             settlements, recorded if rules.environment_matches else None
         )
         scan.record(page, outcomes)
-        self._reporter.tell(settlements, outcomes)
+        self._telemetry.settled(settlements, outcomes)
         await self._adopt_newer(outcomes)
-        self.on_progress()
+        self._telemetry.scan_progressed()
         if not rules.environment_matches:
-            self._reporter.tell_environment(settlements, environment, recorded)
+            self._telemetry.environment_mismatched(settlements, environment, recorded)
 
     async def _adopt_newer(self, outcomes: Sequence[Outcome]) -> None:
         """Adopt the lessons that name an upload that may be newer than their tracked one.

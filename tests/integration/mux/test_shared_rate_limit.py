@@ -16,7 +16,7 @@ from worker.errors import MuxUnavailable
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import RateLimiter
 from worker.settings import Settings
-from worker.supabase.scan import Store
+from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
 
@@ -37,7 +37,7 @@ async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[l
         }
     )
     stopping = asyncio.Event()
-    stores = [await Store.connect(settings, stopping) for _ in range(3)]
+    stores = [await ScanStore.connect(settings, stopping) for _ in range(3)]
     yield [MuxClient(settings, stopping, RateLimiter(RATE, store)) for store in stores]
     for store in stores:
         await store.close()

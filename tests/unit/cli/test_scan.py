@@ -11,7 +11,7 @@ from pytest_mock import MockerFixture
 
 from worker.cli import main
 from worker.telemetry import logs
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.scan_report import ScanReport
 
 SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0}
 

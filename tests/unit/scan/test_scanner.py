@@ -25,7 +25,9 @@ from worker.model import (
 )
 from worker.scan.scanner import Scanner
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.outcome_log import OutcomeLog
+from worker.telemetry.scan_report import ScanReport
 
 Adopt = Callable[[Sequence[str]], Awaitable[None]]
 NO_PAGE = Page((), None)
@@ -177,7 +179,13 @@ def rows(count: int) -> list[Claim]:
     return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}", check_count=1) for n in range(count)]
 
 
-def scanner(mux: FakeMux, store: FakeStore, size: int = 10, adopt: Adopt | None = None) -> Scanner:
+def scanner(
+    mux: FakeMux,
+    store: FakeStore,
+    size: int = 10,
+    adopt: Adopt | None = None,
+    telemetry: Telemetry | None = None,
+) -> Scanner:
     """Make a scanner on the fakes."""
     return Scanner(
         mux,
@@ -186,6 +194,7 @@ def scanner(mux: FakeMux, store: FakeStore, size: int = 10, adopt: Adopt | None 
         rules=Rules(),
         stopping=asyncio.Event(),
         adopt=adopt,
+        telemetry=telemetry,
     )
 
 
@@ -674,7 +683,7 @@ async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFix
     warning = mocker.patch("worker.telemetry.outcome_log.log.warning")
     store = FakeStore(rows(3), sweep="ours")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
-    await scanner(FakeMux(pages=[page]), store).scan()
+    await scanner(FakeMux(pages=[page]), store, telemetry=Telemetry(OutcomeLog())).scan()
     warning.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
 
 
