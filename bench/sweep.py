@@ -71,12 +71,12 @@ class Thresholds:
     @contextmanager
     def chosen(self) -> Iterator[None]:
         """Have the worker go by them inside the block."""
-        credit = partial(PageBudget, pages=self.first)
+        budget = partial(PageBudget, pages=self.first)
         with ExitStack() as changes:
             for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "SWEEP_ABOVE", self.few))
             for module in (worker.scan.observe, worker.scan.scanner):
-                changes.enter_context(patch.object(module, "PageBudget", credit))
+                changes.enter_context(patch.object(module, "PageBudget", budget))
             changes.enter_context(patch.object(worker.scan.sweep, "MAX_PAGE_BUDGET", self.most))
             changes.enter_context(
                 patch.object(worker.scan.scanner, "CLAIMS_PER_SWEEP", self.claims)

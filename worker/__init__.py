@@ -11,9 +11,9 @@
     daemon/        the scan loop, outages, adoption, retention
     shutdown       signals, and how long the process may take to stop
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
-    decide         what each fact means
+    decide         what an observation means; `backoff`: when to check again
     settings       every setting; `network` and `project_url` help it
-    model          the terms as frozen types, with `lesson` and `claim_limits`
+    model          the terms as frozen types, with `lesson`
     wording, text  every reason in a sentence; durations, ids and foreign text made safe to print
     errors         the exceptions
 

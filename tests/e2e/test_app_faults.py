@@ -180,7 +180,7 @@ def test_what_cannot_be_an_id_fails_alone_and_never_reaches_mux(
 
 def _why(kind: str) -> str:
     if kind == "an asset":
-        return failure("invalid_id", "The upload is not known and neither is a real asset.")
+        return failure("invalid_id", "Neither an upload nor an asset is known.")
     text = POISON[kind]
     shown = ascii(text if len(text) <= 60 else f"{text[:60]}…")
     return failure("invalid_id", f"{shown} cannot be the id of an upload.")

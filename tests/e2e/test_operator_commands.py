@@ -202,7 +202,7 @@ def test_publish_does_not_blame_a_lesson_for_the_token_of_another_environment(
     before = tables(db)
     done = command(environment, "publish", str(lesson))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "our ids were last found in home" in done.stderr
+    assert "the lessons' videos are in home" in done.stderr
     assert "upload" not in done.stderr.replace("the app uploads to", "")
     assert tables(db) == before
 

@@ -27,12 +27,12 @@ PUBLIC, SIGNED = PlaybackId("pub1", "public"), PlaybackId("sig1", "signed")
 
 
 def upload(status: str, **more: str) -> Observation:
-    """Observe an upload."""
+    """Return an observation of an upload."""
     return Observation("upload", status, "probe", upload_id="up1", **more)  # type: ignore[arg-type]  # texts all
 
 
 def asset(status: str, *playback_ids: PlaybackId, **more: str) -> Observation:
-    """Observe an asset."""
+    """Return an observation of an asset."""
     return Observation(
         "asset",
         status,
@@ -45,18 +45,18 @@ def asset(status: str, *playback_ids: PlaybackId, **more: str) -> Observation:
 
 
 def fails(error_type: str, detail: str | None = None) -> Verdict:
-    """Fail with the sentence for this type, then with what is known beyond it."""
-    said = FAILURES[error_type] if detail is None else f"{FAILURES[error_type]} {detail}"
-    return Verdict("fail", error_type, said)
+    """Return a failure with the sentence for its type, and a detail."""
+    sentence = FAILURES[error_type]
+    return Verdict("fail", error_type, sentence if detail is None else f"{sentence} {detail}")
 
 
-def missing(seconds: float | None, looks: int) -> Claim:
-    """Claim a row that was found missing before."""
-    return replace(CLAIM, missing_seconds=seconds, missing_count=looks)
+def missing(seconds: float | None, checks: int) -> Claim:
+    """Return a claim whose id was missing before."""
+    return replace(CLAIM, missing_seconds=seconds, missing_count=checks)
 
 
 @pytest.mark.parametrize(
-    ("seen", "verdict"),
+    ("observation", "verdict"),
     [
         (upload("waiting"), Verdict("wait", "upload_waiting")),
         (upload("asset_created"), Verdict("wait", "asset_created")),
@@ -122,22 +122,22 @@ def missing(seconds: float | None, looks: int) -> Claim:
     ],
 )
 @pytest.mark.parametrize("claim", [None, CLAIM])
-def test_each_fact_has_its_verdict(
-    seen: Observation, verdict: Verdict, claim: Claim | None
+def test_each_observation_has_its_verdict(
+    observation: Observation, verdict: Verdict, claim: Claim | None
 ) -> None:
-    """What Mux says decides, claimed or not, as long as neither grace nor patience is over."""
-    assert decide(seen, claim, RULES) == verdict
+    """Claimed or not, as long as neither the grace nor the give-up time is over."""
+    assert decide(observation, claim, RULES) == verdict
 
 
-def test_the_first_accepted_policy_wins_wherever_it_stands() -> None:
-    """The order of the setting decides, never the order in which Mux lists the ids."""
-    seen = asset("ready", PUBLIC, SIGNED)
+def test_the_first_accepted_policy_wins() -> None:
+    """The order of the setting counts, not the order in which Mux lists the ids."""
+    observation = asset("ready", PUBLIC, SIGNED)
     preferring_signed = replace(RULES, playback_policies=("signed", "public"))
-    assert decide(seen, None, preferring_signed).playback_id == "sig1"
+    assert decide(observation, None, preferring_signed).playback_id == "sig1"
 
 
-def test_a_policy_nobody_has_heard_of_is_not_accepted() -> None:
-    """Such an id is not published, and the policy is named."""
+def test_an_unknown_policy_is_not_accepted() -> None:
+    """Its playback id is not published, and the message names the policy."""
     verdict = decide(asset("ready", PlaybackId("x", "holographic")), None, RULES)
     assert verdict.action == "wait"
     assert verdict.message is not None
@@ -155,7 +155,7 @@ def test_a_policy_nobody_has_heard_of_is_not_accepted() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    ("seen", "reason"),
+    ("observation", "reason"),
     [
         (upload("missing"), "upload_not_found"),
         (asset("missing"), "asset_not_found"),
@@ -163,20 +163,20 @@ def test_a_policy_nobody_has_heard_of_is_not_accepted() -> None:
         (asset("ready"), "no_playback_id"),
     ],
 )
-def test_the_grace_lasts_ten_minutes_and_three_looks(
-    seen: Observation, reason: str, claim: Claim, action: str
+def test_the_grace_lasts_ten_minutes_and_three_checks(
+    observation: Observation, reason: str, claim: Claim, action: str
 ) -> None:
-    """Both must be over before what is missing fails; this look counts."""
-    verdict = decide(seen, claim, RULES)
+    """Both must be over before a missing id fails; this check counts."""
+    verdict = decide(observation, claim, RULES)
     assert (verdict.action, verdict.reason) == (action, reason)
 
 
-def test_away_from_home_nothing_is_missing() -> None:
-    """With the token of another environment every id is a 404: neither grace nor patience runs."""
-    away = replace(RULES, environment_matches=False)
+def test_in_another_environment_nothing_is_missing() -> None:
+    """There every id is a 404: neither the grace nor the give-up time counts."""
+    elsewhere = replace(RULES, environment_matches=False)
     old = replace(missing(9999, 9), age_seconds=9e6)
-    for seen in (upload("missing"), asset("missing"), asset("rejected")):
-        verdict = decide(seen, old, away)
+    for observation in (upload("missing"), asset("missing"), asset("rejected")):
+        verdict = decide(observation, old, elsewhere)
         assert (verdict.action, verdict.reason, verdict.missing) == (
             "wait",
             "wrong_environment",
@@ -184,8 +184,8 @@ def test_away_from_home_nothing_is_missing() -> None:
         )
 
 
-def test_patience_ends_with_the_last_thing_mux_said() -> None:
-    """A row that still waits at that age fails, whatever it waits for."""
+def test_giving_up_names_the_last_status() -> None:
+    """A row that still waits at that age fails, whatever its status."""
     old = replace(CLAIM, age_seconds=604_800)
     assert decide(upload("waiting"), old, RULES) == fails(
         "gave_up", "Mux's last answer: the upload is 'waiting'."
@@ -194,17 +194,17 @@ def test_patience_ends_with_the_last_thing_mux_said() -> None:
     assert decide(upload("waiting"), replace(old, age_seconds=604_799), RULES).action == "wait"
 
 
-def test_one_settlement_decides_for_all_and_for_each_claim() -> None:
-    """The same fact: others wait, the one whose grace is over fails, each with its own pause."""
+def test_a_settlement_has_a_verdict_for_all_rows_and_for_each_claim() -> None:
+    """The row whose grace is over fails, the others wait, each with its own pause."""
     over = missing(700, 2)
-    made = settlement(upload("missing"), ((CLAIM, 0.5), (over, 0.5)), RULES)
-    assert made.verdict.action == "wait"
-    assert [(c.claim, c.verdict.action) for c in made.claims] == [(CLAIM, "wait"), (over, "fail")]
-    assert [c.pause_seconds for c in made.claims] == [5, 200]
+    result = settlement(upload("missing"), ((CLAIM, 0.5), (over, 0.5)), RULES)
+    assert result.verdict.action == "wait"
+    assert [(c.claim, c.verdict.action) for c in result.claims] == [(CLAIM, "wait"), (over, "fail")]
+    assert [c.pause_seconds for c in result.claims] == [5, 200]
 
 
-def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() -> None:
-    """Its row waits however often, and fails only by its age; away from home not even then."""
+def test_a_fault_of_one_id_has_no_grace_and_is_given_up() -> None:
+    """Its row fails only by its age, and in another environment not even then."""
     fault = Observation("upload", "fault", "probe", "up1", error_message="Mux answered with 500.")
     old = replace(missing(9999, 9), age_seconds=604_799)
     assert decide(fault, old, RULES).reason == "mux_fault"
@@ -214,14 +214,17 @@ def test_an_id_that_fails_alone_has_no_grace_and_is_given_up_like_any_other() ->
         "gave_up",
         f"{FAILURES['gave_up']} Mux does not answer about this upload: Mux answered with 500.",
     )
-    away = decide(fault, given_up, replace(RULES, environment_matches=False))
-    assert (away.action, away.reason) == ("wait", "mux_fault")
+    verdict = decide(fault, given_up, replace(RULES, environment_matches=False))
+    assert (verdict.action, verdict.reason) == ("wait", "mux_fault")
 
 
-def test_what_is_unknown_is_named() -> None:
-    """Statuses and policies that nobody here has heard of, by kind."""
-    seen = asset("upside_down", PlaybackId("x", "holographic"), PUBLIC)
-    assert unknown_values(seen) == (("asset_status", "upside_down"), ("policy", "holographic"))
+def test_unknown_values_are_listed() -> None:
+    """Statuses and policies, by kind."""
+    observation = asset("upside_down", PlaybackId("x", "holographic"), PUBLIC)
+    assert unknown_values(observation) == (
+        ("asset_status", "upside_down"),
+        ("policy", "holographic"),
+    )
     assert unknown_values(asset("ready", PUBLIC)) == ()
     assert unknown_values(upload("missing")) == ()
 
@@ -246,26 +249,26 @@ observations = st.builds(
 
 
 @given(observations, st.none() | claims, st.booleans())
-def test_nothing_is_published_that_cannot_be_played(
-    seen: Observation, claim: Claim | None, environment_matches: bool
+def test_only_playable_assets_are_published(
+    observation: Observation, claim: Claim | None, environment_matches: bool
 ) -> None:
-    """Only a ready asset is, with one of its own playback ids of an accepted policy."""
-    verdict = decide(seen, claim, replace(RULES, environment_matches=environment_matches))
+    """They are ready, and the playback id is their own and of an accepted policy."""
+    verdict = decide(observation, claim, replace(RULES, environment_matches=environment_matches))
     if verdict.action == "publish":
-        assert (seen.subject, seen.status) == ("asset", "ready")
-        assert PlaybackId(verdict.playback_id or "", "public") in seen.playback_ids
+        assert (observation.subject, observation.status) == ("asset", "ready")
+        assert PlaybackId(verdict.playback_id or "", "public") in observation.playback_ids
 
 
 @given(observations, claims)
-def test_away_from_home_no_404_ever_fails(seen: Observation, claim: Claim) -> None:
-    """However old the row and however often it was missing."""
-    verdict = decide(seen, claim, replace(RULES, environment_matches=False))
-    if seen.subject != "none" and seen.status in ("missing", "rejected"):
+def test_in_another_environment_no_404_ever_fails(observation: Observation, claim: Claim) -> None:
+    """However old the row is, and however often it was missing."""
+    verdict = decide(observation, claim, replace(RULES, environment_matches=False))
+    if observation.subject != "none" and observation.status in ("missing", "rejected"):
         assert verdict.action == "wait"
 
 
-def test_when_the_grace_is_over_the_reason_is_told() -> None:
-    """The verdict fails with the words that it waited with."""
+def test_a_failure_after_the_grace_has_the_reason_of_the_wait() -> None:
+    """And its message."""
     assert decide(asset("ready", SIGNED), missing(600, 2), RULES) == fails(
         "no_playback_id", "The asset has only playback ids of policy signed; accepted: public."
     )
@@ -277,7 +280,7 @@ GONE = "playback_ids_withdrawn"
 
 
 @pytest.mark.parametrize(
-    ("seen", "verdict"),
+    ("observation", "verdict"),
     [
         (asset("ready", OTHER, PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
         (asset("preparing", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
@@ -292,19 +295,19 @@ GONE = "playback_ids_withdrawn"
         ),
     ],
 )
-def test_a_look_at_a_published_lesson_asks_whether_its_id_still_plays(
-    seen: Observation, verdict: Verdict
+def test_a_recheck_decides_whether_a_published_lesson_still_plays(
+    observation: Observation, verdict: Verdict
 ) -> None:
-    """While its id is listed nothing changes; else the next one counts, and never its age."""
-    assert decide(seen, HAS_VIDEO, RULES) == verdict
+    """While its playback id is listed nothing changes; else another accepted one counts."""
+    assert decide(observation, HAS_VIDEO, RULES) == verdict
 
 
 def test_a_published_video_that_stays_missing_was_deleted() -> None:
-    """After the grace, and only in the environment in which our ids were found."""
+    """After the grace, and only in the recorded environment."""
     claim = replace(HAS_VIDEO, missing_seconds=600, missing_count=2)
     deleted = Verdict("fail", "asset_deleted", FAILURES["asset_deleted"])
     assert decide(asset("missing"), claim, RULES) == deleted
-    away = replace(RULES, environment_matches=False)
-    assert decide(asset("missing"), claim, away) == Verdict(
+    elsewhere = replace(RULES, environment_matches=False)
+    assert decide(asset("missing"), claim, elsewhere) == Verdict(
         "wait", "wrong_environment", missing=None
     )

@@ -75,7 +75,9 @@ def check(response: Response) -> Response:
             f"http_{status}", f"Mux answered with {status}.", response.retry_after_seconds
         )
     if not _is_in_mux_format(response):
-        raise MuxUnavailable("unreadable", f"Mux answered with a {status} that is not its own.")
+        raise MuxUnavailable(
+            "unreadable", f"Mux answered with a {status} that is not in its format."
+        )
     return response
 
 
@@ -133,7 +135,9 @@ def read_control(response: Response) -> None:
 def read_whoami(response: Response) -> Environment:
     """Return the environment of the token. Raises MuxUnavailable if the response has none."""
     if response.status != 200:
-        raise MuxUnavailable(f"http_{response.status}", "Mux does not say who we are.")
+        raise MuxUnavailable(
+            f"http_{response.status}", "Mux returned no environment for the token."
+        )
     return read_data(response, parse.read_environment)
 
 
@@ -158,7 +162,7 @@ def read_object(
     observation = read_data(response, reader)
     returned_id = observation.upload_id if subject == "upload" else observation.asset_id
     if returned_id != requested_id:
-        raise MuxUnavailable("unreadable", "Mux answered about another id than was asked for.")
+        raise MuxUnavailable("unreadable", "Mux answered for another id than the requested one.")
     return observation
 
 

@@ -27,8 +27,8 @@ async def check_environment(mux: MuxReader, store: EnvironmentStore) -> str:
     environment, recorded = await mux.environment(), await store.recorded_environment()
     if recorded not in (None, environment):
         raise WorkerError(
-            f"The Mux token belongs to environment {environment}, and our ids were last found in "
-            f"{recorded}: every lesson would seem lost. Set MUX_TOKEN_ID and MUX_TOKEN_SECRET of "
-            "the environment that the app uploads to."
+            f"The Mux token belongs to environment {environment}, but the lessons' videos are in "
+            f"{recorded}. Set MUX_TOKEN_ID and MUX_TOKEN_SECRET to a token of the environment that "
+            "the app uploads to."
         )
     return environment

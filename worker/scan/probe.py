@@ -89,7 +89,7 @@ async def probe(claim: Claim, mux: MuxReader, on_sent: OnSent) -> Observation:
     if asset_id is not None and (claim.status == "ready" or claim.upload_id == UPLOAD_UNKNOWN):
         return await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
     if claim.upload_id == UPLOAD_UNKNOWN:
-        return _unaskable("The upload is not known and neither is a real asset.")
+        return _unaskable("Neither an upload nor an asset is known.")
     if not has_upload(claim):
         return _unaskable(f"{_printable(claim.upload_id)} cannot be the id of an upload.")
     upload_id, asset = claim.upload_id, None

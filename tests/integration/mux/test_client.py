@@ -21,13 +21,13 @@ from worker.settings import Settings
 
 @pytest.fixture
 def stopping() -> asyncio.Event:
-    """Give the event that asks for a stop."""
+    """Return the event that stops the worker."""
     return asyncio.Event()
 
 
 @pytest.fixture
 def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., MuxClient]:
-    """Give a way to make clients of the simulated Mux."""
+    """Return a factory of clients of the simulated Mux."""
 
     def make(budget: RequestBudget | None = None, **settings: object) -> MuxClient:
         values = {
@@ -41,16 +41,14 @@ def client(mux: MuxSimulator, stopping: asyncio.Event) -> Callable[..., MuxClien
             **settings,
         }
         chosen = Settings.model_validate(values)
-        pace = RateLimiter(chosen.mux_requests_per_second, budget or LocalBudget())
-        return MuxClient(chosen, stopping, pace)
+        rate_limiter = RateLimiter(chosen.mux_requests_per_second, budget or LocalBudget())
+        return MuxClient(chosen, stopping, rate_limiter)
 
     return make
 
 
-async def test_what_mux_says_is_observed(
-    client: Callable[..., MuxClient], mux: MuxSimulator
-) -> None:
-    """An upload, its asset, and who we are, through the real mux-python."""
+async def test_mux_is_observed(client: Callable[..., MuxClient], mux: MuxSimulator) -> None:
+    """An upload, its asset and the environment, through the real mux-python."""
     upload = mux.state.create_upload(passthrough="lesson 1", external_id="lesson 2")
     asset = mux.state.upload(upload).asset_id or ""
     playback = mux.state.asset(asset).playback_ids[0]
@@ -71,10 +69,10 @@ async def test_what_mux_says_is_observed(
     assert mux.requests.by_route()["GET /system/v1/whoami"] == 1
 
 
-async def test_an_asset_that_failed_says_why(
+async def test_a_failed_asset_has_its_error(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Type and messages of the error are taken over."""
+    """With its type and messages."""
     failing = Timeline(0, 0, "asset_errored", "invalid_input", ("no video", "no sound"))
     asset = mux.state.create_asset(failing)
     seen = await client().asset(asset)
@@ -85,7 +83,7 @@ async def test_an_asset_that_failed_says_why(
     )
 
 
-async def test_what_is_not_there_is_missing(client: Callable[..., MuxClient]) -> None:
+async def test_unknown_ids_are_missing(client: Callable[..., MuxClient]) -> None:
     """Mux's own 404 is an observation, for uploads and for assets."""
     asking = client()
     for seen in (await asking.upload("nosuch"), await asking.asset("nosuch")):
@@ -109,14 +107,14 @@ async def test_what_is_not_there_is_missing(client: Callable[..., MuxClient]) ->
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind} {value.status}",
 )
-async def test_each_fault_is_tried_again_and_then_told(
+async def test_each_fault_is_retried_and_then_raised(
     client: Callable[..., MuxClient],
     mux: MuxSimulator,
     stopping: asyncio.Event,
     fault: Fault,
     reason: str,
 ) -> None:
-    """Once is made up for in silence; for ever ends in MuxUnavailable with its reason."""
+    """A single fault is not visible; a lasting one ends in MuxUnavailable with its reason."""
     upload = mux.state.create_upload()
     mux.faults.add(fault, times=1)
     assert (await client().upload(upload)).status == "asset_created"
@@ -127,19 +125,19 @@ async def test_each_fault_is_tried_again_and_then_told(
     assert raised.value.reason == reason
 
 
-async def test_an_answer_about_another_id_is_not_believed(
+async def test_a_response_about_another_id_is_a_fault(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Whatever mixed it up, no fact is made of it."""
+    """It never becomes an observation."""
     mux.faults.add(Fault("answer", status=200, body='{"data": {"id": "other", "status": "ready"}}'))
     with pytest.raises(MuxUnavailable, match="another id"):
         await client().asset("as1")
 
 
-async def test_nobody_there_is_a_connection_that_fails(
+async def test_a_refused_connection_is_a_fault(
     client: Callable[..., MuxClient], stopping: asyncio.Event
 ) -> None:
-    """A refused connection is told from a timeout."""
+    """With another reason than a timeout."""
     stopping.set()
     with pytest.raises(MuxUnavailable) as raised:
         await client(mux_base_url="http://127.0.0.1:1").upload("up1")
@@ -157,14 +155,14 @@ async def test_nobody_there_is_a_connection_that_fails(
     ],
     ids=["upload", "assets", "control", "whoami"],
 )
-async def test_a_refusal_is_repeated_once_but_for_the_question_who_we_are(
+async def test_a_refused_token_is_retried_once_but_for_whoami(
     client: Callable[..., MuxClient],
     mux: MuxSimulator,
     status: int,
     ask: Callable[[MuxClient], Coroutine[Any, Any, object]],
     tries: int,
 ) -> None:
-    """And the error says which settings to look at."""
+    """The error names the settings to check."""
     mux.faults.add(Fault("answer", status=status))
     with pytest.raises(MuxUnauthorized, match="MUX_TOKEN_ID"):
         await ask(client())
@@ -183,10 +181,10 @@ async def test_a_refusal_is_repeated_once_but_for_the_question_who_we_are(
     ],
     ids=["500", "another id", "unreadable", "reset", "hang", "trickle"],
 )
-async def test_a_probe_is_repeated_once_and_takes_no_longer_than_a_scan_interval(
+async def test_a_probe_is_retried_once_within_a_scan_interval(
     client: Callable[..., MuxClient], mux: MuxSimulator, fault: Fault
 ) -> None:
-    """Whatever the timeout for an answer is; its request is told of when it goes out."""
+    """For any timeout; `on_sent` is called when a request goes out."""
     mux.faults.add(fault)
     asking, sent = client(mux_timeout_seconds=60), []
     began = time.monotonic()
@@ -196,10 +194,10 @@ async def test_a_probe_is_repeated_once_and_takes_no_longer_than_a_scan_interval
     assert (len(mux.faults.hits), sent) == (2, ["up1", "up1"])
 
 
-async def test_a_request_that_waits_for_its_turn_has_not_gone_out(
+async def test_a_request_that_waits_for_the_rate_limit_is_not_sent(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Cut off meanwhile, it counts as never asked."""
+    """When it is cancelled meanwhile, `on_sent` is not called."""
     sent: list[str] = []
     asking = client(mux_requests_per_second=0.01)
     await asking.upload("up1", lambda: sent.append("up1"))
@@ -213,10 +211,10 @@ async def test_a_request_that_waits_for_its_turn_has_not_gone_out(
 
 
 @pytest.mark.parametrize("status", [200, 400, 404])
-async def test_the_control_question_is_answered_by_a_list_alone(
+async def test_the_control_request_needs_a_list(
     client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event, status: int
 ) -> None:
-    """Neither by a refusal nor by a 200 that is none."""
+    """A 4xx fails, and a 200 that is not a list."""
     await client().control()
     assert mux.requests.by_route() == {"GET /video/v1/assets": 1}
     body = '{"data": {}}' if status == 200 else '{"error": {"type": "x", "messages": []}}'
@@ -226,10 +224,10 @@ async def test_the_control_question_is_answered_by_a_list_alone(
         await client().control()
 
 
-async def test_of_two_assets_of_one_upload_none_is_taken_for_the_one(
+async def test_of_two_assets_of_one_upload_none_is_chosen(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Which of them counts, the upload says."""
+    """The upload names the one that counts."""
     upload = mux.state.create_upload()
     asset = mux.state.upload(upload).asset_id
     seen = await client().asset_of(upload)
@@ -242,7 +240,7 @@ async def test_of_two_assets_of_one_upload_none_is_taken_for_the_one(
 async def test_a_short_retry_after_is_waited_for(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """The next try comes no sooner than Mux asks."""
+    """The next attempt is not earlier."""
     upload = mux.state.create_upload()
     mux.faults.add(Fault("answer", status=429, headers={"Retry-After": "1.5"}), times=1)
     began = time.monotonic()
@@ -250,10 +248,10 @@ async def test_a_short_retry_after_is_waited_for(
     assert time.monotonic() - began >= 1.5
 
 
-async def test_a_long_retry_after_ends_the_pass(
+async def test_a_long_retry_after_ends_the_scan(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Rows are not held for a minute: the fault carries the wish on."""
+    """Rows are not held for a minute: the fault carries the seconds."""
     mux.faults.add(Fault("answer", status=429, headers={"Retry-After": "60"}))
     with pytest.raises(MuxUnavailable) as raised:
         await client().upload("up1")
@@ -261,10 +259,10 @@ async def test_a_long_retry_after_ends_the_pass(
     assert len(mux.faults.hits) == 1
 
 
-async def test_a_stop_interrupts_the_wait_between_tries(
+async def test_a_stop_interrupts_the_wait_between_attempts(
     client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event
 ) -> None:
-    """A shutdown does not sit out a Retry-After."""
+    """A shutdown does not wait for a Retry-After."""
     mux.faults.add(Fault("answer", status=429, headers={"Retry-After": "9"}))
     asked = asyncio.create_task(client().upload("up1"))
     await asyncio.to_thread(mux.faults.wait_for_hits, 1)
@@ -278,7 +276,7 @@ async def test_a_stop_interrupts_the_wait_between_tries(
 async def test_requests_keep_their_distance(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Asked all at once, they go out no faster than the setting allows."""
+    """Started all at once, they are sent no faster than the setting allows."""
     asking = client(mux_requests_per_second=20)
     await asyncio.gather(*(asking.upload("up1") for _ in range(11)))
     times = [seen.at for seen in mux.requests.all()]
@@ -286,8 +284,8 @@ async def test_requests_keep_their_distance(
 
 
 @dataclass
-class Watched(LocalBudget):
-    """A budget that counts how often it was asked to slow down."""
+class CountingBudget(LocalBudget):
+    """A budget that counts the calls to slow down."""
 
     slowed: int = 0
 
@@ -295,7 +293,7 @@ class Watched(LocalBudget):
         super().__init__()
 
     async def slow_down(self) -> None:
-        """Count it, and wait for nothing."""
+        """Count the call."""
         self.slowed += 1
 
 
@@ -313,7 +311,7 @@ class Watched(LocalBudget):
         pytest.param(429, None, None, 1, id="too many, without a word why"),
     ],
 )
-async def test_everybody_slows_down_when_mux_has_no_patience_left(
+async def test_the_budget_slows_down_when_muxs_limit_is_used_up(
     mux: MuxSimulator,
     client: Callable[..., MuxClient],
     stopping: asyncio.Event,
@@ -322,32 +320,32 @@ async def test_everybody_slows_down_when_mux_has_no_patience_left(
     remaining: str | None,
     slowed: int,
 ) -> None:
-    """A 429 says so, and a limit above our own rate of which nothing is left."""
+    """After a 429, and when nothing remains of a limit above our own rate."""
     told = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining}
     headers = {name: value for name, value in told.items() if value is not None}
     body = '{"data": []}' if status == 200 else '{"error": {"type": "x", "messages": []}}'
     mux.faults.add(Fault("answer", status=status, body=body, headers=headers))
-    budget = Watched()
+    budget = CountingBudget()
     stopping.set()  # so that one try is enough
     with suppress(MuxUnavailable):
         await client(budget, mux_requests_per_second=4).assets(None)
     assert budget.slowed == slowed
 
 
-async def test_the_limit_is_kept_as_mux_told_it_last(
+async def test_the_last_rate_limit_is_kept(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """The doctor shows it."""
+    """For the doctor."""
     mux.limits = RateLimits.per_second(5, 1)
     asking = client()
     await asking.upload("up1")
     assert asking.rate_limit == ("5", "4")
 
 
-async def test_a_list_is_walked_to_its_end(
+async def test_a_list_is_read_to_its_end(
     client: Callable[..., MuxClient], mux: MuxSimulator
 ) -> None:
-    """Assets by cursor, uploads by number, newest first, a hundred a page, each seen once."""
+    """Assets by cursor, uploads by number, newest first, a hundred a page, each once."""
     seeded = [one for n in range(3) for one in mux.state.seed(100)]
     asking = client()
     for ask, made in (
@@ -368,20 +366,20 @@ async def test_a_list_is_walked_to_its_end(
 @pytest.mark.parametrize(
     ("cursor", "next_at"), [(None, None), ("", None), (7, None), ("\ud800", None), ("abc", "abc")]
 )
-async def test_only_a_cursor_leads_on(
+async def test_only_a_usable_cursor_continues_a_list(
     client: Callable[..., MuxClient], mux: MuxSimulator, cursor: object, next_at: str | None
 ) -> None:
-    """Whatever else stands there would begin the list anew."""
+    """Any other value would start the list again."""
     body = json.dumps({"data": [], "next_cursor": cursor})
     mux.faults.add(Fault("answer", status=200, body=body))
     assert await client().assets(None) == Page((), next_at)
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
-async def test_a_list_that_is_refused_is_empty(
+async def test_a_rejected_list_is_empty(
     client: Callable[..., MuxClient], mux: MuxSimulator, status: int
 ) -> None:
-    """What it would have told is asked for one by one; the refusal is no fault."""
+    """Its rows are probed; the 4xx is not a fault."""
     body = '{"error": {"type": "invalid_parameters", "messages": ["no such cursor"]}}'
     mux.faults.add(Fault("answer", status=status, body=body))
     assert await client().assets("x") == Page((), None)
@@ -389,10 +387,10 @@ async def test_a_list_that_is_refused_is_empty(
 
 
 @pytest.mark.parametrize("route", ["assets", "uploads"])
-async def test_a_list_that_is_no_list_is_a_fault(
+async def test_a_list_that_is_not_a_list_is_a_fault(
     client: Callable[..., MuxClient], mux: MuxSimulator, stopping: asyncio.Event, route: str
 ) -> None:
-    """A 200 with something else says nothing about anybody."""
+    """A 200 with other data is unreadable."""
     mux.faults.add(Fault("answer", status=200, body='{"data": {"id": "x"}}'))
     stopping.set()  # so that one try is enough
     with pytest.raises(MuxUnavailable) as raised:
@@ -400,13 +398,13 @@ async def test_a_list_that_is_no_list_is_a_fault(
     assert raised.value.reason == "unreadable"
 
 
-async def test_an_answer_without_end_does_not_fill_the_memory(
+async def test_an_endless_response_does_not_fill_the_memory(
     client: Callable[..., MuxClient],
     mux: MuxSimulator,
     stopping: asyncio.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is read as far as any answer of Mux's may be long."""
+    """It is read up to a maximum size."""
     monkeypatch.setattr("worker.mux.client.MAX_RESPONSE_BYTES", 1000)
     mux.faults.add(Fault("answer", status=200, body=" " * 1001))
     stopping.set()  # so that one try is enough

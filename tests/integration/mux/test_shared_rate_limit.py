@@ -25,7 +25,7 @@ RATE = 20
 
 @pytest.fixture
 async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[list[MuxClient]]:
-    """Give three clients of one MuxClient, each with a database connection of its own."""
+    """Return three clients of one Mux, each with a database connection of its own."""
     settings = Settings.model_validate(
         {
             "supabase_url": supabase.url,
@@ -44,7 +44,7 @@ async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[l
 
 
 async def keep_asking(client: MuxClient, until: asyncio.Event) -> None:
-    """Ask four questions at a time, as the worker does."""
+    """Send four requests at a time, as the worker does."""
 
     async def ask() -> None:
         while not until.is_set():
@@ -59,7 +59,7 @@ async def keep_asking(client: MuxClient, until: asyncio.Event) -> None:
 async def seen_in(
     mux: MuxSimulator, clients: Sequence[MuxClient], number: int
 ) -> list[LoggedRequest]:
-    """Have all ask until so many more questions have come; give those."""
+    """Let all clients send until Mux has received so many more requests; return those."""
     enough, before = asyncio.Event(), len(mux.requests.all())
     asking = [asyncio.create_task(keep_asking(client, enough)) for client in clients]
     await asyncio.to_thread(mux.requests.wait_for, before + number)
@@ -68,10 +68,8 @@ async def seen_in(
     return mux.requests.all()[before : before + number]
 
 
-async def test_together_they_use_what_one_may_and_no_more(
-    clients: list[MuxClient], mux: MuxSimulator
-) -> None:
-    """At a Mux that allows just as much, nobody is refused and nobody comes away empty."""
+async def test_workers_share_one_rate_limit(clients: list[MuxClient], mux: MuxSimulator) -> None:
+    """With exactly this limit at Mux, no request is refused and every worker sends some."""
     mux.limits = RateLimits(StrictRateLimit(RATE), StrictRateLimit(None))
     seen = await seen_in(mux, clients, 6 * RATE)
     assert {one.status for one in seen} == {404}
@@ -79,10 +77,10 @@ async def test_together_they_use_what_one_may_and_no_more(
     assert min(client.requests for client in clients) >= 6 * RATE / 3 / 3
 
 
-async def test_what_one_is_refused_slows_all_of_them(
+async def test_a_429_slows_all_workers(
     clients: list[MuxClient], mux: MuxSimulator, db: psycopg.Connection
 ) -> None:
-    """One gets a 429; then all together go at half the pace, and later at the whole again."""
+    """After it all together send at half the rate, and later at the full rate again."""
     mux.faults.add(Fault("answer", status=429), times=1)
     await seen_in(mux, clients[:1], 1)
     slow = await seen_in(mux, clients[1:], 30)

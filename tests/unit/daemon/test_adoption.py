@@ -92,7 +92,7 @@ async def test_mux_is_asked_only_what_an_id_is(
     mux = Mux(created("up1", "as1"), ready("as1", "up1"), ready("as2"))
     database = Database({"l1": [asked_for, UNCHANGED], "l2": [UNCHANGED]})
     await Adopter(mux, LessonStore(database.call)).adopt(["l1", "l2"])
-    assert mux.asked == asked
+    assert mux.sent == asked
     assert database.items == [
         [{"lesson_id": "l1"}, {"lesson_id": "l2"}],
         [{"lesson_id": "l1", **known}],
@@ -115,7 +115,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
     )
     mux = Mux()
     await Adopter(mux, LessonStore(database.call)).adopt(list(database.answers))
-    assert mux.asked == []
+    assert mux.sent == []
     info: Json = {"level": "info"}
     assert told(out) == [
         {**info, "event": "lesson.adopted", "lesson_id": "l1", "upload_id": "up2"},
@@ -131,7 +131,7 @@ async def test_in_another_environment_nothing_is_asked(home: str | None, asked: 
     mux = Mux(ready("as1"))
     database = Database({"l1": [asks("as1", "asset"), UNCHANGED]}, home)
     await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
-    assert mux.asked == asked
+    assert mux.sent == asked
     assert len(database.items) == 1 + len(asked)
 
 
@@ -189,7 +189,7 @@ async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
         assert database.items.pop() == [
             {"lesson_id": "l2", "id": "up1", "upload_id": "up1", "asset_id": "as1"}
         ]
-    assert mux.asked == ["control", "upload up1"] * 2
+    assert mux.sent == ["control", "upload up1"] * 2
     assert told(out) == [
         {
             "level": "warning",

@@ -41,8 +41,8 @@ likely = st.dictionaries(
 )
 
 
-def test_an_asset_is_read_with_all_that_we_need() -> None:
-    """Ids, status, playback ids in order, and whatever it says it belongs to."""
+def test_an_asset_is_parsed() -> None:
+    """Ids, status, playback ids in order, and lesson references."""
     assert read_asset(ASSET, "sweep") == Observation(
         subject="asset",
         status="ready",
@@ -74,10 +74,10 @@ def test_an_asset_is_read_with_all_that_we_need() -> None:
         (None, ()),
     ],
 )
-def test_a_passthrough_refers_to_a_lesson_by_itself_or_as_json(
+def test_a_passthrough_is_a_lesson_reference_or_json_with_one(
     passthrough: str | None, references: tuple[str, ...]
 ) -> None:
-    """An app may send its whole context along: `lessonId` and `lesson_id` are what counts in it."""
+    """In an object `lessonId` and `lesson_id` count."""
     asset = {"id": "as1", "status": "ready", "passthrough": passthrough}
     assert read_asset(asset, "probe").lesson_references == references
 
@@ -86,15 +86,15 @@ def test_a_passthrough_refers_to_a_lesson_by_itself_or_as_json(
     ("told", "is_test"),
     [({"test": True}, True), ({"test": False}, False), ({"test": "true"}, False), ({}, False)],
 )
-def test_a_test_asset_is_known_as_one(told: dict[str, Any], is_test: bool) -> None:
-    """The audit names it only where it is one."""
+def test_a_test_asset_is_marked(told: dict[str, Any], is_test: bool) -> None:
+    """The audit has the field only for test assets."""
     seen = read_asset({"id": "as1", "status": "ready", **told}, "probe")
     assert seen.is_test == is_test
     assert ("is_test" in seen.as_json()) == is_test
 
 
-def test_a_playback_id_without_a_policy_is_there_and_not_accepted() -> None:
-    """The instructor reads that there is one, and the log has its policy as an unknown one."""
+def test_a_playback_id_without_a_policy_is_not_accepted() -> None:
+    """The instructor's message names it, and its policy is logged as unknown."""
     asset = {
         "id": "as1",
         "status": "ready",
@@ -108,14 +108,14 @@ def test_a_playback_id_without_a_policy_is_there_and_not_accepted() -> None:
     assert unknown_values(seen) == (("policy", "none"), ("policy", "none"))
 
 
-def test_an_upload_whose_asset_has_no_readable_id_names_none() -> None:
-    """What is no id is never sent to Mux; who probes asks for the upload's asset instead."""
+def test_an_asset_id_that_cannot_be_one_is_ignored() -> None:
+    """It is never sent to Mux; the probe requests the upload's asset instead."""
     for odd in (None, 7, "", "../x", {"id": "as1"}):
         told = {"id": "up1", "status": "asset_created", "asset_id": odd}
         assert read_upload(told, "probe") == Observation("upload", "asset_created", "probe", "up1")
 
 
-def test_errors_are_read_in_words() -> None:
+def test_errors_are_parsed() -> None:
     """An asset's messages are joined; an upload has one."""
     asset = read_asset(
         {"id": "a", "status": "errored", "errors": {"type": "bad", "messages": ["x", "y"]}}, "probe"
@@ -127,8 +127,8 @@ def test_errors_are_read_in_words() -> None:
     assert (upload.error_type, upload.error_message) == ("bad", "x")
 
 
-def test_what_is_odd_is_left_out() -> None:
-    """Unknown fields, values of another type and ids that cannot be one do no harm."""
+def test_unexpected_values_are_left_out() -> None:
+    """Unknown fields, values of another type and impossible ids."""
     odd = {
         "id": "as1",
         "status": "levitating",
@@ -145,8 +145,8 @@ def test_what_is_odd_is_left_out() -> None:
 
 
 @given(anything | likely)
-def test_reading_raises_nothing_else(data: Any) -> None:
-    """Whatever JSON Mux sends, it is read or it is unreadable."""
+def test_parsing_raises_nothing_else(data: Any) -> None:
+    """Any JSON is parsed or unreadable."""
     for read in (read_asset, read_upload):
         try:
             assert read(data, "probe").status
@@ -156,18 +156,20 @@ def test_reading_raises_nothing_else(data: Any) -> None:
 
 
 @given(st.integers(100, 599), st.dictionaries(st.text(), st.text()), st.binary() | st.text())
-def test_any_answer_is_sorted(status: int, headers: dict[str, str], body: bytes | str) -> None:
-    """Whatever comes over HTTP is a fact about the id or one of two faults."""
+def test_any_response_is_usable_or_a_fault(
+    status: int, headers: dict[str, str], body: bytes | str
+) -> None:
+    """There are two kinds of faults."""
     try:
-        answer = check(Response.of(status, headers, body))
-        seen = read_object(answer, "asset", "as1", lambda data: read_asset(data, "probe"))
+        checked = check(Response.of(status, headers, body))
+        observation = read_object(checked, "asset", "as1", lambda data: read_asset(data, "probe"))
     except (MuxUnavailable, MuxUnauthorized):
         return
-    assert seen.asset_id == "as1"
+    assert observation.asset_id == "as1"
 
 
-def answered(status: int, body: Any, **headers: str) -> Response:
-    """Make an answer with a JSON body."""
+def response(status: int, body: Any, **headers: str) -> Response:
+    """Return a response with a JSON body."""
     return Response.of(status, headers, json.dumps(body))
 
 
@@ -187,23 +189,21 @@ NOT_FOUND = {"error": {"type": "not_found", "messages": ["no such asset"]}}
         (400, {}, MuxUnavailable, "unreadable"),
     ],
 )
-def test_a_fault_is_told_by_its_status(
-    status: int, body: Any, fault: type[Exception], reason: str
-) -> None:
-    """What is no word of Mux about the id is a fault, with its reason."""
+def test_a_fault_has_a_reason(status: int, body: Any, fault: type[Exception], reason: str) -> None:
+    """A response that is not about the id is a fault."""
     with pytest.raises(fault) as raised:
-        check(answered(status, body))
+        check(response(status, body))
     assert raised.value.reason == reason  # type: ignore[attr-defined]  # both faults have one
 
 
 @pytest.mark.parametrize(
     ("status", "said"), [(404, "missing"), (400, "rejected"), (422, "rejected")]
 )
-def test_a_refusal_in_muxs_own_form_is_about_the_id(status: int, said: str) -> None:
-    """A 404 is missing, another 4xx rejected, with Mux's words."""
-    answer = check(answered(status, NOT_FOUND))
+def test_a_4xx_in_muxs_format_is_about_the_id(status: int, said: str) -> None:
+    """A 404 is missing, another 4xx rejected, with Mux's message."""
+    checked = check(response(status, NOT_FOUND))
     assert read_object(
-        answer, "asset", "as1", lambda data: read_asset(data, "probe")
+        checked, "asset", "as1", lambda data: read_asset(data, "probe")
     ) == Observation(
         "asset",
         said,
@@ -216,24 +216,24 @@ def test_a_refusal_in_muxs_own_form_is_about_the_id(status: int, said: str) -> N
 
 @pytest.mark.parametrize("body", [None, [], {}, {"data": None}, {"data": {"id": "as1"}}, "<html>"])
 def test_a_200_that_is_no_asset_is_a_fault(body: Any) -> None:
-    """HTML, truncated JSON and null data are no facts."""
+    """HTML, truncated JSON and null data are no observations."""
     with pytest.raises(MuxUnavailable):
-        read_data(answered(200, body), lambda data: read_asset(data, "probe"))
+        read_data(response(200, body), lambda data: read_asset(data, "probe"))
 
 
-def test_an_answer_about_another_id_is_a_fault() -> None:
-    """A mixed-up answer never becomes a fact."""
+def test_a_response_about_another_id_is_a_fault() -> None:
+    """It never becomes an observation."""
     with pytest.raises(MuxUnavailable, match="another id"):
         read_object(
-            answered(200, {"data": ASSET}), "asset", "as2", lambda data: read_asset(data, "probe")
+            response(200, {"data": ASSET}), "asset", "as2", lambda data: read_asset(data, "probe")
         )
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"), [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("Wed, 21 Oct", None)]
 )
-def test_retry_after_is_read_in_seconds(header: str, seconds: float | None) -> None:
-    """A number is taken, a date is not."""
+def test_retry_after_is_a_number_of_seconds(header: str, seconds: float | None) -> None:
+    """A date is ignored."""
     assert Response.of(429, {"Retry-After": header}, None).retry_after_seconds == seconds
 
 
@@ -256,8 +256,8 @@ def test_the_environment_needs_an_id() -> None:
         ("/system/v1/whoami", read_environment),
     ],
 )
-def test_muxs_own_examples_are_read(path: str, read: Any) -> None:
-    """The examples of the OpenAPI description are understood."""
+def test_the_examples_of_muxs_openapi_are_parsed(path: str, read: Any) -> None:
+    """Each has an id and a status."""
     operation = json.loads(OPENAPI.read_text())["paths"][path]["get"]
     content = operation["responses"]["200"]["content"]["application/json"]
     examples = [content["example"]] if "example" in content else []

@@ -10,22 +10,22 @@ from worker.mux.rate_limit import LocalBudget, RateLimiter
 
 @dataclass
 class FakeClock:
-    """A clock that only sleeping moves."""
+    """A clock that only advances by sleeping."""
 
     now: float = 1000.0
 
     def monotonic(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        """Let the time pass at once."""
+        """Advance the clock."""
         self.now += seconds
 
 
 @dataclass
 class FakeBudget:
-    """Hands out turns a gap apart, like the database, and remembers who asked for what."""
+    """Reserves slots a gap apart, like the database, and records the calls."""
 
     clock: FakeClock
     gap: float = 0.25
@@ -34,20 +34,20 @@ class FakeBudget:
     slowed: int = 0
 
     async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
-        """Hand out turns."""
+        """Reserve slots."""
         self.taken.append((count, bulk))
         first = max(self.clock.now, self.next_at)
         self.next_at = first + count * self.gap
         return RequestSlots(first - self.clock.now, self.gap)
 
     async def slow_down(self) -> None:
-        """Note it."""
+        """Count the call."""
         self.slowed += 1
 
 
 @pytest.fixture
 def clock(mocker: MockerFixture) -> FakeClock:
-    """Give the clock that the pace goes by."""
+    """Return the clock of the rate limiter."""
     clock = FakeClock()
     mocker.patch("worker.mux.rate_limit.time.monotonic", clock.monotonic)
     mocker.patch("worker.mux.rate_limit.asyncio.sleep", clock.sleep)
@@ -56,106 +56,102 @@ def clock(mocker: MockerFixture) -> FakeClock:
 
 @pytest.fixture
 def budget(clock: FakeClock) -> FakeBudget:
-    """Give a budget of four turns a second."""
+    """Return a budget of four requests a second."""
     return FakeBudget(clock)
 
 
-async def moments(pace: RateLimiter, clock: FakeClock, count: int) -> list[float]:
-    """Take turns; give the seconds from the first to each."""
-    at = []
+async def send_times(limiter: RateLimiter, clock: FakeClock, count: int) -> list[float]:
+    """Acquire slots, and return the seconds from the first to each."""
+    times = []
     for _ in range(count):
-        await pace.acquire()
-        at.append(clock.now)
-    return [round(moment - at[0], 3) for moment in at]
+        await limiter.acquire()
+        times.append(clock.now)
+    return [round(time - times[0], 3) for time in times]
 
 
-async def test_turns_are_as_far_apart_as_the_budget_says(
+async def test_requests_are_as_far_apart_as_the_budget_says(
     clock: FakeClock, budget: FakeBudget
 ) -> None:
-    """However many the budget gives at once."""
-    assert await moments(RateLimiter(10, budget), clock, 6) == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
+    """However many slots are reserved at once."""
+    assert await send_times(RateLimiter(10, budget), clock, 6) == [0, 0.25, 0.5, 0.75, 1.0, 1.25]
 
 
-async def test_who_has_to_wait_asks_the_budget_ever_less_often(
+async def test_while_requests_wait_the_budget_is_called_less_often(
     clock: FakeClock, budget: FakeBudget
 ) -> None:
-    """One, one, two, then a second's worth at once; the database is asked as rarely as that."""
-    await moments(RateLimiter(4, budget), clock, 12)
+    """One, one, two, then a second's worth of slots at once."""
+    await send_times(RateLimiter(4, budget), clock, 12)
     assert budget.taken == [(1, False), (1, False), (2, False), (4, False), (4, False)]
 
 
-async def test_who_is_slower_than_the_budget_takes_turn_by_turn(
-    clock: FakeClock, budget: FakeBudget
-) -> None:
-    """With answers that take longer than the gap, none is taken in advance, and none is lost."""
-    pace = RateLimiter(4, budget)
+async def test_slow_requests_reserve_one_slot_each(clock: FakeClock, budget: FakeBudget) -> None:
+    """When responses take longer than the gap, no slot is reserved in advance, and none is lost."""
+    limiter = RateLimiter(4, budget)
     for _ in range(5):
-        await pace.acquire()
+        await limiter.acquire()
         clock.now += 0.6
     assert budget.taken == [(1, False)] * 5
     assert round(clock.now, 3) == 1003
 
 
-async def test_a_turn_whose_moment_has_passed_is_lost(clock: FakeClock, budget: FakeBudget) -> None:
-    """After a pause there is no burst of what was not used before it."""
-    pace = RateLimiter(4, budget)
-    await moments(pace, clock, 5)
+async def test_a_slot_that_has_passed_is_lost(clock: FakeClock, budget: FakeBudget) -> None:
+    """After an idle time there is no burst."""
+    limiter = RateLimiter(4, budget)
+    await send_times(limiter, clock, 5)
     clock.now += 60
-    assert await moments(pace, clock, 5) == [0, 0.25, 0.5, 0.75, 1.02]
+    assert await send_times(limiter, clock, 5) == [0, 0.25, 0.5, 0.75, 1.02]
 
 
 async def test_no_second_holds_more_than_allowed_even_if_the_budget_forgets(
     clock: FakeClock, budget: FakeBudget
 ) -> None:
-    """This process counts its own: five in any second, and a little more than a second for six."""
+    """The limiter counts its own requests: at most five in any second."""
     budget.gap = 0.0
-    assert await moments(RateLimiter(5, budget), clock, 11) == [0] * 5 + [1.02] * 5 + [2.04]
+    assert await send_times(RateLimiter(5, budget), clock, 11) == [0] * 5 + [1.02] * 5 + [2.04]
 
 
-async def test_less_than_one_a_second_is_kept_too(clock: FakeClock, budget: FakeBudget) -> None:
+async def test_less_than_one_request_a_second(clock: FakeClock, budget: FakeBudget) -> None:
     """One in ten seconds."""
     budget.gap = 10.0
-    assert await moments(RateLimiter(0.1, budget), clock, 3) == [0, 10.2, 20.4]
+    assert await send_times(RateLimiter(0.1, budget), clock, 3) == [0, 10.2, 20.4]
 
 
-async def test_slowing_down_gives_up_what_was_taken(clock: FakeClock, budget: FakeBudget) -> None:
-    """The turns in hand are those that Mux had too many of; everybody is told."""
-    pace = RateLimiter(4, budget)
-    await moments(pace, clock, 5)
+async def test_slowing_down_drops_reserved_slots(clock: FakeClock, budget: FakeBudget) -> None:
+    """They are those that Mux had too many of; the shared budget is slowed down."""
+    limiter = RateLimiter(4, budget)
+    await send_times(limiter, clock, 5)
     budget.next_at = clock.now + 30
-    await pace.slow_down()
+    await limiter.slow_down()
     before = clock.now
-    await pace.acquire()
+    await limiter.acquire()
     assert (budget.slowed, clock.now - before) == (1, 30)
 
 
-async def test_bulk_work_takes_one_turn_at_a_time(clock: FakeClock, budget: FakeBudget) -> None:
-    """So that live work never waits for what bulk work has in hand."""
-    await moments(RateLimiter(4, budget, bulk=True), clock, 6)
+async def test_bulk_work_reserves_one_slot_at_a_time(clock: FakeClock, budget: FakeBudget) -> None:
+    """So that live work never waits for slots that bulk work has reserved."""
+    await send_times(RateLimiter(4, budget, bulk=True), clock, 6)
     assert budget.taken == [(1, True)] * 6
 
 
-async def test_turns_are_given_in_the_order_they_were_asked_for(
-    clock: FakeClock, budget: FakeBudget
-) -> None:
-    """Nobody is overtaken."""
-    pace, order = RateLimiter(4, budget), []
+async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:
+    """The first that waits is sent first."""
+    limiter, order = RateLimiter(4, budget), []
 
-    async def ask(name: int) -> None:
-        await pace.acquire()
+    async def send(name: int) -> None:
+        await limiter.acquire()
         order.append(name)
 
-    await asyncio.gather(*(ask(name) for name in range(8)))
+    await asyncio.gather(*(send(name) for name in range(8)))
     assert order == list(range(8))
 
 
-async def test_a_process_alone_keeps_its_own_budget(clock: FakeClock) -> None:
-    """As fast as allowed, with nothing saved up, and slower for a second when told."""
-    pace = RateLimiter(4, LocalBudget())
-    assert await moments(pace, clock, 4) == [0, 0.25, 0.5, 0.75]
+async def test_a_single_process_has_its_own_budget(clock: FakeClock) -> None:
+    """As fast as allowed, without a burst after an idle time; slowing down pauses for a second."""
+    limiter = RateLimiter(4, LocalBudget())
+    assert await send_times(limiter, clock, 4) == [0, 0.25, 0.5, 0.75]
     clock.now += 10
-    assert await moments(pace, clock, 3) == [0, 0.25, 0.5]
-    await pace.slow_down()
+    assert await send_times(limiter, clock, 3) == [0, 0.25, 0.5]
+    await limiter.slow_down()
     before = clock.now
-    await pace.acquire()
+    await limiter.acquire()
     assert clock.now - before >= 1

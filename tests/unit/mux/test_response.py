@@ -33,12 +33,12 @@ bodies = st.fixed_dictionaries({"data": things | anything}) | faults_of_mux | an
 
 
 def as_asset(data: Any) -> Observation:
-    """Read an asset that was asked for."""
+    """Return the observation of a requested asset."""
     return read_asset(data, "probe")
 
 
 def as_upload(data: Any) -> Observation:
-    """Read an upload that was asked for."""
+    """Return the observation of a requested upload."""
     return read_upload(data, "probe")
 
 
@@ -46,19 +46,21 @@ READERS: dict[Subject, Callable[[Any], Observation]] = {"asset": as_asset, "uplo
 subjects: st.SearchStrategy[Subject] = st.sampled_from(["asset", "upload"])
 
 
-def test_headers_are_found_in_whatever_case_they_came() -> None:
-    """HTTP/1.1 servers and proxies spell them as they like."""
-    answer = Response.of(200, {"X-RateLimit-LIMIT": "5", "x-ratelimit-Remaining": "0"}, b'{"a": 1}')
-    assert answer == Response(
+def test_headers_are_case_insensitive() -> None:
+    """Proxies may change the case."""
+    response = Response.of(
+        200, {"X-RateLimit-LIMIT": "5", "x-ratelimit-Remaining": "0"}, b'{"a": 1}'
+    )
+    assert response == Response(
         200, {"x-ratelimit-limit": "5", "x-ratelimit-remaining": "0"}, {"a": 1}
     )
-    assert answer.rate_limit == ("5", "0")
+    assert response.rate_limit == ("5", "0")
 
 
-def test_an_answer_without_headers_promises_nothing() -> None:
-    """No headers at all: no limit, and no wish to wait."""
-    answer = Response.of(500, None, None)
-    assert (answer, answer.rate_limit, answer.retry_after_seconds) == (
+def test_a_response_without_headers() -> None:
+    """It has no rate limit and no Retry-After."""
+    response = Response.of(500, None, None)
+    assert (response, response.rate_limit, response.retry_after_seconds) == (
         Response(500, {}, None),
         (None, None),
         None,
@@ -79,27 +81,27 @@ def test_an_answer_without_headers_promises_nothing() -> None:
     ],
     ids=["none", "empty", "html", "cut", "no utf-8", "nul", "deep", "long number"],
 )
-def test_a_body_that_is_no_json_is_none(body: bytes | str | None) -> None:
-    """Whatever keeps it from being read, too deep or too long a number among it."""
+def test_a_body_that_is_not_json_is_none(body: bytes | str | None) -> None:
+    """Also one that is nested too deeply, or has a number that is too long."""
     assert Response.of(200, None, body) == Response(200, {}, None)
 
 
 @pytest.mark.parametrize("header", ["inf", "Infinity", "1e400", "nan", "-inf", "", "soon"])
-def test_a_wait_that_never_ends_is_no_wish(header: str) -> None:
-    """Heeding it, the worker would never ask Mux again."""
+def test_an_infinite_retry_after_is_ignored(header: str) -> None:
+    """With it the worker would never send another request."""
     assert Response.of(503, {"Retry-After": header}, None).retry_after_seconds is None
 
 
 @given(st.text() | st.floats().map(str) | st.integers().map(str))
-def test_a_wait_is_a_number_of_seconds_or_none(header: str) -> None:
-    """Whatever the header says, a pause can be made of it."""
+def test_a_retry_after_is_a_number_of_seconds_or_none(header: str) -> None:
+    """For any header, a pause can be computed."""
     seconds = Response.of(429, {"Retry-After": header}, None).retry_after_seconds
     assert seconds is None or (math.isfinite(seconds) and seconds >= 0)
 
 
 @pytest.mark.parametrize(("status", "reason"), [(429, "rate_limited"), (503, "http_503")])
-def test_a_wish_to_wait_travels_with_the_fault(status: int, reason: str) -> None:
-    """Who waits learns from the fault for how long."""
+def test_a_fault_carries_the_retry_after(status: int, reason: str) -> None:
+    """For the retry policy."""
     with pytest.raises(MuxUnavailable) as raised:
         check(Response.of(status, {"retry-after": "7"}, None))
     assert (raised.value.reason, raised.value.retry_after_seconds) == (reason, 7.0)
@@ -108,8 +110,8 @@ def test_a_wish_to_wait_travels_with_the_fault(status: int, reason: str) -> None
 @pytest.mark.parametrize(
     ("body", "said"), [(NOT_FOUND, "no such thing"), ("<html>", "401"), ({"error": {}}, "401")]
 )
-def test_a_refused_token_is_told_with_what_to_check(body: Any, said: str) -> None:
-    """The message has Mux's words, or the status, and names both variables."""
+def test_a_refused_token_is_reported_with_what_to_check(body: Any, said: str) -> None:
+    """The message has Mux's message or the status, and both variables."""
     with pytest.raises(MuxUnauthorized) as raised:
         check(Response.of(401, None, json.dumps(body)))
     assert raised.value.message == (
@@ -128,10 +130,10 @@ def test_a_refused_token_is_told_with_what_to_check(body: Any, said: str) -> Non
         (422, {"error": {"messages": []}, "surprise": 1}),
     ],
 )
-def test_what_mux_says_in_its_own_form_passes_unchanged(status: int, body: Any) -> None:
-    """A thing, a page, and a refusal of one id, with or without words."""
-    answer = Response.of(status, None, json.dumps(body))
-    assert check(answer) is answer
+def test_a_response_in_muxs_format_is_returned_unchanged(status: int, body: Any) -> None:
+    """An object, a page, and a 4xx with or without a message."""
+    response = Response.of(status, None, json.dumps(body))
+    assert check(response) is response
 
 
 @pytest.mark.parametrize(
@@ -146,19 +148,19 @@ def test_what_mux_says_in_its_own_form_passes_unchanged(status: int, body: Any) 
         (200, NOT_FOUND),
     ],
 )
-def test_what_is_not_in_muxs_form_says_nothing_about_a_lesson(status: int, body: Any) -> None:
-    """A 404 of a proxy, taken for one of Mux, would fail lessons whose videos are fine."""
+def test_a_response_in_another_format_is_a_fault(status: int, body: Any) -> None:
+    """A 404 of a proxy must not fail lessons."""
     with pytest.raises(MuxUnavailable) as raised:
         check(Response.of(status, None, json.dumps(body)))
     assert (raised.value.reason, raised.value.message) == (
         "unreadable",
-        f"Mux answered with a {status} that is not its own.",
+        f"Mux answered with a {status} that is not in its format.",
     )
 
 
 @pytest.mark.parametrize("status", [100, 201, 204, 206, 301, 304, 502, 504, 522, 599])
 def test_any_other_status_is_a_fault_even_with_a_good_body(status: int) -> None:
-    """Half an answer (206) or a page of a proxy says nothing about a lesson."""
+    """A partial response (206) or a page of a proxy must not fail lessons."""
     with pytest.raises(MuxUnavailable) as raised:
         check(Response.of(status, None, json.dumps({"data": {"id": "x1"}} | NOT_FOUND)))
     assert raised.value.reason == f"http_{status}"
@@ -166,12 +168,10 @@ def test_any_other_status_is_a_fault_even_with_a_good_body(status: int) -> None:
 
 @pytest.mark.parametrize("subject", ["asset", "upload"])
 @pytest.mark.parametrize(("status", "said"), [(404, "missing"), (400, "rejected")])
-def test_a_refusal_names_only_the_id_that_was_asked_for(
-    subject: Subject, status: int, said: str
-) -> None:
-    """A refused upload says nothing about an asset, nor the other way round."""
-    answer = check(Response.of(status, None, json.dumps(NOT_FOUND)))
-    assert read_object(answer, subject, "x1", READERS[subject]) == Observation(
+def test_a_rejection_names_only_the_requested_id(subject: Subject, status: int, said: str) -> None:
+    """A rejected upload says nothing about an asset, nor the other way round."""
+    response = check(Response.of(status, None, json.dumps(NOT_FOUND)))
+    assert read_object(response, subject, "x1", READERS[subject]) == Observation(
         subject,
         said,
         "probe",
@@ -182,35 +182,35 @@ def test_a_refusal_names_only_the_id_that_was_asked_for(
     )
 
 
-def test_an_id_counts_only_where_it_belongs() -> None:
-    """An upload that merely names the asset asked for is no answer about that asset."""
+def test_the_requested_id_must_be_the_objects_own() -> None:
+    """An upload that names the requested asset is not that asset."""
     upload = {"id": "up1", "status": "asset_created", "asset_id": "as1"}
-    answer = Response.of(200, None, json.dumps({"data": upload}))
+    response = Response.of(200, None, json.dumps({"data": upload}))
     with pytest.raises(MuxUnavailable, match="another id"):
-        read_object(answer, "asset", "as1", as_asset)
-    assert read_object(answer, "upload", "up1", as_upload) == Observation(
+        read_object(response, "asset", "as1", as_asset)
+    assert read_object(response, "upload", "up1", as_upload) == Observation(
         "upload", "asset_created", "probe", upload_id="up1", asset_id="as1"
     )
 
 
-def test_an_unreadable_answer_keeps_its_cause() -> None:
-    """The fault tells what was wrong, and the reader's own exception stays with it."""
+def test_an_unreadable_response_keeps_its_cause() -> None:
+    """The fault has a message, and the parser's exception as its cause."""
     with pytest.raises(MuxUnavailable, match="no environment with an id") as raised:
         read_data(Response.of(200, None, '{"data": {}}'), read_environment)
     assert raised.value.reason == "unreadable"
     assert isinstance(raised.value.__cause__, UnreadableResponse)
 
 
-def test_the_data_is_read_by_whoever_knows_it() -> None:
-    """The same envelope carries the environment."""
+def test_the_data_is_parsed_by_the_given_reader() -> None:
+    """The response to whoami has the same envelope."""
     told = {"environment_id": "e1", "environment_name": "Main", "environment_type": "production"}
-    answer = Response.of(200, None, json.dumps({"data": told, "surprise": 1}))
-    assert read_data(answer, read_environment) == Environment("e1", "Main", "production")
+    response = Response.of(200, None, json.dumps({"data": told, "surprise": 1}))
+    assert read_data(response, read_environment) == Environment("e1", "Main", "production")
 
 
 @given(subjects, anything | things)
-def test_any_json_is_read_or_unreadable(subject: Subject, data: Any) -> None:
-    """The readers raise nothing else, and what they read has the id that Mux sent."""
+def test_any_json_is_parsed_or_unreadable(subject: Subject, data: Any) -> None:
+    """The readers raise nothing else, and the observation has the id that Mux sent."""
     try:
         seen = READERS[subject](data)
     except UnreadableResponse:
@@ -220,13 +220,13 @@ def test_any_json_is_read_or_unreadable(subject: Subject, data: Any) -> None:
 
 
 @given(subjects, st.sampled_from([200, 400, 401, 404, 408, 422, 429, 500]), bodies)
-def test_any_json_over_http_is_a_fact_about_the_id_or_one_of_two_faults(
+def test_any_json_over_http_is_an_observation_or_one_of_two_faults(
     subject: Subject, status: int, body: Any
 ) -> None:
-    """What is no fault is about the id asked for: a 404 is missing, another 4xx rejected."""
+    """Observations are of the requested id: a 404 is missing, another 4xx rejected."""
     try:
-        answer = check(Response.of(status, {}, json.dumps(body)))
-        seen = read_object(answer, subject, "x1", READERS[subject])
+        response = check(Response.of(status, {}, json.dumps(body)))
+        seen = read_object(response, subject, "x1", READERS[subject])
     except (MuxUnavailable, MuxUnauthorized):
         return
     named = seen.upload_id if subject == "upload" else seen.asset_id
@@ -236,10 +236,10 @@ def test_any_json_over_http_is_a_fact_about_the_id_or_one_of_two_faults(
 
 
 @given(bodies)
-def test_reading_the_data_of_anything_has_one_fault(body: Any) -> None:
-    """A body that was never checked does no other harm."""
-    answer = Response(200, {}, body)
+def test_reading_unchecked_data_raises_one_fault(body: Any) -> None:
+    """For a body that was never checked."""
+    response = Response(200, {}, body)
     try:
-        assert read_data(answer, as_asset).asset_id == body["data"]["id"]
+        assert read_data(response, as_asset).asset_id == body["data"]["id"]
     except MuxUnavailable as fault:
         assert fault.reason == "unreadable"  # noqa: PT017  # most bodies are unreadable, not all

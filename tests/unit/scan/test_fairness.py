@@ -1,4 +1,4 @@
-"""One row's trouble costs no other row its turn: an hour of a small school, with a fake clock."""
+"""Faults of one row do not delay other rows, with a fake clock."""
 
 from collections import Counter
 
@@ -10,30 +10,30 @@ from worker.model import Observation, OnSent, Page, ignore
 
 
 class FailsOnOne(FakeMux):
-    """A Mux that does not answer about one upload, and counts what it is asked."""
+    """A Mux that fails for one upload, and counts its requests."""
 
     def __init__(self, world: World, bad: str) -> None:
         super().__init__(world)
         self._bad = bad
-        self.asked: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
 
-    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
-        """Answer a GET of an upload."""
-        self.asked[upload_id] += 1
-        seen = await super().upload(upload_id, sent)
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return an upload, or fail."""
+        self.sent[upload_id] += 1
+        seen = await super().upload(upload_id, on_sent)
         if upload_id == self._bad:
             raise MuxUnavailable("http_500", "Mux answered with 500.")
         return seen
 
-    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
-        """Answer a list of one upload's assets."""
-        await self.upload(upload_id, sent)
-        return await super().asset_of(upload_id, sent)
+    async def asset_of(self, upload_id: str, on_sent: OnSent = ignore) -> Observation | None:
+        """Return the asset of an upload."""
+        await self.upload(upload_id, on_sent)
+        return await super().asset_of(upload_id, on_sent)
 
 
 @pytest.mark.parametrize("others", [0, 1, 2, 9])
-async def test_a_bad_id_costs_the_good_ones_beside_it_nothing(others: int) -> None:
-    """In a minute, which is twelve scans, each good lesson is published; the bad one backs off."""
+async def test_an_id_that_fails_does_not_delay_other_rows(others: int) -> None:
+    """In a minute, which is twelve scans, the others are published, and the row backs off."""
     world = World()
     published: list[float] = []
     world.when_published = lambda _row: published.append(world.now)
@@ -42,35 +42,35 @@ async def test_a_bad_id_costs_the_good_ones_beside_it_nothing(others: int) -> No
     await world.work(until=60, mux=mux)
     assert len(published) == others
     assert max(published, default=0) < 20
-    assert 4 <= mux.asked["u0"] <= 7
-    assert world.rows["u0"].check_count == mux.asked["u0"]
+    assert 4 <= mux.sent["u0"] <= 7
+    assert world.rows["u0"].check_count == mux.sent["u0"]
 
 
 class RefusesVideo(FakeMux):
-    """A Mux that says who we are and refuses all else."""
+    """A Mux that answers whoami and refuses everything else."""
 
-    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
-        """Refuse a GET of an upload."""
-        await super().upload(upload_id, sent)
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Refuse an upload."""
+        await super().upload(upload_id, on_sent)
         raise MuxUnauthorized("http_403", "Mux refuses the access token.")
 
-    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
-        """Refuse a list of one upload's assets."""
-        return await self.upload(upload_id, sent)
+    async def asset_of(self, upload_id: str, on_sent: OnSent = ignore) -> Observation | None:
+        """Refuse the asset of an upload."""
+        return await self.upload(upload_id, on_sent)
 
-    async def assets(self, at: str | None) -> Page:
+    async def assets(self, cursor: str | None) -> Page:
         """Refuse a page."""
-        await super().assets(at)
+        await super().assets(cursor)
         raise MuxUnauthorized("http_403", "Mux refuses the access token.")
 
     async def control(self) -> None:
-        """Refuse the control question."""
+        """Refuse the control request."""
         await self.assets(None)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
-async def test_an_hour_of_refused_videos_touches_no_row(rows: int) -> None:
-    """However often it is tried meanwhile, and however many rows are due."""
+async def test_an_hour_of_refused_requests_touches_no_row(rows: int) -> None:
+    """However many rows are due."""
     world = World()
     world.track([world.add() for _ in range(rows)])
     mux = RefusesVideo(world)
@@ -85,7 +85,7 @@ async def test_an_hour_of_refused_videos_touches_no_row(rows: int) -> None:
 
 @pytest.mark.parametrize("begins_at", [0, 30, 100])
 @pytest.mark.parametrize("garbage", [400, 2000])
-async def test_hundreds_of_made_up_ids_do_not_hide_the_upload_of_another(
+async def test_hundreds_of_unknown_ids_do_not_delay_another_upload(
     begins_at: int, garbage: int
 ) -> None:
     """It takes 20 s to encode, and is published within three intervals of that."""
@@ -110,8 +110,8 @@ async def test_hundreds_of_made_up_ids_do_not_hide_the_upload_of_another(
     assert published[begun[0]] - begins_at <= 20 + 15
 
 
-async def test_made_up_ids_are_asked_about_a_few_times_before_they_fail() -> None:
-    """Five looks in fourteen minutes; the sixth finds the grace over."""
+async def test_unknown_ids_are_checked_a_few_times_before_they_fail() -> None:
+    """Five checks in fourteen minutes; the sixth finds the grace over."""
     world = World()
     world.track([world.add(is_known=False)])
     await world.work(until=1200)

@@ -14,7 +14,7 @@ EMPTY = Page((), None)
 
 
 class FakeMux:
-    """Knows some uploads and assets, and remembers what it was asked."""
+    """A Mux with a few uploads and assets, which records its requests."""
 
     def __init__(
         self,
@@ -25,75 +25,75 @@ class FakeMux:
         self._lists = {"assets": assets or (EMPTY,), "uploads": uploads or (EMPTY,)}
         self._uploads = {seen.upload_id: seen for seen in known if seen.subject == "upload"}
         self._assets = {seen.asset_id: seen for seen in known if seen.subject == "asset"}
-        self.asked: list[str] = []
+        self.sent: list[str] = []
         self.requests = 0
         self.is_down_after = 10**9
 
-    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
-        """Answer about an upload."""
-        self._note(f"upload {upload_id}")
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return an upload."""
+        self._record(f"upload {upload_id}")
         gone = Observation("upload", "missing", "probe", upload_id=upload_id)
         return self._uploads.get(upload_id, gone)
 
-    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
-        """Answer about an asset."""
-        self._note(f"asset {asset_id}")
+    async def asset(self, asset_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return an asset."""
+        self._record(f"asset {asset_id}")
         gone = Observation("asset", "missing", "probe", asset_id=asset_id)
         return self._assets.get(asset_id, gone)
 
     async def control(self) -> None:
-        """Answer the control question."""
-        self._note("control")
+        """Succeed."""
+        self._record("control")
 
-    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
-        """Answer about the asset of an upload."""
-        self._note(f"asset of {upload_id}")
+    async def asset_of(self, upload_id: str, on_sent: OnSent = ignore) -> Observation | None:
+        """Return the asset of an upload."""
+        self._record(f"asset of {upload_id}")
         found = [seen for seen in self._assets.values() if seen.upload_id == upload_id]
         return found[0] if len(found) == 1 else None
 
-    async def assets(self, at: str | None) -> Page:
-        """Give a page of the list of assets."""
-        return self._page("assets", at)
+    async def assets(self, cursor: str | None) -> Page:
+        """Return a page of the list of assets."""
+        return self._page("assets", cursor)
 
-    async def uploads(self, at: str | None) -> Page:
-        """Give a page of the list of uploads."""
-        return self._page("uploads", at)
+    async def uploads(self, cursor: str | None) -> Page:
+        """Return a page of the list of uploads."""
+        return self._page("uploads", cursor)
 
     async def environment(self) -> str:
         """Return the token's environment."""
         return "env1"
 
-    def _page(self, which: str, at: str | None) -> Page:
-        self._note(f"{which} page {at or 0}")
-        pages, number = self._lists[which], int(at or 0)
+    def _page(self, which: str, cursor: str | None) -> Page:
+        self._record(f"{which} page {cursor or 0}")
+        pages, number = self._lists[which], int(cursor or 0)
         following = str(number + 1) if number + 1 < len(pages) else None
         return replace(pages[number], next=following)
 
-    def _note(self, question: str) -> None:
-        if len(self.asked) >= self.is_down_after:
+    def _record(self, request: str) -> None:
+        if len(self.sent) >= self.is_down_after:
             raise MuxUnavailable("connection", "down")
-        self.asked.append(question)
+        self.sent.append(request)
 
 
-def row(upload: str, asset: str | None = None, name: str = "t1", looks: int = 1) -> Claim:
-    """Claim a row."""
-    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset, check_count=looks)
+def row(upload: str, asset: str | None = None, name: str = "t1", checks: int = 1) -> Claim:
+    """Return a claim of a row."""
+    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset, check_count=checks)
 
 
 def created(upload: str, asset: str | None) -> Observation:
-    """Observe an upload that has become an asset."""
+    """Return an upload that has become an asset."""
     return Observation("upload", "asset_created", "probe", upload_id=upload, asset_id=asset)
 
 
 def ready(asset: str, upload: str | None = None) -> Observation:
-    """Observe a ready asset."""
+    """Return a ready asset."""
     return Observation("asset", "ready", "probe", asset_id=asset, upload_id=upload)
 
 
-async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
-    """Observe rows and give the observations in the order they came."""
+async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
+    """Observe rows, and return the observations in their order."""
     pages = observe(claims, mux, asyncio.Event())
-    return [sighting.observation async for page in pages for sighting in page]
+    return [match.observation async for page in pages for match in page]
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             ready("as1", "up1"), id="an upload that became an asset, in the same pass",
         ),
         pytest.param(
-            row("up1", looks=0), [ready("as1", "up1")], ["asset of up1"],
+            row("up1", checks=0), [ready("as1", "up1")], ["asset of up1"],
             ready("as1", "up1"), id="the first look at an upload that has an asset",
         ),
         pytest.param(
-            row("up1", looks=0), [], ["asset of up1", "upload up1", "asset up1"],
+            row("up1", checks=0), [], ["asset of up1", "upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="a first look",
         ),
         pytest.param(
@@ -140,7 +140,7 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             created("up1", None), id="nor is one listed",
         ),
         pytest.param(
-            row("up1", looks=0), [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
+            row("up1", checks=0), [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
             ["asset of up1", "upload up1", "asset as2"],
             ready("as2", "up1"), id="an upload that has two assets",
         ),
@@ -166,43 +166,43 @@ async def seen(mux: FakeMux, *claims: Claim) -> list[Observation]:
             row("migrated"), [], [],
             Observation(
                 "none", "unaskable", "probe",
-                error_message="The upload is not known and neither is a real asset.",
+                error_message="Neither an upload nor an asset is known.",
             ),
             id="a migrated row without an asset",
         ),
     ],
 )  # fmt: skip
-async def test_the_cheapest_questions_that_tell(
+async def test_a_probe_sends_as_few_requests_as_possible(
     claim: Claim, known: list[Observation], asked: list[str], found: Observation
 ) -> None:
-    """Each kind of row leads to its questions and to what they say."""
+    """Each kind of row has its requests and its observation."""
     mux = FakeMux(*known)
-    assert await seen(mux, claim) == [found]
-    assert mux.asked == asked
+    assert await observed(mux, claim) == [found]
+    assert mux.sent == asked
 
 
 @pytest.mark.parametrize("poison", ["../assets/x", "", "x" * 256, "a\u202eb", "a\x00b", "a b"])
-async def test_what_cannot_be_an_id_never_reaches_mux(poison: str) -> None:
-    """It is unaskable, and shown harmlessly."""
+async def test_what_cannot_be_an_id_is_never_sent(poison: str) -> None:
+    """It is unaskable, and the message shows it escaped."""
     mux = FakeMux()
-    (observation,) = await seen(mux, row(poison))
-    assert mux.asked == []
+    (observation,) = await observed(mux, row(poison))
+    assert mux.sent == []
     assert (observation.subject, observation.status) == ("none", "unaskable")
     assert observation.error_message is not None
     assert observation.error_message.isprintable()
 
 
-async def test_one_question_serves_all_rows_that_ask_it() -> None:
-    """Two lessons that share an upload lead to one question and one sighting of both."""
+async def test_one_probe_serves_all_rows_with_the_same_ids() -> None:
+    """Two lessons that share an upload need one probe, which matches both."""
     mux = FakeMux(uploading("up1"))
     one, other = row("up1", name="t1"), row("up1", name="t2")
     (page,) = [page async for page in observe([one, other], mux, asyncio.Event())]
-    assert [sighting.claims for sighting in page] == [(one, other)]
-    assert mux.asked == ["upload up1"]
+    assert [match.claims for match in page] == [(one, other)]
+    assert mux.sent == ["upload up1"]
 
 
-async def test_a_fault_comes_after_what_was_seen() -> None:
-    """What was observed before Mux went down is given, then the fault is raised."""
+async def test_a_fault_is_raised_after_the_earlier_observations() -> None:
+    """They are yielded first, when Mux has an outage."""
     mux = FakeMux(*(uploading(f"up{n}") for n in range(9)))
     mux.is_down_after = 3
     claims = [row(f"up{n}", name=f"t{n}") for n in range(9)]
@@ -212,17 +212,17 @@ async def test_a_fault_comes_after_what_was_seen() -> None:
         await anext(pages)
 
 
-async def test_a_stop_leaves_the_rest_unobserved() -> None:
-    """Once a stop is asked for, no new question is put."""
+async def test_a_stop_leaves_the_other_rows_unobserved() -> None:
+    """No further request is sent."""
     stopping = asyncio.Event()
     stopping.set()
     mux = FakeMux()
     assert [page async for page in observe([row("up1")], mux, stopping)] == []
-    assert mux.asked == []
+    assert mux.sent == []
 
 
-async def test_pages_hold_a_hundred() -> None:
-    """What comes at once is given a hundred at a time, as a settle takes it."""
+async def test_a_page_holds_a_hundred_observations() -> None:
+    """As many as one settle call takes."""
     claims = [row(f"up{n}", name=f"t{n}") for n in range(250)]
     pages = [len(page) async for page in observe(claims, FakeMux(), asyncio.Event())]
     assert pages == [100, 100, 50]
@@ -239,7 +239,7 @@ def uploading(upload: str, status: str = "waiting", asset: str | None = None) ->
 
 
 def said_of(page: Iterable[MatchedObservation]) -> dict[str, str]:
-    """Give what was seen of each claimed row."""
+    """Return what was seen of each claimed row."""
     return {
         claim.id: f"{s.observation.subject} {s.observation.status}"
         for s in page
@@ -250,11 +250,11 @@ def said_of(page: Iterable[MatchedObservation]) -> dict[str, str]:
 async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
     """Observe rows, lists first; give what was seen of each."""
     pages = observe(claims, mux, asyncio.Event(), PageBudget(len(claims)))
-    return said_of([sighting async for page in pages for sighting in page])
+    return said_of([match async for page in pages for match in page])
 
 
-async def test_a_page_answers_for_all_that_are_on_it_and_the_rest_is_probed() -> None:
-    """Four rows, three of them on the first page: one page and one question."""
+async def test_rows_of_a_page_are_matched_and_the_others_probed() -> None:
+    """Four rows, three of them on the first page, need one page and one probe."""
     page = Page(tuple(listed(f"as{n}", f"up{n}") for n in (9, 2, 1, 0)), None)
     mux = FakeMux(uploading("up3"), assets=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(4)]
@@ -264,18 +264,18 @@ async def test_a_page_answers_for_all_that_are_on_it_and_the_rest_is_probed() ->
         "t2": "asset ready",
         "t3": "upload waiting",
     }
-    assert mux.asked == ["assets page 0", "upload up3"]
+    assert mux.sent == ["assets page 0", "upload up3"]
 
 
-async def test_of_two_assets_of_one_upload_the_one_counts_that_the_upload_names() -> None:
-    """A list with both of them settles neither: the upload is asked."""
+async def test_of_two_assets_of_one_upload_the_upload_names_the_one_that_counts() -> None:
+    """A list with both of them settles neither: the upload is probed."""
     page = Page((listed("as9", "up0"), listed("as0", "up0"), listed("as1", "up1")), None)
     mux = FakeMux(created("up0", "as0"), ready("as0", "up0"), assets=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
     pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
     seen = [s.observation.asset_id for page in [p async for p in pages] for s in page]
     assert seen == ["as1", "as0", None]
-    assert "asset as9" not in mux.asked
+    assert "asset as9" not in mux.sent
 
 
 @pytest.mark.parametrize("poison", ["", "x" * 256, "a b", "../x"])
@@ -291,19 +291,19 @@ async def test_an_id_that_cannot_be_one_matches_nothing_in_a_list(poison: str) -
         "t2": "asset ready",
         "t3": "none unaskable",
     }
-    assert mux.asked == ["assets page 0"]
+    assert mux.sent == ["assets page 0"]
 
 
 async def test_rows_without_an_asset_are_looked_for_among_the_uploads() -> None:
-    """Three abandoned uploads are told by one page of uploads, and none is asked for alone."""
+    """One page of uploads covers three abandoned uploads, and none is probed."""
     mux = FakeMux(uploads=(Page(tuple(uploading(f"up{n}", "timed_out") for n in range(3)), None),))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
     assert await sweep(mux, *claims) == {f"t{n}": "upload timed_out" for n in range(3)}
-    assert mux.asked == ["assets page 0", "uploads page 0"]
+    assert mux.sent == ["assets page 0", "uploads page 0"]
 
 
-async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_pass() -> None:
-    """It was made after the assets were listed: the asset is asked for, once."""
+async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_scan() -> None:
+    """The asset is newer than the list of assets: it is probed once."""
     page = Page(
         (uploading("up0"), uploading("up1"), uploading("up2", "asset_created", "as2")), None
     )
@@ -314,22 +314,22 @@ async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_pass() -> Non
         "t1": "upload waiting",
         "t2": "asset ready",
     }
-    assert mux.asked == ["assets page 0", "uploads page 0", "asset as2"]
+    assert mux.sent == ["assets page 0", "uploads page 0", "asset as2"]
 
 
 async def test_rows_with_an_asset_are_not_looked_for_among_the_uploads() -> None:
-    """Their assets are old, and each is asked for by its id."""
+    """Their assets are old, and each is probed by its id."""
     mux = FakeMux(*(ready(f"as{n}", f"up{n}") for n in range(3)))
     claims = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(3)]
     assert await sweep(mux, *claims) == {f"t{n}": "asset ready" for n in range(3)}
-    assert mux.asked == ["assets page 0", "asset as0", "asset as1", "asset as2"]
+    assert mux.sent == ["assets page 0", "asset as0", "asset as1", "asset as2"]
 
 
-async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
-    """Something was deleted while we walked, and one asset moved to a page we had seen already."""
+async def test_an_asset_that_the_pages_skip_is_probed() -> None:
+    """An asset was deleted meanwhile, and another one moved to an earlier page."""
     first, second = (listed("as0", "up0"), listed("as1", "up1")), (listed("as3", "up3"),)
     mux = FakeMux(ready("as2", "up2"), assets=(Page(first, "1"), Page(second, None)))
-    claims = [row(f"up{n}", name=f"t{n}", looks=0) for n in range(5)]
+    claims = [row(f"up{n}", name=f"t{n}", checks=0) for n in range(5)]
     assert await sweep(mux, *claims) == {
         "t0": "asset ready",
         "t1": "asset ready",
@@ -337,7 +337,7 @@ async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
         "t3": "asset ready",
         "t4": "upload missing",
     }
-    assert mux.asked == [
+    assert mux.sent == [
         "assets page 0",
         "assets page 1",
         "asset of up2",
@@ -355,10 +355,10 @@ async def test_what_was_skipped_between_two_pages_is_asked_for() -> None:
         (2, {"t0": "asset preparing", "t1": "upload waiting"}),
     ],
 )
-async def test_a_fault_of_a_list_comes_after_what_was_seen(
+async def test_a_fault_of_a_list_is_raised_after_the_earlier_pages(
     down_after: int, seen_before: dict[str, str]
 ) -> None:
-    """Of the assets, of the uploads, or of a question after them: the rest stays unobserved."""
+    """A fault of the assets, the uploads or a later probe leaves the other rows unobserved."""
     mux = FakeMux(
         assets=(Page((listed("as0", "up0", "preparing"),), None),),
         uploads=(Page((uploading("up1"),), None),),
@@ -377,10 +377,10 @@ async def test_a_fault_of_a_list_comes_after_what_was_seen(
 
 
 @pytest.mark.parametrize(("pages_before", "asked"), [(1, 1), (2, 2)])
-async def test_a_stop_between_the_lists_asks_for_nothing_more(
+async def test_after_a_stop_between_the_lists_no_request_is_sent(
     pages_before: int, asked: int
 ) -> None:
-    """Neither the uploads after the assets, nor each row after those."""
+    """Neither for the uploads nor for single rows."""
     mux = FakeMux(
         assets=(Page((listed("as0", "up0"),), None),), uploads=(Page((uploading("up1"),), None),)
     )
@@ -391,11 +391,11 @@ async def test_a_stop_between_the_lists_asks_for_nothing_more(
         number += 1
         if number == pages_before:
             stopping.set()
-    assert (number, len(mux.asked)) == (pages_before, asked)
+    assert (number, len(mux.sent)) == (pages_before, asked)
 
 
-async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None:
-    """What the list of uploads says of strangers is given too, so that it can be settled."""
+async def test_unclaimed_uploads_of_the_list_are_yielded() -> None:
+    """Another row may wait for them, so they are settled too."""
     page = Page((uploading("up9", "asset_created", "as9"), uploading("up1", "cancelled")), None)
     mux = FakeMux(uploads=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
@@ -404,8 +404,8 @@ async def test_an_upload_whose_asset_others_wait_for_leaves_it_to_them() -> None
     assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
 
 
-async def test_a_row_that_has_its_video_is_asked_for_itself() -> None:
-    """Its asset and nothing else, also where a list that is walked for others names it."""
+async def test_a_row_that_has_its_video_is_probed() -> None:
+    """Only its asset is requested, also where a list for other rows has it."""
     known = Observation("asset", "ready", "probe", "up9", "as9")
     mux = FakeMux(known, assets=(Page((listed("as9", "up9"), listed("as1", "up1")), None),))
     ready = replace(row("up9", "as9", name="t9"), status="ready", playback_id="p")
@@ -414,6 +414,6 @@ async def test_a_row_that_has_its_video_is_asked_for_itself() -> None:
     async for page in observe(claims, mux, asyncio.Event(), PageBudget(4)):
         seen.update({c.id: s.observation for s in page for c in s.claims})
     assert seen["t9"] == known
-    assert mux.asked.count("asset as9") == 1
-    assert not any("up9" in question for question in mux.asked)
+    assert mux.sent.count("asset as9") == 1
+    assert not any("up9" in question for question in mux.sent)
     assert seen["t1"].source == "sweep"

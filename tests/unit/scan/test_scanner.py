@@ -35,7 +35,7 @@ FAULTS = [
     MuxUnavailable("connection", "reset"),
     MuxUnavailable("timeout", "Mux did not answer in time."),
     MuxUnavailable("http_500", "Mux answered with 500."),
-    MuxUnavailable("unreadable", "Mux answered about another id than was asked for."),
+    MuxUnavailable("unreadable", "Mux answered for another id than the requested one."),
     MuxUnauthorized("http_401", "Mux refuses the access token."),
     MuxUnauthorized("http_403", "Mux refuses the access token."),
 ]
@@ -43,13 +43,13 @@ FAULTS = [
 
 @dataclass
 class FakeMux:
-    """Knows a few uploads as waiting; all others are missing."""
+    """A Mux with a few waiting uploads; all others are missing."""
 
     known: set[str] = field(default_factory=set)
     fault_at: str | None = None
     fault: Unavailable = field(default_factory=lambda: MuxUnavailable("connection", "down"))
     is_out_after: int = 10**9
-    """Requests that it answers."""
+    """The number of requests before its outage."""
 
     lists_fail: bool = False
     hang_at: str | None = None
@@ -58,11 +58,11 @@ class FakeMux:
     requests: int = 0
     pages: Sequence[Page] = (NO_PAGE,)
 
-    async def upload(self, upload_id: str, sent: OnSent = ignore) -> Observation:
-        """Answer about an upload."""
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return an upload."""
         await self.turns.acquire()
         self.requests += 1
-        sent()
+        on_sent()
         if self.requests > self.is_out_after or upload_id == self.fault_at:
             raise self.fault
         if upload_id == self.hang_at:
@@ -70,53 +70,53 @@ class FakeMux:
         status = "waiting" if upload_id in self.known else "missing"
         return Observation("upload", status, "probe", upload_id=upload_id)
 
-    async def asset(self, asset_id: str, sent: OnSent = ignore) -> Observation:
-        """Answer that there is none: no row here has an asset."""
-        sent()
+    async def asset(self, asset_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return that it is missing: no row here has an asset."""
+        on_sent()
         self.requests += 1
         return Observation("asset", "missing", "probe", asset_id=asset_id)
 
-    async def asset_of(self, upload_id: str, sent: OnSent = ignore) -> Observation | None:
-        """Answer that there is none."""
-        raise AssertionError("no row here is looked at for the first time")
+    async def asset_of(self, upload_id: str, on_sent: OnSent = ignore) -> Observation | None:
+        """Fail the test."""
+        raise AssertionError("no row here is checked for the first time")
 
     async def control(self) -> None:
-        """Answer the control question, unless Mux is out."""
+        """Succeed, unless Mux has an outage."""
         self.controls += 1
         self.requests += 1
         if self.requests > self.is_out_after:
             raise self.fault
 
-    async def assets(self, at: str | None) -> Page:
-        """Give a page of the list; they are numbered from 0, and the last one is its end."""
+    async def assets(self, cursor: str | None) -> Page:
+        """Return a page of the list; cursors are numbers from 0."""
         self.requests += 1
         if self.lists_fail:
             raise self.fault
-        number = int(at or 0) + 1
+        number = int(cursor or 0) + 1
         return replace(
             self.pages[number - 1], next=str(number) if number < len(self.pages) else None
         )
 
-    async def uploads(self, at: str | None) -> Page:
-        """Give an empty list."""
+    async def uploads(self, cursor: str | None) -> Page:
+        """Return an empty list."""
         self.requests += 1
         return NO_PAGE
 
     async def environment(self) -> str:
-        """Give the token's environment."""
+        """Return the token's environment."""
         return "env1"
 
 
 @dataclass
 class FakeStore:
-    """Keeps due rows in order, and what was settled and handed back."""
+    """A store of due rows, which keeps what was settled and released."""
 
     due: list[Claim]
-    home: str | None = "env1"
+    recorded: str | None = "env1"
     fault: Unavailable | None = None
     sweep: Literal["none", "ours", "others"] = "none"
     few: int | None = None
-    come_along: int = 0
+    unclaimed_rows: int = 0
     withheld: int = 0
     claims: int | None = None
     hangs: bool = False
@@ -138,15 +138,15 @@ class FakeStore:
         most = limits.max_rows(self.sweep)
         taken, self.due = self.due[:most], self.due[most:]
         return ClaimedBatch(
-            tuple(taken), self.home, self.sweep, more_are_due=bool(self.due or self.withheld)
+            tuple(taken), self.recorded, self.sweep, more_are_due=bool(self.due or self.withheld)
         )
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Keep what is settled; each claimed row waits, and some that nobody claimed come along.
+        """Keep the settlements; each claimed row waits, and a few unclaimed rows are published.
 
-        What is left is about nobody, or is known of somebody.
+        Observations without a claim are unmatched, and change nothing for another row.
         """
         if self.fault is not None:
             raise self.fault
@@ -156,17 +156,17 @@ class FakeStore:
         claimed = [
             Outcome("waiting", tracking_id=c.claim.id) for s in settlements for c in s.claims
         ]
-        strangers = [s.observation for s in settlements if not s.claims]
-        come_along = self.come_along if settlements else 0
+        unclaimed = [s.observation for s in settlements if not s.claims]
+        unclaimed_rows = self.unclaimed_rows if settlements else 0
         return [
             *claimed,
-            *(Outcome("published", tracking_id=f"o{n}") for n in range(come_along)),
-            *(Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in strangers),
-            *(Outcome("unchanged", tracking_id="o9", upload_id=s.upload_id) for s in strangers),
+            *(Outcome("published", tracking_id=f"o{n}") for n in range(unclaimed_rows)),
+            *(Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in unclaimed),
+            *(Outcome("unchanged", tracking_id="o9", upload_id=s.upload_id) for s in unclaimed),
         ]
 
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Take rows back."""
+        """Record released rows."""
         if self.hangs:
             await asyncio.Event().wait()
         self.released += [claim.id for claim in claims]
@@ -199,18 +199,18 @@ def scanner(
 
 
 def listed(upload: str, policy: str = "public") -> Observation:
-    """Observe a ready asset in Mux's list."""
+    """Return a ready asset of a list."""
     playback_ids = (PlaybackId(f"play-{upload}", policy),)
     return Observation("asset", "ready", "sweep", upload, f"as-{upload}", playback_ids=playback_ids)
 
 
 def reasons(store: FakeStore) -> dict[str, str]:
-    """Give what was decided for each claimed row."""
+    """Return the reason of the verdict for each claimed row."""
     return {c.claim.id: c.verdict.reason for s in store.settled for c in s.claims}
 
 
 async def test_a_scan_settles_every_row_it_claimed() -> None:
-    """And reports how many, what came of them, and what it asked Mux."""
+    """It reports how many, their outcomes, and the requests to Mux."""
     store = FakeStore(rows(3))
     report = await scanner(FakeMux({"up0", "up1", "up2"}), store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
@@ -218,28 +218,28 @@ async def test_a_scan_settles_every_row_it_claimed() -> None:
     assert (dict(report.outcomes), report.is_full) == ({"waiting": 3}, False)
 
 
-async def test_an_empty_scan_asks_mux_nothing() -> None:
-    """Not even who we are."""
+async def test_an_empty_scan_sends_no_request() -> None:
+    """Not even whoami."""
     mux = FakeMux()
     report = await scanner(mux, FakeStore([])).scan()
     assert (report.claimed, report.requests, mux.requests) == (0, 0, 0)
 
 
-async def test_a_full_batch_is_told() -> None:
-    """As many rows as could be claimed means that more may be due."""
+async def test_a_full_batch_is_reported() -> None:
+    """Where as many rows were claimed as could be, more may be due."""
     store = FakeStore(rows(3))
     report = await scanner(FakeMux(), store, size=2).scan()
     assert (report.claimed, report.is_full) == (2, True)
 
 
-async def test_a_batch_that_took_all_that_was_due_is_not_full() -> None:
-    """The next scan has time."""
+async def test_a_batch_of_all_due_rows_is_not_full() -> None:
+    """The next scan waits for its interval."""
     report = await scanner(FakeMux(), FakeStore(rows(2)), size=2).scan()
     assert (report.claimed, report.is_full) == (2, False)
 
 
-async def test_for_a_sweep_all_that_is_due_is_claimed_first() -> None:
-    """Five at a time, and the walk ends with the page that has the last of them."""
+async def test_before_a_sweep_all_due_rows_are_claimed() -> None:
+    """Five at a time; the sweep ends with the page that has the last of them."""
     store = FakeStore(rows(23), sweep="ours")
     pages = [
         Page(tuple(listed(f"up{n}") for n in range(20)), None),
@@ -252,23 +252,23 @@ async def test_for_a_sweep_all_that_is_due_is_claimed_first() -> None:
     assert len(reasons(store)) == 23
 
 
-async def test_a_sweep_looks_for_so_many_rows_at_most(mocker: MockerFixture) -> None:
-    """What is due beyond them is left for the next, which comes at once."""
+async def test_a_sweep_has_a_limit_of_claims(mocker: MockerFixture) -> None:
+    """Other due rows are left for the next scan, which follows at once."""
     mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 2)
     store = FakeStore(rows(23), sweep="ours")
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
 
 
-async def test_rows_that_others_hold_are_not_waited_for() -> None:
-    """Where more are due and none can be had, the scan goes on with what it has."""
+async def test_rows_that_another_worker_locks_are_not_waited_for() -> None:
+    """Where more are due but none can be claimed, the scan continues with its rows."""
     store = FakeStore(rows(5), sweep="ours", withheld=3)
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert report.claimed == 5
 
 
-async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
-    """What was seen before is settled, the others are due again at once, and the fault is told."""
+async def test_in_an_outage_the_other_rows_are_released() -> None:
+    """Earlier observations are settled, the others are due at once, and the fault is raised."""
     store = FakeStore(rows(9))
     mux = FakeMux({f"up{n}" for n in range(9)}, is_out_after=4)
     with pytest.raises(MuxUnavailable):
@@ -278,8 +278,8 @@ async def test_when_mux_goes_down_the_rest_is_handed_back() -> None:
     assert set(reasons(store)).isdisjoint(store.released)
 
 
-async def test_only_what_was_asked_for_without_an_answer_goes_behind_the_others() -> None:
-    """A row that still waited for its turn as Mux went out has its place as before."""
+async def test_only_rows_whose_request_had_no_response_go_behind_the_others() -> None:
+    """A row whose request was not sent yet keeps its place."""
     store = FakeStore(rows(9))
     mux = FakeMux(is_out_after=0, turns=asyncio.Semaphore(2))
     with pytest.raises(MuxUnavailable):
@@ -290,10 +290,8 @@ async def test_only_what_was_asked_for_without_an_answer_goes_behind_the_others(
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
-async def test_what_fails_for_one_id_alone_is_the_fault_of_that_id(
-    fault: Unavailable, count: int
-) -> None:
-    """One row due, or several: that row backs off, the others are settled."""
+async def test_a_fault_of_one_id_is_a_fault_of_its_row(fault: Unavailable, count: int) -> None:
+    """With one due row or several: that row backs off, the others are settled."""
     store = FakeStore(rows(count))
     mux = FakeMux({f"up{n}" for n in range(count)}, fault_at="up0", fault=fault)
     report = await scanner(mux, store).scan()
@@ -304,16 +302,16 @@ async def test_what_fails_for_one_id_alone_is_the_fault_of_that_id(
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
-async def test_what_fails_for_everything_is_an_outage(fault: Unavailable, count: int) -> None:
-    """No row is touched, and the control question is put once, however many rows fail."""
+async def test_a_fault_of_every_id_is_an_outage(fault: Unavailable, count: int) -> None:
+    """No row is touched, and the control request is put once, however many rows fail."""
     store, mux = FakeStore(rows(count)), FakeMux(is_out_after=0, fault=fault)
     with pytest.raises(type(fault)):
         await scanner(mux, store).scan()
     assert (reasons(store), len(store.released), mux.controls) == ({}, count, 1)
 
 
-async def test_too_many_requests_are_never_the_fault_of_an_id() -> None:
-    """A 429 is an outage without a question more."""
+async def test_a_429_is_never_the_fault_of_an_id() -> None:
+    """It is an outage, without a control request."""
     store = FakeStore(rows(2))
     mux = FakeMux({"up1"}, fault_at="up0", fault=MuxUnavailable("rate_limited", "slower"))
     with pytest.raises(MuxUnavailable):
@@ -323,7 +321,7 @@ async def test_too_many_requests_are_never_the_fault_of_an_id() -> None:
 
 
 async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
-    """Where the control question is answered, its rows are probed; else it is an outage."""
+    """Where the control request succeeds, its rows are probed; else it is an outage."""
     store = FakeStore(rows(3), sweep="ours")
     mux = FakeMux({"up0", "up1", "up2"}, lists_fail=True)
     await scanner(mux, store).scan()
@@ -336,7 +334,7 @@ async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
 
 
 async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() -> None:
-    """5 s, times 1.5; the first answer resets it. No grace runs meanwhile."""
+    """5 s, times 1.5; the first response resets it. No grace starts meanwhile."""
     mux = FakeMux({"up0"}, fault_at="up0")
     scans = scanner(mux, store := FakeStore([]))
     pauses: list[float] = []
@@ -352,7 +350,7 @@ async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() 
 
 
 async def test_a_scan_probes_no_longer_than_its_interval() -> None:
-    """What its probes had no time for keeps its place and is due again at once."""
+    """Rows that were not probed keep their place and are due at once."""
     seconds = iter(range(100))
     store = FakeStore(rows(9))
     scan = Scanner(
@@ -370,12 +368,12 @@ async def test_a_scan_probes_no_longer_than_its_interval() -> None:
 
 
 class Newer(FakeStore):
-    """A database in which every lesson names what may be newer than its tracked upload."""
+    """A database in which a lesson names an upload that may be newer than its tracked one."""
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Wait, with the reason that the first lesson names something newer."""
+        """Wait, with `names_newer` as the reason for the first lesson."""
         claims = [c.claim for s in settlements for c in s.claims]
         return [
             Outcome(
@@ -389,10 +387,10 @@ class Newer(FakeStore):
 
 
 @pytest.mark.parametrize("fault", [None, MuxUnavailable("connection", "down")])
-async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
+async def test_a_lesson_that_names_a_newer_upload_is_adopted_within_the_scan(
     fault: Unavailable | None,
 ) -> None:
-    """It alone; if that fails, the scan is whole and the next adoption does it."""
+    """Only this lesson; if that fails, the scan succeeds and the periodic adoption does it."""
     adopted: list[Sequence[str]] = []
 
     async def adopt(lesson_ids: Sequence[str]) -> None:
@@ -406,8 +404,8 @@ async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
     assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
 
 
-async def test_no_row_waits_while_others_are_asked_for_again() -> None:
-    """Of 180 that no list tells of and of which Mux has no news, the last has its turn too."""
+async def test_no_row_waits_while_others_are_probed_again() -> None:
+    """Of 180 rows that no list covers and whose state does not change, the last is probed too."""
     world = World()
     world.track([world.add(has_asset=False) for _ in range(180)])
     for _ in range(400):
@@ -417,8 +415,8 @@ async def test_no_row_waits_while_others_are_asked_for_again() -> None:
     assert (looks[0], max(looks)) == (0, 2)
 
 
-async def test_a_row_with_an_empty_id_makes_no_home() -> None:
-    """It fails, also beside a video without an upload, and the token stays under suspicion."""
+async def test_a_row_with_an_empty_id_records_no_environment() -> None:
+    """It fails, also beside a video without an upload; the environment still does not match."""
     store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="ours")
     without_upload = replace(listed(""), upload_id=None)
     await scanner(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
@@ -427,8 +425,8 @@ async def test_a_row_with_an_empty_id_makes_no_home() -> None:
     assert set(store.environments) == {None}
 
 
-async def test_when_settling_fails_the_rows_are_handed_back() -> None:
-    """Due again, they show in the next pass whether it still fails; no lease hides them."""
+async def test_when_settling_fails_the_rows_are_released() -> None:
+    """They are due again for the next scan; no lease hides them."""
     store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"))
     with pytest.raises(SupabaseUnavailable):
         await scanner(FakeMux(), store).scan()
@@ -519,8 +517,8 @@ async def test_in_an_outage_the_pages_under_way_are_settled_first(*, fails: bool
     assert set(reasons(store)) == (set() if fails else {"t0"})
 
 
-async def test_a_database_that_takes_nothing_back_is_not_waited_for(mocker: MockerFixture) -> None:
-    """The rows fall due with their lease, and the fault is told."""
+async def test_a_release_that_hangs_is_not_waited_for(mocker: MockerFixture) -> None:
+    """The rows are due when their lease ends, and the fault is raised."""
     mocker.patch("worker.scan.scanner.RELEASE_TIMEOUT_SECONDS", 0.01)
     store = FakeStore(rows(2), fault=SupabaseUnavailable("timeout", "x"), hangs=True)
     with pytest.raises(SupabaseUnavailable):
@@ -528,15 +526,15 @@ async def test_a_database_that_takes_nothing_back_is_not_waited_for(mocker: Mock
     assert store.released == []
 
 
-async def test_when_claiming_on_fails_what_is_claimed_is_handed_back() -> None:
-    """Not one row is kept for a scan that does not take place."""
+async def test_when_a_further_claim_fails_the_claimed_rows_are_released() -> None:
+    """No row stays leased for a scan that does not take place."""
     store = FakeStore(rows(9), sweep="ours", claims=1)
     with pytest.raises(SupabaseUnavailable):
         await scanner(FakeMux(), store, size=5).scan()
     assert store.released == [f"t{n}" for n in range(5)]
 
 
-async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
+async def test_a_cancelled_scan_releases_its_rows() -> None:
     """A shutdown that does not wait for a hanging request loses no row."""
     store = FakeStore(rows(2))
     mux = FakeMux({"up0", "up1"}, hang_at="up1")
@@ -549,7 +547,7 @@ async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
 
 
 @pytest.mark.parametrize(
-    ("home", "known", "reason", "recorded"),
+    ("recorded", "known", "reason", "settled_with"),
     [
         ("env1", set(), "upload_not_found", "env1"),
         ("env2", set(), "wrong_environment", None),
@@ -558,24 +556,24 @@ async def test_a_scan_that_is_cut_off_hands_back_what_is_open() -> None:
         ("env2", {"up1"}, "upload_not_found", "env1"),
     ],
 )
-async def test_a_404_counts_only_at_home(
-    home: str | None, known: set[str], reason: str, recorded: str | None
+async def test_a_404_counts_only_in_the_recorded_environment(
+    recorded: str | None, known: set[str], reason: str, settled_with: str | None
 ) -> None:
-    """Home is where an id of ours was last found, in this pass included; then it is recorded."""
-    store = FakeStore(rows(2), home=home)
+    """It is the one where an id of ours was last found, also in this scan; then it is recorded."""
+    store = FakeStore(rows(2), recorded=recorded)
     await scanner(FakeMux(known), store).scan()
     assert reasons(store)["t0"] == reason
-    assert store.environments == [recorded]
+    assert store.environments == [settled_with]
 
 
 @pytest.mark.parametrize(
     ("size", "lease", "rate", "claimed"),
     [(200, 60, 4, 40), (10, 60, 4, 10), (200, 60, 1000, 200), (200, 1, 0.1, 1)],
 )
-def test_no_more_is_asked_for_alone_than_half_a_lease_has_time_for(
+def test_probes_take_at_most_half_a_lease(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
-    """Three requests a row at the most, and always at least one row."""
+    """With three requests a row, and at least one row."""
     assert ClaimLimits.within_lease(size, lease, rate, 30) == ClaimLimits(size, lease, claimed, 30)
     assert ClaimLimits.within_lease(size, lease, rate, 0.2).probe_seconds == 5
 
@@ -586,8 +584,8 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
 
 
-async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
-    """Also what it says of uploads that nobody here claimed: some row may wait for them."""
+async def test_the_worker_that_sweeps_settles_whole_pages() -> None:
+    """Also uploads without a claim: another row may wait for them."""
     store = FakeStore(rows(3), sweep="ours")
     mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
     report = await scanner(mux, store).scan()
@@ -596,34 +594,34 @@ async def test_a_page_is_settled_whole_by_the_worker_that_sweeps() -> None:
     assert (report.claimed, report.released, report.requests) == (3, 0, 1)
 
 
-def strangers(count: int) -> list[Page]:
-    """Make pages of assets that nobody here has tracked."""
+def foreign_pages(count: int) -> list[Page]:
+    """Return pages of assets that are not tracked here."""
     return [Page((listed(f"x{n}"),), None) for n in range(count)]
 
 
-@pytest.mark.parametrize(("sweep", "asked"), [("none", 0), ("ours", INITIAL_PAGE_BUDGET + 1)])
-async def test_only_the_sweeper_walks_the_lists(sweep: Literal["none", "ours"], asked: int) -> None:
-    """And what no list told of is asked for, as it is by any other worker."""
+@pytest.mark.parametrize(("sweep", "pages"), [("none", 0), ("ours", INITIAL_PAGE_BUDGET + 1)])
+async def test_only_the_sweeper_reads_the_lists(sweep: Literal["none", "ours"], pages: int) -> None:
+    """Rows that no list covers are probed, as by any other worker."""
     store = FakeStore(rows(3), sweep=sweep)
-    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(20))
+    mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(20))
     report = await scanner(mux, store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
-    assert (report.requests, report.left_to_others) == (asked + 3, False)
+    assert (report.requests, report.left_to_others) == (pages + 3, False)
 
 
-async def test_what_comes_along_keeps_the_sweep_going() -> None:
-    """Rows that nobody claimed are worth a page too; at the end of the list it ends."""
-    store = FakeStore(rows(3), sweep="ours", come_along=1)
-    mux = FakeMux({"up0", "up1", "up2"}, pages=strangers(12))
+async def test_unclaimed_rows_keep_the_sweep_going() -> None:
+    """They earn a page too; the sweep ends with the list."""
+    store = FakeStore(rows(3), sweep="ours", unclaimed_rows=1)
+    mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(12))
     report = await scanner(mux, store).scan()
     assert report.requests == 12 + 1 + 3
-    # Each of the twelve pages, and the page of what was asked for one by one.
+    # Each of the twelve pages, and the page of probes.
     assert (report.claimed, report.unasked) == (3, 13)
     assert report.outcomes == {"waiting": 3, "published": 13}
 
 
-async def test_a_claimed_row_that_is_gone_is_told() -> None:
-    """Its fact is about nobody any more; the same said of strangers is no news."""
+async def test_a_claimed_row_that_is_gone_is_reported() -> None:
+    """Its observation matches no row; the same is not reported of foreign assets."""
 
     class Emptied(FakeStore):
         async def settle(
@@ -638,10 +636,10 @@ async def test_a_claimed_row_that_is_gone_is_told() -> None:
 
 
 async def test_a_claimed_row_is_counted_once() -> None:
-    """When its page comes in; that it is settled is worth nothing more."""
+    """With its page; when it is settled it earns nothing more."""
     store = FakeStore(rows(8), sweep="ours")
     page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
-    mux = FakeMux(pages=[page, *strangers(20)])
+    mux = FakeMux(pages=[page, *foreign_pages(20)])
     await scanner(mux, store).scan()
     swept = [s.observation for s in store.settled if s.observation.source == "sweep"]
     assert len([seen for seen in swept if seen.upload_id not in {"up0", "up1", "up2", "up3"}]) == (
@@ -649,21 +647,21 @@ async def test_a_claimed_row_is_counted_once() -> None:
     )
 
 
-async def test_an_id_of_ours_in_a_list_makes_a_home() -> None:
-    """From that page on, what is missing is missing."""
-    store = FakeStore(rows(4), home="env2", sweep="ours")
-    mux = FakeMux(pages=[*strangers(1), Page((listed("up0"),), None)])
+async def test_an_id_of_ours_in_a_list_records_the_environment() -> None:
+    """From that page on a 404 counts."""
+    store = FakeStore(rows(4), recorded="env2", sweep="ours")
+    mux = FakeMux(pages=[*foreign_pages(1), Page((listed("up0"),), None)])
     await scanner(mux, store).scan()
     assert reasons(store) == {
         "t0": "asset_ready",
         **{f"t{n}": "upload_not_found" for n in (1, 2, 3)},
     }
-    # The second page of assets, the page of uploads, the three that were asked for.
+    # The second page of assets, the page of uploads, the three probes.
     assert store.environments == [None, "env1", "env1", "env1"]
 
 
-async def test_what_is_left_to_others_is_told() -> None:
-    """While another worker sweeps, this one asks nothing, and its report says why."""
+async def test_rows_left_to_another_worker_are_reported() -> None:
+    """While another worker sweeps, this one sends no request, and its report says why."""
     mux = FakeMux()
     store = FakeStore(rows(3), sweep="others")
     report = await scanner(mux, store).scan()
@@ -671,26 +669,26 @@ async def test_what_is_left_to_others_is_told() -> None:
     assert store.few == SWEEP_ABOVE
 
 
-async def test_a_list_of_strangers_is_no_home() -> None:
-    """Assets that nobody asked for prove nothing: in another environment a 404 still counts not."""
-    store = FakeStore(rows(3), home="env2", sweep="ours")
+async def test_a_list_of_foreign_assets_records_no_environment() -> None:
+    """They prove nothing about our ids: a 404 still does not count."""
+    store = FakeStore(rows(3), recorded="env2", sweep="ours")
     mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
     await scanner(mux, store).scan()
     assert set(reasons(store).values()) == {"wrong_environment"}
     assert set(store.environments) == {None}
 
 
-async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
-    """A policy nobody has heard of is told where a row of ours has it; else it is no news."""
-    told = mocker.patch("worker.telemetry.outcome_log.log.warning")
+async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFixture) -> None:
+    """An unknown policy is logged where it matches a claimed row."""
+    warning = mocker.patch("worker.telemetry.outcome_log.log.warning")
     store = FakeStore(rows(3), sweep="ours")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
     await scanner(FakeMux(pages=[page]), store, telemetry=Telemetry(OutcomeLog())).scan()
-    told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
+    warning.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
 
 
-async def test_what_the_lists_do_not_tell_is_probed_as_far_as_the_lease_goes() -> None:
-    """Of nine rows that no page is about, three are asked for; the rest is due again at once."""
+async def test_rows_that_no_list_covers_are_probed_within_the_lease() -> None:
+    """Of nine rows that match no page, three are probed; the others are due at once."""
     store = FakeStore(rows(9), sweep="ours")
     mux = FakeMux({f"up{n}" for n in range(9)})
     scan = Scanner(
