@@ -117,6 +117,7 @@ def _addresses(app: SampleApp, worker: DemoWorker) -> str:
         f"  Instructor's page   {app.url}",
         f"  Worker's dashboard  {worker.dashboard_url}",
         f"  OPS_TOKEN           {worker.ops_token}",
+        "  (log in to the dashboard with your name and the OPS_TOKEN as password)",
         *filter(None, [app.files.missing]),
     )
     return "\n".join(lines)

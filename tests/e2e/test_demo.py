@@ -159,8 +159,9 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
     for line in demo.stdout:
         if "web.listening" in line:
             break
-    status = httpx.get(printed["Worker"], follow_redirects=True)
-    assert (status.status_code, "<title>Log in" in status.text) == (200, True)
+    assert httpx.get(printed["Worker"]).status_code == 401
+    dashboard = httpx.get(printed["Worker"], auth=("anna", printed["OPS_TOKEN"]))
+    assert (dashboard.status_code, "<title>" in dashboard.text) == (200, True)
     metrics = f"{printed['Worker']}metrics"
     assert httpx.get(metrics).status_code == 401
     token = {"Authorization": f"Bearer {printed['OPS_TOKEN']}"}
