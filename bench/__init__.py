@@ -1,1 +1,1 @@
-"""Measurements of the running worker, each beside what it is compared to."""
+"""Measurements of the running worker, each with what it is compared to."""

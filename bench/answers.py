@@ -106,6 +106,6 @@ def middle(values: Sequence[float], form: str, unit: str = "") -> str:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the value below which this share of the values lies."""
+    """Return the value below which this share of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -35,7 +35,7 @@ class Tab:
 
 
 class Browsers:
-    """Any number of open pages; a context manager that closes them all."""
+    """A set of open pages; a context manager that closes them."""
 
     def __init__(self, here: Stage) -> None:
         self._here = here

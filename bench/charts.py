@@ -16,7 +16,7 @@ WIDTH = 7.2
 ROOM_FOR_NUMBERS = 1.18
 BAR_HEIGHT = 0.36
 _ON_PAPER = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
-"""A number that the limit's line crosses stays readable."""
+"""The background that keeps a number readable on the limit's line."""
 
 
 def draw(chart: Chart, file: Path) -> None:
@@ -33,7 +33,7 @@ def draw(chart: Chart, file: Path) -> None:
 
 @contextmanager
 def _axes(file: Path, title: str, height: float) -> Iterator[Any]:
-    """Give axes on paper of their own, so that the page's colour does not matter."""
+    """Return axes with their own background, so that the page's colour does not matter."""
     import matplotlib  # noqa: PLC0415  # in the extra `bench`
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -110,7 +110,7 @@ def _draw_lines(chart: Lines, file: Path) -> None:
 
 
 def _to_the_right(axes: Any, values: list[float], unit: str, is_logarithmic: bool) -> None:
-    """Let bars grow to the right, the first one on top, with room for their numbers."""
+    """Draw horizontal bars, the first one on top, with space for their numbers."""
     axes.invert_yaxis()
     if is_logarithmic:
         axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Measure how fast a heap of ready lessons is worked off at Mux's limits."""
+"""Measure the throughput: draining a backlog of ready lessons within Mux's limits."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ class Run:
 
 
 class Counting:
-    """Counts what a stage sees from now on."""
+    """Count the requests of a stage from now on."""
 
     def __init__(self, here: Stage) -> None:
         self._here = here
@@ -53,7 +53,7 @@ class Counting:
         self._began = time.monotonic()
 
     def run(self, lessons: int) -> Run:
-        """Give what was counted, once so many lessons are published."""
+        """Return the counts once this number of lessons is published."""
         self._here.wait_until_published(lessons, timeout=1800)
         seconds = time.monotonic() - self._began
         seen = self._here.mux.requests.all()
@@ -62,7 +62,7 @@ class Counting:
 
 
 def drain(sizes: Sizes) -> Answer:
-    """Measure the three ways by turns."""
+    """Measure the three ways in turn."""
     ways: dict[str, Callable[[], Run]] = {
         "worker": lambda: _worker(sizes.drain_lessons),
         "report's script": lambda: _script(sizes.slow_lessons),
@@ -104,7 +104,7 @@ def _script(lessons: int) -> Run:
 
 
 def script_command() -> list[str]:
-    """Give the command that runs the report's script."""
+    """Return the command that runs the report's script."""
     node = shutil.which("node")
     assert node is not None, "the report's script needs Node"
     return [node, str(SCRIPT)]

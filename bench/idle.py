@@ -1,4 +1,4 @@
-"""Measure what a worker costs that has nothing to do."""
+"""Measure the cost of an idle worker."""
 
 import statistics
 import time
@@ -42,7 +42,7 @@ class Idle:
 
 
 def idle(sizes: Sizes) -> Answer:
-    """Let a worker do nothing and watch it."""
+    """Run a worker without due rows, and measure it."""
     with stage() as here, Relay(here.supabase.url) as relay:
         seen = _watch(here, relay, sizes.idle_seconds)
         hurried = _hurried(here, sizes.hurried_seconds)
@@ -99,7 +99,7 @@ def _detail(seen: Idle, hurried: Memory) -> Detail:
 
 
 def _slope(memory: Memory) -> tuple[float, float]:
-    """Give MiB an hour, and the standard error of that."""
+    """Return MiB an hour, and its standard error."""
     across, up = zip(*memory, strict=True)
     fit = statistics.linear_regression(across, up)
     middle = statistics.fmean(across)
@@ -109,7 +109,7 @@ def _slope(memory: Memory) -> tuple[float, float]:
 
 
 def _hurried(here: Stage, seconds: float) -> Memory:
-    """Watch the memory of a worker that scans without a pause worth the name."""
+    """Measure the memory of a worker that scans with almost no pause."""
     memory: list[tuple[float, float]] = []
     with here.worker(WORKER, SCAN_INTERVAL_SECONDS=str(HURRY_SECONDS)) as process:
         time.sleep(SETTLE_SECONDS)

@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from sandbox.supabase.databases import CHECKOUT, Databases, find_sql_files
+from sandbox.checkout import CHECKOUT
+from sandbox.supabase.databases import Databases, find_sql_files
 from sandbox.supabase.postgres import SUPERUSER, Postgres, apply_sql
-from sandbox.supabase.run_directory import StackDirectory
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.run_directory import RunDirectory
+from sandbox.supabase.service_user import service_user
 
 REPORT = CHECKOUT / "tests" / "sql" / "report.sql"
 FILES = [*find_sql_files(), *sorted((CHECKOUT / "sql" / "optional").glob("*.sql"))]
@@ -38,7 +39,7 @@ HOLDS_UP = {
     "ExclusiveLock": "writes",
     "AccessExclusiveLock": "reads and writes",
 }
-"""The modes of table locks, the weakest first, and what each keeps the app from doing."""
+"""The modes of table locks, weakest first, and what each blocks in the app."""
 
 LOCKS = """
     select l.relation::regclass::text, l.mode
@@ -80,7 +81,7 @@ class Lock:
 
 
 class Watch:
-    """Looks at the locks of psql, a thousand times a second, for as long as the block lasts."""
+    """Read the locks of psql, a thousand times a second, while the block lasts."""
 
     def __init__(self, database: psycopg.Connection) -> None:
         self._database = database
@@ -90,7 +91,7 @@ class Watch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch meanwhile."""
+        """Watch the locks while the block lasts."""
         self._thread.start()
         try:
             yield
@@ -99,7 +100,7 @@ class Watch:
             self._thread.join()
 
     def strongest(self) -> list[Lock]:
-        """Give the strongest lock of each table: a lock is held until the file commits."""
+        """Return the strongest lock of each table; a lock is held until the file commits."""
         modes = list(HOLDS_UP)
         locks: dict[str, Lock] = {}
         for (table, mode), (first, last) in self._seen.items():
@@ -117,7 +118,7 @@ class Watch:
 
 
 def main(rows: int = 1_000_000) -> None:
-    """Fill the tables, apply the files and undo them, print what was measured."""
+    """Fill the tables, apply and undo the files, and print the measurements."""
     with running() as databases, databases.connect() as owner:
         print(machine(owner, rows))
         with databases.connect(SUPERUSER) as superuser:
@@ -133,7 +134,7 @@ def main(rows: int = 1_000_000) -> None:
 
 
 def machine(owner: psycopg.Connection, rows: int) -> str:
-    """Say where and with how many rows it is measured."""
+    """Return the machine and the number of rows of the measurement."""
     cores, gib = os.cpu_count(), psutil.virtual_memory().total / 1024**3
     (version,) = owner.execute("show server_version").fetchone() or ("?",)
     today = time.strftime("%Y-%m-%d")
@@ -141,7 +142,7 @@ def machine(owner: psycopg.Connection, rows: int) -> str:
 
 
 def section(title: str, files: Iterable[Path], dsn: str, superuser: psycopg.Connection) -> None:
-    """Apply files one after the other and print a table of what each held up."""
+    """Apply files one after the other and print a table of what each blocked."""
     superuser.execute("vacuum analyze")
     superuser.execute("checkpoint")
     print(f"\n{title}\n\n| File | Seconds | Holds up |\n| --- | --- | --- |")
@@ -151,23 +152,23 @@ def section(title: str, files: Iterable[Path], dsn: str, superuser: psycopg.Conn
 
 @contextmanager
 def running() -> Iterator[Databases]:
-    """Run a Postgres that keeps what it is told, with the app's lessons."""
-    directory = StackDirectory(server_account())
+    """Run a durable Postgres, with the app's lessons."""
+    directory = RunDirectory(service_user())
     try:
         postgres = Postgres(directory, DURABLE)
         try:
             postgres.start()
             databases = Databases(postgres)
-            databases.furnish("postgres", default_grants=True)
+            databases.set_up("postgres", default_grants=True)
             yield databases
         finally:
-            postgres.stop(gently=False)
+            postgres.stop(immediate=True)
     finally:
         directory.remove()
 
 
 def measure(dsn: str, file: Path, watch: Watch) -> str:
-    """Apply one file; give its row of the table."""
+    """Apply one file; return its row of the table."""
     began = time.monotonic()
     with watch.watching():
         apply_sql(dsn, [file])
@@ -176,13 +177,13 @@ def measure(dsn: str, file: Path, watch: Watch) -> str:
 
 
 def row(file: Path, seconds: float, locks: Iterable[Lock]) -> str:
-    """Name the locks that keep the app from something, and for how long each was seen."""
-    told = [
+    """Return the locks that block the app, and how long each was held."""
+    blocking = [
         f"{HOLDS_UP[lock.mode]} of {lock.table}: {lock.seconds:.2f} s ({lock.mode})"
         for lock in locks
         if HOLDS_UP[lock.mode] != "nothing"
     ]
-    return f"| `{file.name}` | {seconds:.2f} | {'; '.join(told) or 'nothing'} |"
+    return f"| `{file.name}` | {seconds:.2f} | {'; '.join(blocking) or 'nothing'} |"
 
 
 if __name__ == "__main__":

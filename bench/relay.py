@@ -1,4 +1,4 @@
-"""A relay that counts the bytes of every connection it passes on, headers and all."""
+"""A relay that counts all bytes of the connections that it forwards."""
 
 import asyncio
 import threading
@@ -10,21 +10,21 @@ PIECE_BYTES = 65536
 
 
 class Relay:
-    """Stands before a server on this machine; a context manager."""
+    """Forward connections to a local server and count their bytes; a context manager."""
 
     def __init__(self, url: str) -> None:
-        """Stand before the server at a url."""
+        """Prepare a relay to the server at `url`."""
         self._to = urlsplit(url)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server
         self.bytes_sent = 0
-        """What the server's clients sent."""
+        """The bytes that the clients sent."""
         self.bytes_received = 0
 
     @property
     def url(self) -> str:
-        """Where the clients find the server now."""
+        """The URL of the relay."""
         port = self._server.sockets[0].getsockname()[1]
         return f"http://127.0.0.1:{port}"
 

@@ -1,4 +1,4 @@
-"""Measure three workers beside one: whether they ask more, and keep one pace."""
+"""Compare three workers with one: their number of requests, and their shared rate limit."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from bench.answers import Answer, Detail, Row
 from bench.drain import PER_SECOND
 from bench.sizes import Sizes
 from bench.stage import PROBING_WORKER, WORKER, stage
-from sandbox.mux.request_log import Seen, busiest
+from sandbox.mux.request_log import LoggedRequest, peak_per_second
 
 RAMP = 2
 """Requests at the beginning and the end that tell nothing of the use of the pace."""
@@ -26,7 +26,7 @@ allows, without the first and the last few."""
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of some workers side by side."""
+    """The result of some workers side by side."""
 
     workers: int
     way: str
@@ -34,7 +34,7 @@ class Run:
     seconds: float
     asked: int
     refused: int
-    busiest: int
+    peak_per_second: int
     use: float
 
 
@@ -57,11 +57,11 @@ def _run(workers: int, module: str, lessons: int) -> Run:
         seconds, seen = time.monotonic() - began, here.mux.requests.all()
     refused = sum(request.status == 429 for request in seen)
     way = "sweep" if module == WORKER else "one GET a lesson"
-    return Run(workers, way, lessons, seconds, len(seen), refused, busiest(seen), use(seen))
+    return Run(workers, way, lessons, seconds, len(seen), refused, peak_per_second(seen), use(seen))
 
 
-def use(seen: Sequence[Seen]) -> float:
-    """Give the share of the pace that was used while there was work."""
+def use(seen: Sequence[LoggedRequest]) -> float:
+    """Return the share of the rate limit that was used while there was work."""
     at = sorted(one.at for one in seen)[RAMP:-RAMP]
     return (len(at) - 1) / (at[-1] - at[0]) / PER_SECOND
 
@@ -78,7 +78,7 @@ def _answer(one: Run, three: Run, probing: Run) -> Answer:
         ),
         Row(
             f"Three workers that ask {PER_SECOND} a second together: busiest second; use; refused",
-            f"{probing.busiest}; {probing.use:.0%}; {probing.refused}",
+            f"{probing.peak_per_second}; {probing.use:.0%}; {probing.refused}",
             limit=f"{PER_SECOND}; 100%; 0",
         ),
     )
@@ -91,7 +91,7 @@ def _answer(one: Run, three: Run, probing: Run) -> Answer:
             f"{run.seconds:.1f}",
             str(run.asked),
             str(run.refused),
-            str(run.busiest),
+            str(run.peak_per_second),
             f"{run.use:.0%}",
         )
         for run in (one, three, probing)

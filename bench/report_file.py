@@ -1,4 +1,4 @@
-"""Write what was measured as Markdown with pictures."""
+"""Write the measurements as Markdown with pictures."""
 
 import os
 import platform

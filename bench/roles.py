@@ -1,4 +1,4 @@
-"""How much CPU each part of the stage uses."""
+"""Measure the CPU time of each part of the stage."""
 
 import psutil
 
@@ -8,7 +8,7 @@ PROGRAMS = {"postgres": "Postgres", "postgrest": "PostgREST"}
 
 
 class Roles:
-    """Reads the CPU seconds of the worker, of the servers, and of the threads that play one."""
+    """Read the CPU seconds of the worker, the servers, and the threads that simulate a server."""
 
     def __init__(self, here: Stage, worker: psutil.Process) -> None:
         self._here = here
@@ -16,7 +16,7 @@ class Roles:
         self._this = psutil.Process()
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Give the seconds that each has used since it began."""
+        """Return the CPU seconds of each since its start."""
         seconds = {"worker": _used(self._worker)}
         for child in self._this.children(recursive=True):
             if (role := PROGRAMS.get(child.name())) is not None:

@@ -1,6 +1,6 @@
-"""Send webhooks as Mux does and measure how long each takes to be answered; a process of its own.
+"""Send webhooks as Mux does, in a separate process, and measure the response times.
 
-Reads bodies, one a line, from standard input; writes the answers' seconds as JSON.
+Reads bodies from standard input, one a line; writes the response times as JSON, in seconds.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import time
 async def send(
     port: int, secret: str, bodies: list[bytes], at_once: int, per_second: float
 ) -> dict[str, object]:
-    """Send all bodies on so many connections; with a rate, each at its moment, else at once."""
+    """Send all bodies on several connections, at a rate or else as fast as possible."""
     began = time.perf_counter() + 0.1
     queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     for number, body in enumerate(bodies):
@@ -61,5 +61,5 @@ async def _status(reader: asyncio.StreamReader) -> int:
 if __name__ == "__main__":
     _, port, secret, at_once, per_second = sys.argv
     lines = sys.stdin.buffer.read().splitlines()
-    told = asyncio.run(send(int(port), secret, lines, int(at_once), float(per_second)))
-    print(json.dumps(told))
+    result = asyncio.run(send(int(port), secret, lines, int(at_once), float(per_second)))
+    print(json.dumps(result))

@@ -1,4 +1,4 @@
-"""How large each measurement is, in full and to try it out."""
+"""The size of each measurement, for a full and for a quick run."""
 
 from dataclasses import dataclass
 

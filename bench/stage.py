@@ -1,4 +1,4 @@
-"""The stage of a measurement: a stack, many lessons, and the worker as its users run it."""
+"""The stage of a measurement: a local stack, many lessons, and the worker as a process."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.state import Seeded
+from sandbox.mux.state import SeededUpload
 from sandbox.supabase.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]
@@ -28,10 +28,10 @@ PROBING_WORKER = "bench.probing"
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A lesson, and what Mux has for it."""
+    """A lesson, and its ids at Mux."""
 
     id: UUID
-    video: Seeded
+    video: SeededUpload
 
 
 class Stage:
@@ -43,11 +43,11 @@ class Stage:
         self.supabase = supabase
         self.mux = mux
         self.threads = dict(threads or {})
-        """The threads of this process that play a server, by name."""
+        """The threads of this process that simulate a server, by name."""
         self.db: psycopg.Connection = supabase.connect()
 
     def add_lessons(self, count: int, *, with_asset_id: bool = False) -> list[Lesson]:
-        """Track uploads whose assets are ready, one for each of so many new drafts."""
+        """Create drafts, and track an upload with a ready asset for each."""
         lessons = [Lesson(uuid4(), video) for video in self.mux.state.seed(count)]
         with self.db.cursor() as cursor:
             cursor.executemany(
@@ -71,7 +71,7 @@ class Stage:
         return lessons
 
     def add_lessons_for_the_script(self, count: int) -> None:
-        """Make drafts as the report's script wants them: a real asset id, a temporary playback id.
+        """Create drafts for the report's script: a real asset id, a temporary playback id.
 
         They are not tracked, since the script makes the tracking rows.
         """
@@ -92,7 +92,7 @@ class Stage:
         return int(row[0])
 
     def wait_until_published(self, count: int, timeout: float = 600) -> None:
-        """Wait until so many lessons are published, looking ten times a second."""
+        """Wait until this number of lessons is published; poll ten times a second."""
         deadline = time.monotonic() + timeout
         while self.count("published") < count:
             if time.monotonic() > deadline:
@@ -100,7 +100,7 @@ class Stage:
             time.sleep(0.1)
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """Give the environment of a worker on this stage; all else is default."""
+        """Return the environment of a worker on this stage, with the defaults otherwise."""
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(CHECKOUT),
@@ -115,7 +115,7 @@ class Stage:
 
     @contextmanager
     def worker(self, module: str = WORKER, **settings: str) -> Iterator[psutil.Process]:
-        """Run `python -m worker run` for as long as the block lasts."""
+        """Run `python -m worker run` while the block lasts."""
         process = subprocess.Popen(
             [sys.executable, "-m", module, "run"],
             env=self.environment(**settings),
@@ -128,7 +128,7 @@ class Stage:
             process.wait(30)
 
     def seconds_to_first_scan(self, **settings: str) -> float:
-        """Measure from the start of a process to the first scan it tells of."""
+        """Return the seconds from the start of a process to its first `scan.finished`."""
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", WORKER, "run"],
@@ -149,7 +149,7 @@ class Stage:
 
 @contextmanager
 def stage(get_per_second: float | None = None) -> Iterator[Stage]:
-    """Bring up a stage; without a number, Mux sets no limit, so that the worker's own shows."""
+    """Start a stage; without a number Mux has no rate limit."""
     limits = RateLimits.per_second(get_per_second, None if get_per_second is None else 1)
     with LocalSupabase() as supabase:
         gateway = _newest_thread()
@@ -160,6 +160,6 @@ def stage(get_per_second: float | None = None) -> Iterator[Stage]:
 
 
 def _newest_thread() -> int:
-    """Give the system's id of the server thread that was started last."""
+    """Return the native id of the server thread that was started last."""
     servers = [t for t in threading.enumerate() if t.name == "local-server"]
     return max(t.native_id or 0 for t in servers)

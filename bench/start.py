@@ -69,7 +69,7 @@ def _python_alone() -> float:
 
 
 def _forget_files() -> None:
-    """Put what a start reads out of the page cache."""
+    """Remove the files that a start reads from the page cache."""
     if not hasattr(os, "posix_fadvise"):
         return
     os.sync()  # what is not written yet would stay

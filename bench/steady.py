@@ -1,4 +1,4 @@
-"""Measure how soon a ready video is published while uploads keep coming, and what that costs."""
+"""Measure the latency by scanning alone, while uploads keep arriving, and its cost."""
 
 import random
 import time
@@ -45,7 +45,7 @@ class Way:
     seconds: float = 0.0
 
     def upload(self, sizes: Sizes) -> None:
-        """Have an instructor upload one more video."""
+        """Upload one more video."""
         prepare = self.chance.uniform(*sizes.ready_after_seconds)
         timeline = Timeline(file_after_seconds=0, prepare_seconds=prepare)
         upload = self.here.mux.state.create_upload(timeline)
@@ -61,7 +61,7 @@ class Way:
         self.opened(lesson, asset_id)
 
     def look(self, sizes: Sizes) -> None:
-        """Note what was published, and replace it."""
+        """Record what was published, and replace it."""
         rows = self.here.db.execute(
             "select upload_id, extract(epoch from coalesce(settled_at, updated_at)) "
             "from mux_asset_tracking where status = 'ready' and upload_id = any(%s)",
@@ -72,12 +72,12 @@ class Way:
             self.upload(sizes)
 
     def begin(self) -> None:
-        """Forget what was seen while it settled."""
+        """Discard the measurements of the warm-up."""
         self.waits.clear()
         self.here.mux.requests.clear()
 
     def end(self, seconds: float) -> None:
-        """Count what Mux was asked in so many seconds."""
+        """Count the requests to Mux in this time."""
         seen = self.here.mux.requests.all()
         self.asked, self.refused = len(seen), sum(request.status == 429 for request in seen)
         self.seconds = seconds

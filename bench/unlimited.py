@@ -28,7 +28,7 @@ connection, without worker, PostgREST or Mux. The two are measured in turn."""
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One heap worked off."""
+    """One backlog drained."""
 
     per_second: float
     shares: dict[str, float]
@@ -36,7 +36,7 @@ class Run:
 
 
 def unlimited(sizes: Sizes) -> Answer:
-    """Measure the worker and Postgres alone by turns."""
+    """Measure the worker and Postgres alone in turn."""
     runs, alone = [], []
     for _ in range(sizes.rounds):
         with stage() as here:
@@ -60,7 +60,7 @@ def _worker(here: Stage, lessons: int) -> Run:
 
 
 def _postgres_alone(here: Stage, lessons: int) -> float:
-    """Give the lessons a second that worker_settle takes with nothing around it."""
+    """Return the lessons a second that worker_settle alone settles."""
     verdicts = [
         settlement_json(
             settlement(

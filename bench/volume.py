@@ -1,4 +1,4 @@
-"""Years of lessons in a few minutes: rows by the million, nearly all of them settled long ago."""
+"""Fill the tables with millions of rows, nearly all of them settled long ago."""
 
 import psycopg
 from psycopg import sql
@@ -39,7 +39,7 @@ ROWS = {
                'processing', 'ready', 'asset_ready',
                jsonb_build_object('source', 'probe', 'upload_id', upload, 'asset_id', asset)""",
 }
-"""What each table is given for row number n; ids are as long and as random as Mux's."""
+"""The values of row number n in each table; ids are as long and as random as Mux's."""
 
 NUMBERED = """
     from (
@@ -72,7 +72,7 @@ def fill(admin: psycopg.Connection, size: int) -> None:
 
 
 def _drop_indexes(admin: psycopg.Connection, table: str) -> list[str]:
-    """Drop the indexes that stand for no constraint; give the statements that make them again."""
+    """Drop the indexes without a constraint; return the statements that create them again."""
     rows = admin.execute(
         "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index "
         "where indrelid = %s::regclass "

@@ -1,4 +1,4 @@
-"""Measure how soon a lesson is published that a webhook tells of, and what that costs."""
+"""Measure the latency with webhooks, and its cost."""
 
 import json
 import random
@@ -39,7 +39,7 @@ webhooks from the simulated Mux and once without."""
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of one mix of events."""
+    """The result of one mix of events."""
 
     name: str
     seconds: list[float]
@@ -52,7 +52,7 @@ class Sent:
         return len(self.seconds) / self.took
 
     def milliseconds(self, share: float) -> float:
-        """Give a quantile."""
+        """Return a quantile."""
         return 1000 * quantile(self.seconds, share)
 
 
@@ -65,7 +65,7 @@ class Kept:
 
     @property
     def halves(self) -> str:
-        """Write how long a ready video waited."""
+        """Return the latencies as text."""
         return f"{quantile(self.waits, 0.5):.2f} / {quantile(self.waits, 0.99):.2f}"
 
 
@@ -152,7 +152,7 @@ def _wait_for_port(settings: dict[str, str]) -> None:
 
 
 def _send_all(number: int) -> tuple[list[Sent], int, float]:
-    """Send all mixes to one worker; give what came of them, Mux requests, and MiB afterwards."""
+    """Send all mixes to one worker; return the results, the Mux requests, and the memory in MiB."""
     settings = _web_settings()
     with stage() as here:
         # As if webhooks had arrived before, so that the scan leaves the new uploads to them.
@@ -186,7 +186,7 @@ def _send(here: Stage, settings: dict[str, str], mix: tuple[str, int, float], nu
 
 
 def _events(here: Stage, number: int) -> list[str]:
-    """Track so many ready uploads and give the events that tell of them."""
+    """Track ready uploads; return their events."""
     state, kind = here.mux.state, "video.asset.ready"
     assets = [state.asset(lesson.video.asset_id) for lesson in here.add_lessons(number)]
     now = state.clock.now()
@@ -194,7 +194,7 @@ def _events(here: Stage, number: int) -> list[str]:
 
 
 def _keep_uploading(sizes: Sizes, with_webhooks: bool) -> Kept:
-    """Keep uploads coming, with Mux telling of them by webhooks or not."""
+    """Keep uploads arriving, with or without webhooks."""
     settings = _web_settings()
     with stage(5) as here:
         tells = MuxWebhooks(

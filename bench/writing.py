@@ -1,4 +1,4 @@
-"""Write Markdown: tables, and the blocks of a document that a program keeps."""
+"""Write Markdown: tables, and the generated blocks of a document."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def replace_block(file: Path, name: str, text: str) -> None:
-    """Write anew what stands between `<!-- name: ... -->` and `<!-- end -->` in a document."""
+    """Replace the text between `<!-- name: ... -->` and `<!-- end -->` in a document."""
     pattern = rf"(<!-- {name}:.*?-->\n).*?(<!-- end -->)"
     old = file.read_text()
     new, found = re.subn(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", old, flags=re.DOTALL)

@@ -1,1 +1,1 @@
-"""A Supabase, a Mux and an app for one machine, for the demo and the tests."""
+"""A local Supabase, a simulated Mux and a sample app, for the demo and the tests."""

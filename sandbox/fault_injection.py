@@ -1,7 +1,7 @@
-"""Cause faults on demand, for any route of any of our servers.
+"""Inject faults into any route of the sandbox's servers.
 
-`Faults.middleware` stands in front of an app's handlers. Tests and the demo add faults from their
-own thread while the server runs in another.
+`Faults.middleware` runs before an app's handlers. Tests and the demo add faults from their own
+thread while the server runs in another.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from aiohttp.typedefs import Handler, Middleware
 FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply"]
 Match = Callable[[web.Request], bool]
 
-_PAUSE_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Describe what goes wrong, after `delay_seconds`.
+    """What goes wrong with a request, after `delay_seconds`.
 
-    * `answer`: `status`, `body` and `headers` in place of the real reply.
-    * `hang`: no answer at all, until the client or the server gives up.
-    * `reset`: the connection is reset (RST); the handler never runs.
-    * `truncate`: the handler runs, and half of its reply's body arrives.
-    * `trickle`: `status` and `headers` at once, then the body a byte at a time, for ever.
-    * `drop_reply`: the handler runs, then the connection is reset: a reply lost after commit.
+    * `answer`: respond with `status`, `body` and `headers`; the handler never runs.
+    * `hang`: send no response until the client or the server closes the connection.
+    * `reset`: reset the connection (RST); the handler never runs.
+    * `truncate`: run the handler and send half of its response's body.
+    * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
+    * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
     """
 
     kind: FaultKind
@@ -45,7 +45,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Record one request that met a fault."""
+    """One request that a fault was injected into."""
 
     method: str
     path: str
@@ -69,16 +69,16 @@ class _Rule:
         )
 
 
-def can_answer(request: web.Request) -> bool:
-    """Tell whether the client's connection is still there; a fault may have broken it."""
+def is_connected(request: web.Request) -> bool:
+    """Whether the client's connection is still open; a fault may have closed it."""
     return request.transport is not None and not request.transport.is_closing()
 
 
 class Faults:
-    """Hold the faults of one server; safe to change from any thread."""
+    """The faults of one server; safe to change from any thread."""
 
     def __init__(self) -> None:
-        """Begin with no faults."""
+        """Start without faults."""
         self._changed = threading.Condition()
         self._rules: list[_Rule] = []
         self._hits: list[Hit] = []
@@ -93,32 +93,32 @@ class Faults:
         times: int | None = None,
         match: Match | None = None,
     ) -> None:
-        """Meet the requests that fit with `fault`; of several that fit, the oldest acts.
+        """Inject `fault` into the requests that match; of several faults the oldest applies.
 
-        `path` is a pattern as in `fnmatch`, without the query; `times` is how often the fault
-        acts before it is used up (None: until `clear`); `match` looks at the request itself.
+        `path` is a pattern as in `fnmatch`, without the query; `times` limits how often the fault
+        applies (None: until `clear`); `match` decides by the request itself.
         """
         with self._changed:
             self._rules.append(_Rule(fault, method.upper(), path, times, match))
 
     def clear(self) -> None:
-        """Take all faults away. What was hit stays recorded; a request that hangs, hangs on."""
+        """Remove all faults. The hits stay recorded; a request that hangs keeps hanging."""
         with self._changed:
             self._rules.clear()
 
     @property
     def hits(self) -> tuple[Hit, ...]:
-        """Give what was hit so far, oldest first."""
+        """Return the hits so far, oldest first."""
         with self._changed:
             return tuple(self._hits)
 
-    def wait_for_hits(self, number: int, timeout_seconds: float = 30.0) -> None:
-        """Block until at least `number` requests were hit; raise `TimeoutError` if they are not."""
+    def wait_for_hits(self, count: int, timeout_seconds: float = 30.0) -> None:
+        """Block until at least `count` requests were hit; raise `TimeoutError` if they are not."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._hits) >= number, timeout_seconds):
-                raise TimeoutError(f"{len(self._hits)} of {number} faults in {timeout_seconds} s")
+            if not self._changed.wait_for(lambda: len(self._hits) >= count, timeout_seconds):
+                raise TimeoutError(f"{len(self._hits)} of {count} faults in {timeout_seconds} s")
 
-    def _take(self, request: web.Request) -> Fault | None:
+    def _next_fault(self, request: web.Request) -> Fault | None:
         with self._changed:
             rule = next((r for r in self._rules if r.applies_to(request)), None)
             if rule is None:
@@ -130,19 +130,19 @@ class Faults:
             return rule.fault
 
     def _middleware(self) -> Middleware:
-        # aiohttp marks the function that it is given, which a bound method does not allow.
+        # `web.middleware` sets an attribute on the function, which a bound method does not allow.
         @web.middleware
         async def intercept(request: web.Request, handler: Handler) -> web.StreamResponse:
-            fault = self._take(request)
+            fault = self._next_fault(request)
             if fault is None:
                 return await handler(request)
             await asyncio.sleep(fault.delay_seconds)
-            return await _act(fault, request, handler)
+            return await _apply(fault, request, handler)
 
         return intercept
 
 
-async def _act(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
     match fault.kind:
         case "answer":
             return _answer(fault)
@@ -151,11 +151,11 @@ async def _act(fault: Fault, request: web.Request, handler: Handler) -> web.Stre
         case "reset":
             return await _reset(request)
         case "truncate":
-            return await _truncate(request, await _real_reply(request, handler))
+            return await _truncate(request, await _handler_response(request, handler))
         case "trickle":
             return await _trickle(request, fault)
         case "drop_reply":
-            await _real_reply(request, handler)
+            await _handler_response(request, handler)
             return await _reset(request)
 
 
@@ -169,36 +169,36 @@ def _answer(fault: Fault) -> web.Response:
 
 
 async def _hang(request: web.Request) -> web.Response:
-    # aiohttp takes the transport away when the client has gone, and has no event that says so.
+    # aiohttp clears the transport when the client disconnects, and has no event for it.
     while request.transport is not None:  # noqa: ASYNC110
-        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     return web.Response()
 
 
 async def _reset(request: web.Request) -> web.Response:
-    # Once the request has come in whole, the client meets the reset while it reads. One that still
-    # writes may take it for an ordinary end of the connection.
+    # After the whole request is read, the client sees the reset while it waits for the response.
+    # A client that still writes may take it for an ordinary end of the connection.
     await request.read()
     if request.transport is not None:
-        # Closing with a linger of zero seconds makes the kernel send RST in place of FIN.
+        # With a linger of zero seconds the kernel sends RST instead of FIN.
         connection = request.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
-    return web.Response()  # aiohttp wants something to send; there is nobody to send it to
+    return web.Response()  # aiohttp requires a response, which reaches no client
 
 
-async def _real_reply(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _handler_response(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except web.HTTPException as reply:
-        return reply
+    except web.HTTPException as response:
+        return response
 
 
-async def _truncate(request: web.Request, reply: web.StreamResponse) -> web.StreamResponse:
-    body = reply.body if isinstance(reply, web.Response) else None
+async def _truncate(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes | bytearray) or not body:
-        return await _reset(request)  # without a body of bytes there is no middle to cut at
-    cut = web.StreamResponse(status=reply.status, headers=reply.headers)
+        return await _reset(request)  # there is no body to cut
+    cut = web.StreamResponse(status=response.status, headers=response.headers)
     cut.content_length = len(body)
     await cut.prepare(request)
     await cut.write(bytes(body[: len(body) // 2]))
@@ -209,12 +209,12 @@ async def _truncate(request: web.Request, reply: web.StreamResponse) -> web.Stre
 
 async def _trickle(request: web.Request, fault: Fault) -> web.StreamResponse:
     headers = {"Content-Type": fault.content_type, **fault.headers}
-    reply = web.StreamResponse(status=fault.status, headers=headers)
-    await reply.prepare(request)
+    response = web.StreamResponse(status=fault.status, headers=headers)
+    await response.prepare(request)
     body = _bytes_of(fault.body) or b" "
     while request.transport is not None:
         for byte in body:
-            with suppress(ConnectionError):  # the client has gone; the loop ends by itself
-                await reply.write(bytes((byte,)))
-            await asyncio.sleep(_PAUSE_SECONDS)
-    return reply
+            with suppress(ConnectionError):  # the client disconnected; the loop ends
+                await response.write(bytes((byte,)))
+            await asyncio.sleep(_POLL_SECONDS)
+    return response

@@ -1,7 +1,7 @@
-"""Serve an aiohttp app on a loopback port from a thread of its own.
+"""Serve an aiohttp app on a loopback port, in its own thread.
 
-The event loop lives in that thread, so tests and the demo can use the server whether they are
-synchronous or not, and a caller that blocks never blocks its own server.
+The event loop runs in that thread, so synchronous and asynchronous callers can use the server, and
+a caller that blocks does not block the server.
 """
 
 import asyncio
@@ -15,22 +15,22 @@ from typing import Self
 from aiohttp import web
 
 HOST = "127.0.0.1"
-_START_SECONDS = 10.0
-_HANGING_REQUEST_SECONDS = 0.5
-_STOP_SECONDS = 10.0
+_START_TIMEOUT_SECONDS = 10.0
+_SHUTDOWN_TIMEOUT_SECONDS = 0.5
+_STOP_TIMEOUT_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """Find a port of this machine that is free now."""
-    with socket.create_server((HOST, 0)) as free:
-        return int(free.getsockname()[1])
+    """Return a port of this machine that is free now."""
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 class Server:
-    """Run the app that `app` builds; the factory is called in the server's own event loop."""
+    """Run the app that the factory `app` returns; it is called in the server's event loop."""
 
     def __init__(self, app: Callable[[], web.Application], *, port: int = 0) -> None:
-        """Prepare a server on `port` of the loopback; 0 lets the kernel choose a free one."""
+        """Prepare a server on a loopback `port`; with 0 the kernel chooses a free one."""
         self._app = app
         self._port = port
         self._thread: threading.Thread | None = None
@@ -39,38 +39,38 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Give the port; it stays the same when a stopped server starts again."""
+        """Return the port; it stays the same when a stopped server starts again."""
         if not self._port:
-            raise RuntimeError("the server has no port before its first start")
+            raise RuntimeError("The server has no port before its first start.")
         return self._port
 
     @property
     def url(self) -> str:
-        """Give the address, without a slash at its end."""
+        """Return the URL, without a trailing slash."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def running(self) -> bool:
-        """Tell whether the server's thread is alive."""
+        """Whether the server's thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Return once connections are accepted; do nothing when already running.
+        """Start the server and wait until it accepts connections; do nothing when it runs.
 
-        Raises what the app's factory or its startup raised, `OSError` when the port is taken, and
+        Raises the exception of the app's factory or startup, `OSError` when the port is in use, and
         `TimeoutError` after ten seconds.
         """
         if self.running:
             return
         ready: Future[int] = Future()
         self._thread = threading.Thread(
-            target=self._run, args=(ready,), name="local-server", daemon=True
+            target=self._run, args=(ready,), name="sandbox-server", daemon=True
         )
         self._thread.start()
-        self._port = ready.result(timeout=_START_SECONDS)
+        self._port = ready.result(timeout=_START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
-        """Close every connection, cutting hanging requests off, and join the thread.
+        """Close every connection, also those with hanging requests, and join the thread.
 
         Does nothing when not running. Raises `TimeoutError` when the thread does not end.
         """
@@ -79,9 +79,11 @@ class Server:
             return
         if loop is not None and stopping is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stopping.set)
-        thread.join(_STOP_SECONDS)
+        thread.join(_STOP_TIMEOUT_SECONDS)
         if thread.is_alive():
-            raise TimeoutError(f"the server at {self.url} did not stop in {_STOP_SECONDS:.0f} s")
+            raise TimeoutError(
+                f"the server at {self.url} did not stop in {_STOP_TIMEOUT_SECONDS:.0f} s"
+            )
         self._thread = self._loop = self._stopping = None
 
     def __enter__(self) -> Self:
@@ -102,14 +104,14 @@ class Server:
         except BaseException as error:
             if ready.done():
                 raise
-            # Handed to the thread that called start(), which raises it there.
+            # Raised by start(), in its caller's thread.
             ready.set_exception(error)
 
     async def _serve(self, ready: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         runner = web.AppRunner(
-            self._app(), access_log=None, shutdown_timeout=_HANGING_REQUEST_SECONDS
+            self._app(), access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_SECONDS
         )
         try:
             await runner.setup()

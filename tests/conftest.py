@@ -4,7 +4,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
@@ -16,17 +16,17 @@ BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")
 
 @pytest.fixture(scope="session")
 def shared_supabase() -> Iterator[LocalSupabase]:
-    """Run one Supabase for all tests; tests that stop parts of it start them again."""
+    """Yield the Supabase of all tests; a test that stops a part of it starts it again."""
     with LocalSupabase() as supabase:
         yield supabase
 
 
 @pytest.fixture
 def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
-    """Give the shared Supabase, emptied, without faults."""
+    """Yield the shared Supabase, with empty tables and without faults."""
     with shared_supabase.connect("supabase_admin") as connection:
         connection.execute(
-            # Truncating takes five times as long as deleting the few rows that a test leaves.
+            # TRUNCATE takes five times as long as deleting the few rows that a test leaves.
             "delete from lessons; delete from notifications; delete from mux_asset_events;"
             "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
@@ -43,33 +43,33 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
 
 @pytest.fixture
 def db(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
-    """Connect as the tables' owner, autocommitting."""
+    """Yield a connection of the tables' owner, with autocommit."""
     with supabase.connect() as connection:
         yield connection
 
 
 @pytest.fixture
 def mux() -> Iterator[MuxSimulator]:
-    """Run a Mux of its own, without rate limits."""
+    """Yield a simulated Mux without rate limits."""
     with MuxSimulator(limits=RateLimits.per_second(None, None)) as simulator:
         yield simulator
 
 
 @pytest.fixture
 def course(db: psycopg.Connection) -> Course:
-    """Give the app's side: lessons of Anna and Bert, and their uploads."""
+    """Return the app's side: lessons of Anna and Bert, and their uploads."""
     return Course(db, anna=ANNA, bert=BERT)
 
 
 @pytest.fixture
 def environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
-    """Give the settings of a worker for this Supabase and this Mux, quick as tests like it."""
+    """Return the environment of a worker for this Supabase and this Mux."""
     return worker_environment(supabase, mux)
 
 
 @pytest.fixture
 def worker(environment: dict[str, str]) -> Iterator[WorkerProcess]:
-    """Give a worker process, not yet started; it is gone when the test ends."""
+    """Yield a worker process, not yet started; it is killed at the end of the test."""
     process = WorkerProcess(environment)
     yield process
     process.kill()

@@ -1,4 +1,4 @@
-"""A small forward proxy, as companies have them: it alone knows the way to the services."""
+"""A forward proxy, as in a company's network, through which alone the services are reached."""
 
 import asyncio
 import base64
@@ -20,9 +20,9 @@ USER, PASSWORD, QUOTED = "worker", "p@ss/word", "p%40ss%2Fword"
 
 
 class ForwardProxy:
-    """Takes CONNECT, behind which it speaks TLS for the services, and requests in absolute form.
+    """Serve CONNECT, with TLS on behalf of the services, and requests in absolute form.
 
-    `ports` says where each host really is. Requests without the right credentials get 407.
+    `ports` maps each host to its local port. Requests without the right credentials get 407.
     """
 
     def __init__(self, ports: Mapping[str, int], directory: Path) -> None:
@@ -34,12 +34,12 @@ class ForwardProxy:
         self._stopping: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._started: Future[int] = Future()
-        self.asked: set[tuple[str, str]] = set()
+        self.requests: set[tuple[str, str]] = set()
         """Method and host of every request that had the right credentials."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the environment of a program behind the proxy says."""
+        """Return the environment variables of a program behind the proxy."""
         address = f"http://{USER}:{QUOTED}@127.0.0.1:{self._started.result()}"
         return {
             "HTTP_PROXY": address,
@@ -74,47 +74,47 @@ class ForwardProxy:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
         self._started.set_result(server.sockets[0].getsockname()[1])
         await self._stopping.wait()
-        for one in (*servers, server):
-            one.close()
+        for listener in (*servers, server):
+            listener.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         method, target, _ = head.split(maxsplit=2)
-        wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if f"proxy-authorization: basic {wanted}".lower() not in head.lower():
+        expected = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        if f"proxy-authorization: basic {expected}".lower() not in head.lower():
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             writer.close()
             return
-        to = urlsplit(target if method != "CONNECT" else f"//{target}")
-        host = to.hostname or ""
-        self.asked.add((method, host))
+        url = urlsplit(target if method != "CONNECT" else f"//{target}")
+        host = url.hostname or ""
+        self.requests.add((method, host))
         if method == "CONNECT":
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await _Tunnel(self._behind_tls[host])(reader, writer)
             return
-        path = target.removeprefix(f"{to.scheme}://{to.netloc}") or "/"
+        path = target.removeprefix(f"{url.scheme}://{url.netloc}") or "/"
         lines = [f"{method} {path} HTTP/1.1", "Connection: close"]
         lines += [line for line in head.split("\r\n")[1:] if "connection:" not in line.lower()]
         await _Tunnel(self._ports[host], "\r\n".join(lines).encode())(reader, writer)
 
 
 class _Tunnel:
-    """Passes on all that is said between a connection and a port of this machine."""
+    """Copy the bytes between a connection and a local port, in both directions."""
 
-    def __init__(self, port: int, begin: bytes = b"") -> None:
+    def __init__(self, port: int, first_bytes: bytes = b"") -> None:
         self._port = port
-        self._begin = begin
+        self._first_bytes = first_bytes
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        back.write(self._begin)
-        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        server_writer.write(self._first_bytes)
+        await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(ConnectionError, ssl.SSLError):
-        while piece := await reader.read(65536):
-            writer.write(piece)
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
             await writer.drain()
     writer.close()
 

@@ -1,26 +1,24 @@
-"""The worker as its users run it: a process of its own, watched through its log."""
+"""Run the worker as its users do, in its own process, and follow its log."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import CHECKOUT, start, start_python
 
-CHECKOUT = Path(__file__).parents[1]
 Line = dict[str, Any]
 
 
 def worker_environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
-    """Give the environment of a worker for this Supabase and this Mux, with quick settings."""
+    """Return the environment of a worker for this Supabase and this Mux, with short intervals."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(CHECKOUT),
@@ -38,7 +36,7 @@ def worker_environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, 
 
 
 class WorkerProcess:
-    """Runs a command of the worker and reads its log as it is written."""
+    """Run a command of the worker and read its log as it is written."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -49,14 +47,24 @@ class WorkerProcess:
         self._reader: threading.Thread | None = None
 
     def start(self, *arguments: str, **settings: str) -> "WorkerProcess":
-        """Start `python -m worker`, with `run` if nothing else is said."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *(arguments or ("run",))],
+        """Start a command, `run` by default."""
+        return self._start(start, arguments, settings)
+
+    def start_python(self, *arguments: str, **settings: str) -> "WorkerProcess":
+        """Start a command in a new Python, see `tests.commands.start_python`."""
+        return self._start(start_python, arguments, settings)
+
+    def _start(
+        self,
+        starting: Callable[..., subprocess.Popen[str]],
+        arguments: Sequence[str],
+        settings: Mapping[str, str],
+    ) -> "WorkerProcess":
+        self._process = starting(
+            *(arguments or ("run",)),
             env={**self.environment, **settings},
-            cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -74,18 +82,18 @@ class WorkerProcess:
 
     @property
     def output(self) -> str:
-        """All that was printed so far."""
+        """Return all that was printed so far."""
         with self._changed:
             return "".join(self._raw)
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """Return the process's id."""
         assert self._process is not None
         return self._process.pid
 
     def wait_for(self, event: str, *, times: int = 1, timeout: float = 45, **fields: Any) -> Line:
-        """Wait until an event was logged some number of times with these fields; give the last."""
+        """Wait until an event with these fields was logged this many times; return the last."""
 
         def found() -> Sequence[Line]:
             return self.events(event, **fields)
@@ -100,16 +108,16 @@ class WorkerProcess:
             return found()[times - 1]
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 45) -> None:
-        """Wait until something outside is so, looking again at every log line or 50 ms."""
+        """Wait until a condition holds; check it at every log line, and every 50 ms."""
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:
-                raise AssertionError(f"it did not come true; the log:\n{self.output}")
+                raise AssertionError(f"the condition does not hold; the log:\n{self.output}")
             with self._changed:
                 self._changed.wait(0.05)
 
     def events(self, event: str, **fields: Any) -> list[Line]:
-        """Give the lines of an event that have these fields."""
+        """Return the lines of an event that have these fields."""
         with self._changed:
             return [
                 line
@@ -129,7 +137,7 @@ class WorkerProcess:
         self._process.send_signal(number)
 
     def wait(self, timeout: float = 45) -> int:
-        """Wait for the process to end; give its exit status."""
+        """Wait for the end of the process; return its exit status."""
         assert self._process is not None
         assert self._reader is not None
         code = self._process.wait(timeout)
@@ -139,7 +147,7 @@ class WorkerProcess:
         return code
 
     def stop(self, timeout: float = 45) -> int:
-        """Stop the worker as a platform does, and give its exit status."""
+        """Stop the worker as a platform does; return its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 

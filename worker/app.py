@@ -108,9 +108,9 @@ async def _monitored(
     if settings.port is None:
         yield
     else:
-        from worker.web.server import served
+        from worker.web.app import http_server
 
         telemetry.subscribe(history)
-        async with served(settings, telemetry, alive, mux, store, history):
+        async with http_server(settings, telemetry, alive, mux, store, history):
             yield
     liveness.remove(file)

@@ -1,5 +1,6 @@
-"""Tell the address of a Supabase project from similar addresses. Pure."""
+"""Check the addresses of services, and tell a Supabase project's from similar ones. Pure."""
 
+import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
@@ -49,3 +50,31 @@ def project_url(text: str) -> str:
 
 def _wrong_address(what: str, right: str) -> ValueError:
     return ValueError(f"is {what}; it must be the address of the project, {right}")
+
+
+def base_url(text: str) -> str:
+    """Check an address that credentials are sent to; only a private one may do without TLS."""
+    parts = split_url(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("must look like https://host")
+    if parts.scheme == "http" and not _is_private(parts.hostname):
+        raise ValueError("must begin with https://, or the key would be sent unencrypted")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be an address without user, password, query or fragment")
+    if not _has_usable_port(parts):
+        raise ValueError("must have a port from 1 to 65535, or none")
+    return text.rstrip("/")
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal"))

@@ -2,11 +2,9 @@
 
 import base64
 import binascii
-import ipaddress
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,10 +12,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.decide import Rules
 from worker.errors import SettingsError
 from worker.network import check_certificates, proxy_credentials, proxy_for
-from worker.project_url import project_url, split_url
+from worker.project_url import base_url, project_url
 
 MIN_OPS_TOKEN_CHARS = 16
 ENV_FILE = ".env"
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""The loopback address that reaches a server which listens on all interfaces."""
 
 
 def _strip_pasted(text: str) -> str:
@@ -28,34 +28,6 @@ def _strip_pasted(text: str) -> str:
     if not text.isprintable() or " " in text:
         raise ValueError("has a blank or an invisible character in it; was it pasted whole?")
     return text
-
-
-def _base_url(text: str) -> str:
-    """Check an address that credentials are sent to; only a private one may do without TLS."""
-    parts = split_url(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("must look like https://host")
-    if parts.scheme == "http" and not _is_private(parts.hostname):
-        raise ValueError("must begin with https://, or the key would be sent unencrypted")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must be an address without user, password, query or fragment")
-    if not _has_usable_port(parts):
-        raise ValueError("must have a port from 1 to 65535, or none")
-    return text.rstrip("/")
-
-
-def _has_usable_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _is_private(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".internal"))
 
 
 def _service_role_key(key: SecretStr) -> SecretStr:
@@ -115,9 +87,9 @@ Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
-Url = Annotated[str, AfterValidator(_strip_pasted), AfterValidator(_base_url)]
+Url = Annotated[str, AfterValidator(_strip_pasted), AfterValidator(base_url)]
 ProjectUrl = Annotated[
-    str, AfterValidator(_strip_pasted), AfterValidator(project_url), AfterValidator(_base_url)
+    str, AfterValidator(_strip_pasted), AfterValidator(project_url), AfterValidator(base_url)
 ]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
@@ -209,6 +181,11 @@ class Settings(BaseSettings):
             *([self.ops_token] if self.ops_token else []),
         )
         return (*(value.get_secret_value() for value in values), *proxy_credentials())
+
+    @property
+    def loopback_host(self) -> str:
+        """Return the address at which this machine reaches the worker's own HTTP server."""
+        return LOOPBACK.get(self.host, self.host)
 
     @classmethod
     def load(cls) -> Self:

@@ -1,38 +1,51 @@
-"""Write what others have written so that it cannot pass for something else. Pure.
+"""Write durations, ids and foreign text so that they are safe to print. Pure.
 
-Escaping is the templates' part. What is left are characters that turn the direction of a text, or
-are not seen at all: in an id they are shown by their number.
+Escaping HTML is the templates' part. What remains are characters that control a terminal, reverse
+the direction of a text, or are invisible: they are replaced by their code point.
 """
 
 import unicodedata
 
-LONGEST_FIELD = 500
+MAX_INPUT_LENGTH = 500
 
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def plain_id(text: object) -> str:
-    """Write an id: whatever does not print is shown by its number."""
-    return "".join(c if c.isprintable() else _number(c) for c in str(text))
+    """Return an id, or any text of one line, with the code point of each unprintable character."""
+    return "".join(c if c.isprintable() else _code_point(c) for c in str(text))
 
 
 def plain_text(text: object) -> str:
-    """Write a text of people: only what steers, or turns what follows, is shown by its number."""
-    return "".join(_shown(c) for c in str(text))
+    """Return a text in any language; only control and direction characters are replaced."""
+    return "".join(_visible(c) for c in str(text))
 
 
-def typed(text: str, longest: int = LONGEST_FIELD) -> str:
-    """Take what somebody typed into a field of one line, without what does not print."""
-    printed = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
-    return " ".join(printed.split())[:longest]
+def clean_input(text: str, max_length: int = MAX_INPUT_LENGTH) -> str:
+    """Return what a person entered as one printable line, shortened to `max_length`."""
+    printable = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))
+    return " ".join(printable.split())[:max_length]
 
 
-def _shown(character: str) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds in the largest unit of which there are at least two."""
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds:.1f} s"
+
+
+def ago(seconds: float | None) -> str:
+    """Return an age such as "2 h ago", or "" for None."""
+    return "" if seconds is None else f"{duration(max(0.0, seconds))} ago"
+
+
+def _visible(character: str) -> str:
     if character in "\n\t":
         return character
-    is_odd = character in _TURNS or unicodedata.category(character) in ("Cc", "Cs")
-    return _number(character) if is_odd else character
+    is_control = unicodedata.category(character) in ("Cc", "Cs")
+    return _code_point(character) if is_control or character in _BIDIRECTIONAL else character
 
 
-def _number(character: str) -> str:
+def _code_point(character: str) -> str:
     return f"\\u{{{ord(character):04x}}}"

@@ -1,15 +1,15 @@
 """Every error type, reason and kind in sentences for people: what happened, and what to do. Pure.
 
-The database, the pages, the commands and the documentation take their sentences from here.
+The database, the dashboard, the commands and the documentation take their sentences from here.
 """
 
 from collections.abc import Mapping
 
-LONGEST_SAID = 300
-"""Characters that are kept of what Mux says."""
+MAX_MUX_TEXT_LENGTH = 300
+"""Characters of Mux's own message that are kept."""
 
 UNKNOWN_FAILURE = "The video could not be processed. Upload it again."
-"""For a failure without an error type, as a tracking table of the app's own may hold."""
+"""For a failure without an error type, which the app may have written itself."""
 
 FAILURES: Mapping[str, str] = {
     "asset_errored": "Mux could not process the file. Export it again, for example as MP4, and "
@@ -37,7 +37,7 @@ FAILURES: Mapping[str, str] = {
     "removed in Mux. Ask the app's developers to add one, or upload the video again.",
     "asset_deleted": "The video was deleted in Mux. Upload it again.",
 }
-"""Each error type that a tracking row can have, for the instructor."""
+"""Each error type that a tracking row can have; for the instructor."""
 
 REASONS: Mapping[str, str] = {
     "upload_waiting": "Mux waits for the file.",
@@ -46,15 +46,15 @@ REASONS: Mapping[str, str] = {
     "asset_ready": "The video is ready.",
     "unknown_status": "Mux reports a status that this version does not know. Look for a newer "
     "version of the worker.",
-    "mux_fault": "Mux answers with an error for this video alone. The worker asks again by itself; "
-    "if it lasts, upload the video again.",
+    "mux_fault": "Mux answers with an error for this video alone. The worker tries again by "
+    "itself; if it lasts, upload the video again.",
     "playback_ids_changed": "The playback ids of the video changed in Mux.",
-    "names_newer": "The lesson names another upload, which the worker looks at first.",
+    "names_newer": "The lesson names another upload, which the worker checks first.",
     "wrong_environment": "The Mux token belongs to another environment than the upload. Check "
     "MUX_TOKEN_ID.",
     "by_hand": "An operator asked for it.",
 }
-"""Each reason of a verdict that is no failure."""
+"""Each reason of a verdict that is not a failure."""
 
 KINDS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
@@ -74,70 +74,71 @@ KINDS: Mapping[str, str] = {
     "busy": "Another transaction has locked the lesson. Run the backfill again.",
     "unreadable_id": "The lesson holds something that is no id of Mux. Upload the video again.",
 }
-"""Each way in which a backfill ends for a lesson, besides the error types; for the operator."""
+"""Each result that a backfill has for a lesson, besides the error types; for the operator."""
 
 EVENTS: Mapping[str, str] = {
     "tracked": "Tracked",
     "published": "Published",
     "attached": "Given its video",
     "failed": "Failed",
-    "waiting": "Seen at Mux",
+    "waiting": "Checked at Mux",
     "refused": "Refused by the database",
-    "restored": "Given back its video",
-    "updated": "Follows the video's new playback id",
+    "restored": "Given its earlier video again",
+    "updated": "Updated to the video's new playback id",
     "unplayable": "Can no longer be played",
-    "rechecked": "To be looked at once more",
-    "made_due": "Looked at again",
+    "rechecked": "To be checked again",
+    "made_due": "Checked again on request",
 }
+"""Each event of the audit, as the history of a lesson shows it."""
 
 STATUSES: Mapping[str, str] = {
     "processing": "waits for its video",
     "ready": "has its video",
     "error": "failed",
 }
+"""Each status of a tracking row, as what its lesson does."""
 
 
 def failure(error_type: str | None, detail: str | None = None) -> str:
-    """Return the sentences for an error type, also an unknown one, and then the detail.
+    """Return the sentences for an error type, known or unknown, followed by the detail.
 
-    A message that was made here comes back as it is.
+    A detail that begins with these sentences already is returned unchanged.
     """
     return _joined(FAILURES.get(error_type or "", UNKNOWN_FAILURE), detail)
 
 
 def detail_of(error_type: str | None, message: str | None) -> str:
-    """Return what a message says beyond the sentences for its error type."""
+    """Return the part of a message that follows the sentences for its error type."""
     return (message or "").removeprefix(failure(error_type)).strip()
 
 
 def kind(name: str, detail: str | None = None) -> str:
-    """Return the sentences for a kind of the backfill, which may be an error type."""
+    """Return the sentences for a result of the backfill, which may be an error type."""
     return _joined(KINDS.get(name) or failure(name), detail)
 
 
 def mux_says(error_type: str | None, message: str | None) -> str | None:
-    """Return in one line what Mux gives as the cause, not too long; None if it gives none."""
-    said = " ".join(": ".join(part for part in (error_type, message) if part).split())
-    if not said:
+    """Return Mux's own error type and message in one line, shortened; None if there are none."""
+    text = " ".join(": ".join(part for part in (error_type, message) if part).split())
+    if not text:
         return None
-    return f"Mux says: {said if len(said) <= LONGEST_SAID else f'{said[:LONGEST_SAID]}...'}"
+    is_long = len(text) > MAX_MUX_TEXT_LENGTH
+    return f"Mux says: {text[:MAX_MUX_TEXT_LENGTH]}{'...' if is_long else ''}"
 
 
 def actor(text: str) -> str:
-    """Return who did something."""
-    if text == "service_role":
-        return "the worker"
-    return text
+    """Return the name of an audit event's actor for people."""
+    return "the worker" if text == "service_role" else text
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, singular: str, plural: str | None = None) -> str:
     """Return a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def outcomes(counts: Mapping[str, int]) -> str:
-    """Return what a scan did, the outcomes with the most rows first."""
-    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    """Return the outcomes of a scan, those with the most rows first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number:,} {name}" for name, number in ordered if number)
 
 

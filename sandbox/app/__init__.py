@@ -1,1 +1,1 @@
-"""The sample app: the instructor's page and its server."""
+"""The sample app: an instructor's page and its server."""

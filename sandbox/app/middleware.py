@@ -1,4 +1,4 @@
-"""What every request to the demo's app goes through, and what every answer says to the browser."""
+"""Check every request to the sample app, and set the security headers of every response."""
 
 import json
 from collections.abc import Callable
@@ -21,9 +21,9 @@ HEADERS = {
 }
 
 
-def refused(status: int, message: str, hint: str | None = None) -> web.HTTPException:
-    """Give a refusal in JSON, to be raised."""
-    kinds: dict[int, type[web.HTTPException]] = {
+def error_response(status: int, message: str, hint: str | None = None) -> web.HTTPException:
+    """Return an error response in JSON, to be raised."""
+    exceptions: dict[int, type[web.HTTPException]] = {
         400: web.HTTPBadRequest,
         401: web.HTTPUnauthorized,
         403: web.HTTPForbidden,
@@ -35,51 +35,54 @@ def refused(status: int, message: str, hint: str | None = None) -> web.HTTPExcep
         503: web.HTTPServiceUnavailable,
     }
     text = json.dumps({"message": message} | ({"hint": hint} if hint else {}))
-    return kinds.get(status, web.HTTPBadGateway)(text=text, content_type="application/json")
+    return exceptions.get(status, web.HTTPBadGateway)(text=text, content_type="application/json")
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Give the body, which must be a JSON object."""
+    """Return the body, which must be a JSON object."""
     try:
         body = json.loads(await request.text())
     except ValueError:
-        raise refused(400, "the body is not JSON") from None
+        raise error_response(400, "The body is not JSON") from None
     if not isinstance(body, dict):
-        raise refused(400, "the body is not a JSON object")
+        raise error_response(400, "The body is not a JSON object")
     return body
 
 
-def bearer(request: web.Request) -> str:
-    """Give the token of who is signed in."""
+def bearer_token(request: web.Request) -> str:
+    """Return the token of the signed-in user."""
     scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     if scheme != "Bearer" or not token:
-        raise refused(401, "nobody is signed in")
+        raise error_response(401, "No user is signed in")
     return token
 
 
-class SchoolDoor:
-    """Let in what comes from the page itself; `talks_to` gives the services that it may ask."""
+class RequestGuard:
+    """Allow only requests from the page itself.
 
-    def __init__(self, talks_to: Callable[[], tuple[str, ...]]) -> None:
-        self._talks_to = talks_to
+    `services` returns the URLs of the services that the page may connect to.
+    """
+
+    def __init__(self, services: Callable[[], tuple[str, ...]]) -> None:
+        self._services = services
         self.check = self._middleware()
 
     async def add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
-        """Tell the browser what the page may do: run and show what is ours, ask our services."""
+        """Add the headers that limit the page to its own files and services."""
         response.headers.popall(hdrs.SERVER, None)
         response.headers.update(HEADERS)
-        services = " ".join(self._talks_to())
-        response.headers["Content-Security-Policy"] = POLICY.format(services=services)
+        policy = POLICY.format(services=" ".join(self._services()))
+        response.headers["Content-Security-Policy"] = policy
 
     def _middleware(self) -> Middleware:
-        # aiohttp marks the function that it is given, which a bound method does not allow.
+        # `web.middleware` sets an attribute on the function, which a bound method does not allow.
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             port = request.url.port
             hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-            # Any other name is one that somebody else has pointed at this machine.
+            # Another host name would be DNS rebinding.
             if request.host not in hosts:
-                raise refused(421, "this server is reached as 127.0.0.1 or localhost")
+                raise error_response(421, "The host must be 127.0.0.1 or localhost")
             if request.method == hdrs.METH_POST:
                 _require_own_page(request)
             return await handler(request)
@@ -89,6 +92,6 @@ class SchoolDoor:
 
 def _require_own_page(request: web.Request) -> None:
     if request.headers.get(hdrs.ORIGIN) != f"http://{request.host}":
-        raise refused(403, "only the page of this server may ask for that")
+        raise error_response(403, "Only the page of this server may send this request")
     if request.content_type != "application/json":
-        raise refused(415, "the body must be JSON")
+        raise error_response(415, "The content type must be application/json")

@@ -1,11 +1,11 @@
-"""The files of the instructor's page, and supabase-js as npm brings it."""
+"""Serve the files of the instructor's page, and supabase-js from npm's package."""
 
 from pathlib import Path
 
 from aiohttp import web
 
-from sandbox.app.middleware import refused
-from sandbox.supabase.postgrest import CHECKOUT
+from sandbox.app.middleware import error_response
+from sandbox.checkout import CHECKOUT
 
 PAGE = Path(__file__).with_name("page")
 SUPABASE_JS = (
@@ -19,8 +19,8 @@ TYPES = {
 }
 
 
-class SchoolFiles:
-    """Answer with the page's files; only those that lie there can be asked for."""
+class PageFiles:
+    """Serve the files of the directory `page`, and no others."""
 
     def __init__(self, supabase_js: Path = SUPABASE_JS) -> None:
         self.supabase_js = supabase_js
@@ -29,22 +29,22 @@ class SchoolFiles:
 
     @property
     def missing(self) -> str | None:
-        """Say what has to be done before the page can work, or None if nothing."""
+        """Return what must be installed before the page works, or None."""
         if self.supabase_js.is_file():
             return None
-        return "The instructor's page needs supabase-js from npm: run `npm ci` in the checkout."
+        return "The instructor's page needs supabase-js. Run `npm ci` in the checkout."
 
     async def answer_page(self, _request: web.Request) -> web.Response:
-        """Answer with the page, or with one that says what is missing."""
+        """Return the page, or one that says what is missing."""
         if self.missing is None:
             return _content(PAGE / "index.html")
         return _content(PAGE / "missing.html", status=503)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer with a file by its name."""
+        """Return a file by its name."""
         path = self._files.get(request.match_info["name"])
         if path is None or not path.is_file():
-            raise refused(404, "there is no such page")
+            raise error_response(404, "There is no such file")
         return _content(path)
 
 

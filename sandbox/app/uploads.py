@@ -1,4 +1,4 @@
-"""The uploads that the demo's app makes at Mux for whoever owns a lesson, and what awaits them."""
+"""Create Mux uploads for the owner of a lesson, and choose what happens to each."""
 
 import asyncio
 from base64 import b64encode
@@ -8,45 +8,46 @@ from uuid import UUID
 
 import aiohttp
 
-from sandbox.app.middleware import refused
+from sandbox.app.middleware import error_response
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
 
 TIMEOUT_SECONDS = 60
-"""The shortest that Mux allows, so that one need not wait long for an abandoned upload to end."""
+"""The minimum that Mux allows, so that an abandoned upload soon times out."""
 
-AGAIN_AFTER_SECONDS = 1.1
-MOST_ATTEMPTS = 5
+RETRY_SECONDS = 1.1
+MAX_ATTEMPTS = 5
+RETRY_HINT = "Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What the simulated Mux will do with a file, since it has no encoder to find out."""
+class Scenario:
+    """What the simulated Mux does with a file, since it has no encoder."""
 
-    says: str
+    label: str
     timeline: Timeline
 
 
-FATES = {
-    "plays": Fate(
-        "Encode it in 8 seconds", Timeline(file_after_seconds=None, prepare_seconds=8)
+SCENARIOS = {
+    "plays": Scenario(
+        "Encode the file in 8 seconds", Timeline(file_after_seconds=None, prepare_seconds=8)
     ),
-    "broken": Fate(
-        "Find the file broken",
+    "broken": Scenario(
+        "Report a broken file",
         Timeline(file_after_seconds=None, prepare_seconds=4, ending="asset_errored"),
     ),
-    "stuck": Fate(
-        "Encode it for ever", Timeline(file_after_seconds=None, prepare_seconds=365 * 86_400)
+    "stuck": Scenario(
+        "Never finish encoding", Timeline(file_after_seconds=None, prepare_seconds=365 * 86_400)
     ),
-    "abandoned": Fate(
-        "Wait in vain: the page sends nothing", Timeline(file_after_seconds=None)
+    "abandoned": Scenario(
+        "Wait for a file that the page does not send", Timeline(file_after_seconds=None)
     ),
 }  # fmt: skip
 
 
-class SchoolUploads:
-    """Asks Supabase whose lesson it is, then Mux for an upload; Mux's secret stays here."""
+class UploadService:
+    """Check the owner of a lesson with Supabase, then create an upload with Mux's secret."""
 
     def __init__(self, supabase: LocalSupabase, mux: MuxSimulator) -> None:
         self._supabase = supabase
@@ -55,8 +56,8 @@ class SchoolUploads:
     async def require_lesson(
         self, client: aiohttp.ClientSession, lesson_id: UUID, token: str
     ) -> None:
-        """Refuse who may not put a video into the lesson, in the words of the database."""
-        status, answer = await _asked(
+        """Raise an error response, with the database's message, unless the user owns the lesson."""
+        status, body = await _post(
             client,
             "Supabase",
             f"{self._supabase.url}/rest/v1/rpc/check_asset_status",
@@ -67,28 +68,28 @@ class SchoolUploads:
             },
         )
         if status != 200:
-            message = str(answer.get("message", f"Supabase answers with {status}"))
-            raise refused(status, message, answer.get("hint"))
+            message = str(body.get("message", f"Supabase responded with HTTP {status}"))
+            raise error_response(status, message, body.get("hint"))
 
-    async def make(
-        self, client: aiohttp.ClientSession, lesson_id: UUID, origin: str, fate: str
+    async def create(
+        self, client: aiohttp.ClientSession, lesson_id: UUID, origin: str, scenario: str
     ) -> dict[str, str]:
-        """Make an upload that a page of `origin` may send its file to; give its id and url."""
-        for _ in range(MOST_ATTEMPTS):
-            status, answer = await self._ask_mux(client, lesson_id, origin)
+        """Create an upload that a page of `origin` may send its file to; return its id and URL."""
+        for _ in range(MAX_ATTEMPTS):
+            status, body = await self._request_upload(client, lesson_id, origin)
             if status == 201:
-                upload = answer["data"]
-                self._mux.state.script(upload["id"], FATES[fate].timeline)
+                upload = body["data"]
+                self._mux.state.set_timeline(upload["id"], SCENARIOS[scenario].timeline)
                 return {"id": upload["id"], "url": upload["url"]}
             if status != 429:
-                raise refused(502, f"Mux answers with {status}", "Try again in a moment.")
-            await asyncio.sleep(AGAIN_AFTER_SECONDS)  # Mux takes one such request a second
-        raise refused(503, "Mux has too much to do", "Try again in a moment.")
+                raise error_response(502, f"Mux responded with HTTP {status}", RETRY_HINT)
+            await asyncio.sleep(RETRY_SECONDS)  # Mux allows one such request a second
+        raise error_response(503, "Mux has too many requests", RETRY_HINT)
 
-    async def _ask_mux(
+    async def _request_upload(
         self, client: aiohttp.ClientSession, lesson_id: UUID, origin: str
     ) -> tuple[int, dict[str, Any]]:
-        return await _asked(
+        return await _post(
             client,
             "Mux",
             f"{self._mux.url}/video/v1/uploads",
@@ -104,20 +105,20 @@ class SchoolUploads:
         )
 
     def _credentials(self) -> str:
-        both = f"{self._mux.token_id}:{self._mux.token_secret}"
-        return b64encode(both.encode()).decode()
+        token = f"{self._mux.token_id}:{self._mux.token_secret}"
+        return b64encode(token.encode()).decode()
 
 
-async def _asked(
-    client: aiohttp.ClientSession, whom: str, url: str, **request: Any
+async def _post(
+    client: aiohttp.ClientSession, service: str, url: str, **request: Any
 ) -> tuple[int, dict[str, Any]]:
-    """Give status and JSON of an answer; an empty object where it is none."""
+    """Send a request; return the status and the JSON object, or an empty one."""
     try:
-        async with client.post(url, **request) as reply:
+        async with client.post(url, **request) as response:
             try:
-                body = await reply.json(content_type=None)
+                body = await response.json(content_type=None)
             except ValueError:
                 body = None
-            return reply.status, body if isinstance(body, dict) else {}
+            return response.status, body if isinstance(body, dict) else {}
     except (aiohttp.ClientError, TimeoutError):
-        raise refused(503, f"{whom} does not answer", "Try again in a moment.") from None
+        raise error_response(503, f"{service} does not respond", RETRY_HINT) from None

@@ -1,1 +1,1 @@
-"""The demo: the worker at work in the sandbox."""
+"""The demo: the real worker in the sandbox."""

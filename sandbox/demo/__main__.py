@@ -1,24 +1,24 @@
-"""Run the demo, as `make demo` does: `python -m sandbox.demo`."""
+"""Run the demo: `python -m sandbox.demo`, as `make demo` does."""
 
 import argparse
 import sys
 
 
 def main() -> int:
-    """Read the options, run the demo, and return its exit status."""
+    """Parse the options, run the demo, and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m sandbox.demo",
-        description="Watch the worker publish lessons on a Supabase and a Mux of this machine.",
+        description="Watch the worker publish lessons, with a local Supabase and a simulated Mux.",
     )
-    parser.add_argument("--keep", action="store_true", help="leave the stack running at the end")
+    parser.add_argument("--keep", action="store_true", help="keep everything running at the end")
     parser.add_argument(
-        "--speed", type=_speed, default=1.0, metavar="N", help="play N times as fast (0.5 to 5)"
+        "--speed", type=_speed, default=1.0, metavar="N", help="run N times as fast (0.5 to 5)"
     )
     arguments = parser.parse_args()
     try:
         from sandbox.demo.demo import demo
     except ModuleNotFoundError as error:
-        print(f"The demo needs {error.name}. Run `make demo` in a checkout.", file=sys.stderr)
+        print(f"{error.name} is not installed. Run `make demo` in a checkout.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 1

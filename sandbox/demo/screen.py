@@ -1,4 +1,4 @@
-"""What one sees of the demo: a live table on a terminal, plain lines elsewhere."""
+"""Show the demo: a live table on a terminal, plain lines elsewhere."""
 
 import json
 import time
@@ -23,7 +23,7 @@ Raised = tuple[type[BaseException] | None, BaseException | None, TracebackType |
 
 @dataclass(frozen=True)
 class LessonRow:
-    """A lesson as the database has it now; `seconds` since its upload began, until it settled."""
+    """A lesson as it is in the database; `seconds` count until its upload settled."""
 
     title: str
     instructor: str
@@ -34,60 +34,60 @@ class LessonRow:
 
 
 class Screen(Protocol):
-    """Shows the demo."""
+    """A view of the demo."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: *Raised) -> None: ...
-    def tell(self, text: str) -> None:
-        """Say what the app or Mux does."""
+    def show_step(self, text: str) -> None:
+        """Show what the app or Mux does."""
         ...
 
     def log(self, line: str) -> None:
         """Show a line of the worker's log."""
         ...
 
-    def show(self, rows: Sequence[LessonRow], state: str) -> None:
-        """Show how the lessons stand."""
+    def update(self, rows: Sequence[LessonRow], state: str) -> None:
+        """Show the lessons, and the state of Mux."""
         ...
 
 
-class Lines:
-    """Prints what happens line by line."""
+class PlainLines:
+    """Print what happens line by line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: *Raised) -> None:
-        """Leave the lines as they are."""
+        """Do nothing; the lines stay."""
 
-    def tell(self, text: str) -> None:
+    def show_step(self, text: str) -> None:
         """Print what the app or Mux does."""
         self._print("app   ", text)
 
     def log(self, line: str) -> None:
         """Print a line of the worker's log."""
-        self._print("worker", readable(line)[1])
+        self._print("worker", format_log_line(line)[1])
 
-    def show(self, rows: Sequence[LessonRow], state: str) -> None:
-        """Print nothing: the lines tell it."""
+    def update(self, rows: Sequence[LessonRow], state: str) -> None:
+        """Do nothing; the lines show every change."""
 
-    def _print(self, who: str, text: str) -> None:
-        seconds = time.monotonic() - self._began
+    def _print(self, source: str, text: str) -> None:
+        seconds = time.monotonic() - self._started_at
         self._console.print(
-            f"{seconds:5.1f} s  {who}  {text}", markup=False, highlight=False, soft_wrap=True
+            f"{seconds:5.1f} s  {source}  {text}", markup=False, highlight=False, soft_wrap=True
         )
 
 
-class Board:
-    """Draws the lessons as a table with the last lines beneath, four times a second."""
+class LiveTable:
+    """Draw the lessons as a table, with the latest lines below it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._lines: deque[Text] = deque(maxlen=50)
         self._live = Live(console=console, auto_refresh=False)
 
@@ -98,32 +98,32 @@ class Board:
     def __exit__(self, *exc: *Raised) -> None:
         self._live.stop()
 
-    def tell(self, text: str) -> None:
-        """Add what the app or Mux does to the lines beneath."""
+    def show_step(self, text: str) -> None:
+        """Add a line about the app or Mux."""
         self._add("app", text)
 
     def log(self, line: str) -> None:
-        """Add a line of the worker's log to the lines beneath."""
-        self._add(*readable(line))
+        """Add a line of the worker's log."""
+        self._add(*format_log_line(line))
 
-    def show(self, rows: Sequence[LessonRow], state: str) -> None:
-        """Draw the table anew."""
-        seconds = time.monotonic() - self._began
-        head = Text.assemble(
+    def update(self, rows: Sequence[LessonRow], state: str) -> None:
+        """Draw the table."""
+        seconds = time.monotonic() - self._started_at
+        title = Text.assemble(
             ("  mux-worker demo  ", "bold reverse"), f"  {seconds:4.0f} s   {state}"
         )
         lines = list(self._lines)[-max(3, self._console.height - len(rows) - 7) :]
-        self._live.update(Group(head, lesson_table(rows), *lines), refresh=True)
+        self._live.update(Group(title, lesson_table(rows), *lines), refresh=True)
 
     def _add(self, level: str, text: str) -> None:
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._started_at
         style = COLOURS.get("error_line" if level == "error" else level, "")
         line = Text(f"{seconds:5.1f} s  {text}", style=style, no_wrap=True, overflow="ellipsis")
         self._lines.append(line)
 
 
 def lesson_table(rows: Sequence[LessonRow]) -> Table:
-    """Draw the lessons within 80 columns."""
+    """Return a table of the lessons within 80 columns."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name, width in (("Lesson", 16), ("By", 5), ("Status", 9), ("Tracking", 16)):
         table.add_column(name, width=width, no_wrap=True, overflow="ellipsis")
@@ -141,21 +141,20 @@ def lesson_table(rows: Sequence[LessonRow]) -> Table:
     return table
 
 
-def readable(line: str) -> tuple[str, str]:
-    """Give level and words of a line of the log; what is no JSON is given as it is."""
+def format_log_line(line: str) -> tuple[str, str]:
+    """Return level and text of a log line; a line that is no JSON is returned as it is."""
     try:
         fields: dict[str, Any] = json.loads(line)
         level, event = fields.pop("level"), fields.pop("event")
     except (ValueError, KeyError, AttributeError):
         return "error", line.rstrip()
     fields.pop("timestamp", None)
-    words = [
-        f"{name}={_short(name, value)}" for name, value in fields.items() if value not in (None, 0)
-    ]
-    return level, " ".join([event, *words])
+    shown = {name: value for name, value in fields.items() if value not in (None, 0)}
+    parts = [f"{name}={_format_value(name, value)}" for name, value in shown.items()]
+    return level, " ".join([event, *parts])
 
 
-def _short(name: str, value: Any) -> str:
+def _format_value(name: str, value: Any) -> str:
     text = str(value)
     if " " in text:
         return f"“{text}”"

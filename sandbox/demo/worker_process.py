@@ -1,4 +1,4 @@
-"""The demo's worker: the real command in a process of its own, with its log on the screen."""
+"""Run the worker's command for the demo, and show its log on the screen."""
 
 import os
 import subprocess
@@ -14,12 +14,12 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.stack import LocalSupabase
 
-STOP_SECONDS = 30.0
-LOOK_EVERY_SECONDS = 1.0
+STOP_TIMEOUT_SECONDS = 30.0
+POLL_SECONDS = 1.0
 
 
 def worker_environment(supabase: LocalSupabase, mux: MuxSimulator, speed: float) -> dict[str, str]:
-    """Give the worker's settings: the required ones, this Mux, and a quicker pace."""
+    """Return the worker's settings: the required ones, the Mux URL, and a shorter interval."""
     return {
         "SUPABASE_URL": supabase.url,
         "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
@@ -31,7 +31,7 @@ def worker_environment(supabase: LocalSupabase, mux: MuxSimulator, speed: float)
 
 
 class DemoWorker:
-    """Run the worker for as long as the `with` block lasts, with a port for webhooks and people.
+    """Run the worker, with webhooks and a dashboard, while the `with` block lasts.
 
     Its log goes to `screen`, which may be replaced at any time.
     """
@@ -45,14 +45,14 @@ class DemoWorker:
         self._reader = threading.Thread(target=self._show_log, name="worker-log")
 
     @property
-    def status_url(self) -> str:
-        """Give the address of the status page."""
+    def dashboard_url(self) -> str:
+        """Return the URL of the dashboard."""
         return f"http://{HOST}:{self._port}/"
 
     @property
     def webhook_url(self) -> str:
-        """Give the address that takes Mux's webhooks."""
-        return f"{self.status_url}webhooks/mux"
+        """Return the URL that receives Mux's webhooks."""
+        return f"{self.dashboard_url}webhooks/mux"
 
     def __enter__(self) -> Self:
         names = ("PATH", "PYTHONPATH")
@@ -69,7 +69,7 @@ class DemoWorker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the demo, which stops the worker in order
+            start_new_session=True,  # Ctrl-C must reach the demo alone, which stops the worker
         )
         self._reader.start()
         return self
@@ -82,23 +82,23 @@ class DemoWorker:
     ) -> None:
         self._process.terminate()
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(STOP_TIMEOUT_SECONDS)
         finally:
             self._process.kill()
             self._reader.join()
 
     def wait(self) -> None:
-        """Wait for as long as the worker runs, until a signal.
+        """Wait until a signal interrupts.
 
         Raises:
-            LocalStackError: the worker ended, which it does not do by itself.
+            LocalStackError: the worker ended.
         """
         while True:
             try:
-                status = self._process.wait(LOOK_EVERY_SECONDS)
+                status = self._process.wait(POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
-            raise LocalStackError(f"The worker ended with status {status}; its log is above.")
+            raise LocalStackError(f"The worker ended with exit status {status}. See its log above.")
 
     def _show_log(self) -> None:
         if self._process.stdout is None:

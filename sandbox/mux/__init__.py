@@ -1,1 +1,1 @@
-"""A simulated Mux."""
+"""A simulated Mux: its API, its upload URLs and its webhooks."""

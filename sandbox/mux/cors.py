@@ -1,8 +1,8 @@
-"""Which browsers may send a file to an upload's url: those with a page of its `cors_origin`.
+"""Add the CORS headers by which a page of an upload's `cors_origin` may send its file.
 
-Mux's API itself lets no browser in. The urls of its direct uploads are resumable sessions of Google
-Cloud Storage, which remember the origin that they were begun for: an answer to that origin names it
-in `Access-Control-Allow-Origin`, an answer to any other has no such header, and the browser stops.
+Mux's API itself allows no browser. The URLs of its direct uploads are resumable sessions of Google
+Cloud Storage, which store the origin that they were created for: a response to that origin names it
+in `Access-Control-Allow-Origin`, a response to any other has no such header.
 https://cloud.google.com/storage/docs/cross-origin
 """
 
@@ -15,13 +15,13 @@ from sandbox.mux.state import MuxState
 
 ANY_ORIGIN = "*"
 METHODS = "DELETE,GET,HEAD,PATCH,POST,PUT"
-PREFLIGHT_SECONDS = "3600"
+PREFLIGHT_MAX_AGE_SECONDS = "3600"
 
 
 def allow_origin(
     state: MuxState,
 ) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """Give what adds CORS' headers to the answers of upload urls, refusals and faults included."""
+    """Return a hook that adds the headers to every response of an upload URL, errors included."""
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
         origin = request.headers.get(hdrs.ORIGIN)
@@ -40,8 +40,8 @@ def allow_origin(
 
 def _origin_of(state: MuxState, url_token: str) -> str | None:
     try:
-        # Mux's own examples end the origin with a slash, which no browser's `Origin` does.
-        return state.upload_at(url_token).cors_origin.removesuffix("/")
+        # Mux's own examples end the origin with a slash; a browser's `Origin` never does.
+        return state.upload_by_url_token(url_token).cors_origin.removesuffix("/")
     except KeyError:
         return None
 
@@ -49,7 +49,7 @@ def _origin_of(state: MuxState, url_token: str) -> str | None:
 def _preflight(request: web.Request) -> dict[str, str]:
     headers: dict[str, str] = {
         hdrs.ACCESS_CONTROL_ALLOW_METHODS: METHODS,
-        hdrs.ACCESS_CONTROL_MAX_AGE: PREFLIGHT_SECONDS,
+        hdrs.ACCESS_CONTROL_MAX_AGE: PREFLIGHT_MAX_AGE_SECONDS,
     }
-    asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
-    return headers | ({hdrs.ACCESS_CONTROL_ALLOW_HEADERS: asked} if asked else {})
+    requested = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
+    return headers | ({hdrs.ACCESS_CONTROL_ALLOW_HEADERS: requested} if requested else {})

@@ -1,23 +1,23 @@
-"""The uploads and assets of one environment of the simulated Mux, by id and by age."""
+"""Store the uploads and assets of one environment of the simulated Mux, by id and by age."""
 
 from bisect import bisect_left, insort
 from itertools import islice
 
 from sandbox.mux.ids import Ids
-from sandbox.mux.timeline import Asset, PlaybackId, Settings, Timeline, Upload
+from sandbox.mux.timeline import Asset, AssetSettings, PlaybackId, Timeline, Upload
 
 
-def _age_order(known: Asset | Upload) -> tuple[float, int]:
-    return known.age_order
+def _age_order(record: Asset | Upload) -> tuple[float, int]:
+    return record.age_order
 
 
 class Environment:
-    """Hold records, also those that do not exist yet or any more; `KeyError` for unknown ids."""
+    """Store records, also future and deleted ones; an unknown id raises `KeyError`."""
 
     def __init__(self, ids: Ids) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._ids = ids
-        self._made = 0
+        self._record_count = 0
         self.uploads: dict[str, Upload] = {}
         self.assets: dict[str, Asset] = {}
         self._uploads_by_url_token: dict[str, Upload] = {}
@@ -25,24 +25,24 @@ class Environment:
         self._assets_by_age: list[Asset] = []
 
     def next_number(self) -> int:
-        """Give 1, 2, 3, …: the order in which records were made."""
-        self._made += 1
-        return self._made
+        """Return 1, 2, 3, …: the order in which records are created."""
+        self._record_count += 1
+        return self._record_count
 
     def add_upload(self, upload: Upload) -> None:
-        """Take an upload in."""
+        """Store an upload."""
         self.uploads[upload.id] = upload
         self._uploads_by_url_token[upload.url_token] = upload
         insort(self._uploads_by_age, upload, key=_age_order)
 
-    def make_asset(
+    def create_asset(
         self,
         timeline: Timeline,
-        settings: Settings,
+        settings: AssetSettings,
         created_at: float,
         upload: Upload | None = None,
     ) -> Asset:
-        """Make an asset that exists from `created_at`, now or later."""
+        """Create an asset that exists from `created_at`, now or later."""
         asset = Asset(
             id=self._ids.new(),
             number=self.next_number(),
@@ -62,7 +62,7 @@ class Environment:
         return asset
 
     def schedule_file(self, upload: Upload, file_at: float) -> None:
-        """Let the upload's file arrive at `file_at`, now or later, with all that follows."""
+        """Set when the upload's file arrives, now or later, and create its asset."""
         if file_at > upload.times_out_at:
             return
         if upload.timeline.ending == "cancelled":
@@ -70,25 +70,25 @@ class Environment:
             return
         upload.file_at = file_at
         if upload.timeline.ending != "upload_errored":
-            asset = self.make_asset(upload.timeline, upload.settings, file_at, upload)
+            asset = self.create_asset(upload.timeline, upload.settings, file_at, upload)
             upload.asset_id = asset.id
 
-    def forget_asset_of(self, upload: Upload) -> None:
-        """Drop the asset that the upload would have become, if any."""
+    def remove_asset_of(self, upload: Upload) -> None:
+        """Remove the asset that the upload would have created, if any."""
         if upload.asset_id is not None:
             self._assets_by_age.remove(self.assets.pop(upload.asset_id))
             upload.asset_id = None
 
     def upload_by_url_token(self, url_token: str) -> Upload:
-        """Give the upload whose url ends in `url_token`."""
+        """Return the upload whose URL ends in `url_token`."""
         return self._uploads_by_url_token[url_token]
 
     def uploads_newest_first(self) -> list[Upload]:
-        """Give all uploads."""
+        """Return all uploads."""
         return self._uploads_by_age[::-1]
 
     def assets_newest_first(self, after: str | None = None) -> list[Asset]:
-        """Give all assets, or those that follow the one with the id `after`."""
+        """Return all assets, or those older than the asset with the id `after`."""
         end = len(self._assets_by_age)
         if after is not None:
             end = bisect_left(self._assets_by_age, _age_order(self.assets[after]), key=_age_order)

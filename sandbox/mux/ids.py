@@ -1,4 +1,4 @@
-"""Ids and access tokens that look like Mux's."""
+"""Create ids and access tokens that look like Mux's."""
 
 import random
 import string
@@ -18,13 +18,13 @@ class Credentials:
 
 
 class Ids:
-    """Give random ids, the same ones for the same seed."""
+    """Create random ids; the same seed gives the same ids."""
 
     def __init__(self, seed: int | None) -> None:
         self._random = random.Random(seed)
         self._lock = threading.Lock()
 
     def new(self, length: int = _LENGTH) -> str:
-        """Give an id of `length` letters and digits."""
+        """Return an id of `length` letters and digits."""
         with self._lock:
             return "".join(self._random.choices(_ALPHABET, k=length))

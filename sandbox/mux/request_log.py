@@ -1,4 +1,4 @@
-"""What clients asked of the simulated Mux."""
+"""Record the requests that the simulated Mux received."""
 
 import threading
 import time
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from sandbox.fault_injection import can_answer
+from sandbox.fault_injection import is_connected
 
-_LOG_LENGTH = 200_000
+_MAX_REQUESTS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Record one request; `status` is None when no answer was given, or not to its end."""
+class LoggedRequest:
+    """One request; `status` is None when no complete response was sent."""
 
     at: float
     method: str
@@ -27,67 +27,71 @@ class Seen:
     status: int | None
 
 
-def busiest(seen: Sequence[Seen]) -> int:
-    """Count the requests in the second that has most of them."""
-    at = sorted(one.at for one in seen)
+def peak_per_second(requests: Sequence[LoggedRequest]) -> int:
+    """Return the largest number of requests within one second."""
+    at = sorted(request.at for request in requests)
     return max(bisect_left(at, start + 1) - index for index, start in enumerate(at))
 
 
 class RequestLog:
-    """Hold the last requests, oldest first; safe to use from any thread."""
+    """Keep the latest requests, oldest first; safe to use from any thread."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Start empty."""
         self._changed = threading.Condition()
-        self._seen: deque[Seen] = deque(maxlen=_LOG_LENGTH)
+        self._requests: deque[LoggedRequest] = deque(maxlen=_MAX_REQUESTS)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, request: LoggedRequest) -> None:
         """Record a request."""
         with self._changed:
-            self._seen.append(seen)
+            self._requests.append(request)
             self._changed.notify_all()
 
     def clear(self) -> None:
-        """Forget all requests."""
+        """Remove all requests."""
         with self._changed:
-            self._seen.clear()
+            self._requests.clear()
 
-    def all(self) -> list[Seen]:
-        """Give the requests, oldest first; `at` is in seconds of the monotonic clock."""
+    def all(self) -> list[LoggedRequest]:
+        """Return the requests, oldest first; `at` is in seconds of the monotonic clock."""
         with self._changed:
-            return list(self._seen)
+            return list(self._requests)
 
     def by_route(self) -> Counter[str]:
         """Count the requests by route, such as `GET /video/v1/assets/{asset_id}`."""
-        return Counter(seen.route for seen in self.all())
+        return Counter(request.route for request in self.all())
 
-    def wait_for(self, number: int, timeout_seconds: float = 30.0) -> None:
-        """Block until `number` requests are recorded; raise `TimeoutError` if they are not."""
+    def wait_for(self, count: int, timeout_seconds: float = 30.0) -> None:
+        """Block until `count` requests are recorded.
+
+        Raises:
+            TimeoutError: there were fewer within `timeout_seconds`.
+        """
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._seen) >= number, timeout_seconds):
-                raise TimeoutError(f"{len(self._seen)} of {number} requests")
+            if not self._changed.wait_for(lambda: len(self._requests) >= count, timeout_seconds):
+                raise TimeoutError(f"{len(self._requests)} of {count} requests")
 
 
 def log_requests(log: RequestLog) -> Middleware:
-    """Record every request, as the outermost middleware."""
+    """Return the outermost middleware, which records every request."""
 
     @web.middleware
     async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
         status: int | None = None
         try:
-            reply = await handler(request)
-            if can_answer(request):
-                status = reply.status
-            return reply
+            response = await handler(request)
+            if is_connected(request):
+                status = response.status
+            return response
         finally:
-            log.add(_seen(request, status))
+            log.add(_logged(request, status))
 
     return record
 
 
-def _seen(request: web.Request, status: int | None) -> Seen:
+def _logged(request: web.Request, status: int | None) -> LoggedRequest:
     resource = request.match_info.route.resource
-    return Seen(
+    return LoggedRequest(
         at=time.monotonic(),
         method=request.method,
         path=request.path,

@@ -1,4 +1,4 @@
-"""Read and check what a client sends to the simulated Mux."""
+"""Parse and validate the requests to the simulated Mux."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.mux.responses import error_json
-from sandbox.mux.timeline import Settings
+from sandbox.mux.timeline import AssetSettings
 
 DEFAULT_PAGE_SIZE = 25
 LARGEST_PAGE_SIZE = 100
@@ -21,32 +21,32 @@ _META_LENGTHS = {"title": 512, "creator_id": 128, "external_id": 128}
 
 @dataclass(frozen=True, slots=True)
 class NewUpload:
-    """What a client asks for when it makes a direct upload."""
+    """The body of a request that creates a direct upload."""
 
-    settings: Settings
+    settings: AssetSettings
     timeout_seconds: int
     cors_origin: str
     test: bool
 
 
-def refusal(status: int, kind: str, message: str) -> web.HTTPException:
-    """Give the error answer, to be raised."""
-    body = json.dumps(error_json(kind, message))
-    kinds: dict[int, type[web.HTTPException]] = {
+def error_response(status: int, error_type: str, message: str) -> web.HTTPException:
+    """Return an error response, to be raised."""
+    body = json.dumps(error_json(error_type, message))
+    exceptions: dict[int, type[web.HTTPException]] = {
         400: web.HTTPBadRequest,
         403: web.HTTPForbidden,
         404: web.HTTPNotFound,
     }
-    return kinds[status](text=body, content_type="application/json")
+    return exceptions[status](text=body, content_type="application/json")
 
 
 def invalid(message: str) -> web.HTTPException:
-    """Give the answer to a request that cannot be understood."""
-    return refusal(400, "invalid_parameters", message)
+    """Return the response to an invalid request."""
+    return error_response(400, "invalid_parameters", message)
 
 
 def page_size(request: web.Request) -> int:
-    """Give the query's `limit`."""
+    """Return the query's `limit`."""
     limit = _whole_number(request, "limit", DEFAULT_PAGE_SIZE)
     if not 1 <= limit <= LARGEST_PAGE_SIZE:
         raise invalid(f"limit must be between 1 and {LARGEST_PAGE_SIZE}")
@@ -54,7 +54,7 @@ def page_size(request: web.Request) -> int:
 
 
 def page_number(request: web.Request) -> int:
-    """Give the query's `page`; the first is 1."""
+    """Return the query's `page`; the first is 1."""
     page = _whole_number(request, "page", 1)
     if page < 1:
         raise invalid("page must be at least 1")
@@ -62,7 +62,7 @@ def page_number(request: web.Request) -> int:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Give the body, which must be a JSON object; no body counts as an empty one."""
+    """Return the body, which must be a JSON object; no body counts as an empty object."""
     text = await request.text()
     try:
         body = json.loads(text) if text else {}
@@ -74,7 +74,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 def policy_of(body: Mapping[str, Any]) -> str:
-    """Give the policy of a playback id that is to be made."""
+    """Return the policy of a playback id that is to be created."""
     policy = body.get("policy", "public")
     if policy not in _POLICIES:
         raise invalid(f"policy must be one of {', '.join(_POLICIES)}")
@@ -82,7 +82,7 @@ def policy_of(body: Mapping[str, Any]) -> str:
 
 
 def new_upload(body: Mapping[str, Any]) -> NewUpload:
-    """Check the body of `POST /video/v1/uploads`."""
+    """Parse the body of `POST /video/v1/uploads`."""
     cors_origin = body.get("cors_origin")
     if not isinstance(cors_origin, str):
         raise invalid("cors_origin is required")
@@ -98,28 +98,28 @@ def new_upload(body: Mapping[str, Any]) -> NewUpload:
     return NewUpload(_settings(settings), int(timeout), cors_origin, test)
 
 
-def _settings(given: Mapping[str, Any]) -> Settings:
-    policies = given.get("playback_policies", given.get("playback_policy", []))
+def _settings(body: Mapping[str, Any]) -> AssetSettings:
+    policies = body.get("playback_policies", body.get("playback_policy", []))
     if not isinstance(policies, list) or any(policy not in _POLICIES for policy in policies):
         raise invalid(f"playback_policies must be a list of {', '.join(_POLICIES)}")
-    passthrough = given.get("passthrough")
+    passthrough = body.get("passthrough")
     if passthrough is not None and not _is_text(passthrough, _PASSTHROUGH_LENGTH):
         raise invalid(f"passthrough must have at most {_PASSTHROUGH_LENGTH} characters")
-    return Settings(tuple(policies), passthrough, _meta(given.get("meta", {})))
+    return AssetSettings(tuple(policies), passthrough, _meta(body.get("meta", {})))
 
 
-def _meta(given: object) -> dict[str, str]:
-    if not isinstance(given, dict):
+def _meta(meta: object) -> dict[str, str]:
+    if not isinstance(meta, dict):
         raise invalid("meta must be an object")
-    known = {name: value for name, value in given.items() if name in _META_LENGTHS}
+    known = {name: value for name, value in meta.items() if name in _META_LENGTHS}
     for name, value in known.items():
         if not _is_text(value, _META_LENGTHS[name]):
             raise invalid(f"meta.{name} must have at most {_META_LENGTHS[name]} characters")
     return known
 
 
-def _is_text(value: object, longest: int) -> bool:
-    return isinstance(value, str) and len(value) <= longest
+def _is_text(value: object, max_length: int) -> bool:
+    return isinstance(value, str) and len(value) <= max_length
 
 
 def _whole_number(request: web.Request, name: str, default: int) -> int:

@@ -1,40 +1,40 @@
-"""Write the simulated Mux's records down as the JSON that Mux answers with."""
+"""Serialize the records of the simulated Mux to the JSON of Mux's API."""
 
 from typing import Any
 
-from sandbox.mux.timeline import Asset, PlaybackId, Settings, Upload
+from sandbox.mux.timeline import Asset, AssetSettings, PlaybackId, Upload
 
 Json = dict[str, Any]
 
 _DURATION_SECONDS = 23.8238
 
 
-def error_json(kind: str, *messages: str) -> Json:
-    """Give the body of every error but 429."""
-    return {"error": {"type": kind, "messages": list(messages)}}
+def error_json(error_type: str, *messages: str) -> Json:
+    """Return the body of every error but 429."""
+    return {"error": {"type": error_type, "messages": list(messages)}}
 
 
 def playback_id_json(playback_id: PlaybackId) -> Json:
-    """Give a playback id."""
+    """Return a playback id."""
     return {"id": playback_id.id, "policy": playback_id.policy}
 
 
-def settings_json(settings: Settings) -> Json:
-    """Give `new_asset_settings`, without what was not set."""
-    answer: Json = {"video_quality": "basic"}
+def settings_json(settings: AssetSettings) -> Json:
+    """Return `new_asset_settings`, without what was not set."""
+    body: Json = {"video_quality": "basic"}
     if settings.policies:
-        answer["playback_policies"] = list(settings.policies)
+        body["playback_policies"] = list(settings.policies)
     if settings.passthrough is not None:
-        answer["passthrough"] = settings.passthrough
+        body["passthrough"] = settings.passthrough
     if settings.meta:
-        answer["meta"] = dict(settings.meta)
-    return answer
+        body["meta"] = dict(settings.meta)
+    return body
 
 
 def upload_json(upload: Upload, now: float, base_url: str) -> Json:
-    """Give an upload as it is at `now`; its url begins with `base_url`."""
+    """Return an upload as it is at `now`; its URL begins with `base_url`."""
     status = upload.status(now)
-    answer: Json = {
+    body: Json = {
         "id": upload.id,
         "timeout": upload.timeout,
         "status": status,
@@ -42,22 +42,22 @@ def upload_json(upload: Upload, now: float, base_url: str) -> Json:
         "cors_origin": upload.cors_origin,
     }
     if upload.test:
-        answer["test"] = True
+        body["test"] = True
     if status == "waiting":
-        answer["url"] = f"{base_url}/direct-uploads/{upload.url_token}"
+        body["url"] = f"{base_url}/direct-uploads/{upload.url_token}"
     if status == "asset_created":
-        answer["asset_id"] = upload.asset_id
+        body["asset_id"] = upload.asset_id
     if status == "errored":
         timeline = upload.timeline
         message = timeline.error_messages[0] if timeline.error_messages else ""
-        answer["error"] = {"type": timeline.error_type, "message": message}
-    return answer
+        body["error"] = {"type": timeline.error_type, "message": message}
+    return body
 
 
 def asset_json(asset: Asset, now: float) -> Json:
-    """Give an asset as it is at `now`."""
+    """Return an asset as it is at `now`."""
     uploaded = asset.upload_id is not None
-    answer: Json = {
+    body: Json = {
         "id": asset.id,
         "created_at": str(int(asset.created_at)),
         "status": asset.status(now),
@@ -68,22 +68,22 @@ def asset_json(asset: Asset, now: float) -> Json:
         "mp4_support": "none",
         "ingest_type": "on_demand_direct_upload" if uploaded else "on_demand_url",
     }
-    answer |= _origin(asset)
+    body |= _origin(asset)
     playback_ids = [
         playback_id_json(p) for p in asset.playback_ids if p.exists_from <= now < p.exists_until
     ]
     if playback_ids:
-        answer["playback_ids"] = playback_ids
+        body["playback_ids"] = playback_ids
     match asset.status(now):
         case "preparing":
-            answer["progress"] = {"state": "ingesting", "progress": 0}
+            body["progress"] = {"state": "ingesting", "progress": 0}
         case "errored":
-            answer["progress"] = {"state": "errored", "progress": -1}
+            body["progress"] = {"state": "errored", "progress": -1}
             messages = list(asset.timeline.error_messages)
-            answer["errors"] = {"type": asset.timeline.error_type, "messages": messages}
+            body["errors"] = {"type": asset.timeline.error_type, "messages": messages}
         case "ready":
-            answer |= _media(asset)
-    return answer
+            body |= _media(asset)
+    return body
 
 
 def _origin(asset: Asset) -> Json:

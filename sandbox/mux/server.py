@@ -1,4 +1,4 @@
-"""The simulated Mux over HTTP, as Mux's OpenAPI description says."""
+"""Serve the simulated Mux over HTTP, as Mux's OpenAPI description specifies."""
 
 import base64
 from collections.abc import Callable
@@ -9,17 +9,18 @@ from aiohttp import web
 
 from sandbox.fault_injection import Faults
 from sandbox.http_server import Server
-from sandbox.mux.auth import UPLOAD_URL_PREFIX, RateLimits, guard
+from sandbox.mux.auth import UPLOAD_URL_PREFIX, authenticate
 from sandbox.mux.cors import allow_origin
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.request_log import RequestLog, log_requests
 from sandbox.mux.requests import (
+    error_response,
     invalid,
     json_object,
     new_upload,
     page_number,
     page_size,
     policy_of,
-    refusal,
 )
 from sandbox.mux.responses import asset_json, playback_id_json, upload_json
 from sandbox.mux.state import MuxState, UploadNotWaitingError
@@ -30,11 +31,11 @@ _T = TypeVar("_T")
 
 
 class MuxSimulator:
-    """Run a Mux on this machine; a context manager.
+    """Run a simulated Mux on this machine; a context manager.
 
-    * `state`: make, change and look at uploads and assets.
-    * `faults`: make any route fail.
-    * `requests`: what clients asked for.
+    * `state`: create, change and read uploads and assets.
+    * `faults`: inject faults into any route.
+    * `requests`: the requests that were received.
     * `limits`: the rate limits in force; assign others at any time.
     """
 
@@ -45,7 +46,7 @@ class MuxSimulator:
         limits: RateLimits | None = None,
         port: int = 0,
     ) -> None:
-        """Prepare a simulator; without `limits` those of Mux hold."""
+        """Prepare a simulator; without `limits` it has those of Mux."""
         self.state = state or MuxState()
         self.limits = limits or RateLimits.per_second(get=5, post=1)
         self.faults = Faults()
@@ -54,25 +55,25 @@ class MuxSimulator:
 
     @property
     def url(self) -> str:
-        """Give the value for `MUX_BASE_URL`."""
+        """Return the value for `MUX_BASE_URL`."""
         return self._server.url
 
     @property
     def token_id(self) -> str:
-        """Give the value for `MUX_TOKEN_ID`."""
+        """Return the value for `MUX_TOKEN_ID`."""
         return self.state.credentials.token_id
 
     @property
     def token_secret(self) -> str:
-        """Give the value for `MUX_TOKEN_SECRET`."""
+        """Return the value for `MUX_TOKEN_SECRET`."""
         return self.state.credentials.token_secret
 
     def start(self) -> None:
-        """Accept connections; after a stop again at the same url, with the same state."""
+        """Accept connections; after a stop, at the same URL with the same state."""
         self._server.start()
 
     def stop(self) -> None:
-        """Refuse connections and cut off what hangs."""
+        """Refuse connections and close those that are open."""
         self._server.stop()
 
     def __enter__(self) -> Self:
@@ -88,8 +89,8 @@ class MuxSimulator:
         self.stop()
 
     def _app(self) -> web.Application:
-        guarded = guard(lambda: self.state.credentials, lambda: self.limits)
-        middlewares = [log_requests(self.requests), self.faults.middleware, guarded]
+        authenticated = authenticate(lambda: self.state.credentials, lambda: self.limits)
+        middlewares = [log_requests(self.requests), self.faults.middleware, authenticated]
         app = web.Application(middlewares=middlewares, client_max_size=2**30)
         app.on_response_prepare.append(allow_origin(self.state))
         app.router.add_routes(_Routes(self.state, lambda: self.url).table())
@@ -97,7 +98,7 @@ class MuxSimulator:
 
 
 class _Routes:
-    """Answer each route from the state."""
+    """Handle each route from the state."""
 
     def __init__(self, state: MuxState, base_url: Callable[[], str]) -> None:
         self._state = state
@@ -110,7 +111,7 @@ class _Routes:
             web.post("/video/v1/uploads", self.create_upload),
             web.get("/video/v1/uploads/{upload_id}", self.get_upload),
             web.put("/video/v1/uploads/{upload_id}/cancel", self.cancel_upload),
-            web.options(UPLOAD_URL_PREFIX + "{url_token}", self.say_who_may_send),
+            web.options(UPLOAD_URL_PREFIX + "{url_token}", self.answer_preflight),
             web.put(UPLOAD_URL_PREFIX + "{url_token}", self.receive_file),
             web.get("/video/v1/assets", self.list_assets),
             web.get("/video/v1/assets/{asset_id}", self.get_asset),
@@ -137,13 +138,13 @@ class _Routes:
         return _data([upload_json(upload, now, base_url) for upload in uploads])
 
     async def create_upload(self, request: web.Request) -> web.Response:
-        asked = new_upload(await json_object(request))
+        requested = new_upload(await json_object(request))
         upload = self._state.add_upload(
             self._state.timeline_for_clients,
-            asked.settings,
-            timeout_seconds=asked.timeout_seconds,
-            cors_origin=asked.cors_origin,
-            test=asked.test,
+            requested.settings,
+            timeout_seconds=requested.timeout_seconds,
+            cors_origin=requested.cors_origin,
+            test=requested.test,
         )
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()), status=201)
 
@@ -155,9 +156,9 @@ class _Routes:
         upload = _found(self._state.cancel_upload, request.match_info["upload_id"])
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
 
-    async def say_who_may_send(self, request: web.Request) -> web.Response:
-        _found(self._state.upload_at, request.match_info["url_token"])
-        return web.Response()  # the headers that every answer here gets say it
+    async def answer_preflight(self, request: web.Request) -> web.Response:
+        _found(self._state.upload_by_url_token, request.match_info["url_token"])
+        return web.Response()  # the CORS headers are added to every response
 
     async def receive_file(self, request: web.Request) -> web.Response:
         size = 0
@@ -172,12 +173,12 @@ class _Routes:
         limit, cursor = page_size(request), request.query.get("cursor")
         upload_id = request.query.get("upload_id")
         if cursor is None:
-            skipped = limit * (page_number(request) - 1)
-            rest = self._state.assets(upload_id=upload_id)[skipped:]
+            offset = limit * (page_number(request) - 1)
+            assets = self._state.assets(upload_id=upload_id)[offset:]
         else:
-            rest = self._assets_after(cursor, upload_id)
-        page, now = rest[:limit], self._state.clock.now()
-        next_cursor = _cursor(page[-1]) if len(rest) > limit else None
+            assets = self._assets_after(cursor, upload_id)
+        page, now = assets[:limit], self._state.clock.now()
+        next_cursor = _cursor(page[-1]) if len(assets) > limit else None
         body = {"data": [asset_json(asset, now) for asset in page], "next_cursor": next_cursor}
         return web.json_response(body)
 
@@ -186,7 +187,7 @@ class _Routes:
             after = base64.urlsafe_b64decode(cursor.encode()).decode()
             return self._state.assets(upload_id=upload_id, after=after)
         except (KeyError, ValueError):
-            raise invalid("cursor is not one that was given out") from None
+            raise invalid("cursor is not one of this API") from None
 
     async def get_asset(self, request: web.Request) -> web.Response:
         asset = _found(self._state.asset, request.match_info["asset_id"])
@@ -199,8 +200,8 @@ class _Routes:
     async def create_playback_id(self, request: web.Request) -> web.Response:
         policy = policy_of(await json_object(request))
         asset_id = request.match_info["asset_id"]
-        added = _found(lambda known: self._state.add_playback_id(known, policy), asset_id)
-        return _data(playback_id_json(added), status=201)
+        playback_id = _found(lambda id_: self._state.add_playback_id(id_, policy), asset_id)
+        return _data(playback_id_json(playback_id), status=201)
 
 
 def _data(data: Any, *, status: int = 200) -> web.Response:
@@ -209,17 +210,17 @@ def _data(data: Any, *, status: int = 200) -> web.Response:
 
 def _page(request: web.Request, records: list[_T]) -> list[_T]:
     limit = page_size(request)
-    first = limit * (page_number(request) - 1)
-    return records[first : first + limit]
+    offset = limit * (page_number(request) - 1)
+    return records[offset : offset + limit]
 
 
 def _found(look_up: Callable[[str], _T], key: str) -> _T:
     try:
         return look_up(key)
     except KeyError:
-        raise refusal(404, "not_found", _NOT_FOUND) from None
+        raise error_response(404, "not_found", _NOT_FOUND) from None
     except UploadNotWaitingError as error:
-        raise refusal(403, "invalid_state", str(error)) from None
+        raise error_response(403, "invalid_state", str(error)) from None
 
 
 def _cursor(last: Asset) -> str:

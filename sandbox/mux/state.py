@@ -1,4 +1,4 @@
-"""What the simulated Mux knows: uploads, assets, environments and credentials. No HTTP."""
+"""The state of the simulated Mux, without HTTP: uploads, assets, environments, credentials."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from sandbox.mux.clock import Clock
 from sandbox.mux.environment import Environment
 from sandbox.mux.ids import Credentials, Ids
-from sandbox.mux.timeline import AT_ONCE, Asset, PlaybackId, Settings, Timeline, Upload
+from sandbox.mux.timeline import AT_ONCE, Asset, AssetSettings, PlaybackId, Timeline, Upload
 
 
 class UploadNotWaitingError(Exception):
-    """The upload is not `waiting`, so it can neither be cancelled nor take a file."""
+    """The upload is not `waiting`, so it can neither be cancelled nor receive a file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seeded:
-    """The ids of an upload that `MuxState.seed` made, and of what became of it."""
+class SeededUpload:
+    """The ids of an upload that `MuxState.seed` created, and of its asset."""
 
     upload_id: str
     asset_id: str
@@ -26,15 +26,15 @@ class Seeded:
 class MuxState:
     """Hold the state of the simulated Mux; safe to use from any thread.
 
-    Everything belongs to an environment. Setting `environment_id` to another one makes every id
-    unknown, as a token of another environment does; setting it back brings all back.
+    Everything belongs to an environment. After `environment_id` is set to another value every id
+    is unknown, as with a token of another environment; after it is set back, every id is known.
     """
 
     def __init__(self, clock: Clock | None = None, *, seed: int | None = None) -> None:
-        """Begin empty. `seed` makes the ids repeatable; None makes them differ on every run."""
+        """Start empty. With a `seed` the ids are the same in every run, with None they differ."""
         self.clock = clock or Clock()
         self.timeline_for_clients = Timeline(file_after_seconds=None)
-        """What becomes of uploads that are made over HTTP; the file arrives when it is sent."""
+        """The timeline of uploads that are created over HTTP; the file arrives when it is sent."""
         self._ids = Ids(seed)
         self._lock = threading.RLock()
         self._environments: dict[str, Environment] = {}
@@ -42,7 +42,7 @@ class MuxState:
         self.credentials = self.new_credentials()
 
     def new_credentials(self) -> Credentials:
-        """Give an access token that is not in force; assign it to `credentials` to rotate."""
+        """Return a new access token; assign it to `credentials` to rotate the token."""
         return Credentials(self._ids.new(36), self._ids.new(75))
 
     def create_upload(
@@ -54,24 +54,24 @@ class MuxState:
         policies: Sequence[str] = ("public",),
         timeout_seconds: int = 3600,
     ) -> str:
-        """Make an upload that lives by `timeline` from now on, and give its id."""
-        settings = Settings.of(policies, passthrough, external_id)
+        """Create an upload that follows `timeline` from now on; return its id."""
+        settings = AssetSettings.of(policies, passthrough, external_id)
         return self.add_upload(timeline, settings, timeout_seconds=timeout_seconds).id
 
     def add_upload(
         self,
         timeline: Timeline,
-        settings: Settings,
+        settings: AssetSettings,
         *,
         timeout_seconds: int = 3600,
         cors_origin: str = "*",
         test: bool = False,
     ) -> Upload:
-        """Make an upload with `new_asset_settings` as a client gives them."""
+        """Create an upload with `new_asset_settings` as a client sends them."""
         with self._lock:
             upload = Upload(
                 id=self._ids.new(),
-                number=self._here.next_number(),
+                number=self._environment.next_number(),
                 created_at=self.clock.now(),
                 timeline=timeline,
                 url_token=self._ids.new(64),
@@ -80,9 +80,11 @@ class MuxState:
                 test=test,
                 settings=settings,
             )
-            self._here.add_upload(upload)
+            self._environment.add_upload(upload)
             if timeline.file_after_seconds is not None:
-                self._here.schedule_file(upload, upload.created_at + timeline.file_after_seconds)
+                self._environment.schedule_file(
+                    upload, upload.created_at + timeline.file_after_seconds
+                )
             return upload
 
     def create_asset(
@@ -94,14 +96,14 @@ class MuxState:
         policies: Sequence[str] = ("public",),
         of_upload: str | None = None,
     ) -> str:
-        """Make an asset and give its id; it begins to prepare now.
+        """Create an asset that begins to prepare now; return its id.
 
-        Nothing was uploaded for it, or it is one more of an upload, which names another.
+        It belongs to no upload, or to `of_upload`, which itself may name another asset.
         """
-        settings = Settings.of(policies, passthrough, external_id)
+        settings = AssetSettings.of(policies, passthrough, external_id)
         with self._lock:
             upload = None if of_upload is None else self.upload(of_upload)
-            return self._here.make_asset(timeline, settings, self.clock.now(), upload).id
+            return self._environment.create_asset(timeline, settings, self.clock.now(), upload).id
 
     def seed(
         self,
@@ -110,20 +112,20 @@ class MuxState:
         *,
         policies: Sequence[str] = ("public",),
         external_id: Callable[[int], str] | None = None,
-    ) -> list[Seeded]:
-        """Make many uploads, 10,000 in a second; `external_id` is given the index of each.
+    ) -> list[SeededUpload]:
+        """Create many uploads, 10,000 a second; `external_id` is called with the index of each.
 
-        Raises `KeyError` for a timeline that leads to no asset.
+        Raises `KeyError` for a timeline that creates no asset.
         """
         seeded = []
         with self._lock:
             for index in range(number):
-                its_external_id = None if external_id is None else external_id(index)
-                settings = Settings.of(policies, None, its_external_id)
+                upload_external_id = None if external_id is None else external_id(index)
+                settings = AssetSettings.of(policies, None, upload_external_id)
                 upload = self.add_upload(timeline, settings)
-                asset = self._here.assets[upload.asset_id or ""]
+                asset = self._environment.assets[upload.asset_id or ""]
                 ids = tuple(playback_id.id for playback_id in asset.playback_ids)
-                seeded.append(Seeded(upload.id, asset.id, ids))
+                seeded.append(SeededUpload(upload.id, asset.id, ids))
         return seeded
 
     def delete_asset(self, asset_id: str) -> None:
@@ -148,77 +150,78 @@ class MuxState:
     def cancel_upload(self, upload_id: str) -> Upload:
         """Cancel a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
         with self._lock:
-            upload = self._waiting(self.upload(upload_id))
+            upload = self._require_waiting(self.upload(upload_id))
             upload.cancelled_at = self.clock.now()
-            self._here.forget_asset_of(upload)
+            self._environment.remove_asset_of(upload)
             return upload
 
-    def script(self, upload_id: str, timeline: Timeline) -> None:
-        """Say what becomes of an upload whose file is still to be sent to its url.
+    def set_timeline(self, upload_id: str, timeline: Timeline) -> None:
+        """Set the timeline of an upload whose file has not been sent yet.
 
-        Raises `KeyError` or `UploadNotWaitingError`; `timeline` must leave the file to the sender.
+        Raises `KeyError` or `UploadNotWaitingError`, and `ValueError` where `file_after_seconds` is
+        not None, since the file arrives when the client sends it.
         """
         if timeline.file_after_seconds is not None:
             raise ValueError("the file arrives when it is sent: file_after_seconds must be None")
         with self._lock:
-            self._waiting(self.upload(upload_id)).timeline = timeline
+            self._require_waiting(self.upload(upload_id)).timeline = timeline
 
-    def upload_at(self, url_token: str) -> Upload:
-        """Give the upload whose url ends in `url_token`; raises `KeyError` when there is none."""
+    def upload_by_url_token(self, url_token: str) -> Upload:
+        """Return the upload whose URL ends in `url_token`; raises `KeyError` when there is none."""
         with self._lock:
-            return self._here.upload_by_url_token(url_token)
+            return self._environment.upload_by_url_token(url_token)
 
     def receive_file(self, url_token: str) -> Upload:
-        """Take the file of a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
+        """Receive the file of a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
         with self._lock:
-            upload = self._waiting(self.upload_at(url_token))
-            self._here.forget_asset_of(upload)
-            self._here.schedule_file(upload, self.clock.now())
+            upload = self._require_waiting(self.upload_by_url_token(url_token))
+            self._environment.remove_asset_of(upload)
+            self._environment.schedule_file(upload, self.clock.now())
             return upload
 
     def upload(self, upload_id: str) -> Upload:
-        """Give an upload; raises `KeyError` when there is none in this environment."""
+        """Return an upload; raises `KeyError` when there is none in this environment."""
         with self._lock:
-            return self._here.uploads[upload_id]
+            return self._environment.uploads[upload_id]
 
     def asset(self, asset_id: str) -> Asset:
-        """Give an asset; raises `KeyError` when it does not exist (yet, or any more)."""
+        """Return an asset; raises `KeyError` when it does not exist yet or is deleted."""
         with self._lock:
-            asset = self._here.assets[asset_id]
+            asset = self._environment.assets[asset_id]
             if not asset.exists(self.clock.now()):
                 raise KeyError(asset_id)
             return asset
 
     def uploads(self) -> list[Upload]:
-        """Give all uploads, the newest first."""
+        """Return all uploads, newest first."""
         with self._lock:
-            return self._here.uploads_newest_first()
+            return self._environment.uploads_newest_first()
 
     def assets(self, *, upload_id: str | None = None, after: str | None = None) -> list[Asset]:
-        """Give the assets that exist, the newest first.
+        """Return the assets that exist, newest first.
 
-        `upload_id` leaves the one of that upload; `after` leaves those that follow the asset with
-        that id, which may be deleted by now. Raises `KeyError` when it never was.
+        With `upload_id`, those of that upload; with `after`, those that follow the asset with that
+        id, which may be deleted. Raises `KeyError` when there never was an asset `after`.
         """
         with self._lock:
             now = self.clock.now()
-            found = self._here.assets_newest_first(after)
+            assets = self._environment.assets_newest_first(after)
             return [
                 asset
-                for asset in found
+                for asset in assets
                 if asset.exists(now) and upload_id in (None, asset.upload_id)
             ]
 
     def all_assets(self) -> list[Asset]:
-        """Give every asset, also those that do not exist yet or any more."""
+        """Return every asset, also those that do not exist yet or are deleted."""
         with self._lock:
-            return list(self._here.assets.values())
+            return list(self._environment.assets.values())
 
     @property
-    def _here(self) -> Environment:
+    def _environment(self) -> Environment:
         return self._environments.setdefault(self.environment_id, Environment(self._ids))
 
-    def _waiting(self, upload: Upload) -> Upload:
+    def _require_waiting(self, upload: Upload) -> Upload:
         status = upload.status(self.clock.now())
         if status != "waiting":
             raise UploadNotWaitingError(f"the upload is {status}")

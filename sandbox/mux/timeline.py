@@ -1,7 +1,7 @@
-"""The life of a simulated upload and its asset, as a function of the time.
+"""The state of a simulated upload and its asset, as a function of the time.
 
-Nothing runs in the background: a record says when each thing happens, and what is true now is
-computed from the clock when somebody asks.
+Nothing runs in the background: a record says when each thing happens, and its status is computed
+from the clock when it is read.
 """
 
 import math
@@ -20,16 +20,16 @@ TEST_ASSET_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Say what becomes of an upload, and when.
+    """What happens to an upload, and when.
 
-    * `file_after_seconds`: when the file arrives, counted from the upload's creation. None: only
-      when somebody sends it to the upload's url; without that the upload times out.
+    * `file_after_seconds`: when the file arrives, counted from the upload's creation. None: when a
+      client sends it to the upload's URL; if none does, the upload times out.
     * `prepare_seconds`: how long the asset is then `preparing`.
     * `ending`: how it ends. `upload_errored` and `cancelled` happen when the file would arrive.
-    * `error_type`, `error_messages`: what an errored upload (first message) or asset says.
-    * `late_policy`, `late_after_seconds`: the policy of a playback id that is added so long after
-      the asset is prepared. None: none is added.
-    * `deleted_after_seconds`: when the asset is deleted, counted from the moment it is prepared.
+    * `error_type`, `error_messages`: the error of an upload (first message only) or an asset.
+    * `late_policy`, `late_after_seconds`: the policy of a playback id that is added this long
+      after the asset is prepared. None: none is added.
+    * `deleted_after_seconds`: when the asset is deleted, counted from the end of `preparing`.
     """
 
     file_after_seconds: float | None = 1.0
@@ -43,12 +43,12 @@ class Timeline:
 
 
 AT_ONCE = Timeline(file_after_seconds=0.0, prepare_seconds=0.0)
-"""Ready from the moment the upload is made."""
+"""Ready as soon as the upload is created."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What an upload's `new_asset_settings` say, as far as we keep it."""
+class AssetSettings:
+    """An upload's `new_asset_settings`, as far as the simulator stores them."""
 
     policies: tuple[str, ...] = ()
     passthrough: str | None = None
@@ -57,15 +57,15 @@ class Settings:
     @classmethod
     def of(
         cls, policies: Sequence[str], passthrough: str | None, external_id: str | None
-    ) -> "Settings":
-        """Give settings with `external_id` as their only meta."""
+    ) -> "AssetSettings":
+        """Return settings with `external_id` as their only meta."""
         meta = {} if external_id is None else {"external_id": external_id}
         return cls(tuple(policies), passthrough, meta)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaybackId:
-    """A playback id, from the moment it exists until it is removed."""
+    """A playback id, and from when until when it exists."""
 
     id: str
     policy: str
@@ -75,13 +75,13 @@ class PlaybackId:
 
 @dataclass(slots=True)
 class Asset:
-    """An asset, from before it exists until after it is deleted."""
+    """An asset, also before it exists and after it is deleted."""
 
     id: str
     number: int
     created_at: float
     timeline: Timeline
-    settings: Settings
+    settings: AssetSettings
     upload_id: str | None = None
     test: bool = False
     playback_ids: list[PlaybackId] = field(default_factory=list)
@@ -89,17 +89,17 @@ class Asset:
 
     @property
     def prepared_at(self) -> float:
-        """Give the moment at which it stops preparing."""
+        """Return when it stops preparing."""
         return self.created_at + self.timeline.prepare_seconds
 
     @property
     def age_order(self) -> tuple[float, int]:
-        """Give the key that sorts assets from the oldest to the newest."""
+        """Return the key that sorts assets from the oldest to the newest."""
         return self.created_at, self.number
 
     @property
-    def gone_at(self) -> float:
-        """Give the moment from which it is deleted, by whomever; may be infinite."""
+    def exists_until(self) -> float:
+        """Return when it is deleted, for any reason; infinite if never."""
         ends = [math.inf if self.deleted_at is None else self.deleted_at]
         if self.test:
             ends.append(self.created_at + TEST_ASSET_SECONDS)
@@ -108,11 +108,11 @@ class Asset:
         return min(ends)
 
     def exists(self, now: float) -> bool:
-        """Tell whether it is created and not yet deleted."""
-        return self.created_at <= now < self.gone_at
+        """Whether it is created and not yet deleted."""
+        return self.created_at <= now < self.exists_until
 
     def status(self, now: float) -> AssetStatus:
-        """Give its status."""
+        """Return its status."""
         if now < self.prepared_at:
             return "preparing"
         return "errored" if self.timeline.ending == "asset_errored" else "ready"
@@ -130,23 +130,23 @@ class Upload:
     timeout: int
     cors_origin: str
     test: bool
-    settings: Settings
+    settings: AssetSettings
     file_at: float | None = None
     cancelled_at: float | None = None
     asset_id: str | None = None
 
     @property
     def times_out_at(self) -> float:
-        """Give the moment after which no file is accepted."""
+        """Return when it stops accepting a file."""
         return self.created_at + self.timeout
 
     @property
     def age_order(self) -> tuple[float, int]:
-        """Give the key that sorts uploads from the oldest to the newest."""
+        """Return the key that sorts uploads from the oldest to the newest."""
         return self.created_at, self.number
 
     def status(self, now: float) -> UploadStatus:
-        """Give its status."""
+        """Return its status."""
         if self.cancelled_at is not None and self.cancelled_at <= now:
             return "cancelled"
         if self.file_at is not None and self.file_at <= min(now, self.times_out_at):

@@ -1,4 +1,4 @@
-"""The webhooks of the simulated Mux: what it tells, when, signed, and again when refused."""
+"""Send the webhooks of the simulated Mux: signed, in time, and repeated until accepted."""
 
 import hashlib
 import heapq
@@ -18,109 +18,136 @@ from sandbox.mux.responses import asset_json, upload_json
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import Asset, Upload
 
-LOOK_EVERY_SECONDS = 0.02
-ATTEMPT_SECONDS = 5.0
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+POLL_SECONDS = 0.02
+REQUEST_TIMEOUT_SECONDS = 5.0
+FIRST_RETRY_SECONDS = 0.5
+MAX_RETRY_SECONDS = 30.0
 BASE_URL = "https://storage.googleapis.com"
 
 Json = dict[str, Any]
-Moment = tuple[float, str, Upload | Asset]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledEvent:
+    """An event that Mux sends at `at`, in unix seconds, about an upload or an asset."""
+
+    at: float
+    type: str
+    subject: Upload | Asset
 
 
 def signature(secret: str, seconds: float, body: bytes) -> str:
-    """Give the header `mux-signature` for a body that is sent at this time."""
+    """Return the header `mux-signature` for a body that is sent at this time."""
     signed = f"{int(seconds)}.".encode() + body
     return f"t={int(seconds)},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
-def event_json(kind: str, happened_at: float, data: Mapping[str, Any], state: MuxState) -> Json:
-    """Give an event as Mux sends it; `data` is an upload or asset as Mux answers with it."""
-    told = dict(data)
-    if "created_at" in told:
-        told["created_at"] = int(told["created_at"])  # a number here, a text over REST
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(happened_at))
+def event_json(
+    event_type: str, happened_at: float, data: Mapping[str, Any], state: MuxState
+) -> Json:
+    """Return an event as Mux sends it; `data` is an upload or asset as in Mux's API."""
+    event_data = dict(data)
+    if "created_at" in event_data:
+        # A number in events, a string in the REST API.
+        event_data["created_at"] = int(event_data["created_at"])
+    created_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(happened_at))
     return {
-        "type": kind,
+        "type": event_type,
         "id": str(uuid4()),
-        "created_at": f"{moment}.{int(happened_at % 1 * 1e6):06d}Z",
-        "object": {"type": kind.split(".")[1], "id": told["id"]},
+        "created_at": f"{created_at}.{int(happened_at % 1 * 1e6):06d}Z",
+        "object": {"type": event_type.split(".")[1], "id": event_data["id"]},
         "environment": {"name": "Development", "id": state.environment_id},
         "attempts": [],
-        "data": told,
+        "data": event_data,
     }
 
 
-def moments(state: MuxState) -> Iterator[Moment]:
-    """Give what Mux tells of, in any order: when, which event, and about what."""
+def scheduled_events(state: MuxState) -> Iterator[ScheduledEvent]:
+    """Yield every past and future event, in no particular order."""
     for upload in state.uploads():
-        yield upload.created_at, "video.upload.created", upload
-        if upload.cancelled_at is not None:
-            yield upload.cancelled_at, "video.upload.cancelled", upload
-        elif upload.file_at is not None:
-            failed = upload.timeline.ending == "upload_errored"
-            yield upload.file_at, f"video.upload.{'errored' if failed else 'asset_created'}", upload
+        yield from _upload_events(upload)
     for asset in state.all_assets():
-        failed = asset.timeline.ending == "asset_errored"
-        yield asset.created_at, "video.asset.created", asset
-        yield asset.prepared_at, f"video.asset.{'errored' if failed else 'ready'}", asset
-        for playback_id in asset.playback_ids:
-            if playback_id.exists_from > asset.created_at:
-                yield playback_id.exists_from, "video.asset.updated", asset
-            yield playback_id.exists_until, "video.asset.updated", asset
-        yield asset.gone_at, "video.asset.deleted", asset
+        yield from _asset_events(asset)
 
 
-def data_of(kind: str, about: Upload | Asset, at: float) -> Json:
-    """Give the data of an event: what it is about as it was then."""
-    if isinstance(about, Asset):
-        return asset_json(about, at)
-    data = upload_json(about, at, BASE_URL)
-    if kind == "video.upload.errored":
-        data.pop("error", None)  # Mux keeps the reason to itself until somebody asks
+def _upload_events(upload: Upload) -> Iterator[ScheduledEvent]:
+    yield ScheduledEvent(upload.created_at, "video.upload.created", upload)
+    if upload.cancelled_at is not None:
+        yield ScheduledEvent(upload.cancelled_at, "video.upload.cancelled", upload)
+    elif upload.file_at is not None:
+        failed = upload.timeline.ending == "upload_errored"
+        event_type = f"video.upload.{'errored' if failed else 'asset_created'}"
+        yield ScheduledEvent(upload.file_at, event_type, upload)
+
+
+def _asset_events(asset: Asset) -> Iterator[ScheduledEvent]:
+    failed = asset.timeline.ending == "asset_errored"
+    event_type = f"video.asset.{'errored' if failed else 'ready'}"
+    yield ScheduledEvent(asset.created_at, "video.asset.created", asset)
+    yield ScheduledEvent(asset.prepared_at, event_type, asset)
+    for playback_id in asset.playback_ids:
+        if playback_id.exists_from > asset.created_at:
+            yield ScheduledEvent(playback_id.exists_from, "video.asset.updated", asset)
+        yield ScheduledEvent(playback_id.exists_until, "video.asset.updated", asset)
+    yield ScheduledEvent(asset.exists_until, "video.asset.deleted", asset)
+
+
+def event_data(event: ScheduledEvent) -> Json:
+    """Return the data of an event: the upload or asset as it was at that time."""
+    if isinstance(event.subject, Asset):
+        return asset_json(event.subject, event.at)
+    data = upload_json(event.subject, event.at, BASE_URL)
+    if event.type == "video.upload.errored":
+        data.pop("error", None)  # the reason is in the REST API only
     return data
 
 
 @dataclass(order=True)
-class _Letter:
+class _Delivery:
     due_at: float
     body: bytes = field(compare=False)
     attempts: int = field(compare=False, default=0)
 
 
 class MuxWebhooks:
-    """Sends what happens in a simulated Mux to an address; a context manager.
+    """Send the events of a simulated Mux to a URL; a context manager.
 
-    `copies` sends each event so many times; `backwards` sends what happened together in the wrong
-    order. What is not answered with 200 is sent again, with growing pauses.
+    `copies` is how often each event is sent; `newest_first` reverses the order of the events that
+    are due together. An event that is not answered with 200 is sent again, with a growing backoff.
     """
 
     def __init__(
-        self, state: MuxState, url: str, secret: str, *, copies: int = 1, backwards: bool = False
+        self,
+        state: MuxState,
+        url: str,
+        secret: str,
+        *,
+        copies: int = 1,
+        newest_first: bool = False,
     ) -> None:
-        """Prepare to tell of everything that happens from the start on."""
+        """Prepare to send everything that happens after `start`."""
         self._state = state
         self._url = urlsplit(url)
         self._secret = secret
         self._copies = copies
-        self._backwards = backwards
-        self._told_until = 0.0
-        self._outbox: list[_Letter] = []
+        self._newest_first = newest_first
+        self._sent_until = 0.0
+        self._queue: list[_Delivery] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mux-webhooks", daemon=True)
         self.statuses: list[int | None] = []
-        """What each attempt was answered with; None where nobody answered."""
+        """The status of each attempt's response; None where there was no response."""
 
     def start(self) -> None:
-        """Begin to tell."""
-        self._told_until = self._state.clock.now()
+        """Start to send events."""
+        self._sent_until = self._state.clock.now()
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell no more; does nothing if it never began."""
+        """Stop sending; do nothing if it never started."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(2 * ATTEMPT_SECONDS)
+            self._thread.join(2 * REQUEST_TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
         self.start()
@@ -135,38 +162,37 @@ class MuxWebhooks:
         self.stop()
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_EVERY_SECONDS):
-            self._write_letters()
-            while self._outbox and self._outbox[0].due_at <= time.monotonic():
-                self._send(heapq.heappop(self._outbox))
+        while not self._stopping.wait(POLL_SECONDS):
+            self._enqueue_new_events()
+            while self._queue and self._queue[0].due_at <= time.monotonic():
+                self._send(heapq.heappop(self._queue))
 
-    def _write_letters(self) -> None:
+    def _enqueue_new_events(self) -> None:
         now = self._state.clock.now()
-        news = [m for m in moments(self._state) if self._told_until < m[0] <= now]
-        self._told_until = now
-        for n, (at, kind, about) in enumerate(
-            sorted(news, key=lambda moment: moment[0], reverse=self._backwards)
-        ):
-            event = event_json(kind, at, data_of(kind, about, at), self._state)
-            body = json.dumps(event).encode()
+        events = [e for e in scheduled_events(self._state) if self._sent_until < e.at <= now]
+        events.sort(key=lambda event: event.at, reverse=self._newest_first)
+        self._sent_until = now
+        for index, event in enumerate(events):
+            message = event_json(event.type, event.at, event_data(event), self._state)
+            body = json.dumps(message).encode()
             for _ in range(self._copies):
-                heapq.heappush(self._outbox, _Letter(time.monotonic() + n * 1e-6, body))
+                # A microsecond apart, so that the queue keeps their order.
+                heapq.heappush(self._queue, _Delivery(time.monotonic() + index * 1e-6, body))
 
-    def _send(self, letter: _Letter) -> None:
-        status = post(
-            self._url.netloc, self._url.path, letter.body,
-            signature(self._secret, time.time(), letter.body),
-        )  # fmt: skip
+    def _send(self, delivery: _Delivery) -> None:
+        header = signature(self._secret, time.time(), delivery.body)
+        status = post_webhook(self._url.netloc, self._url.path, delivery.body, header)
         self.statuses.append(status)
         if status != 200:
-            pause = min(FIRST_PAUSE_SECONDS * 2**letter.attempts, LONGEST_PAUSE_SECONDS)
-            again = _Letter(time.monotonic() + pause, letter.body, letter.attempts + 1)
-            heapq.heappush(self._outbox, again)
+            backoff = min(FIRST_RETRY_SECONDS * 2**delivery.attempts, MAX_RETRY_SECONDS)
+            due_at = time.monotonic() + backoff
+            retry = _Delivery(due_at, delivery.body, delivery.attempts + 1)
+            heapq.heappush(self._queue, retry)
 
 
-def post(netloc: str, path: str, body: bytes, header: str | None) -> int | None:
-    """Send a webhook; give the status, None if nobody answers within Mux's patience."""
-    connection = http.client.HTTPConnection(netloc, timeout=ATTEMPT_SECONDS)
+def post_webhook(netloc: str, path: str, body: bytes, header: str | None) -> int | None:
+    """Send a webhook; return the response's status, or None when there is none within 5 s."""
+    connection = http.client.HTTPConnection(netloc, timeout=REQUEST_TIMEOUT_SECONDS)
     headers = {"Content-Type": "application/json"} | ({"mux-signature": header} if header else {})
     try:
         connection.request("POST", path, body, headers)

@@ -1,1 +1,1 @@
-"""A local Supabase: Postgres, PostgREST and the gateway."""
+"""A local Supabase: Postgres, PostgREST and a gateway with Supabase's API keys."""

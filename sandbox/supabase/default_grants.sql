@@ -1,7 +1,7 @@
--- What Supabase granted by default until 2026-10-30: whatever the role `postgres` makes in
--- `public` can be used by the three roles of the requests.
+-- Supabase's default grants until 2026-10-30: the three roles of the requests may use everything
+-- that the role `postgres` creates in `public`.
 --
--- Needs a superuser, and supabase.sql before it. Undone by revoking the same.
+-- Needs a superuser, and supabase.sql. To undo it, revoke the same privileges.
 
 alter default privileges for role postgres in schema public
     grant all on tables to anon, authenticated, service_role;

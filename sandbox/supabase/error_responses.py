@@ -1,4 +1,4 @@
-"""What a hosted project answers in place of a result, as its gateway and PostgREST word it."""
+"""Error responses of a hosted project, as its gateway and PostgREST send them."""
 
 import json
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from sandbox.fault_injection import Fault
 
 
 def postgrest_error(code: str, message: str = "a fault", status: int = 500) -> Fault:
-    """Answer as PostgREST does."""
+    """Return an error response as PostgREST sends it."""
     body = {"code": code, "message": message, "details": None, "hint": None}
     return Fault("answer", status=status, body=json.dumps(body))
 
 
 def gateway_error(status: int, message: str) -> Fault:
-    """Answer as the gateway does: in JSON, without a code."""
+    """Return an error response as the gateway sends it: JSON without a code."""
     return Fault("answer", status=status, body=json.dumps({"message": message}))
 
 
 def page(status: int) -> Fault:
-    """Answer with a page, as a proxy or another server does."""
+    """Return an HTML page, as a proxy or another server sends it."""
     return Fault("answer", status=status, body="<html>hello</html>", content_type="text/html")
 
 
@@ -63,7 +63,7 @@ LASTING: Mapping[str, Fault] = {
     "a wrong password": postgrest_error("28P01", "password authentication failed", 403),
     "a database that is gone": postgrest_error("3D000", 'database "x" does not exist', 400),
 }
-"""What lasts until an operator acts."""
+"""Errors that last until an operator acts."""
 
 PASSING: Mapping[str, Fault] = {
     "an overloaded gateway": gateway_error(429, "Too many requests"),
@@ -82,7 +82,7 @@ PASSING: Mapping[str, Fault] = {
     "a lost connection": postgrest_error("08006", "connection failure", 503),
     "a stale plan": postgrest_error("0A000", "cached plan must not change result type", 400),
 }
-"""What passes by itself, though not within the call."""
+"""Errors that end without an operator, but not within one call's retries."""
 
 MOMENTARY: Mapping[str, Fault] = {
     "a serialization failure": postgrest_error("40001", "could not serialize access"),
@@ -92,4 +92,4 @@ MOMENTARY: Mapping[str, Fault] = {
     "a token that is too new": postgrest_error("PGRST303", "JWT not yet valid", 401),
     "a token from the future, of old": postgrest_error("PGRST301", "JWTIssuedAtFuture", 401),
 }
-"""What passes within seconds."""
+"""Errors that end within seconds, so that a retry of the call succeeds."""

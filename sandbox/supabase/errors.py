@@ -1,8 +1,8 @@
-"""What can go wrong with the local servers."""
+"""The exception of the local Supabase."""
 
 
 class LocalStackError(RuntimeError):
-    """The local stack could not be started, or one of its servers gave up.
+    """The local stack could not be started, or one of its servers ended.
 
-    The message says what is missing or what the server wrote last, and what to do about it.
+    The message says what is missing and what to do, or what the server logged last.
     """

@@ -1,7 +1,7 @@
-"""Answer `/rest/v1/…` the way Supabase's gateway does, with PostgREST behind it.
+"""A gateway that serves `/rest/v1/…` as Supabase's does, in front of PostgREST.
 
-Like the real one it asks for an API key, turns the short keys into the JWT of their role, strips
-the path's prefix, and says so in JSON when PostgREST does not answer.
+It requires an API key, replaces the short keys by the JWT of their role, strips the path's prefix,
+and responds with JSON when PostgREST does not respond.
 """
 
 from collections.abc import AsyncIterator
@@ -15,15 +15,15 @@ from yarl import URL
 
 from sandbox.fault_injection import Faults
 from sandbox.supabase.keys import Keys
-from sandbox.supabase.request_log import GatewayLog
+from sandbox.supabase.request_log import RequestLog
 
 PREFIX = "/rest/v1"
 API_KEY = "apikey"
-UPSTREAM_SECONDS = 60.0
-LARGEST_BODY_BYTES = 16 * 1024 * 1024
-# Those of one connection, which a proxy must not pass on (RFC 9110, 7.6.1), and those that
-# aiohttp writes by itself.
-NOT_PASSED_ON = frozenset(
+UPSTREAM_TIMEOUT_SECONDS = 60.0
+MAX_BODY_BYTES = 16 * 1024 * 1024
+# Headers of one connection, which a proxy must not forward (RFC 9110, 7.6.1), and headers that
+# aiohttp sets.
+NOT_FORWARDED = frozenset(
     {
         "connection",
         "content-length",
@@ -38,7 +38,7 @@ NOT_PASSED_ON = frozenset(
         API_KEY,
     }
 )
-# What aiohttp's client would add to a request that came without it.
+# Headers that aiohttp's client would add to a request without them.
 NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 CORS = {
     hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
@@ -50,19 +50,19 @@ UPSTREAM = web.AppKey("upstream", aiohttp.ClientSession)
 
 
 class Gateway:
-    """Build the gateway's aiohttp app; `faults` stand in front of it, `requests` sees them all."""
+    """Build the gateway's aiohttp app; `requests` also records requests that meet a fault."""
 
     def __init__(self, keys: Keys, postgrest_socket: Path) -> None:
         self.faults = Faults()
-        self.requests = GatewayLog()
+        self.requests = RequestLog()
         self._keys = keys
         self._socket = postgrest_socket
 
     def app(self) -> web.Application:
-        """Return a new app, to be called in the event loop that will serve it."""
+        """Return a new app; called in the event loop that serves it."""
         app = web.Application(
             middlewares=[self.requests.middleware(), _answer_preflight, self.faults.middleware],
-            client_max_size=LARGEST_BODY_BYTES,
+            client_max_size=MAX_BODY_BYTES,
         )
         app.on_response_prepare.append(_allow_browsers)
         app.cleanup_ctx.append(self._upstream)
@@ -72,7 +72,7 @@ class Gateway:
     async def _upstream(self, app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(path=str(self._socket), limit=0),
-            timeout=aiohttp.ClientTimeout(total=UPSTREAM_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=UPSTREAM_TIMEOUT_SECONDS),
             auto_decompress=False,
         ) as app[UPSTREAM]:
             yield
@@ -94,22 +94,22 @@ class Gateway:
 
 @web.middleware
 async def _answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let scripts of any origin in: the key decides, not where the page came from."""
+    """Allow pages of any origin: the API key decides, not the origin."""
     if request.method != hdrs.METH_OPTIONS:
         return await handler(request)
-    asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "*")
-    return web.Response(status=204, headers={hdrs.ACCESS_CONTROL_ALLOW_HEADERS: asked})
+    requested = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "*")
+    return web.Response(status=204, headers={hdrs.ACCESS_CONTROL_ALLOW_HEADERS: requested})
 
 
 async def _allow_browsers(_request: web.Request, response: web.StreamResponse) -> None:
-    # Refusals too: without these headers a script learns nothing but that there was no answer.
+    # On errors too: without these headers a script cannot read the response.
     response.headers.update(CORS)
 
 
 def _request_headers(request: web.Request, api_key: str, token: str) -> CIMultiDict[str]:
-    headers = _passed_on(request.headers)
+    headers = _forwarded(request.headers)
     authorization = headers.get(hdrs.AUTHORIZATION, "")
-    # The clients send their key a second time as a bearer token; a user's token stays.
+    # Clients also send their key as a bearer token, which is replaced; a user's token is kept.
     if not authorization or authorization.removeprefix("Bearer ").strip() == api_key:
         headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
     return headers
@@ -125,9 +125,11 @@ async def _proxy(request: web.Request, headers: CIMultiDict[str]) -> web.Respons
             data=body or None,
             allow_redirects=False,
             skip_auto_headers=NOT_ADDED,
-        ) as reply:
+        ) as response:
             return web.Response(
-                status=reply.status, headers=_passed_on(reply.headers), body=await reply.read()
+                status=response.status,
+                headers=_forwarded(response.headers),
+                body=await response.read(),
             )
     except aiohttp.ClientConnectorError:
         return _message(503, "name resolution failed")
@@ -138,16 +140,16 @@ async def _proxy(request: web.Request, headers: CIMultiDict[str]) -> web.Respons
 
 
 def _upstream_url(request: web.Request) -> URL:
-    # Not a character of the query is written anew: PostgREST's filters mean what was sent.
+    # The query is forwarded without decoding it, so that PostgREST's filters stay as sent.
     path = request.rel_url.raw_path.removeprefix(PREFIX) or "/"
     pairs = request.rel_url.raw_query_string.split("&")
     query = "&".join(pair for pair in pairs if pair and pair.partition("=")[0] != API_KEY)
     return URL(f"http://postgrest{path}{'?' if query else ''}{query}", encoded=True)
 
 
-def _passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def _forwarded(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return CIMultiDict(
-        (name, value) for name, value in headers.items() if name.lower() not in NOT_PASSED_ON
+        (name, value) for name, value in headers.items() if name.lower() not in NOT_FORWARDED
     )
 
 

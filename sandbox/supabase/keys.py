@@ -1,4 +1,4 @@
-"""Keys as Supabase makes them: JWTs that name a role, and short ones that stand for such a JWT."""
+"""API keys as in Supabase: JWTs that name a role, and short keys that stand for such a JWT."""
 
 import secrets
 import time
@@ -15,10 +15,10 @@ USER_TOKEN_LIFETIME_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
-    """Hold the keys of one project; its representation shows none of them.
+    """The keys of one project; `repr` shows none of them.
 
-    `publishable_key` and `secret_key` are the newer kind (`sb_publishable_…`, `sb_secret_…`):
-    no JWTs, so only the gateway can tell what they stand for.
+    `publishable_key` and `secret_key` are the newer kind (`sb_publishable_…`, `sb_secret_…`): they
+    are no JWTs, and only the gateway knows the role of each.
     """
 
     jwt_secret: str
@@ -28,7 +28,7 @@ class Keys:
     secret_key: str
 
     def token_for(self, api_key: str) -> str | None:
-        """Return the JWT of the role that an API key stands for, or None for no key of ours."""
+        """Return the JWT for an API key, or None for an unknown key."""
         for key, token in (
             (self.anon_key, self.anon_key),
             (self.publishable_key, self.anon_key),
@@ -40,13 +40,13 @@ class Keys:
         return None
 
     def user_token(self, user_id: UUID, lifetime_seconds: int = USER_TOKEN_LIFETIME_SECONDS) -> str:
-        """Return the JWT that Supabase Auth gives a signed-in user; a negative lifetime is over."""
+        """Return the JWT of a signed-in user; with a negative lifetime it has expired."""
         claims: dict[str, object] = {"sub": str(user_id), "aud": "authenticated"}
         return _signed(self.jwt_secret, "authenticated", lifetime_seconds, claims)
 
 
 def make_keys() -> Keys:
-    """Return the keys of a new project, with a secret of its own."""
+    """Return the keys of a new project, with a new JWT secret."""
     jwt_secret = secrets.token_urlsafe(48)
     return Keys(
         jwt_secret=jwt_secret,

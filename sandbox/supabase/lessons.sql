@@ -1,6 +1,6 @@
--- The table `lessons`, as the course platform's own migrations would have made it.
+-- The table `lessons`, as the migrations of the course platform create it.
 --
--- Needs the role `postgres`, and supabase.sql before it. Undone by: drop table public.lessons;
+-- Needs the role `postgres`, and supabase.sql. To undo it: drop table public.lessons;
 
 create table public.lessons (
     id uuid primary key default gen_random_uuid(),
@@ -16,7 +16,7 @@ create table public.lessons (
     updated_at timestamptz not null default now()
 );
 
-comment on table public.lessons is 'What an instructor teaches: a text, and a video at Mux.';
+comment on table public.lessons is 'Lessons of instructors: a text and a video at Mux.';
 
 create index lessons_creator_id_idx on public.lessons (creator_id);
 
@@ -46,8 +46,8 @@ create policy "Instructors delete their own lessons" on public.lessons
 grant select on public.lessons to anon;
 grant select, insert, update, delete on public.lessons to authenticated, service_role;
 
--- What apps do when a lesson is published. The names in it are unqualified, as they mostly are: that
--- works for every request that comes through PostgREST, whose search_path has `public`.
+-- A trigger as apps have it for published lessons. Its names are not qualified, which is usual: it
+-- works in every request through PostgREST, whose search_path contains `public`.
 create table public.notifications (
     id bigint generated always as identity primary key,
     lesson_id uuid not null,
@@ -55,7 +55,7 @@ create table public.notifications (
     created_at timestamptz not null default now()
 );
 
-comment on table public.notifications is 'What is sent to the students of a course.';
+comment on table public.notifications is 'Messages to the students of a course.';
 
 alter table public.notifications enable row level security;
 
@@ -74,7 +74,7 @@ begin
 end
 $$;
 
-comment on function public.notify_students() is 'Trigger: tells the students of a lesson that was just published.';
+comment on function public.notify_students() is 'Trigger: notify the students when a lesson is published.';
 
 create trigger notify_students
     after update of status on public.lessons for each row

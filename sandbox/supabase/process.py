@@ -1,4 +1,4 @@
-"""A server process of ours: started apart from the terminal, recorded, stopped in order."""
+"""Start, record and stop the process of a local server."""
 
 import os
 import signal
@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sandbox.supabase.errors import LocalStackError
-from sandbox.supabase.run_directory import StackDirectory
+from sandbox.supabase.run_directory import RunDirectory
 
 POLL_SECONDS = 0.005
 LOG_TAIL_BYTES = 2000
 
 
-class Child:
-    """Run one program in a stack's directory, its output going to a log file there."""
+class ServerProcess:
+    """Run one program in a run directory, which also holds its log."""
 
     def __init__(
-        self, directory: StackDirectory, command: Sequence[str], environment: Mapping[str, str]
+        self, directory: RunDirectory, command: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         self.name = Path(command[0]).name
         self.log = directory.path / f"{self.name}.log"
@@ -27,28 +27,30 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the process has not ended yet."""
+        """Whether the process has not ended yet."""
         return self._process.poll() is None
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Wait for a condition that the process brings about.
+        """Wait until `ready` returns true.
 
         Raises:
-            LocalStackError: the process ended, or the time is over; with the log's last lines.
+            LocalStackError: the process ended, or was not ready in time; the message has the last
+                lines of its log.
         """
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.is_running:
                 raise LocalStackError(f"{self.name} ended unexpectedly:\n{self.log_tail()}")
             if time.monotonic() > deadline:
-                raise LocalStackError(f"{self.name} is not ready in time:\n{self.log_tail()}")
+                raise LocalStackError(f"{self.name} was not ready in time:\n{self.log_tail()}")
             time.sleep(POLL_SECONDS)
 
-    def finish(self, seconds: float) -> None:
-        """Wait for a process that ends by itself.
+    def wait_for_exit(self, seconds: float) -> None:
+        """Wait until the process has ended.
 
         Raises:
-            LocalStackError: it failed, or took longer than `seconds`; with the log's last lines.
+            LocalStackError: it failed, or took longer than `seconds`; the message has the last
+                lines of its log.
         """
         try:
             failed = self._process.wait(seconds) != 0
@@ -59,7 +61,7 @@ class Child:
             raise LocalStackError(f"{self.name} failed:\n{self.log_tail()}")
 
     def stop(self, number: signal.Signals, seconds: float = 5.0) -> None:
-        """Ask the process to end with a signal, and insist when it does not. Idempotent."""
+        """Stop the process with a signal, and kill it after `seconds`. Idempotent."""
         if self.is_running:
             self._process.send_signal(number)
         try:
@@ -69,29 +71,29 @@ class Child:
             self._process.wait()
 
     def log_tail(self) -> str:
-        """Return the last lines that the process wrote."""
+        """Return the last lines of the log."""
         return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
 
 def _start(
-    directory: StackDirectory, command: Sequence[str], environment: Mapping[str, str], log: Path
+    directory: RunDirectory, command: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
     def start_and_record() -> subprocess.Popen[bytes]:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 env=environment,
-                cwd=directory.run,
+                cwd=directory.server_path,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is for us: we stop the servers, one after the other.
+                # Ctrl-C in the terminal must not reach the servers: the stack stops them in order.
                 start_new_session=True,
-                **directory.account.popen_arguments(),
+                **directory.user.popen_arguments(),
             )
         directory.record(process.pid)
         return process
 
-    # Ctrl-C interrupts the main thread only, so that here no process is started unrecorded.
+    # Ctrl-C interrupts only the main thread, so every process that starts is also recorded.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(start_and_record).result()

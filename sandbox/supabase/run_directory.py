@@ -1,8 +1,7 @@
-"""One directory per stack, which vanishes with its owner, even one that was killed.
+"""A run directory for each stack, which is removed even when its owner was killed.
 
-The owner holds a lock on the directory for as long as it lives, and writes down every process
-that it starts. A directory whose lock is free has lost its owner: the next start ends the
-processes and removes the directory.
+The owner locks the directory while it runs, and records every process that it starts. A directory
+without a lock is abandoned: the next start stops its processes and removes it.
 """
 
 import contextlib
@@ -17,77 +16,77 @@ from pathlib import Path
 
 import psutil
 
-from sandbox.supabase.service_user import Account
+from sandbox.supabase.service_user import ServiceUser
 
 PREFIX = "mux-local-"
 RECORD = "processes"
-# Postgres cleans up its shared memory only when it is asked to stop, so it is asked first.
+# Postgres removes its shared memory only on a signal that it can handle, so SIGKILL comes last.
 STOP_SIGNALS = {"postgres": signal.SIGQUIT, "postgrest": signal.SIGTERM, "initdb": signal.SIGTERM}
-STOP_SECONDS = 5.0
+STOP_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 0.01
-# The kernel's boot time, from which creation times are counted, moves when the clock is set.
+# Creation times are relative to the boot time, which changes when the clock is set.
 CREATION_TOLERANCE_SECONDS = 2.0
 # macOS allows 104 bytes for the path of a socket, Linux 108.
-LONGEST_SOCKET_PATH = 100
+MAX_SOCKET_PATH = 100
 
 
-class StackDirectory:
-    """Own a new directory in the temporary directory until `remove`.
+class RunDirectory:
+    """Create and lock a directory in the temporary directory, until `remove`.
 
-    `path` belongs to us and holds logs and records; `run`, inside it, belongs to the servers'
-    account and holds the data and the sockets. Nobody else can enter `run`.
+    `path` belongs to this process's user and holds logs and records. `server_path`, inside it,
+    belongs to the servers' user and holds the data and the sockets; no other user can enter it.
     """
 
-    def __init__(self, account: Account) -> None:
-        self.account = account
-        self.path, self._lock = _create_locked(base_directory(account))
-        self.run = self.path / "run"
-        if account.is_borrowed:
+    def __init__(self, user: ServiceUser) -> None:
+        self.user = user
+        self.path, self._lock = _create_locked(base_directory(user))
+        self.server_path = self.path / "run"
+        if user.is_other_user:
             self.path.chmod(0o711)
-        self.run.mkdir(mode=0o700)
-        account.give(self.run)
+        self.server_path.mkdir(mode=0o700)
+        user.chown(self.server_path)
 
     def record(self, pid: int) -> None:
-        """Write down a process that we started, so that it can be found without us."""
+        """Record a process, so that another process can stop it."""
         with contextlib.suppress(psutil.NoSuchProcess), (self.path / RECORD).open("a") as record:
             record.write(f"{pid} {psutil.Process(pid).create_time()}\n")
 
     def remove(self) -> None:
-        """End what still runs here, remove the directory, release the lock."""
-        _dispose(self.path)
+        """Stop the recorded processes, remove the directory, and release the lock."""
+        _clean_up(self.path)
         os.close(self._lock)
 
 
-def clear_leftovers(account: Account) -> list[Path]:
-    """Remove the directories, and end the processes, of owners that are gone; return which."""
+def remove_abandoned(user: ServiceUser) -> list[Path]:
+    """Stop the processes and remove the directories of owners that ended; return the paths."""
     removed = []
-    for path in base_directory(account).glob(f"{PREFIX}*"):
+    for path in base_directory(user).glob(f"{PREFIX}*"):
         lock = _try_lock(path)
         if lock is None:
             continue
         try:
-            _dispose(path)
+            _clean_up(path)
             removed.append(path)
         finally:
             os.close(lock)
     return removed
 
 
-def base_directory(account: Account) -> Path:
-    """Return the temporary directory, or `/tmp` where that one would not do.
+def base_directory(user: ServiceUser) -> Path:
+    """Return the temporary directory, or `/tmp`.
 
-    It does not where a socket's path would be too long, or where the servers may not go.
+    `/tmp` is used where a socket's path would be too long or the servers' user has no access.
     """
     base = Path(tempfile.gettempdir())
-    longest = base / f"{PREFIX}12345678" / "run" / ".s.PGSQL.5432.lock"
-    if len(os.fsencode(longest)) <= LONGEST_SOCKET_PATH and account.can_enter(base):
+    socket_path = base / f"{PREFIX}12345678" / "run" / ".s.PGSQL.5432.lock"
+    if len(os.fsencode(socket_path)) <= MAX_SOCKET_PATH and user.can_enter(base):
         return base
-    return Path("/tmp")  # noqa: S108 - what is made below it is made by mkdtemp
+    return Path("/tmp")  # noqa: S108 - the directories in it are created by mkdtemp
 
 
 def _create_locked(base: Path) -> tuple[Path, int]:
-    # Between its making and its locking somebody may take the directory for a leftover and
-    # remove it. Then the lock fails, and another directory is made.
+    # Before it is locked, another process may take the directory for abandoned and remove it. Then
+    # the lock fails, and the next directory is created.
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         lock = _try_lock(path)
@@ -96,7 +95,7 @@ def _create_locked(base: Path) -> tuple[Path, int]:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Lock a directory of ours; return None if it is not ours, is locked, or is gone."""
+    """Lock a directory; return None if another user owns it, it is locked, or it is removed."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
@@ -112,7 +111,7 @@ def _try_lock(path: Path) -> int | None:
     return None
 
 
-def _dispose(path: Path) -> None:
+def _clean_up(path: Path) -> None:
     recorded = list(_recorded(path))
     processes = [process for process, _ in recorded]
     for process, stop_signal in recorded:
@@ -126,8 +125,8 @@ def _dispose(path: Path) -> None:
 
 
 def _remove_tree(path: Path) -> None:
-    # A process that was just killed may have had a child, which still writes its last file.
-    deadline = time.monotonic() + STOP_SECONDS
+    # A child of a killed process may still write a file.
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while True:
         try:
             return shutil.rmtree(path)
@@ -138,16 +137,16 @@ def _remove_tree(path: Path) -> None:
 
 
 def _recorded(path: Path) -> Iterator[tuple[psutil.Process, signal.Signals]]:
-    """Yield the recorded processes that live, with the signal that stops them.
+    """Yield the recorded processes that run, with the signal that stops each.
 
-    A stranger that was given the same number since is left alone.
+    A process that has the same PID but another creation time is not yielded.
     """
     try:
         lines = (path / RECORD).read_text().splitlines()
     except FileNotFoundError:
         return
     for line in lines:
-        # A line without its end is one whose writer was killed while writing it.
+        # A writer that was killed may have left an incomplete line.
         pid, _, created = line.partition(" ")
         with contextlib.suppress(psutil.NoSuchProcess, ValueError):
             process = psutil.Process(int(pid))
@@ -170,6 +169,6 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
 
 
 def _wait_for(processes: list[psutil.Process]) -> None:
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while time.monotonic() < deadline and any(_is_running(process) for process in processes):
         time.sleep(POLL_SECONDS)

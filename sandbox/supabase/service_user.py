@@ -1,4 +1,4 @@
-"""The account that local servers run as: Postgres refuses to be started by root."""
+"""The user that the local servers run as, since Postgres does not run as root."""
 
 import os
 import pwd
@@ -12,66 +12,68 @@ from sandbox.supabase.errors import LocalStackError
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """Say which user the servers run as: ourselves, or `nobody` when we are root."""
+class ServiceUser:
+    """The user that the servers run as: the current user, or `nobody` instead of root."""
 
     uid: int
     gid: int
 
     @property
-    def is_borrowed(self) -> bool:
-        """Tell whether this is another account than the one we run as."""
+    def is_other_user(self) -> bool:
+        """Whether this is another user than the current one."""
         return self.uid != os.geteuid()
 
     def popen_arguments(self) -> dict[str, Any]:
         """Return what `subprocess.Popen` needs to start a program as this user."""
-        if not self.is_borrowed:
+        if not self.is_other_user:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
-    def give(self, path: Path) -> None:
+    def chown(self, path: Path) -> None:
         """Make this user the owner of one file or directory."""
-        if self.is_borrowed:
+        if self.is_other_user:
             os.chown(path, self.uid, self.gid)
 
     def can_run(self, program: Path) -> bool:
-        """Tell whether this user may reach and execute a program.
+        """Whether this user can execute a program.
 
-        A virtual environment below `/root` is the usual case in which `nobody` may not.
+        `nobody` cannot when, for example, the virtual environment is in `/root`.
         """
-        if not self.is_borrowed:
+        if not self.is_other_user:
             return os.access(program, os.X_OK)
         real = program.resolve()
-        everybody_runs = stat.S_IROTH | stat.S_IXOTH
-        may_run = real.stat().st_mode & everybody_runs == everybody_runs
-        return may_run and self.can_enter(real.parent)
+        required = stat.S_IROTH | stat.S_IXOTH
+        is_executable = real.stat().st_mode & required == required
+        return is_executable and self.can_enter(real.parent)
 
     def can_enter(self, directory: Path) -> bool:
-        """Tell whether this user may open what is in a directory."""
-        if not self.is_borrowed:
+        """Whether this user can open files in a directory."""
+        if not self.is_other_user:
             return os.access(directory, os.X_OK)
         real = directory.resolve()
         return all(path.stat().st_mode & stat.S_IXOTH for path in (real, *real.parents))
 
 
-def server_account() -> Account:
-    """Return our own account, or that of `nobody` when we are root.
+def service_user() -> ServiceUser:
+    """Return the current user, or `nobody` when that is root.
 
     Raises:
-        LocalStackError: we are root and the machine has no `nobody`.
+        LocalStackError: the current user is root, and there is no user `nobody`.
     """
     if os.geteuid() != 0:
-        return Account(os.geteuid(), os.getegid())
+        return ServiceUser(os.geteuid(), os.getegid())
     try:
         nobody = pwd.getpwnam("nobody")
     except KeyError as error:
-        message = "Postgres does not run as root, and there is no user `nobody` to run it as"
+        message = (
+            "Postgres does not run as root, and there is no user `nobody`. Run as another user."
+        )
         raise LocalStackError(message) from error
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    return ServiceUser(nobody.pw_uid, nobody.pw_gid)
 
 
-def copy_within_reach(source: Path, target: Path) -> None:
-    """Copy a program, or a directory of them, so that everybody may read and execute it."""
+def copy_executable(source: Path, target: Path) -> None:
+    """Copy a program, or a directory of programs, that every user can read and execute."""
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True)
     else:

@@ -1,4 +1,4 @@
-"""A Supabase for one machine: Postgres, PostgREST and the gateway, up in about two seconds."""
+"""Start and stop a local Supabase: Postgres, PostgREST and the gateway, in about two seconds."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,20 +15,20 @@ from sandbox.supabase.gateway import Gateway
 from sandbox.supabase.keys import make_keys
 from sandbox.supabase.postgres import Postgres, apply_sql
 from sandbox.supabase.postgrest import PostgREST
-from sandbox.supabase.request_log import GatewayLog
-from sandbox.supabase.run_directory import StackDirectory, clear_leftovers
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.request_log import RequestLog
+from sandbox.supabase.run_directory import RunDirectory, remove_abandoned
+from sandbox.supabase.service_user import service_user
 
 MAIN_DATABASE = "postgres"
 
 
 class LocalSupabase:
-    """Run a Supabase project of its own for as long as the `with` block lasts.
+    """Run a Supabase project while the `with` block lasts.
 
-    Whatever ends the block stops the servers and removes their files; what a killed process left
-    behind is removed by the next start. `default_grants` chooses between Supabase's old default,
-    by which requests may use every new table, and the one since 2026-10-30, by which they may use
-    none. `sql_directory` holds the worker's SQL, by default the checkout's `sql`.
+    The end of the block stops the servers and removes their files; the next start removes what a
+    killed process left behind. With `default_grants` requests may use every new table, which was
+    Supabase's default until 2026-10-30; without it they may use none. `sql_directory` holds the
+    worker's SQL, by default the checkout's `sql`.
 
     Raises:
         LocalStackError: on entering, when something is missing or a server does not start.
@@ -63,18 +63,18 @@ class LocalSupabase:
         self._running.close()
 
     def _start(self, starting: ExitStack) -> None:
-        account = server_account()
-        clear_leftovers(account)
-        directory = StackDirectory(account)
+        user = service_user()
+        remove_abandoned(user)
+        directory = RunDirectory(user)
         starting.callback(directory.remove)
-        # Both are found before the first is started, which takes its time.
+        # Both constructors look for their programs, so that a missing one is reported at once.
         self._postgres = Postgres(directory)
         dsn = self.dsn("authenticator")
         self._postgrest = PostgREST(directory, dsn, self._keys.jwt_secret)
-        starting.callback(self._postgres.stop, gently=False)
+        starting.callback(self._postgres.stop, immediate=True)
         self._postgres.start()
         self._databases = Databases(self._postgres)
-        self._databases.furnish(MAIN_DATABASE, default_grants=self._default_grants)
+        self._databases.set_up(MAIN_DATABASE, default_grants=self._default_grants)
         apply_sql(self.dsn(), self._sql_files)
         starting.callback(self._postgrest.stop)
         self._postgrest.start()
@@ -83,7 +83,7 @@ class LocalSupabase:
 
     @property
     def url(self) -> str:
-        """Return what goes into SUPABASE_URL."""
+        """Return the value for SUPABASE_URL."""
         return self._server.url
 
     @property
@@ -108,12 +108,12 @@ class LocalSupabase:
 
     @property
     def faults(self) -> Faults:
-        """Return the faults that the gateway causes."""
+        """Return the faults of the gateway."""
         return self._gateway.faults
 
     @property
-    def requests(self) -> GatewayLog:
-        """Return what the gateway was asked."""
+    def requests(self) -> RequestLog:
+        """Return the log of the gateway's requests."""
         return self._gateway.requests
 
     def user_token(self, user_id: UUID, lifetime_seconds: int = 3600) -> str:
@@ -121,7 +121,7 @@ class LocalSupabase:
         return self._keys.user_token(user_id, lifetime_seconds)
 
     def dsn(self, user: str = OWNER, database: str = MAIN_DATABASE) -> str:
-        """Return a connection string for one of `postgres`, `authenticator`, `supabase_admin`."""
+        """Return a connection string for `postgres`, `authenticator` or `supabase_admin`."""
         return self._postgres.dsn(user, database)
 
     def connect(
@@ -135,39 +135,39 @@ class LocalSupabase:
     ) -> str:
         """Create a database with roles, `auth` and `lessons`, without the worker's SQL.
 
-        Takes less than 150 ms after the first. Returns the dsn of its owner, `postgres`. With
-        `template` it is a copy of that database, to which nobody may be connected.
+        Returns the dsn of its owner, `postgres`. With `template` it is a copy of that database,
+        which must have no open connections.
         """
         granted = self._default_grants if default_grants is None else default_grants
         return self._databases.create(name, template=template, default_grants=granted)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, cutting off who is connected to it. Idempotent."""
+        """Drop a database and close the connections to it. Idempotent."""
         self._databases.drop(name)
 
     def stop_postgrest(self) -> None:
-        """Stop PostgREST: the gateway answers 503 from now on."""
+        """Stop PostgREST; the gateway responds with 503."""
         self._postgrest.stop()
 
     def start_postgrest(self) -> None:
-        """Start PostgREST again; return when it is ready."""
+        """Start PostgREST again and wait until it is ready."""
         self._postgrest.start()
 
     def stop_postgres(self) -> None:
-        """Stop Postgres, cutting everybody off: PostgREST answers 503 from now on."""
+        """Stop Postgres and close all connections; PostgREST responds with 503."""
         self._postgres.stop()
 
     def start_postgres(self) -> None:
-        """Start Postgres again; return when PostgREST has found it."""
+        """Start Postgres again and wait until PostgREST has reconnected."""
         self._postgrest.wait_until_reconnected(self._postgres.start)
 
     def restart_postgres(self) -> None:
-        """Restart Postgres, cutting everybody off; return when PostgREST has found it again."""
+        """Restart Postgres and wait until PostgREST has reconnected."""
         self.stop_postgres()
         self.start_postgres()
 
     def reload_schema(self) -> None:
-        """Have PostgREST load the schema anew; return when it has."""
+        """Have PostgREST reload the schema, and wait until it has."""
         with self.connect() as connection:
 
             def notify() -> None:

@@ -1,7 +1,7 @@
 -- The roles and the schema `auth` of a Supabase project, in the current database.
 --
--- Needs a superuser. Roles belong to all databases, so they are made only once; everything else
--- is made in each database. Undone by dropping the database.
+-- Needs a superuser. Roles belong to the whole server and are created once; everything else is
+-- created in each database. To undo it, drop the database.
 
 do $$
 begin
@@ -9,7 +9,7 @@ begin
         return;
     end if;
 
-    -- The role that projects work with: owns their schema, yet is no superuser.
+    -- The role of the project: it owns the schema and is no superuser.
     create role postgres login nosuperuser createdb createrole replication bypassrls;
 
     -- The roles that requests run as.
@@ -17,13 +17,13 @@ begin
     create role authenticated nologin noinherit;
     create role service_role nologin noinherit bypassrls;
 
-    -- The role that PostgREST logs in with, in order to become one of the three.
+    -- The role that PostgREST logs in with, to switch to one of the three.
     create role authenticator login noinherit;
     grant anon, authenticated, service_role to authenticator;
     grant anon, authenticated, service_role, authenticator to postgres with admin option;
     grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
 
-    -- Requests by service_role have the limit of authenticator.
+    -- Requests as service_role have the timeouts of authenticator.
     alter role authenticator set statement_timeout = '8s';
     alter role authenticator set lock_timeout = '8s';
     alter role anon set statement_timeout = '3s';
@@ -37,7 +37,7 @@ begin
 end
 $$;
 
--- The owner of the database owns `public` as well, by way of pg_database_owner.
+-- The owner of the database also owns `public`, through pg_database_owner.
 grant usage on schema public to anon, authenticated, service_role;
 
 create schema auth;
@@ -55,7 +55,7 @@ create function auth.role() returns text
 language sql stable
 return auth.jwt() ->> 'role';
 
-comment on schema auth is 'Who is asking, as told by the JWT of the request.';
+comment on schema auth is 'The user of the request, from its JWT.';
 comment on function auth.jwt() is 'The claims of the request''s JWT, or null outside of a request.';
 comment on function auth.uid() is 'The signed-in user, or null.';
 comment on function auth.role() is 'The role that the JWT names, or null.';

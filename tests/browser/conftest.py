@@ -1,4 +1,4 @@
-"""A real browser for the tests: the system's Chromium, driven by Playwright."""
+"""Start the system's Chromium, driven by Playwright, for the tests of the pages."""
 
 import shutil
 import time
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from sandbox.app.server import School
-from sandbox.mux.auth import RateLimits
+from sandbox.app.server import SampleApp
 from sandbox.mux.clock import ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.supabase.stack import LocalSupabase
@@ -27,16 +27,16 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
-"""Keeps the browser from asking its maker's hosts for anything, and from needing a screen."""
+"""Without these, Chromium calls its vendor's hosts and needs a GPU."""
 
-PATIENCE_MS = 15_000
+TIMEOUT_MS = 15_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start the system's Chromium; no browser is downloaded.
+    """Yield the system's Chromium; no browser is downloaded.
 
-    For the tests of one file: as long as Playwright runs, no test beside it may run an event loop.
+    One for each file: while Playwright runs, no other test of the process can run an event loop.
     """
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:
@@ -52,29 +52,29 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(browser: Browser) -> Iterator[BrowserContext]:
-    """Open a window with cookies of its own, as wide as a laptop's."""
+    """Yield a window with its own cookies, as wide as a laptop's screen."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
 
 
 @pytest.fixture
 def page(window: BrowserContext) -> Page:
-    """Open an empty page."""
+    """Return an empty page."""
     return window.new_page()
 
 
 @pytest.fixture(scope="module")
 def site(shared_supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run one worker with a status page for the tests of this file."""
+    """Run one worker with a dashboard for the tests of this file."""
     with status_site(shared_supabase) as running:
         yield running
 
 
 @pytest.fixture
 def console(page: Page) -> Iterator[Console]:
-    """Watch what the browser complains about: nothing, by the end of a test."""
+    """Yield the browser's console; at the end of a test it must have no complaints."""
     console = Console(page)
     yield console
     assert console.complaints == []
@@ -82,42 +82,42 @@ def console(page: Page) -> Iterator[Console]:
 
 @pytest.fixture
 def mux_clock() -> ManualClock:
-    """Give the simulated Mux's clock, which stands still until a test advances it."""
+    """Return the simulated Mux's clock, which moves only when a test advances it."""
     return ManualClock(time.time())
 
 
 @pytest.fixture
 def driven_mux(mux_clock: ManualClock) -> Iterator[MuxSimulator]:
-    """Run a Mux whose clock the test drives."""
+    """Yield a simulated Mux whose clock the test advances."""
     limits = RateLimits.per_second(None, None)
     with MuxSimulator(MuxState(mux_clock), limits=limits) as simulator:
         yield simulator
 
 
 @pytest.fixture
-def school(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[School]:
+def sample_app(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[SampleApp]:
     """Serve the instructor's page."""
-    school = School(supabase, mux, {"Anna": ANNA, "Bert": BERT})
-    if school.files.missing:
-        pytest.skip(school.files.missing)
-    with school:
-        yield school
+    sample_app = SampleApp(supabase, mux, {"Anna": ANNA, "Bert": BERT})
+    if sample_app.files.missing:
+        pytest.skip(sample_app.files.missing)
+    with sample_app:
+        yield sample_app
 
 
 @pytest.fixture
-def anna(window: BrowserContext, school: School) -> Instructor:
+def anna(window: BrowserContext, sample_app: SampleApp) -> Instructor:
     """Give Anna, logged in."""
-    return Instructor(window, school).log_in("Anna")
+    return Instructor(window, sample_app).log_in("Anna")
 
 
 @pytest.fixture
 def new_window(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Give what opens further windows, each with a memory of its own."""
+    """Yield a function that opens more windows, each with its own cookies and storage."""
     opened: list[BrowserContext] = []
 
     def open_window(**options: Any) -> BrowserContext:
         opened.append(browser.new_context(**options))
-        opened[-1].set_default_timeout(PATIENCE_MS)
+        opened[-1].set_default_timeout(TIMEOUT_MS)
         return opened[-1]
 
     yield open_window

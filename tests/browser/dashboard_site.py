@@ -1,4 +1,4 @@
-"""The status page of a running worker, as operators use it."""
+"""The dashboard of a running worker, as operators use it."""
 
 import socket
 import threading
@@ -6,22 +6,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.worker_process import WorkerProcess, worker_environment
 
 TOKEN = "the-operators-token"
 EVERY_MS = 5_000
-"""How often the page's script looks for news."""
+"""How often the page's script refreshes it."""
 
 
 class StatusSite:
-    """A worker with a status page, and the Mux that it asks."""
+    """A worker with a dashboard, and its Mux."""
 
     def __init__(self, url: str, worker: WorkerProcess, mux: MuxSimulator) -> None:
         self.url = url
@@ -31,14 +32,13 @@ class StatusSite:
     def log_in(
         self, page: Page, path: str = "/", name: str = "Ines", lesson: UUID | None = None
     ) -> None:
-        """Open a page, by way of the login; again until it lists a lesson, if one is named.
+        """Open a page with the token; load it again until it lists a lesson, if one is named.
 
-        The worker keeps what it was told of all lessons for two seconds.
+        The browser remembers the token. The worker caches its overview for two seconds.
         """
+        credentials = f"{quote(name, safe='')}:{TOKEN}@"
+        page.goto(self.url.replace("://", f"://{credentials}"))
         page.goto(self.url + path)
-        page.get_by_label("Your name").fill(name)
-        page.get_by_label("Token").fill(TOKEN)
-        page.get_by_role("button", name="Log in").click()
         expect(page).to_have_url(self.url + path)
         if lesson is not None:
             self.wait_for_lesson(page, lesson)
@@ -54,7 +54,7 @@ class StatusSite:
 
 @contextmanager
 def status_site(supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run a worker with a status page, on a free port."""
+    """Run a worker with a dashboard, on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,13 +69,13 @@ def status_site(supabase: LocalSupabase) -> Iterator[StatusSite]:
 
 
 def news(page: Page) -> None:
-    """Let the page's own time go on until it looks for news, and wait for what it brings."""
+    """Advance the page's clock until it refreshes, and wait for the response."""
     with page.expect_response(lambda response: "x-refresh" in response.request.headers):
         page.clock.run_for(EVERY_MS)
 
 
 def news_until(page: Page, locator: Locator) -> None:
-    """Let the page look for news until it shows something: an answer is kept for two seconds."""
+    """Have the page refresh until it shows something: the overview is cached for two seconds."""
     deadline = time.monotonic() + 20
     while not locator.is_visible():
         assert time.monotonic() < deadline, page.locator("main").inner_text()
@@ -85,18 +85,18 @@ def news_until(page: Page, locator: Locator) -> None:
 
 @contextmanager
 def another_site(body: str) -> Iterator[int]:
-    """Serve one page of somebody else's, at this port of 127.0.0.1, which is localhost, too."""
+    """Serve a page of another site, at this port of 127.0.0.1, which is localhost, too."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Give the page."""
+            """Send the page."""
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
             self.wfile.write(body.encode())
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -109,7 +109,7 @@ def another_site(body: str) -> Iterator[int]:
 
 
 class Console:
-    """What a browser complained about on a page."""
+    """The errors in a page's console."""
 
     def __init__(self, page: Page) -> None:
         self.complaints: list[str] = []

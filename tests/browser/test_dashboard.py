@@ -6,12 +6,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from sandbox.fault_injection import Fault
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
-from tests.browser.dashboard_site import Console, StatusSite, news, news_until
+from tests.browser.dashboard_site import EVERY_MS, Console, StatusSite, news, news_until
 from tests.course import Course
 from worker.wording import FAILURES, REASONS
 
@@ -25,12 +25,12 @@ LONG = "x" * 255
 
 
 def later(db: psycopg.Connection) -> None:
-    """Keep the worker from looking at anything for an hour."""
+    """Keep the worker from checking anything for an hour."""
     db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
 
 
 def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
-    """Give a lesson of every kind, which all stay as they are."""
+    """Return a lesson of each kind; none of them changes by itself."""
     lessons = {
         name: course.lesson(title=f"A {name} lesson")
         for name in ("waiting", "stuck", "failed", "published")
@@ -55,7 +55,7 @@ def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
 
 
 def note(db: psycopg.Connection, lesson: UUID, event: str, **more: Any) -> None:
-    """Write into the audit what the worker would."""
+    """Write an audit event as the worker does."""
     values = {"actor": "service_role", "event": event, "lesson_id": lesson, **more}
     names = ", ".join(values)
     marks = ", ".join(f"%({name})s" for name in values)
@@ -67,46 +67,46 @@ def note(db: psycopg.Connection, lesson: UUID, event: str, **more: Any) -> None:
 
 
 def row_of(page: Page, section: str, lesson: UUID) -> Any:
-    """Find a lesson's row in a list."""
+    """Return a lesson's row in a list."""
     region = page.get_by_role("region", name=re.compile(f"^{section}"))
     return region.locator("li", has=page.locator(f'a[href="/lessons/{lesson}"]'))
 
 
-def test_the_page_shows_how_all_stands(
+def test_the_overview_shows_lessons_and_services(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """What waits, is stuck, failed and why, was published in how long, and the services."""
+    """Waiting, stuck, failed and why, published and how fast, and the services."""
     lessons = story(course, db)
     site.log_in(page, lesson=lessons["failed"])
-    expect(page).to_have_title("2 wait, 1 stuck, 1 failed. · mux-worker")
-    expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next look in")
-    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Has waited for 2 h, 0 looks.")
+    expect(page).to_have_title("2 waiting, 1 stuck, 1 failed. · mux-worker")
+    expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next check in")
+    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Waiting for 2 h, 0 checks.")
     failed = row_of(page, "Failed", lessons["failed"])
     expect(failed).to_contain_text(FAILURES["upload_timed_out"])
     expect(failed).to_contain_text("upload_timed_out No file for an hour.")
-    expect(row_of(page, "Published", lessons["published"])).to_contain_text("took 90")
+    expect(row_of(page, "Recently published", lessons["published"])).to_contain_text("took 90")
     expect(page.get_by_role("img", name="Published and failed in each hour")).to_be_visible()
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     hour = page.get_by_role("row", name="the last hour")
     expect(hour.get_by_role("cell")).to_have_text(["1", "1"])
-    expect(page.get_by_role("region", name="Services")).to_contain_text("answers, this page within")
-    expect(page.get_by_role("region", name="Last scans")).to_contain_text("nothing to do")
+    expect(page.get_by_role("region", name="Services")).to_contain_text("answered this page in")
+    expect(page.get_by_role("region", name="Recent scans")).to_contain_text("nothing to do")
 
 
-def test_a_lesson_is_told_from_its_beginning(
+def test_a_lesson_page_shows_its_whole_history(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """Its row, and each step of its history with what Mux said."""
+    """Its row, and each event with the observation."""
     lesson = course.tracked_lesson(site.mux.state.create_upload())
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_text("It has its video.")).to_be_visible()
+    expect(page.get_by_text("The lesson has its video.")).to_be_visible()
     history = page.get_by_role("region", name="History").get_by_role("listitem")
     expect(history).to_have_count(2)
     expect(history.first).to_contain_text("Tracked by postgres")
     expect(history.last).to_contain_text("Published by the worker")
     expect(history.last).to_contain_text(REASONS["asset_ready"])
-    history.last.get_by_text("More").click()
+    history.last.get_by_text("Details").click()
     expect(history.last).to_contain_text('"status": "ready"')
     expect(history.last).to_contain_text(course.row(lesson)["mux_playback_id"])
     expect(page.get_by_role("button", name="Retry")).to_have_count(0)
@@ -115,19 +115,19 @@ def test_a_lesson_is_told_from_its_beginning(
 def test_a_deleted_lesson_leaves_its_history(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """With a page that says so."""
+    """The page says that it was deleted."""
     lesson = story(course, db)["failed"]
     course.delete(lesson)
     site.log_in(page, f"/lessons/{lesson}")
     expect(page.get_by_role("heading", level=1)).to_have_text("There is no such lesson")
-    expect(page.get_by_text("It was deleted")).to_be_visible()
+    expect(page.get_by_text("The lesson was deleted.")).to_be_visible()
     expect(page.get_by_role("listitem").last).to_contain_text("Failed")
 
 
 def test_the_search_finds_lessons_by_any_of_their_ids(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """One is gone to, several are listed."""
+    """A single lesson opens, several are listed."""
     lessons = story(course, db)
     two = [course.tracked_lesson("shared") for _ in range(2)]
     later(db)
@@ -142,10 +142,10 @@ def test_the_search_finds_lessons_by_any_of_their_ids(
         expect(page.get_by_role("link", name=str(lesson))).to_be_visible()
 
 
-def test_nothing_that_others_wrote_is_run(
+def test_foreign_text_is_never_run(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """Wherever it stands, also after a refresh: it is shown as it was written."""
+    """It is shown as it was written, on each page and after a refresh."""
     lessons = story(course, db)
     for lesson in lessons.values():
         db.execute("update lessons set title = %s where id = %s", [f"{lesson} {EVIL}", lesson])
@@ -173,7 +173,7 @@ def test_nothing_that_others_wrote_is_run(
             news(page)
         assert page.get_by_text(EVIL, exact=False).count() > 3
     page.goto(f"{site.url}/lessons/{lessons['failed']}")
-    page.get_by_label("Reason").first.fill(EVIL)
+    page.get_by_label("Reason").fill(EVIL)
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("region", name="History")).to_contain_text(EVIL[:60])
     assert_harmless(page)
@@ -185,32 +185,30 @@ def test_nothing_that_others_wrote_is_run(
 
 
 def assert_harmless(page: Page) -> None:
-    """Make sure that a page holds nothing but what its templates do."""
+    """Assert that a page holds no element but those of its templates."""
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, iframe, a[href^='javascript'], [onerror]").count() == 0
     assert page.locator("script").count() <= 1
     assert "37035" not in page.locator("main").inner_text()
 
 
-def test_an_id_cannot_pass_for_another(
+def test_an_id_cannot_look_like_another(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """Characters that turn a text or cannot be seen are shown by their numbers."""
+    """Characters that are invisible or turn the text are shown by their number."""
     lesson = course.tracked_lesson("up\u202e1\u200b2")
     later(db)
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_role("region", name="How it stands")).to_contain_text(
-        "up\\u{202e}1\\u{200b}2"
-    )
+    expect(page.get_by_role("region", name="State")).to_contain_text("up\\u{202e}1\\u{200b}2")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_it_fits_and_can_be_read(
+def test_the_pages_fit_and_are_readable(
     browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection, width: int,
     scheme: Any,
 ) -> None:  # fmt: skip
-    """On a phone and a desk, in light and dark: nothing is wider than the window, nothing pale."""
+    """On a phone and a desktop, light and dark: no overflow and enough contrast."""
     lessons = story(course, db)
     db.execute("update lessons set title = %s", [LONG])
     db.execute("update mux_asset_tracking set error_message = %s", [LONG])
@@ -219,8 +217,6 @@ def test_it_fits_and_can_be_read(
         viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
     )
     page = window.new_page()
-    page.goto(f"{site.url}/")
-    assert_fits(page)
     site.log_in(page, name="W" * 60, lesson=lessons["failed"])
     for path in ("/", f"/lessons/{lessons['failed']}", f"/search?q={LONG}", "/lessons/none"):
         page.goto(site.url + path)
@@ -229,7 +225,7 @@ def test_it_fits_and_can_be_read(
 
 
 def assert_fits(page: Page) -> None:
-    """Make sure that a page is not wider than the window, and that its texts stand out."""
+    """Assert that a page does not overflow, has contrast, and names its controls."""
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
     assert page.evaluate(PALE) == []
@@ -262,18 +258,18 @@ PALE = """() => {
   }
   return pale;
 }"""
-"""Lists texts with less contrast than WCAG AA asks for."""
+"""Lists texts with less contrast than WCAG AA requires."""
 
 NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), button, a, summary")]
   .filter((one) => !(one.labels?.length || one.innerText.trim() || one.textContent.trim()))
   .map((one) => one.outerHTML)"""
-"""Lists what can be used and says not what for."""
+"""Lists controls without an accessible name."""
 
 
 def test_there_are_landmarks_and_headings(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """One main part, one first heading, no level left out, a search, times that machines read."""
+    """One main element, one h1, no skipped level, a search, and machine-readable times."""
     lessons = story(course, db)
     site.log_in(page, lesson=lessons["failed"])
     for landmark in ("main", "banner", "search"):
@@ -290,14 +286,14 @@ def test_there_are_landmarks_and_headings(
     assert page.locator("[aria-live=polite]").count() == 1
 
 
-def test_news_come_by_themselves_and_move_nothing(
+def test_a_refresh_keeps_focus_scroll_and_open_details(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """Focus, scrolling, what is open and what is typed stay as they are."""
+    """And typed text; where the focused link disappears, its heading gets the focus."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
-    page.get_by_text("As a table").click()
+    page.get_by_text("Show as a table").click()
     page.get_by_role("searchbox").fill("half an i")
     link = row_of(page, "Failed", lessons["failed"]).get_by_role("link")
     link.focus()
@@ -310,8 +306,8 @@ def test_news_come_by_themselves_and_move_nothing(
     db.execute("update mux_asset_tracking set settled_at = now() where lesson_id = %s", [newer])
     top = link.bounding_box()
     news_until(page, row_of(page, "Failed", newer))
-    expect(page).to_have_title("2 wait, 1 stuck, 2 failed. · mux-worker")
-    expect(page.locator("[aria-live=polite]")).to_have_text("2 wait, 1 stuck, 2 failed.")
+    expect(page).to_have_title("2 waiting, 1 stuck, 2 failed. · mux-worker")
+    expect(page.locator("[aria-live=polite]")).to_have_text("2 waiting, 1 stuck, 2 failed.")
     expect(link).to_be_focused()
     expect(page.get_by_role("searchbox")).to_have_value("half an i")
     expect(page.locator("#chart-table")).to_have_attribute("open", "")
@@ -328,70 +324,103 @@ def test_news_come_by_themselves_and_move_nothing(
 def test_a_form_in_use_is_left_alone(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """The lesson fails while somebody types: that is shown, and what she types stays."""
+    """The lesson fails while an operator types: that is shown, and the text stays."""
     lesson = course.tracked_lesson("up1")
     later(db)
     page.clock.install()
     site.log_in(page, f"/lessons/{lesson}")
-    reason = page.get_by_label("Reason").first
+    page.get_by_role("region", name="History").get_by_text("Details").click()
+    reason = page.get_by_label("Reason")
     reason.fill("She asked ")
-    page.get_by_role("region", name="History").get_by_text("More").click()
     db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
     news(page)
     expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
     expect(reason).to_have_value("She asked ")
-    expect(page.get_by_role("button", name="Look again now")).to_be_visible()
+    expect(reason).to_be_focused()
+    page.keyboard.type("for it")
+    expect(reason).to_have_value("She asked for it")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    expect(page.get_by_role("button", name="Check now")).to_have_count(0)
     expect(page.get_by_role("region", name="History").locator("details")).to_have_attribute(
         "open", ""
     )
-    reason.fill("")
-    page.get_by_role("heading", level=1).click()
+
+
+def test_a_selection_is_left_alone(
+    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
+) -> None:
+    """An operator is about to copy it; the page is replaced once nothing is selected."""
+    lesson = course.tracked_lesson("up1")
+    later(db)
+    page.clock.install()
+    site.log_in(page, f"/lessons/{lesson}")
+    page.get_by_text("up1").first.dblclick()
+    db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
     news(page)
-    expect(page.get_by_role("button", name="Retry")).to_be_visible()
-    expect(page.get_by_role("button", name="Look again now")).to_have_count(0)
+    assert page.evaluate("getSelection().toString().trim()") == "up1"
+    page.evaluate("getSelection().removeAllRanges()")
+    news(page)
+    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
 
 
-def test_a_worker_that_does_not_answer_is_told(
+def test_a_worker_that_does_not_answer_is_named(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection
 ) -> None:
-    """What is shown stays, as what it is; when it answers again all is well."""
+    """What is shown stays, with its time; the notice goes once the worker answers again."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
     page.route("**/*", lambda route: route.abort())
     page.clock.run_for(5_000)
-    told = page.get_by_text("The worker does not answer: this is how things were at")
-    expect(told).to_be_visible()
+    notice = page.get_by_text("The worker does not answer. The page shows the state of")
+    expect(notice).to_be_visible()
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     page.unroute("**/*")
     news(page)
-    expect(told).to_be_hidden()
-    page.context.clear_cookies()
-    page.clock.run_for(5_000)
-    expect(page.get_by_text("You are logged out.")).to_be_visible()
+    expect(notice).to_be_hidden()
+
+
+def test_a_page_whose_token_is_refused_stops_refreshing(
+    site: StatusSite, page: Page, course: Course, db: psycopg.Connection
+) -> None:
+    """Else the browser would prompt for a password every five seconds."""
+    lessons = story(course, db)
+    page.clock.install()
+    site.log_in(page, lesson=lessons["failed"])
+    requests: list[str] = []
+
+    def refuse(route: Route) -> None:
+        requests.append(route.request.url)
+        route.fulfill(status=401)
+
+    page.route("**/*", refuse)
+    page.clock.run_for(EVERY_MS)
+    expect(page.get_by_text("The worker refuses the token.")).to_be_visible()
+    page.clock.run_for(60_000)
+    assert requests == [f"{site.url}/"]
 
 
 def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """It would have a healthy worker restarted."""
+    """Else an operator would restart a healthy worker."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
     page.goto(f"{site.url}/lessons/{lessons['failed']}")
     supabase.faults.add(Fault("answer", 503, "{}"), path="/rest/v1/rpc/*")
     try:
-        news_until(page, page.get_by_text("Supabase does not answer: this is how things were at"))
+        news_until(page, page.get_by_text("Supabase does not answer. The page shows the state of"))
     finally:
         supabase.faults.clear()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     expect(page.get_by_text("The worker does not answer")).to_have_count(0)
 
 
-def test_a_page_that_nobody_sees_asks_nothing(
+def test_a_hidden_page_is_not_refreshed(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """And looks for news at once when it is seen again."""
+    """It is refreshed at once when it becomes visible."""
     page.add_init_script(
         "Object.defineProperty(document, 'hidden', {get: () => window.isHidden === true})"
     )
@@ -406,33 +435,35 @@ def test_a_page_that_nobody_sees_asks_nothing(
         page.evaluate("isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
 
 
-def test_supabase_may_be_out(
+def test_an_outage_of_supabase_is_shown(
     site: StatusSite, page: Page, course: Course, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
-    """The page shows the lessons as they were, and what the worker itself knows, and says so."""
+    """With the last overview, its age, and what the worker knows."""
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     supabase.stop_postgrest()
     try:
-        out = page.get_by_text(re.compile("Supabase (is out|does not answer this page):"))
+        out = page.get_by_text(re.compile("Supabase (is unavailable|does not answer this page):"))
         news_until(page, out.first)
         news_until(page, page.get_by_text("The lessons are shown as they were"))
-        expect(page.get_by_role("region", name="Last scans")).to_contain_text("cut short: supabase")
+        expect(page.get_by_role("region", name="Recent scans")).to_contain_text(
+            "interrupted: supabase"
+        )
     finally:
         supabase.start_postgrest()
     site.worker.wait_for("supabase.recovered")
 
 
-def test_a_lesson_on_its_way_is_seen_on_its_way(
+def test_an_upload_is_followed_to_its_publication(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
-    """With a real upload: it waits, and then it is published, without anybody touching the page."""
+    """The page shows it waiting and then published, by its own refreshes."""
     upload = site.mux.state.create_upload(Timeline(file_after_seconds=1, prepare_seconds=1))
     page.clock.install()
     site.log_in(page)
     lesson = course.tracked_lesson(upload)
     news(page)
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
-    news_until(page, row_of(page, "Published", lesson))
+    news_until(page, row_of(page, "Recently published", lesson))

@@ -1,4 +1,4 @@
-"""The report's stories, one by one, in a real browser, with the real worker beside it."""
+"""The report's cases in a real browser, with the real worker."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.stack
 GIVEN_UP = failure("upload_timed_out")
 BROKEN = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
 PROCESSING = "The video is being processed. You may close this tab."
-STUCK = "The video is still being processed, after more than half an hour."
+STUCK = "The video has been processing for more than half an hour."
 NEWER = (
     "the lesson has a newer video than this one. To go back to the older video, delete the "
     "lesson's row of mux_asset_tracking, then publish again."
@@ -41,13 +41,13 @@ NEWER = (
 
 @pytest.fixture
 def mux(driven_mux: MuxSimulator) -> MuxSimulator:
-    """Let the tests of this file drive Mux's clock."""
+    """Return a Mux whose clock the test moves."""
     return driven_mux
 
 
 @pytest.fixture(autouse=True)
-def running(school: School, worker: WorkerProcess) -> WorkerProcess:
-    """Run the worker beside the page."""
+def running(sample_app: SampleApp, worker: WorkerProcess) -> WorkerProcess:
+    """Run the worker."""
     return worker.start()
 
 
@@ -55,7 +55,7 @@ def running(school: School, worker: WorkerProcess) -> WorkerProcess:
 def stage(
     db: psycopg.Connection, course: Course, mux: MuxSimulator, mux_clock: ManualClock
 ) -> "Stage":
-    """Give what happens away from the page."""
+    """Return Mux and the database behind the page."""
     return Stage(db, course, mux, mux_clock)
 
 
@@ -71,12 +71,12 @@ class Stage:
         self._clock = clock
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass at Mux, and the worker's pauses with it."""
+        """Move Mux's clock forward and make the rows due."""
         self._clock.advance(seconds)
         self._course.make_due()
 
     def asset(self, title: str) -> Asset:
-        """Give the asset that the lesson's upload became."""
+        """Return the asset of the lesson's upload."""
         row = self._db.execute(
             "select t.upload_id from lessons l join mux_asset_tracking t on t.lesson_id = l.id "
             "where l.title = %s",
@@ -130,7 +130,7 @@ def test_a_lesson_is_published_when_its_video_is_ready(
 
 
 def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
-    """What Mux could not encode stays a draft and shows Mux's words; a good file mends it."""
+    """A lesson whose file is broken stays a draft with Mux's message; a new file publishes it."""
     card = anna.create("Chords", "broken")
     expect(video(card)).to_have_text(PROCESSING)
     stage.pass_time(4)
@@ -150,7 +150,7 @@ def test_a_broken_file_shows_why(anna: Instructor, running: WorkerProcess, stage
 def test_the_second_upload_wins_while_the_first_is_encoded(
     anna: Instructor, running: WorkerProcess, stage: Stage
 ) -> None:
-    """Uploaded again, the first video's being ready publishes nothing; the second one's does."""
+    """After a second upload the first video does not publish the lesson; the second does."""
     card = anna.create("Arpeggios", "plays")
     expect(video(card)).to_have_text(PROCESSING)
     first = stage.asset("Arpeggios")
@@ -177,10 +177,10 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     mux: MuxSimulator,
     tmp_path: Path,
 ) -> None:
-    """Tracked before the first byte, it is there when the page is opened again, and ends."""
+    """An upload without a file is tracked; it is shown after a reload, and it fails."""
     mux.faults.add(Fault("hang"), method="PUT", path="/direct-uploads/*")
     card = anna.create("Trills", "plays", file=big_file(tmp_path))
-    expect(video(card)).to_have_text("The file is on its way to Mux.")
+    expect(video(card)).to_have_text("Uploading the file to Mux.")
     bar = card.get_by_role("progressbar", name="Sent of “Trills”")
     expect(bar).to_be_visible()
     expect(bar).not_to_have_attribute("value", "0")
@@ -211,15 +211,15 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
     anna: Instructor,
     running: WorkerProcess,
     stage: Stage,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
-    """Nobody looks on while the video gets ready; on another machine the lesson is published."""
+    """The lesson is published while no page is open, and another browser shows it."""
     expect(video(anna.create("Octaves", "plays"))).to_have_text(PROCESSING)
     anna.page.close()
     stage.pass_time(8)
     running.wait_for("lesson.published")
-    elsewhere = Instructor(new_window(), school).log_in("Anna")
+    elsewhere = Instructor(new_window(), sample_app).log_in("Anna")
     card = elsewhere.card("Octaves")
     expect(status(card)).to_have_text("Published")
     expect(video(card)).to_have_text("The video is ready.")
@@ -227,9 +227,9 @@ def test_a_tab_closed_while_mux_encodes_is_not_missed(
 
 
 def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
-    """Where no byte is ever sent, the lesson says so after Mux's time is over."""
+    """Without a file the lesson fails after Mux's timeout, with a message."""
     card = anna.create("Left alone", "abandoned")
-    expect(video(card)).to_contain_text("Not a byte was sent")
+    expect(video(card)).to_contain_text("No file was sent")
     stage.pass_time(61)
     running.wait_for("lesson.failed", error_type="upload_timed_out")
     anna.look()
@@ -241,7 +241,7 @@ def test_an_abandoned_upload_ends(anna: Instructor, running: WorkerProcess, stag
 def test_a_stuck_lesson_is_published_by_hand_before_its_video(
     anna: Instructor, running: WorkerProcess, stage: Stage
 ) -> None:
-    """After half an hour it may be published by hand; the playback id follows by itself."""
+    """After half an hour the instructor can publish manually; the playback id follows."""
     card = anna.create("Rhythm", "stuck")
     expect(video(card)).to_have_text(PROCESSING)
     expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
@@ -252,7 +252,7 @@ def test_a_stuck_lesson_is_published_by_hand_before_its_video(
     expect(video(card)).to_have_text(STUCK)
     card.get_by_role("button", name="Publish manually").click()
     answer = card.get_by_test_id("publish-success-message")
-    expect(answer).to_have_text("Published. The video will follow.")
+    expect(answer).to_have_text("Published. The video follows when it is ready.")
     expect(status(card)).to_have_text("Published")
     expect(card.get_by_test_id("manual-publish-control")).to_be_hidden()
     expect(playback_id(card)).to_be_hidden()
@@ -297,10 +297,10 @@ def test_a_stuck_lesson_goes_back_to_the_video_it_has_on_purpose_only(
 
 
 def test_a_stuck_lesson_without_a_video_is_refused(anna: Instructor, stage: Stage) -> None:
-    """Where no file ever came, publishing by hand says why not, and what to do."""
+    """Without a file manual publishing is refused, and the message says what to do."""
     card = anna.create("Nothing yet", "abandoned")
     card.get_by_role("button", name="Let half an hour pass").click()
-    expect(video(card)).to_contain_text("Not a byte was sent")
+    expect(video(card)).to_contain_text("No file was sent")
     button = card.get_by_test_id("manual-publish-button")
     button.click()
     refusal = "the lesson has no video yet. Upload one and track its upload."
@@ -315,14 +315,14 @@ def test_a_second_instructor_sees_no_drafts(
     anna: Instructor,
     running: WorkerProcess,
     stage: Stage,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
-    """Bert sees what Anna has published, to read only, and nothing of her drafts."""
+    """Bert can read what Anna published, and sees none of her drafts."""
     anna.create("Secret draft")
     card = anna.create("Open lesson", "plays")
     expect(video(card)).to_have_text(PROCESSING)
-    bert = Instructor(new_window(), school).log_in("Bert")
+    bert = Instructor(new_window(), sample_app).log_in("Bert")
     expect(bert.page.locator("#no-others")).to_be_visible()
     stage.pass_time(8)
     running.wait_for("lesson.published")
@@ -335,10 +335,10 @@ def test_a_second_instructor_sees_no_drafts(
 
 
 def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> None:
-    """When Mux takes the file the second time only, nothing has to be chosen anew."""
+    """If Mux accepts the file only at the second attempt, the file need not be chosen again."""
     mux.faults.add(Fault("answer", status=503), method="PUT", path="/direct-uploads/*", times=1)
     card = anna.create("Scales", "plays")
-    expect(card.get_by_role("alert")).to_have_text("Mux did not take the file: HTTP 503.")
+    expect(card.get_by_role("alert")).to_have_text("Mux did not accept the file: HTTP 503.")
     card.get_by_role("button", name="Try again").click()
     expect(video(card)).to_have_text(PROCESSING)
     expect(card.get_by_role("alert")).to_be_hidden()
@@ -349,11 +349,11 @@ def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> No
 def test_without_mux_the_lesson_waits_for_its_upload(
     anna: Instructor, mux: MuxSimulator, stage: Stage
 ) -> None:
-    """If Mux gives no upload the lesson is there all the same, and the file is not lost."""
+    """If Mux creates no upload, the lesson exists and the file can be sent again."""
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
-        "No upload was begun: Mux answers with 500. Try again in a moment."
+        "The upload did not start: Mux responded with HTTP 500. Try again in a moment."
     )
     assert stage.lesson("Scales")["status"] == "draft"
     mux.faults.clear()

@@ -1,4 +1,4 @@
-"""What holds for the instructor's page whatever the story: safe, readable, usable by anybody."""
+"""The instructor's page is safe, readable and accessible."""
 
 import re
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Error, Page, Response, expect
 
-from sandbox.app.server import School
+from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.browser.instructor import (
     CUT_OFF,
-    LONGEST_PAUSE_MS,
+    MAX_BACKOFF_MS,
     REFUSAL,
     VIDEO,
     Instructor,
@@ -66,18 +66,18 @@ FAINT = """
   return faint;
 }
 """
-"""Gives the texts whose contrast to their ground is below 4.5, as WCAG reckons it."""
+"""Return the texts whose contrast to their background is below 4.5, as WCAG defines it."""
 
 
 @pytest.fixture
 def mux(driven_mux: MuxSimulator) -> MuxSimulator:
-    """Let the tests of this file drive Mux's clock."""
+    """Return a Mux whose clock the test moves."""
     return driven_mux
 
 
 @pytest.fixture
 def all_sorts(course: Course) -> list[str]:
-    """Give Anna a lesson in every state, and Bert a published one; give her titles."""
+    """Create a lesson of Anna's in every state and a published one of Bert's; return her titles."""
     ids = {"mux_asset_id": "A" * 44, "mux_playback_id": "P" * 44}
     ready = course.lesson(ANNA, title="Ready", status="published", price="9.99", **ids)
     course.track(ready, "upready", status="ready", **ids)
@@ -98,10 +98,10 @@ def test_markup_is_shown_as_it_is(
     course: Course,
     mux: MuxSimulator,
     mux_clock: ManualClock,
-    school: School,
+    sample_app: SampleApp,
     new_window: Callable[..., BrowserContext],
 ) -> None:
-    """Title, description and Mux's message come out as letters, at the owner's and at others'."""
+    """Title, description and Mux's message are shown as text, to the owner and to others."""
     worker.start()
     card = anna.create(MARKUP, "broken", description=MARKUP)
     expect(video(card)).to_contain_text("The video is being processed")
@@ -114,7 +114,7 @@ def test_markup_is_shown_as_it_is(
     expect(video(card)).to_have_text(failure("asset_errored", f"Mux says: invalid_input: {MARKUP}"))
     expect(card.locator("[data-part=description]")).to_have_text(MARKUP)
     course.lesson(title=MARKUP, status="published", mux_playback_id=MARKUP)
-    bert = Instructor(new_window(), school).log_in("Bert")
+    bert = Instructor(new_window(), sample_app).log_in("Bert")
     expect(bert.page.locator("#others li")).to_have_text([f"{MARKUP} by Anna {MARKUP}"])
     for page in (anna.page, bert.page):
         assert page.locator("#own img, #others img, main script").count() == 0
@@ -123,7 +123,7 @@ def test_markup_is_shown_as_it_is(
 
 
 def body_of(answer: Response) -> str | None:
-    """Give what an answer says; none where it says nothing, or the page was left before it came."""
+    """Return the body of a response; none where it is empty or the page was left."""
     if answer.request.method not in {"GET", "POST"} or answer.status >= 300:
         return None
     try:
@@ -135,7 +135,7 @@ def body_of(answer: Response) -> str | None:
 def test_the_browser_learns_no_secret(
     anna: Instructor, supabase: LocalSupabase, mux: MuxSimulator
 ) -> None:
-    """Neither the service-role key nor Mux's secret is in anything that goes to or fro."""
+    """Neither the service-role key nor Mux's secret is in any request or response of the page."""
     answers: list[Response] = []
     asked: list[str] = []
     # Playwright marks the function that it is given, which a list's own does not allow.
@@ -153,13 +153,13 @@ def test_the_browser_learns_no_secret(
 
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_needs_no_sideways_scrolling(
-    school: School,
+    sample_app: SampleApp,
     all_sorts: list[str],
     new_window: Callable[..., BrowserContext],
     width: int,
 ) -> None:
-    """All sorts of lessons, with words and ids that never end, fit the width of a phone."""
-    phone = Instructor(new_window(viewport={"width": width, "height": 844}), school).log_in()
+    """Lessons in every state, with very long words and ids, fit the width of a phone."""
+    phone = Instructor(new_window(viewport={"width": width, "height": 844}), sample_app).log_in()
     expect(phone.page.locator("#own h3")).to_have_text(all_sorts)
     expect(phone.card("Failed").locator("[data-part=video]")).to_be_visible()
     expect(phone.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
@@ -170,13 +170,13 @@ def test_a_phone_needs_no_sideways_scrolling(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read(
-    school: School,
+    sample_app: SampleApp,
     all_sorts: list[str],
     new_window: Callable[..., BrowserContext],
     scheme: Any,
 ) -> None:
-    """In light and in dark each text stands out from its ground as WCAG AA asks."""
-    reader = Instructor(new_window(color_scheme=scheme), school).log_in()
+    """In light and dark mode every text has the contrast of WCAG AA."""
+    reader = Instructor(new_window(color_scheme=scheme), sample_app).log_in()
     expect(reader.page.locator("#own h3")).to_have_text(all_sorts)
     expect(video(reader.card("Failed"))).to_contain_text("EEE")
     expect(reader.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
@@ -188,7 +188,7 @@ def test_every_text_can_be_read(
 
 
 def press_until(page: Page, key: str, name: str) -> None:
-    """Press a key until what has this accessible name has the focus."""
+    """Press a key until the element with this accessible name has the focus."""
     for _ in range(40):
         page.keyboard.press(key)
         label = page.evaluate(
@@ -200,11 +200,11 @@ def press_until(page: Page, key: str, name: str) -> None:
 
 
 def test_the_keyboard_is_enough(
-    window: BrowserContext, school: School, course: Course, worker: WorkerProcess
+    window: BrowserContext, sample_app: SampleApp, course: Course, worker: WorkerProcess
 ) -> None:
-    """From logging in to publishing by hand, everything can be reached and done without a mouse."""
+    """Everything from login to manual publishing works with the keyboard alone."""
     worker.start()
-    someone = Instructor(window, school)
+    someone = Instructor(window, sample_app)
     page = someone.page
     # Choosers are caught only from some moment after somebody listens, so listen from the start.
     page.on("filechooser", lambda _: None)
@@ -219,8 +219,8 @@ def test_the_keyboard_is_enough(
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(VIDEO)
-    press_until(page, "Tab", "What shall the simulated Mux do?")
-    page.keyboard.type("Encode it for")
+    press_until(page, "Tab", "What the simulated Mux does")
+    page.keyboard.type("Never")
     press_until(page, "Tab", "Create lesson")
     page.keyboard.press("Enter")
     card = someone.card("By hand alone")
@@ -238,7 +238,7 @@ def test_the_keyboard_is_enough(
 
 
 def test_what_changes_is_announced(all_sorts: list[str], anna: Instructor) -> None:
-    """The video's state and answers are live regions, a refusal an alert, each field labelled."""
+    """Status texts are live regions, errors are alerts, and every field has a label."""
     expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
     card = anna.card("Ready")
     expect(card.get_by_role("status").filter(has_text="The video is ready.")).to_be_visible()
@@ -249,12 +249,12 @@ def test_what_changes_is_announced(all_sorts: list[str], anna: Instructor) -> No
 
 
 def test_an_outage_passes(all_sorts: list[str], anna: Instructor, supabase: LocalSupabase) -> None:
-    """While Supabase is down the page says so and keeps what it shows; then it goes on."""
+    """During an outage of Supabase the page keeps its content and shows the error."""
     expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
     supabase.faults.add(Fault("answer", status=503, body='{"message": "down"}'))
     anna.look()
     notice = anna.page.locator("#problem")
-    expect(notice).to_have_text("The lessons could not be read: down. Trying again.")
+    expect(notice).to_have_text("The lessons could not be read: down. The page tries again.")
     form = anna.page.locator("#new-lesson")
     form.get_by_label("Title").fill("Not yet")
     form.get_by_role("button", name="Create lesson").click()
@@ -270,7 +270,7 @@ def test_an_outage_passes(all_sorts: list[str], anna: Instructor, supabase: Loca
 
 
 def test_a_token_is_renewed_before_it_expires(anna: Instructor) -> None:
-    """After an hour the page asks for another token by itself, once, and works on."""
+    """After an hour the page requests one new token and keeps working."""
     with anna.page.expect_request("**/session") as renewal:
         anna.page.clock.fast_forward(3_600_000)
     assert renewal.value.post_data_json == {"instructor": "Anna"}
@@ -279,32 +279,32 @@ def test_a_token_is_renewed_before_it_expires(anna: Instructor) -> None:
 
 
 def test_logging_out_leaves_nothing(all_sorts: list[str], anna: Instructor) -> None:
-    """After logging out no lesson is on the page, nor after loading it anew."""
+    """After logout the page shows no lesson, also after a reload."""
     expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
     anna.page.get_by_role("button", name="Log out").click()
     expect(anna.page.get_by_role("button", name="Log in as Anna")).to_be_focused()
-    anna.page.clock.fast_forward(LONGEST_PAUSE_MS)
+    anna.page.clock.fast_forward(MAX_BACKOFF_MS)
     assert (anna.own, anna.others) == ([], [])
     anna.page.reload()
     expect(anna.page.get_by_role("button", name="Log in as Bert")).to_be_visible()
     assert (anna.own, anna.others) == ([], [])
 
 
-def test_a_stopped_demo_is_told(window: BrowserContext, school: School) -> None:
-    """Where the app's server has gone, logging in says so instead of doing nothing."""
-    someone = Instructor(window, school).open()
+def test_a_stopped_demo_is_told(window: BrowserContext, sample_app: SampleApp) -> None:
+    """If the app's server is down, login shows an error."""
+    someone = Instructor(window, sample_app).open()
     button = someone.page.get_by_role("button", name="Log in as Anna")
     expect(button).to_be_visible()
     someone.page.route("**/session", lambda route: route.abort())
     button.click()
     expect(someone.page.get_by_role("alert")).to_have_text(
-        "The app's server does not answer. Is the demo still running?"
+        "The app's server does not respond. Check that the demo is running."
     )
     assert someone.unexpected(CUT_OFF) == []
 
 
 def test_a_form_sent_twice_makes_one_lesson(anna: Instructor, course: Course) -> None:
-    """Whoever clicks twice gets one lesson, and the next instructor to log in sees their own."""
+    """A double click creates one lesson; the next instructor sees only their own."""
     course.lesson(BERT, title="Bert's own")
     form = anna.page.locator("#new-lesson")
     form.get_by_label("Title").fill("Once")
@@ -319,7 +319,7 @@ def test_a_form_sent_twice_makes_one_lesson(anna: Instructor, course: Course) ->
 
 
 def test_it_plays_what_the_database_says(anna: Instructor, course: Course) -> None:
-    """A placeholder is never shown as a playback id, and a change made elsewhere comes in."""
+    """A placeholder is never shown as a playback id; a change made elsewhere is shown."""
     lesson = course.lesson(ANNA, title="Old", mux_playback_id="temp_playback_1")
     anna.look()
     card = anna.card("Old")

@@ -8,7 +8,7 @@ from tests.worker_process import WorkerProcess
 
 @pytest.fixture(autouse=True)
 def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Search all that the test's worker printed for its keys, in clear and as they are sent."""
+    """Assert that the output of the test's worker contains no key, plain or encoded."""
     if "worker" not in request.fixturenames:
         yield
         return
@@ -18,11 +18,11 @@ def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def secrets_in(output: str, environment: dict[str, str]) -> list[str]:
-    """Name the settings whose secret an output shows."""
+    """Return the names of the settings whose secret is in the output."""
     token = f"{environment['MUX_TOKEN_ID']}:{environment['MUX_TOKEN_SECRET']}"
-    shapes = {
+    secrets = {
         name: environment[name]
         for name in ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
     }
-    shapes["the Authorization header"] = base64.b64encode(token.encode()).decode()
-    return [name for name, secret in shapes.items() if secret in output]
+    secrets["the Authorization header"] = base64.b64encode(token.encode()).decode()
+    return [name for name, secret in secrets.items() if secret in output]

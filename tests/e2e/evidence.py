@@ -1,4 +1,4 @@
-"""What tests of the running worker look at: tables and log lines, without what every run varies."""
+"""Read the tables and log lines of a running worker, without the values that vary."""
 
 import json
 from typing import Any
@@ -22,29 +22,29 @@ _READ = {
 
 
 def tables(db: psycopg.Connection) -> Tables:
-    """Read all that the worker may write, but for the due times, which claiming rows moves."""
+    """Return all rows that the worker may write, without `next_check_at`, which a claim changes."""
     with db.cursor(row_factory=dict_row) as cursor:
-        found = {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
-    for row in found["tracking"]:
+        rows = {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
+    for row in rows["tracking"]:
         del row["next_check_at"]
-    return found
+    return rows
 
 
 def refuse_lists(mux: MuxSimulator) -> None:
-    """Have Mux refuse its lists, for good: each row is asked about alone, as where only few are."""
-    said = {"type": "invalid_parameters", "messages": ["No lists here."]}
-    refused = Fault("answer", status=400, body=json.dumps({"error": said}))
+    """Make Mux reject its lists, so that the worker probes each row."""
+    error = {"type": "invalid_parameters", "messages": ["No lists here."]}
+    rejected = Fault("answer", status=400, body=json.dumps({"error": error}))
     for kind in ("assets", "uploads"):
-        mux.faults.add(refused, method="GET", path=f"/video/v1/{kind}")
+        mux.faults.add(rejected, method="GET", path=f"/video/v1/{kind}")
 
 
 def picked(row: dict[str, Any], *names: str) -> tuple[Any, ...]:
-    """Give some columns of a row."""
+    """Return some columns of a row."""
     return tuple(row[name] for name in names)
 
 
 def lines(worker: WorkerProcess, *events: str, **fields: Any) -> list[Line]:
-    """Give the lines of these events that have these fields, in order, without their times."""
+    """Return the log lines of these events with these fields, in order, without their times."""
     return [
         {name: value for name, value in line.items() if name not in ("timestamp", "waited_seconds")}
         for line in worker.lines
@@ -54,7 +54,7 @@ def lines(worker: WorkerProcess, *events: str, **fields: Any) -> list[Line]:
 
 
 def published_line(mux: MuxSimulator, lesson: UUID, upload_id: str) -> Line:
-    """Give the line that tells of a lesson's publication with the first public playback id."""
+    """Return the `lesson.published` line, with the first public playback id."""
     asset = mux.state.asset(mux.state.upload(upload_id).asset_id or "")
     return {
         "level": "info",
@@ -69,14 +69,14 @@ def published_line(mux: MuxSimulator, lesson: UUID, upload_id: str) -> Line:
 def assert_published(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, lesson: UUID, upload_id: str
 ) -> None:
-    """Wait until a lesson is published; it must have its own video, and be told of once.
+    """Wait until a lesson is published; assert that it has its own video and one log line.
 
-    Its students are told once too, by a trigger of the app's.
+    The app's trigger must have sent one notification.
     """
     worker.wait_for("lesson.published", lesson_id=str(lesson))
-    told = published_line(mux, lesson, upload_id)
-    video = (told["asset_id"], told["playback_id"])
-    assert lines(worker, "lesson.published", lesson_id=str(lesson)) == [told]
+    expected = published_line(mux, lesson, upload_id)
+    video = (expected["asset_id"], expected["playback_id"])
+    assert lines(worker, "lesson.published", lesson_id=str(lesson)) == [expected]
     names = ("status", "mux_asset_id", "mux_playback_id")
     assert picked(course.state(lesson), *names) == ("published", *video)
     assert picked(course.row(lesson), *names, "error_type") == ("ready", *video, None)
@@ -84,7 +84,7 @@ def assert_published(
 
 
 def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) -> None:
-    """See that the worker lives and publishes a lesson that comes now, then stops as it should."""
+    """Assert that the worker publishes a new lesson, and then stops with exit status 0."""
     upload_id = mux.state.create_upload()
     lesson = course.tracked_lesson(upload_id)
     assert_published(worker, course, mux, lesson, upload_id)
@@ -96,15 +96,15 @@ SUPABASE_RECOVERED: Line = {"level": "info", "event": "supabase.recovered"}
 
 
 def supabase_out(reason: str, message: str, level: str = "warning") -> Line:
-    """Give the line with which an outage of Supabase begins."""
+    """Return the log line that starts an outage of Supabase."""
     event = {"level": level, "event": "supabase.unavailable"}
     return {**event, "reason": reason, "message": message}
 
 
 def supabase_outages(worker: WorkerProcess, number: int = 1) -> list[Line]:
-    """Wait for the end of so many outages of Supabase; give their lines, without their seconds."""
+    """Wait for the end of `number` outages of Supabase; return their lines, without seconds."""
     worker.wait_for("supabase.recovered", times=number)
-    told = lines(worker, "supabase.unavailable", "supabase.recovered")
-    for line in told:
+    outages = lines(worker, "supabase.unavailable", "supabase.recovered")
+    for line in outages:
         assert line.pop("outage_seconds", 1) > 0
-    return told
+    return outages

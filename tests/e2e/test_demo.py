@@ -14,7 +14,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from sandbox.demo.screen import Lines
+from sandbox.demo.screen import PlainLines
 from sandbox.demo.worker_process import DemoWorker
 from sandbox.supabase.errors import LocalStackError
 
@@ -40,7 +40,7 @@ def started(*more: str, out: int = subprocess.PIPE, **environment: str) -> subpr
 
 
 def children(pid: int) -> set[int]:
-    """Give the ids of the live processes that descend from one, as /proc has them."""
+    """Return the PIDs of a process's descendants, from /proc."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -54,29 +54,29 @@ def children(pid: int) -> set[int]:
 
 
 def assert_gone(pids: set[int]) -> None:
-    """See within some seconds that none of the processes is there any more."""
+    """Assert that the processes end within 10 seconds."""
     deadline = time.monotonic() + 10
     while left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.05)
 
 
-def test_through_a_pipe_it_tells_the_story_line_by_line(tmp_path: Path) -> None:
-    """Every lesson comes out right, each trouble is told, and no file is left."""
+def test_through_a_pipe_it_prints_lines(tmp_path: Path) -> None:
+    """Every lesson ends as planned, every step is printed, and no file is left."""
     demo = started(TMPDIR=str(tmp_path))
     output, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, output
-    for told in (
+    for pattern in (
         r"app     Anna uploads “A second take” a second time",
-        r"app     Mux goes down",
-        r"app     Mux is back",  # so quick, it may be before the worker has asked anything
+        r"app     Mux is down",
+        r"app     Mux is up again",  # at this speed, perhaps before the worker sent a request
         r"worker  lesson\.failed .* error_type=asset_errored",
         r"worker  worker\.stopped signal=SIGTERM",
-        r"app     Mux's webhooks are pointed at the worker",
-        r"What was published came .*3 by webhook\.",
-        r"All 12 lessons came out right\.",
+        r"app     Mux starts to send webhooks",
+        r"Published: .*3 by webhook\.",
+        r"All 12 lessons ended as planned\.",
     ):
-        assert re.search(told, output), told
+        assert re.search(pattern, output), pattern
     assert len(re.findall(r"worker  lesson\.published", output)) == 10
     assert "\x1b" not in output
     assert list(tmp_path.iterdir()) == []
@@ -88,7 +88,7 @@ def test_through_a_pipe_it_tells_the_story_line_by_line(tmp_path: Path) -> None:
 def test_a_signal_in_the_middle_leaves_nothing(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    """Stopped while the worker is at work, it ends worker and stack and removes their files."""
+    """A signal stops the worker and the stack, and their files are removed."""
     demo = started(TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     for line in demo.stdout:
@@ -105,12 +105,12 @@ def test_a_signal_in_the_middle_leaves_nothing(
 
 
 def plain(drawn: bytes) -> str:
-    """Give what was drawn without what only steers a terminal."""
+    """Return the output without the terminal's control sequences."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode(errors="replace"))
 
 
 def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
-    """With a terminal the lessons stand in a table that is drawn anew, within 80 columns."""
+    """On a terminal the lessons are a live table within 80 columns."""
     ours, theirs = pty.openpty()
     demo = started(
         out=theirs, TMPDIR=str(tmp_path), TERM="xterm-256color", COLUMNS="80", LINES="30"
@@ -138,19 +138,19 @@ def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
 
 
 def addresses(lines: Iterable[str]) -> dict[str, str]:
-    """Read on to the worker's token; give the two pages' addresses and the token."""
+    """Read until the token; return the URLs of the two pages and the token."""
     found = {}
     for line in lines:
         assert len(line) <= 81
-        if told := re.fullmatch(r"  (Instructor|Worker|its OPS)\S* .*?(\S+)\n", line):
-            found[told[1]] = told[2]
-        if "its OPS" in found:
+        if match := re.fullmatch(r"  (Instructor|Worker|OPS_TOKEN)\S* .*?(\S+)\n", line):
+            found[match[1]] = match[2]
+        if "OPS_TOKEN" in found:
             break
     return found
 
 
 def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
-    """While it plays, both pages answer at the printed addresses, the worker's for its token."""
+    """Both pages respond at the printed URLs, the worker's with its token."""
     demo = started(TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     printed = addresses(demo.stdout)
@@ -163,7 +163,7 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
     assert (status.status_code, "<title>Log in" in status.text) == (200, True)
     metrics = f"{printed['Worker']}metrics"
     assert httpx.get(metrics).status_code == 401
-    token = {"Authorization": f"Bearer {printed['its OPS']}"}
+    token = {"Authorization": f"Bearer {printed['OPS_TOKEN']}"}
     assert httpx.get(metrics, headers=token).status_code == 200
     demo.send_signal(signal.SIGINT)
     demo.communicate(timeout=30)
@@ -173,10 +173,10 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
 
 
 class Bert:
-    """Plays an instructor, by the page's own server and by Supabase, as the page does."""
+    """An instructor who sends the requests of the page to its server and to Supabase."""
 
-    def __init__(self, home: str, supabase_url: str) -> None:
-        self._page = httpx.Client(base_url=home, headers={"Origin": home.rstrip("/")})
+    def __init__(self, page_url: str, supabase_url: str) -> None:
+        self._page = httpx.Client(base_url=page_url, headers={"Origin": page_url.rstrip("/")})
         session = self._page.post("session", json={"instructor": "Bert"}).json()
         self._token = {"Authorization": f"Bearer {session['token']}"}
         self._user = session["user"]["id"]
@@ -187,20 +187,20 @@ class Bert:
         )
 
     def upload(self) -> str:
-        """Create a lesson and upload its video; give the lesson's id."""
-        lesson = {"title": "After the story", "creator_id": self._user}
+        """Create a lesson and upload its video; return the lesson's id."""
+        lesson = {"title": "After the demo", "creator_id": self._user}
         (made,) = self._rest.post("/lessons", json=lesson).raise_for_status().json()
-        asked = {"lessonId": made["id"], "fate": "plays"}
-        upload = self._page.post("uploads", json=asked, headers=self._token).json()
+        body = {"lessonId": made["id"], "scenario": "plays"}
+        upload = self._page.post("uploads", json=body, headers=self._token).json()
         track = {"lesson_id": made["id"], "upload_id": upload["id"]}
         self._rest.post("/rpc/track_upload", json=track).raise_for_status()
         httpx.put(upload["url"], content=b"a video").raise_for_status()
         return str(made["id"])
 
     def sources(self, lesson_id: str) -> list[str]:
-        """Say by which roads the lesson was published."""
-        asked = {"lesson_id": f"eq.{lesson_id}", "event": "eq.published"}
-        events = self._rest.get("/mux_asset_events", params=asked).json()
+        """Return the sources of the observations that published the lesson."""
+        params = {"lesson_id": f"eq.{lesson_id}", "event": "eq.published"}
+        events = self._rest.get("/mux_asset_events", params=params).json()
         return [event["observation"]["source"] for event in events]
 
     def close(self) -> None:
@@ -210,7 +210,7 @@ class Bert:
 
 
 def test_kept_everything_stays_up(tmp_path: Path) -> None:
-    """With --keep pages, worker and webhooks go on, and the .env it prints is good for more."""
+    """With --keep everything keeps running, and the printed settings work for a command."""
     demo = started("--keep", TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     printed = addresses(demo.stdout)
@@ -218,7 +218,7 @@ def test_kept_everything_stays_up(tmp_path: Path) -> None:
     for line in demo.stdout:
         if found := re.fullmatch(r"([A-Z_]+)=(\S+)\n", line):
             settings[found[1]] = found[2]
-        if line.startswith("The database:"):
+        if line.startswith("Database:"):
             break
     scan = subprocess.run(
         [sys.executable, "-m", "worker", "scan"],
@@ -245,12 +245,12 @@ def test_kept_everything_stays_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kept_without_its_worker_it_says_so(capfd: pytest.CaptureFixture[str]) -> None:
-    """If the worker ends by itself, waiting for a signal ends too, with its status and its log."""
-    screen = Lines(Console(soft_wrap=True))
+def test_kept_it_reports_the_end_of_its_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    """If the worker ends by itself, the demo ends with its exit status and its log."""
+    screen = PlainLines(Console(soft_wrap=True))
     with (
         DemoWorker({}, screen) as worker,
-        pytest.raises(LocalStackError, match=r"ended with status 2; its log is above\."),
+        pytest.raises(LocalStackError, match=r"ended with exit status 2\. See its log above\."),
     ):
         worker.wait()
     assert "SUPABASE_URL" in capfd.readouterr().out

@@ -19,6 +19,7 @@ import pytest
 from sandbox.http_server import free_port
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
+from tests.commands import run
 from tests.course import Course
 from tests.e2e.evidence import assert_published, lines
 from tests.e2e.test_process import SIGNALLED_AT_IMPORT, begins_with, stopped_by, stopped_lines
@@ -45,14 +46,7 @@ def command(
     environment: Mapping[str, str], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of the worker as its users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env={**environment, **settings},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run(*arguments, env={**environment, **settings})
 
 
 @pytest.mark.parametrize("zone", ["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", ":no/such zone"])

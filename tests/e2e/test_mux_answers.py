@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course

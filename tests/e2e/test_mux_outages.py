@@ -3,7 +3,7 @@
 import psycopg
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables

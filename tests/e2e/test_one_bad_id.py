@@ -7,7 +7,7 @@ import pytest
 
 from sandbox.fault_injection import Fault
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.timeline import AT_ONCE, Settings
+from sandbox.mux.timeline import AT_ONCE, AssetSettings
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
@@ -131,7 +131,7 @@ def test_a_test_asset_is_published_with_a_warning(
 ) -> None:
     """Mux deletes it after a day; its lesson's reference stands in a passthrough that is JSON."""
     lesson = course.lesson()
-    settings = Settings.of(["public"], json.dumps({"lessonId": str(lesson)}), None)
+    settings = AssetSettings.of(["public"], json.dumps({"lessonId": str(lesson)}), None)
     upload = mux.state.add_upload(AT_ONCE, settings, test=True)
     course.track(lesson, upload.id)
     worker.start()

@@ -1,7 +1,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from sandbox.fault_injection import Fault
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import start
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, refuse_lists
 from tests.worker_process import WorkerProcess
@@ -67,7 +67,7 @@ def stopped_by(name: str, **more: object) -> list[dict[str, object]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_worker_ends_at_once(worker: WorkerProcess, number: signal.Signals) -> None:
     """It says why it ended, as its last line, and exits with 0."""
-    worker.start()
+    worker.start_python()
     worker.wait_for("scan.finished")
     worker.signal(number)
     assert worker.wait() == 0
@@ -342,16 +342,10 @@ def test_a_worker_whose_log_nobody_reads_works_on(
     """With its standard output gone it publishes, complains to nobody, and exits with 0."""
     complaints = tmp_path / "stderr"
     with complaints.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
-            env=environment,
-            cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
+        process = start("run", env=environment, stdout=subprocess.PIPE, stderr=stderr)
     try:
         assert process.stdout is not None
-        assert b"worker.started" in process.stdout.readline()
+        assert "worker.started" in process.stdout.readline()
         process.stdout.close()
         lesson = course.tracked_lesson(mux.state.create_upload())
         until(lambda: course.state(lesson)["status"] == "published")
@@ -373,10 +367,9 @@ def test_a_worker_whose_log_is_blocked_ends_at_its_deadline(
     reading = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
     filling = os.open(log, os.O_WRONLY | os.O_NONBLOCK)
     with log.open("wb") as stdout:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", "run"],
+        process = start(
+            "run",
             env={**environment, "SHUTDOWN_SECONDS": "1"},
-            cwd="/",
             stdout=stdout,
             stderr=subprocess.STDOUT,
         )

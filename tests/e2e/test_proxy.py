@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ import pytest
 
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import run
 from tests.course import Course
 from tests.e2e.evidence import assert_published
 from tests.forward_proxy import PASSWORD, QUOTED, ForwardProxy
@@ -37,14 +37,7 @@ def proxy(supabase: LocalSupabase, mux: MuxSimulator, tmp_path: Path) -> Iterato
 
 def doctor(environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     """Run the doctor as its users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "doctor", "--json"],
-        env={**environment, **more},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("doctor", "--json", env={**environment, **more})
 
 
 @pytest.mark.parametrize(("scheme", "method"), [("https", "CONNECT"), ("http", "POST")])
@@ -64,15 +57,15 @@ def test_a_lesson_is_published_through_a_proxy(
     assert_published(worker, course, mux, lesson, upload_id)
     assert worker.stop() == 0
     to_mux = method if method == "CONNECT" else "GET"
-    assert proxy.asked == {(method, SUPABASE), (to_mux, MUX)}
+    assert proxy.requests == {(method, SUPABASE), (to_mux, MUX)}
     assert [secret for secret in (PASSWORD, QUOTED) if secret in worker.output] == []
 
 
 @pytest.mark.parametrize(
     ("scheme", "health", "seen"),
     [
-        ("https", "ok", "{} through the proxy 127.0.0.1 answers, its certificate is good"),
-        ("http", "warning", "{} through the proxy 127.0.0.1 answers, without TLS"),
+        ("https", "ok", "{} through the proxy 127.0.0.1 responds with a valid certificate"),
+        ("http", "warning", "{} through the proxy 127.0.0.1 responds, without TLS"),
     ],
 )
 def test_the_doctor_takes_the_road_that_the_worker_takes(
@@ -82,13 +75,13 @@ def test_the_doctor_takes_the_road_that_the_worker_takes(
     urls = {"SUPABASE_URL": f"{scheme}://{SUPABASE}", "MUX_BASE_URL": f"{scheme}://{MUX}"}
     result = doctor(environment, **proxy.variables, **urls)
     checks = {check["name"]: check for check in json.loads(result.stdout)}
-    roads = [checks["road to Supabase"], checks["road to Mux"]]
-    told = [(road["health"], re.sub(r":\d+", "", road["seen"])) for road in roads]
+    roads = [checks["Supabase network"], checks["Mux network"]]
+    told = [(road["health"], re.sub(r":\d+", "", road["detail"])) for road in roads]
     assert told == [(health, seen.format(SUPABASE)), (health, seen.format(MUX))]
     assert (result.returncode, result.stderr) == (0, "")
-    assert {host for _, host in proxy.asked} == {SUPABASE, MUX}
+    assert {host for _, host in proxy.requests} == {SUPABASE, MUX}
     if scheme == "http":
-        assert {("HEAD", SUPABASE), ("HEAD", MUX)} <= proxy.asked
+        assert {("HEAD", SUPABASE), ("HEAD", MUX)} <= proxy.requests
 
 
 def test_a_proxy_that_refuses_is_no_broken_road_without_a_name(
@@ -99,8 +92,9 @@ def test_a_proxy_that_refuses_is_no_broken_road_without_a_name(
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **{**proxy.variables, "https_proxy": wrong})
     road = json.loads(result.stdout)[1]
-    assert road["seen"] == (
-        f"{SUPABASE} does not answer through the proxy 127.0.0.1: 407 Proxy Authentication Required"
+    assert road["detail"] == (
+        f"{SUPABASE} does not respond through the proxy 127.0.0.1: "
+        "407 Proxy Authentication Required"
     )
     assert road["advice"] == (
         "Check SUPABASE_URL, the proxy, and the variables HTTPS_PROXY and NO_PROXY."
@@ -114,17 +108,17 @@ def test_hosts_in_no_proxy_and_this_machine_are_asked_directly(
 ) -> None:
     """The doctor and both clients leave the proxy out."""
     result = doctor(environment, **proxy.variables)
-    assert (result.returncode, proxy.asked) == (0, set())
+    assert (result.returncode, proxy.requests) == (0, set())
     urls = {"SUPABASE_URL": f"https://{SUPABASE}", "MUX_BASE_URL": f"https://{MUX}"}
     result = doctor(environment, **urls, **proxy.variables, NO_PROXY="::1,fd00::/8,.internal")
-    checks = {check["name"]: check["seen"] for check in json.loads(result.stdout)}
-    assert [checks["road to Supabase"], checks["road to Mux"]] == [
+    checks = {check["name"]: check["detail"] for check in json.loads(result.stdout)}
+    assert [checks["Supabase network"], checks["Mux network"]] == [
         f"{SUPABASE} has no address",
         f"{MUX} has no address",
     ]
-    assert proxy.asked == set()
+    assert proxy.requests == set()
     result = doctor(environment, **urls, **proxy.variables, no_proxy=MUX)
-    assert {host for _, host in proxy.asked} == {SUPABASE}
+    assert {host for _, host in proxy.requests} == {SUPABASE}
 
 
 @pytest.mark.parametrize(
@@ -163,12 +157,6 @@ def test_a_variable_that_cannot_be_followed_is_named(
     environment: dict[str, str], command: str, variables: dict[str, str], sentence: str
 ) -> None:
     """Each command says in one sentence which it is, never what is in it, and exits with 2."""
-    result = subprocess.run(
-        [sys.executable, "-m", "worker", command],
-        env={**environment, "SUPABASE_URL": f"https://{SUPABASE}", **variables},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**environment, "SUPABASE_URL": f"https://{SUPABASE}", **variables}
+    result = run(command, env=env)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", f"{sentence}\n")

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import psycopg
@@ -13,6 +12,7 @@ from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import run
 from tests.course import Course
 from tests.e2e.conftest import secrets_in
 from tests.e2e.evidence import (
@@ -200,15 +200,7 @@ def test_a_lesson_that_is_no_draft_gets_its_video_and_keeps_its_status(
 
 
 def _scan(environment: dict[str, str], **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "scan"],
-        env={**environment, **settings},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return run("scan", env={**environment, **settings}, timeout=30)
 
 
 def _split(stderr: str) -> tuple[list[dict[str, Any]], list[str]]:

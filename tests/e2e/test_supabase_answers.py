@@ -45,7 +45,7 @@ NO_ANSWER = {
         supabase_out(
             "connection",
             "Supabase did not respond: RemoteProtocolError: peer closed connection without "
-            "sending complete message body.",
+            "sending complete message body",
         ),
     ),
     "a reset": (

@@ -14,7 +14,7 @@ from tests.e2e.evidence import (
     supabase_out,
     supabase_outages,
 )
-from tests.e2e.road import Road
+from tests.e2e.tcp_proxy import TcpProxy
 from tests.worker_process import WorkerProcess
 from worker.supabase.client import ATTEMPTS
 from worker.supabase.errors import REQUIRED_FILE
@@ -167,11 +167,11 @@ def test_a_connection_that_was_closed_while_idle_is_no_fault(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
 ) -> None:
     """A gateway that closes connections between two scans is not even noticed."""
-    with Road(supabase.url) as road:
-        worker.start(SUPABASE_URL=road.url)
+    with TcpProxy(supabase.url) as proxy:
+        worker.start(SUPABASE_URL=proxy.url)
         worker.wait_for("scan.finished")
         for _ in range(3):
-            road.wait_for_connections(road.close_connections() + 1)
+            proxy.wait_for_connections(proxy.close_connections() + 1)
         assert_works_on(worker, course, mux)
     assert [line for line in worker.lines if line["level"] != "info"] == []
 
@@ -180,10 +180,10 @@ def test_a_connection_that_the_road_forgot_is_replaced(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
 ) -> None:
     """What a NAT forgot leads nowhere, without a word: the call times out, and is repeated."""
-    with Road(supabase.url) as road:
-        worker.start(SUPABASE_URL=road.url, SUPABASE_TIMEOUT_SECONDS="1", LEASE_SECONDS="1")
+    with TcpProxy(supabase.url) as proxy:
+        worker.start(SUPABASE_URL=proxy.url, SUPABASE_TIMEOUT_SECONDS="1", LEASE_SECONDS="1")
         worker.wait_for("scan.finished")
-        road.wait_for_connections(road.forget_connections() + 1)
+        proxy.wait_for_connections(proxy.silence_connections() + 1)
         assert_works_on(worker, course, mux)
     assert [line for line in worker.lines if line["level"] != "info"] == []
 

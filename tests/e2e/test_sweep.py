@@ -14,15 +14,15 @@ import pytest
 from aiohttp import web
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
-from sandbox.mux.request_log import Seen, busiest
+from sandbox.mux.rate_limit import RateLimits
+from sandbox.mux.request_log import LoggedRequest, peak_per_second
 from sandbox.mux.responses import asset_json
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.state import Seeded
+from sandbox.mux.state import SeededUpload
 from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import lines, picked, refuse_lists
-from tests.tight import Tight
+from tests.strict_rate_limit import StrictRateLimit
 from tests.worker_process import WorkerProcess
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET
 
@@ -38,7 +38,7 @@ KINDS = {
 }
 
 
-def kind_of(seen: Seen) -> str:
+def kind_of(seen: LoggedRequest) -> str:
     """Name what was asked: a page of a list in the plural, one thing alone in the singular."""
     kind = KINDS[seen.route.removeprefix("GET ")]
     return "asset of upload" if "upload_id=" in seen.query else kind
@@ -70,7 +70,7 @@ def track(
     return lessons
 
 
-def uploads_of(seeded: Iterable[Seeded]) -> list[str]:
+def uploads_of(seeded: Iterable[SeededUpload]) -> list[str]:
     """Name the uploads."""
     return [one.upload_id for one in seeded]
 
@@ -394,7 +394,7 @@ def test_three_workers_work_off_a_backlog_as_one(
     mux.state.seed(1500)
     uploads += uploads_of(mux.state.seed(new))
     lessons = track(db, uploads)
-    mux.limits = RateLimits(Tight(rate), Tight(None))
+    mux.limits = RateLimits(StrictRateLimit(rate), StrictRateLimit(None))
     for one in three:
         one.start(MUX_REQUESTS_PER_SECOND=str(rate))
     assert_all_published(mux, db, lessons, *three)
@@ -411,7 +411,7 @@ def test_three_workers_work_off_a_backlog_as_one(
     assert set(questions) == {"whoami", "assets", "uploads", "asset of upload"}
     # Of the seconds there were, one at least was used as well as the machine could: 18 or 19 of
     # twenty where nothing else runs on it.
-    assert busiest(seen) >= 0.75 * rate
+    assert peak_per_second(seen) >= 0.75 * rate
 
 
 def test_a_burst_of_refusals_slows_the_work_down_until_it_is_over(

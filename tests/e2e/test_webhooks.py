@@ -20,7 +20,7 @@ from sandbox.mux.responses import asset_json
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import Timeline
-from sandbox.mux.webhooks import MuxWebhooks, event_json, post, signature
+from sandbox.mux.webhooks import MuxWebhooks, event_json, post_webhook, signature
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import picked, published_line
@@ -59,7 +59,9 @@ class Hooked:
     def post(self, told: dict[str, Any], secret: str = SECRET) -> int | None:
         """Send an event as Mux would; give the status of the answer."""
         body = json.dumps(told).encode()
-        return post(f"127.0.0.1:{self.port}", PATH, body, signature(secret, time.time(), body))
+        return post_webhook(
+            f"127.0.0.1:{self.port}", PATH, body, signature(secret, time.time(), body)
+        )
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask the worker something."""
@@ -128,7 +130,7 @@ def test_a_lesson_is_published_when_its_event_is_answered(
     assert sum(hooked.mux.requests.by_route().values()) == 0
 
 
-@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"backwards": True}])
+@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"newest_first": True}])
 def test_mux_tells_of_every_ending(
     hooked: Hooked, course: Course, arriving: None, how: dict[str, Any]
 ) -> None:
@@ -168,7 +170,7 @@ def test_nobody_but_mux_publishes(hooked: Hooked, course: Course, arriving: None
     upload = hooked.mux.state.create_upload()
     lesson = course.tracked_lesson(upload)
     assert hooked.send("video.asset.ready", hooked.asset_of(upload), secret="guessed") == 401
-    assert post(f"127.0.0.1:{hooked.port}", PATH, b"{}", None) == 401
+    assert post_webhook(f"127.0.0.1:{hooked.port}", PATH, b"{}", None) == 401
     assert settled(course, lesson) == ("draft", "processing", None)
     assert hooked.send("video.asset.ready", hooked.asset_of(upload), secret="old") == 200
     assert settled(course, lesson) == ("published", "ready", None)
@@ -271,7 +273,7 @@ def test_the_port_is_open_before_the_first_scan(
 
 def test_without_a_port_none_is_open(worker: WorkerProcess) -> None:
     """The worker listens nowhere, and does not even load a server."""
-    worker.start(MUX_WEBHOOK_SECRET=SECRET)
+    worker.start_python(MUX_WEBHOOK_SECRET=SECRET)
     worker.wait_for("scan.finished")
     assert worker.events("web.listening") == []
     with open(f"/proc/{worker.pid}/maps") as maps:  # noqa: PTH123
@@ -372,7 +374,7 @@ def replace_playback_id(mux: MuxSimulator, asset_id: str) -> tuple[str, str]:
     return old.id, new.id
 
 
-@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"backwards": True}])
+@pytest.mark.parametrize("how", [{}, {"copies": 3}, {"newest_first": True}])
 def test_a_published_lesson_follows_its_replaced_playback_id(
     hooked: Hooked, course: Course, arriving: None, how: dict[str, Any]
 ) -> None:

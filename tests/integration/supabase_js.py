@@ -1,4 +1,4 @@
-"""The app of docs/app.md for tests: its snippets, translated, and scenes played with them."""
+"""Compile the snippets of docs/app.md, and run scenes with them."""
 
 import json
 import re
@@ -27,7 +27,7 @@ SETTINGS = {
     "module": "node16",
     "jsx": "react-jsx",
     "types": [],
-    "skipLibCheck": True,  # what the libraries say to each other is theirs
+    "skipLibCheck": True,  # the libraries' own types are not tested here
     "rootDir": ".",
     "outDir": "built",
 }
@@ -41,11 +41,11 @@ MISSING = [
     )
     if not found
 ]
-"""What has to be installed before a scene can be played."""
+"""What must be installed before a scene can run."""
 
 
 def lay_out(directory: Path) -> None:
-    """Put the snippets where the page says, and the story beside them; not yet translated."""
+    """Write the snippets into the files that the page names, and the scenes next to them."""
     for name, code in SNIPPET.findall(PAGE):
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,50 +57,50 @@ def lay_out(directory: Path) -> None:
 
 
 def translate(directory: Path) -> str:
-    """Translate to JavaScript, and give what TypeScript has to say about the types."""
+    """Compile to JavaScript; return the output of the TypeScript compiler."""
     command = ["node", str(TSC), "--project", str(directory)]
     return subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
 
 
 class App:
-    """Plays the scenes of app_story.ts, as whoever is signed in."""
+    """Run the scenes of app_story.ts as a signed-in user or a visitor."""
 
     def __init__(self, directory: Path, supabase: LocalSupabase) -> None:
         self._directory = directory
         self._supabase = supabase
-        self._begun: list[subprocess.Popen[str]] = []
+        self._processes: list[subprocess.Popen[str]] = []
 
-    def begin(self, scene: str, user: UUID | None = ANNA, **asked: Any) -> subprocess.Popen[str]:
+    def begin(self, scene: str, user: UUID | None = ANNA, **args: Any) -> subprocess.Popen[str]:
         """Start a scene."""
         token = None if user is None else self._supabase.user_token(user)
-        shown = {
+        options = {
             "scene": scene,
             "url": self._supabase.url,
             "key": self._supabase.publishable_key,
             "token": token,
-            **{name: str(value) for name, value in asked.items()},
+            **{name: str(value) for name, value in args.items()},
         }
         process = subprocess.Popen(
-            ["node", self._directory / "built" / "app_story.js", json.dumps(shown)],
+            ["node", self._directory / "built" / "app_story.js", json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._begun.append(process)
+        self._processes.append(process)
         return process
 
     def end(self, scene: subprocess.Popen[str]) -> Any:
-        """Wait for a scene to end, and give what it saw."""
+        """Wait for a scene to end; return its result."""
         output, errors = scene.communicate(timeout=60)
         assert scene.returncode == 0, errors
         return json.loads(output)
 
-    def play(self, scene: str, user: UUID | None = ANNA, **asked: Any) -> Any:
-        """Play a scene from start to end."""
-        return self.end(self.begin(scene, user, **asked))
+    def play(self, scene: str, user: UUID | None = ANNA, **args: Any) -> Any:
+        """Run a scene and return its result."""
+        return self.end(self.begin(scene, user, **args))
 
     def close(self) -> None:
-        """End the scenes that a failed test left behind."""
-        for process in self._begun:
+        """Kill the scenes that a failed test left running."""
+        for process in self._processes:
             process.kill()
             process.communicate()

@@ -64,7 +64,7 @@ def test_the_line_that_applies_the_sql_applies_it(supabase: LocalSupabase) -> No
 )
 def test_the_commands_of_the_pages_work(worker: WorkerProcess, command: list[str]) -> None:
     """Each command that a page names works on a good stack and ends with 0."""
-    worker.start(*command)
+    worker.start_python(*command)
     if command == ["run"]:
         worker.wait_for("scan.finished")
         assert worker.stop() == 0

@@ -13,21 +13,21 @@ from tests.sql.service import Service
 
 @pytest.fixture
 def service(supabase: LocalSupabase) -> Iterator[Service]:
-    """Give the worker's functions, autocommitting."""
+    """Yield the worker's SQL functions, with autocommit."""
     with supabase.connect("service_role") as connection:
         yield Service(connection)
 
 
 @pytest.fixture
 def instructor(supabase: LocalSupabase, course: Course) -> Iterator[Instructor]:
-    """Give the app's functions as Anna calls them, autocommitting."""
+    """Yield the app's SQL functions as Anna calls them, with autocommit."""
     with supabase.connect("authenticated") as connection:
         yield Instructor(connection, course.anna)
 
 
 @pytest.fixture
 def browser(supabase: LocalSupabase, course: Course) -> Browser:
-    """Give Anna's browser, in which she is signed in."""
+    """Return the browser in which Anna is signed in."""
     return Browser(supabase, supabase.user_token(course.anna))
 
 
@@ -35,39 +35,39 @@ def browser(supabase: LocalSupabase, course: Course) -> Browser:
 def crime(
     supabase: LocalSupabase, db: psycopg.Connection, course: Course, service: Service
 ) -> Iterator[Crime]:
-    """Give a crime scene; at the end, what is the victim's must be as it was."""
+    """Yield a crime scene; at its end, the victim's data must be unchanged."""
     scene = Crime(supabase, db, course, service)
     yield scene
     scene.end()
 
 
 class Connections:
-    """Opens connections that the test drives step by step; what is open at the end is undone."""
+    """Opens connections for step-by-step tests; at the end, open transactions are rolled back."""
 
     def __init__(self, supabase: LocalSupabase, stack: ExitStack) -> None:
         self._supabase = supabase
         self._stack = stack
 
     def transaction(self, role: str | None = None) -> psycopg.Connection:
-        """Open a connection that commits only when told to."""
+        """Return a connection without autocommit."""
         connection = self._supabase.connect(role, autocommit=False)
         self._stack.callback(connection.close)
         return connection
 
     def service(self) -> Service:
-        """Give the worker's functions in a transaction of their own."""
+        """Return the worker's SQL functions in their own transaction."""
         return Service(self.transaction("service_role"))
 
 
 @pytest.fixture
 def database(supabase: LocalSupabase) -> Iterator[str]:
-    """Give the dsn of a database with the app's lessons and without sql/."""
+    """Yield the DSN of a database with the app's lessons and without sql/."""
     yield supabase.create_database("install")
     supabase.drop_database("install")
 
 
 @pytest.fixture
 def connections(supabase: LocalSupabase) -> Iterator[Connections]:
-    """Give connections to drive step by step."""
+    """Yield a way to open connections for step-by-step tests."""
     with ExitStack() as stack:
         yield Connections(supabase, stack)

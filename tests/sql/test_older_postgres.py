@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.supabase.databases import OWNER, Databases
 from sandbox.supabase.postgres import SUPERUSER, Postgres
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.service_user import service_user
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.sql.installing import apply_all
@@ -53,7 +53,7 @@ class OlderSupabase:
         self._directory = directory
         # All that databases ask of a server is its dsn.
         self._databases = Databases(cast("Postgres", self))
-        self._databases.furnish("postgres", default_grants=False)  # makes the roles, too
+        self._databases.set_up("postgres", default_grants=False)  # makes the roles, too
 
     def dsn(self, user: str, database: str = "postgres") -> str:
         """Return a connection string."""
@@ -87,7 +87,7 @@ def supabase(request: pytest.FixtureRequest) -> Iterator[OlderSupabase]:
 @contextmanager
 def served(programs: Path, directory: Path) -> Iterator[None]:
     """Make a server's data in a directory, and run the server meanwhile."""
-    account = server_account()
+    user = service_user()
     data = directory / "data"
 
     def call(*command: str | Path) -> None:
@@ -96,7 +96,7 @@ def served(programs: Path, directory: Path) -> Iterator[None]:
             check=True,
             cwd="/",
             stdout=subprocess.DEVNULL,
-            **account.popen_arguments(),
+            **user.popen_arguments(),
         )
 
     call(programs / "initdb", "-D", data, "-U", SUPERUSER, "--auth=trust", "--no-sync")

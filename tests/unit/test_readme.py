@@ -9,7 +9,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic_core import PydanticUndefined
 
-from worker.cli.main import _parser
+from worker.cli.main import build_parser
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
@@ -119,7 +119,7 @@ def test_every_command_line_is_understood() -> None:
     lines = [line for page in PAGES for line in COMMAND.findall(page.read_text())]
     assert {shlex.split(line)[0] for line in lines} >= {"run", "status", "publish", "retry"}
     for line in lines:
-        assert callable(_parser().parse_args(shlex.split(line)).command)
+        assert callable(build_parser().parse_args(shlex.split(line)).run)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))

@@ -1,27 +1,25 @@
-"""Show how far a backfill is: a bar on a terminal, a log line every ten seconds elsewhere."""
+"""Show the progress of a backfill: a bar on a terminal, a log line every ten seconds elsewhere."""
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from worker.backfill.backfill import Progress
-from worker.cli.console import WIDTH
+from worker.cli.console import console
 from worker.telemetry.logs import get_logger
 
-LINE_SECONDS = 10.0
-DRAW_SECONDS = 0.2
+LOG_INTERVAL_SECONDS = 10.0
+DRAW_INTERVAL_SECONDS = 0.2
 
 log = get_logger()
 
 
 @asynccontextmanager
-async def progress_shown(progress: Progress, doing: str) -> AsyncIterator[None]:
-    """Show progress for as long as the block lasts."""
-    show = _draw if sys.stdout.isatty() else _tell
-    task = asyncio.create_task(show(progress, doing))
+async def progress_shown(progress: Progress, activity: str) -> AsyncIterator[None]:
+    """Show progress for as long as the block runs."""
+    show = _draw if console().is_terminal else _log
+    task = asyncio.create_task(show(progress, activity))
     try:
         yield
     finally:
@@ -30,17 +28,16 @@ async def progress_shown(progress: Progress, doing: str) -> AsyncIterator[None]:
             await task
 
 
-async def _tell(progress: Progress, doing: str) -> None:
+async def _log(progress: Progress, activity: str) -> None:
     began = time.monotonic()
     before = progress.counts.total()
     while True:
-        await asyncio.sleep(LINE_SECONDS)
-        done = progress.counts.total() - before
-        rate = done / (time.monotonic() - began)
+        await asyncio.sleep(LOG_INTERVAL_SECONDS)
+        rate = (progress.counts.total() - before) / (time.monotonic() - began)
         left = progress.chunk - progress.chunk_done
         log.info(
             "backfill.progress",
-            doing=doing,
+            doing=activity,
             **progress.by_ending(),
             walked=progress.walked,
             of_chunk=progress.chunk,
@@ -49,12 +46,10 @@ async def _tell(progress: Progress, doing: str) -> None:
         )
 
 
-async def _draw(progress: Progress, doing: str) -> None:
-    from rich.console import Console
+async def _draw(progress: Progress, activity: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(width=WIDTH, no_color=bool(os.environ.get("NO_COLOR")))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,8 +58,8 @@ async def _draw(progress: Progress, doing: str) -> None:
         TimeRemainingColumn(),
     )
     began = time.monotonic()
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=None, rate="")
+    with Bar(*columns, console=console(), transient=True) as bar:
+        task = bar.add_task(activity, total=None, rate="")
         while True:
             seconds = max(time.monotonic() - began, 0.001)
             bar.update(
@@ -73,4 +68,4 @@ async def _draw(progress: Progress, doing: str) -> None:
                 total=progress.chunk or None,
                 rate=f"{progress.counts.total() / seconds:.0f}/s",
             )
-            await asyncio.sleep(DRAW_SECONDS)
+            await asyncio.sleep(DRAW_INTERVAL_SECONDS)

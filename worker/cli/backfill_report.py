@@ -1,20 +1,23 @@
-"""What a backfill ends with: the summary, and the list of what could not be repaired."""
+"""The summary of a backfill, and its report: the lessons that need attention, as a file."""
 
 import csv
 import json
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from worker import wording
 from worker.backfill.backfill import Progress
 from worker.backfill.plan import ending
-from worker.cli.console import WIDTH
+from worker.cli.console import columns
 from worker.errors import WorkerError
+from worker.text import plain_id
 
-SHOWN = 10
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MAX_PRINTED = 10
 COLUMNS = (
     "lesson_id",
     "result",
@@ -32,8 +35,8 @@ COLUMNS = (
 )
 
 
-class Listing:
-    """Writes lessons to a file as they come, CSV or JSON by its ending; keeps the first few."""
+class Report:
+    """Writes lessons to a CSV or JSON file, as its name ends; keeps the first ones for printing."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
@@ -49,7 +52,7 @@ class Listing:
             self._file = self.path.open("w", encoding="utf-8", newline="")
         except OSError as error:
             raise WorkerError(
-                f"{self.path} cannot be written ({error.strerror}): name another file."
+                f"{self.path} cannot be written ({error.strerror}). Name another file."
             ) from error
         if self._is_csv:
             self._rows = csv.DictWriter(self._file, COLUMNS)
@@ -74,41 +77,41 @@ class Listing:
         return self.path is not None and self.path.suffix.lower() == ".csv"
 
     def add(self, lesson_id: str, kind: str, message: str | None, known: Mapping[str, Any]) -> None:
-        """Take a lesson in."""
-        words = wording.kind(kind, message)
-        if len(self.first) < SHOWN and ending(kind) == "failed":
-            self.first.append(textwrap.shorten(f"{lesson_id} {kind}: {words}", WIDTH - 2))
-        row = {"lesson_id": lesson_id, "result": ending(kind), "reason": kind, "message": words}
+        """Add a lesson with what is known about it."""
+        sentences = wording.kind(kind, message)
+        if len(self.first) < MAX_PRINTED and ending(kind) == "failed":
+            self.first.append(plain_id(f"{lesson_id} {kind}: {sentences}"))
+        row = {"lesson_id": lesson_id, "result": ending(kind), "reason": kind, "message": sentences}
         row |= {name: value for name, value in known.items() if name in COLUMNS}
         if self._file is not None and self._is_csv:
-            self._rows.writerow({name: _plain(value) for name, value in row.items()})
+            self._rows.writerow({name: _csv_cell(value) for name, value in row.items()})
         elif self._file is not None:
             self._file.write((",\n" if self.count else "\n") + json.dumps(row))
         self.count += 1
 
 
-def _plain(value: Any) -> str:
-    """Write a value so that no spreadsheet takes it for a formula."""
+def _csv_cell(value: Any) -> str:
+    """Return a value so that no spreadsheet evaluates it as a formula."""
     text = " ".join(value) if isinstance(value, list) else str(value)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def summary_lines(progress: Progress, requests: int, seconds: float) -> list[str]:
-    """Give the summary: the counts of the report's script, then a reason for each kind."""
-    told = progress.by_ending()
-    lines = [
-        f"Total lessons processed: {told['processed']:,}",
-        f"Successfully updated: {told['updated']:,}",
-        f"Skipped: {told['skipped']:,}",
-        f"Failed: {told['failed']:,}",
-    ]
+def summary(progress: Progress, requests: int, seconds: float) -> "RenderableType":
+    """Return the totals, the count of each result with its reason, and the cost."""
+    from rich.console import Group
+
+    totals = progress.by_ending()
+    table = columns(9, 7)
+    table.columns[0].justify = "right"
     for name in ("updated", "skipped", "failed"):
-        kinds = sorted(kind for kind in progress.counts if ending(kind) == name)
-        for kind in kinds:
-            text = f"{progress.counts[kind]:>9,} {name:<8} {kind}: {wording.kind(kind)}"
-            lines += textwrap.wrap(text, WIDTH, subsequent_indent=" " * 19) if text else []
-    went = (
-        f"Went over {progress.walked:,} lessons with {requests:,} requests to Mux "
-        f"in {seconds:,.0f} s."
+        for kind in sorted(kind for kind in progress.counts if ending(kind) == name):
+            count = f"{progress.counts[kind]:,}"
+            table.add_row(count, name, f"{kind}: {wording.kind(kind)}")
+    return Group(
+        f"Total lessons processed: {totals['processed']:,}",
+        f"Successfully updated: {totals['updated']:,}",
+        f"Skipped: {totals['skipped']:,}",
+        f"Failed: {totals['failed']:,}",
+        *([table] if table.row_count else []),
+        f"Read {progress.walked:,} lessons with {requests:,} requests to Mux in {seconds:,.0f} s.",
     )
-    return [*lines, went]

@@ -1,44 +1,48 @@
-"""Print the doctor's checks for people: within 80 columns, in colour only on a terminal."""
+"""Print for people through rich: colours and line breaks only on a terminal."""
 
 import os
 import sys
-import textwrap
-from collections import Counter
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from worker.doctor.checks import Check, Health
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
-WIDTH = 80
-MARKS: dict[Health, tuple[str, str]] = {
-    "ok": ("ok", "32"),
-    "warning": ("warn", "33"),
-    "failed": ("FAIL", "31"),
-    "skipped": ("skip", "2"),
-}
-INDENT = " " * 24
+PIPED_WIDTH = 1_000_000
+"""More columns than any line has, so that rich neither breaks nor shortens what is piped."""
 
 
-def as_lines(check: Check) -> str:
-    """Write one check as one line, longer ones folded, with the advice beneath."""
-    mark, colour = MARKS[check.health]
-    folded = textwrap.wrap(check.seen, WIDTH - len(INDENT)) or [""]
-    lines = [f"{coloured(f'{mark:<4}', colour)}  {check.name:<16}  {folded[0]}"]
-    lines += [INDENT + rest for rest in folded[1:]]
-    if check.advice and check.health != "ok":
-        advice = textwrap.wrap(check.advice, WIDTH - len(INDENT) - 3)
-        lines += [f"{INDENT}{'-> ' if n == 0 else '   '}{line}" for n, line in enumerate(advice)]
-    return "\n".join(lines)
+def console() -> "Console":
+    """Return a console for standard output."""
+    from rich.console import Console
+
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        color_system="auto" if is_terminal and not os.environ.get("NO_COLOR") else None,
+        force_terminal=is_terminal,
+        width=None if is_terminal else PIPED_WIDTH,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
 
 
-def summed_up(checks: Sequence[Check]) -> str:
-    """Write how many checks went how."""
-    counts = Counter(check.health for check in checks)
-    told = ", ".join(f"{counts[health]} {health}" for health in MARKS if counts[health])
-    return f"\n{told}."
+def show(*renderables: "RenderableType") -> None:
+    """Print to standard output, without the blanks that rich adds at the end of lines."""
+    target = console()
+    with target.capture() as capture:
+        for renderable in renderables:
+            target.print(renderable)
+    lines = capture.get().split("\n")
+    print("\n".join(line.rstrip() for line in lines), end="", flush=True)
 
 
-def coloured(text: str, colour: str) -> str:
-    """Colour a text where somebody looks and did not say no."""
-    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return f"\x1b[{colour}m{text}\x1b[0m"
+def columns(*widths: int) -> "Table":
+    """Return a table without lines, whose columns have at least these widths; the last wraps."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in widths:
+        table.add_column(min_width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    return table

@@ -1,44 +1,69 @@
-"""Ask the worker of this machine whether it is well, for platforms without HTTP checks."""
+"""The command `health`: check this machine's worker, for platforms without HTTP checks.
 
-import http.client
-import json
-import time
+It requests /healthz, or without PORT reads the liveness file.
+"""
 
-from worker.settings import Settings
-from worker.telemetry import liveness
+import argparse
+from typing import TYPE_CHECKING
 
-ANSWER_WITHIN_SECONDS = 5.0
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # told from where to ask
+from worker.cli.command import Subparsers
+from worker.cli.exit_codes import DONE, FAILED
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+TIMEOUT_SECONDS = 5.0
 
 
-def local_host(settings: Settings) -> str:
-    """Give the address at which this machine reaches the worker's own server."""
-    return ANYWHERE.get(settings.host, settings.host)
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser("health", help="check whether this machine's worker works")
+    parser.set_defaults(run=run)
 
 
-def fault_of(settings: Settings) -> str | None:
-    """Tell what is wrong with the worker, if something is: over HTTP, or without PORT by its file.
+def run(_arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from worker.settings import Settings
 
-    The file is in the temporary directory, of this user and project, and says until when the worker
-    is well without another sign of life.
-    """
+    fault = _fault(Settings.load())
+    print(fault or "ok")
+    return DONE if fault is None else FAILED
+
+
+def _fault(settings: "Settings") -> str | None:
+    """Return what is wrong with the worker, or None."""
     if settings.port is None:
-        file = liveness.file_of(settings)
-        return liveness.NO_DIRECTORY if file is None else liveness.fault_in(file, time.monotonic())
-    host = local_host(settings)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=ANSWER_WITHIN_SECONDS)
+        return _fault_in_file(settings)
+    return _fault_over_http(settings.loopback_host, settings.port)
+
+
+def _fault_in_file(settings: "Settings") -> str | None:
+    import time
+
+    from worker.telemetry import liveness
+
+    file = liveness.file_of(settings)
+    return liveness.NO_DIRECTORY if file is None else liveness.fault_in(file, time.monotonic())
+
+
+def _fault_over_http(host: str, port: int) -> str | None:
+    import http.client
+
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/healthz")
         response = connection.getresponse()
         body = response.read(65536)
     except (OSError, http.client.HTTPException) as error:
-        return f"nothing answers at {host}:{settings.port}: {type(error).__name__}"
+        return f"nothing answers at {host}:{port}: {type(error).__name__}"
     finally:
         connection.close()
     return None if response.status == 200 else _reason(response.status, body)
 
 
 def _reason(status: int, body: bytes) -> str:
+    import json
+
     try:
         return str(json.loads(body)["reason"])
     except (ValueError, KeyError, TypeError):

@@ -1,17 +1,36 @@
 """The command `run`: the daemon, with the HTTP server and the adoption beside it."""
 
-import asyncio
+import argparse
 import os
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
+from worker.cli.command import Subparsers
+from worker.cli.exit_codes import DONE, FAILED
 from worker.errors import WorkerError
-from worker.shutdown import Signals
-from worker.telemetry import liveness, logs
 
 if TYPE_CHECKING:
     from worker.settings import Settings
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser("run", help="run until SIGTERM or SIGINT: the daemon")
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> NoReturn:
+    """Run the command."""
+    import asyncio
+
+    from worker.settings import Settings
+    from worker.telemetry import logs
+
+    began = time.monotonic()
+    settings = Settings.load()
+    logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
+    asyncio.run(run_daemon(settings, began))
 
 
 async def run_daemon(settings: "Settings", began: float) -> NoReturn:
@@ -21,20 +40,27 @@ async def run_daemon(settings: "Settings", began: float) -> NoReturn:
     that hang in a name lookup, a second signal would meet its default handler, and a broken
     standard output would change the exit status.
     """
-    code = 0
+    from worker.telemetry import logs
+
+    code = DONE
     try:
         await _run(settings, began)
     except WorkerError as error:  # an operator's to mend, for example PORT in use
         logs.get_logger().error("worker.stopped", message=str(error))
-        code = 1
+        code = FAILED
     except Exception:  # noqa: BLE001  # a programming error: logged with its traceback
         logs.get_logger().exception("worker.crashed")
-        code = 1  # the platform restarts the process
+        code = FAILED  # the platform restarts the process
     logs.flush()
     os._exit(code)
 
 
 async def _run(settings: "Settings", began: float) -> None:
+    import asyncio
+
+    from worker.shutdown import Signals
+    from worker.telemetry import liveness, logs
+
     stopping = asyncio.Event()
     signals = Signals(stopping, settings.shutdown_seconds)
     signals.listen()  # before the slow imports, since a signal may come during them

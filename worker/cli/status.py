@@ -1,50 +1,111 @@
-"""The command `status`: how all lessons stand, or one of them with its history."""
+"""The command `status`: counts and failures of all lessons, or one lesson with its history."""
 
 import argparse
-import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from worker.backfill.publish import find_lesson, observe_lesson
-from worker.cli.status_view import lesson_lines, table_lines
-from worker.errors import Unavailable, explain
-from worker.supabase.lessons import LessonStore
+from worker.cli.command import LESSON_HELP, Subparsers, run_command
+from worker.cli.console import console, show
+from worker.cli.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
-    from worker.cli.command import Parts
     from worker.settings import Settings
-
-DONE, FAILED = 0, 1
-CLEAR = "\x1b[H\x1b[2J"
+    from worker.supabase.lessons import LessonStore
 
 
-async def status(arguments: argparse.Namespace, settings: "Settings", parts: "Parts") -> int:
-    """Run `status [LESSON]`."""
+def add_parser(subparsers: Subparsers) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "status", help="print the state of all lessons, or of one with its history"
+    )
+    parser.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON_HELP)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="repeat the table of all lessons every SECONDS, 2 by default",
+    )
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; Ctrl-C is the way to end --watch."""
+    if arguments.lesson is not None and arguments.watch is not None:
+        arguments.parser.error("--watch is for the table of all lessons")
+    return run_command(_status, arguments, interrupted=DONE)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
+    return seconds
+
+
+async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
+    import asyncio
+
+    from worker.app import parts
+    from worker.supabase.lessons import LessonStore
+
     async with parts(settings, asyncio.Event()) as (mux, store, _):
         await store.check_schema()
-        books = LessonStore(store.call)
+        lessons = LessonStore(store.call)
         if arguments.lesson is not None:
-            return await _lesson(arguments, books, mux)
+            return await _show_lesson(arguments, lessons, mux)
+        if arguments.watch is not None:
+            await _watch(arguments, lessons)
+        _show_table(await lessons.status(), as_json=arguments.json)
+    return DONE
+
+
+def _show_table(status: dict[str, Any], *, as_json: bool) -> None:
+    from worker.cli.status_view import status_view
+
+    if as_json:
+        print(json.dumps(status), flush=True)
+    else:
+        show(status_view(status))
+
+
+async def _watch(arguments: argparse.Namespace, lessons: "LessonStore") -> None:
+    """Show the table until the process is interrupted: in place on a terminal, else repeatedly."""
+    import asyncio
+
+    from rich.live import Live
+
+    from worker.cli.status_view import status_view
+
+    target = console()
+    if arguments.json or not target.is_terminal:
         while True:
-            told = await books.status()
-            if arguments.watch is not None and sys.stdout.isatty() and not arguments.json:
-                print(CLEAR, end="")
-            print(json.dumps(told) if arguments.json else "\n".join(table_lines(told)), flush=True)
-            if arguments.watch is None:
-                return DONE
+            _show_table(await lessons.status(), as_json=arguments.json)
+            await asyncio.sleep(arguments.watch)
+    with Live(console=target, auto_refresh=False) as live:
+        while True:
+            live.update(status_view(await lessons.status()), refresh=True)
             await asyncio.sleep(arguments.watch)
 
 
-async def _lesson(arguments: argparse.Namespace, books: LessonStore, mux: Any) -> int:
-    lesson = await find_lesson(books, arguments.lesson)
-    told = await books.lesson(lesson.id)
+async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mux: Any) -> int:
+    from worker.backfill.publish import find_lesson, observe_lesson
+    from worker.cli.status_view import lesson_view
+    from worker.errors import Unavailable, explain
+
+    lesson = await find_lesson(lessons, arguments.lesson)
+    details = await lessons.lesson(lesson.id)
     code = DONE
     try:
-        seen = (await observe_lesson(lesson, mux)).observation
-        told["mux"] = None if seen is None else seen.as_json()
+        observation = (await observe_lesson(lesson, mux)).observation
+        details["mux"] = None if observation is None else observation.as_json()
     except Unavailable as fault:
-        told["mux"] = {"unavailable": explain(fault)}
+        details["mux"] = {"unavailable": explain(fault)}
         code = FAILED
-    print(json.dumps(told, indent=2) if arguments.json else "\n".join(lesson_lines(told)))
+    if arguments.json:
+        print(json.dumps(details, indent=2))
+    else:
+        show(lesson_view(details))
     return code

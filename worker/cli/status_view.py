@@ -1,143 +1,141 @@
-"""Write the status for people: within 80 columns, in colour only on a terminal."""
+"""The status of all lessons, and of one lesson, as rich renders them."""
 
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from worker.cli.console import WIDTH, coloured
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from worker.cli.console import columns
+from worker.text import ago, duration, plain_id
 from worker.wording import failure, kind
 
-Told = Mapping[str, Any]
-GOOD, BAD, DIM = "32", "31", "2"
-HUES = {
-    "ready": GOOD,
-    "published": GOOD,
-    "attached": GOOD,
-    "error": BAD,
-    "failed": BAD,
-    "unplayable": BAD,
+Details = Mapping[str, Any]
+
+STYLES = {
+    "ready": "green",
+    "published": "green",
+    "attached": "green",
+    "error": "red",
+    "failed": "red",
+    "unplayable": "red",
 }
 
 
-def table_lines(told: Told) -> list[str]:
-    """Write the table of all lessons."""
-    waits = told["ready_to_published"]
-    lines = [
-        f"{'processing':<12}{told['processing']:>9,}",
-        f"{'  due':<12}{told['due']:>9,}  {_oldest('longest due', told['oldest_due_seconds'])}",
-        f"{'  stuck':<12}{told['stuck']:>9,}  "
-        + _oldest("oldest tracked", told["oldest_processing_seconds"]),
-        f"{'ready':<12}{told['ready']:>9,}",
-        f"{'failed':<12}{told['error']:>9,}",
-        "",
-    ]
-    if waits["count"]:
-        spread = "  ".join(f"{p} {duration(waits[p])}" for p in ("p50", "p95", "p99"))
-        lines.append(f"ready to published, the last day: at most {spread}  of {waits['count']:,}")
-    else:
-        lines.append("ready to published, the last day: none")
-    if told["failures"]:
-        lines += ["", "failures, the last first"]
-    for one in told["failures"]:
-        head = (
-            f"  {clean(one['error_type'])[:24]:<24}{one['count']:>7,}  {ago(one['last_seconds'])}"
+def status_view(status: Details) -> RenderableType:
+    """Return the counts of all lessons, the delays of the last day, and the failures."""
+    counts = columns(12, 9)
+    counts.columns[1].justify = "right"
+    for name, key, remark in (
+        ("processing", "processing", ""),
+        ("  due", "due", _oldest("longest due", status["oldest_due_seconds"])),
+        ("  stuck", "stuck", _oldest("oldest tracked", status["oldest_processing_seconds"])),
+        ("ready", "ready", ""),
+        ("failed", "error", ""),
+    ):
+        counts.add_row(name, f"{status[key]:,}", remark)
+    return Group(counts, "", _delays(status["ready_to_published"]), *_failures(status["failures"]))
+
+
+def _oldest(name: str, seconds: float | None) -> str:
+    return "" if seconds is None else f"{name} {ago(seconds)}"
+
+
+def _delays(delays: Details) -> str:
+    if not delays["count"]:
+        return "ready to published, the last day: none"
+    values = "  ".join(f"{p} {duration(delays[p])}" for p in ("p50", "p95", "p99"))
+    return f"ready to published, the last day: at most {values}  of {delays['count']:,}"
+
+
+def _failures(failures: Sequence[Details]) -> Iterator[RenderableType]:
+    if not failures:
+        return
+    yield "\nfailures, the most recent first"
+    table = columns(18, 3, 8)
+    table.columns[1].justify = "right"
+    for row in failures:
+        sentences = failure(row["error_type"], row["last_message"])
+        table.add_row(
+            Text(plain_id(row["error_type"]), "red"),
+            f"{row['count']:,}",
+            ago(row["last_seconds"]),
+            f"{row['last_lesson_id']}\n{plain_id(sentences)}",
         )
-        lines.append(coloured(head[:WIDTH], BAD))
-        lines.append(f"    {one['last_lesson_id']}")
-        lines += folded(failure(one["error_type"], one["last_message"]), 4)
-    return [line.rstrip() for line in lines]
+    yield table
 
 
-def lesson_lines(told: Told) -> list[str]:
-    """Write one lesson: itself, its tracking row, what Mux says, its history."""
-    lines = [f"lesson     {told['lesson_id']}"]
-    if told["title"]:
-        lines += labelled("title", told["title"])
-    lines += labelled("status", told["status"])
-    lines += labelled("asset", told["asset_id"] or "none")
-    lines += labelled("playback", told["playback_id"] or "none")
-    lines += ["", "tracking", *_row_lines(told["row"]), "", "Mux", *_mux_lines(told["mux"])]
-    if told["finding"]:
-        finding = told["finding"]
-        lines += ["", f"backfill   {finding['kind']}"]
-        lines += folded(kind(finding["kind"], finding["message"]), 11)
-    return [*lines, "", "history", *_history(told["events"])]
+def lesson_view(lesson: Details) -> RenderableType:
+    """Return one lesson: its columns, its tracking row, what Mux reports, its history."""
+    table = columns(9)
+    _add(table, "lesson", lesson["lesson_id"])
+    if lesson["title"]:
+        _add(table, "title", lesson["title"])
+    _add(table, "status", lesson["status"])
+    _add(table, "asset", lesson["asset_id"] or "none")
+    _add(table, "playback", lesson["playback_id"] or "none")
+    table.add_row()
+    _add_row(table, lesson["row"])
+    table.add_row()
+    _add_mux(table, lesson["mux"])
+    if finding := lesson["finding"]:
+        table.add_row()
+        sentences = kind(finding["kind"], finding["message"])
+        _add(table, "backfill", f"{finding['kind']}: {sentences}")
+    return Group(table, "", *_history(lesson["events"]))
 
 
-def _row_lines(row: Told | None) -> list[str]:
+def _add(table: Table, name: str, value: str) -> None:
+    table.add_row(name, Text(plain_id(value), STYLES.get(value, "")))
+
+
+def _add_row(table: Table, row: Details | None) -> None:
     if row is None:
-        return ["  none"]
-    lines = labelled("  status", row["status"])
-    lines += labelled("  upload", row["upload_id"])
-    lines += labelled("  asset", row["asset_id"] or "none")
+        _add(table, "tracking", "none")
+        return
+    _add(table, "tracking", row["status"])
+    _add(table, "  upload", row["upload_id"])
+    _add(table, "  asset", row["asset_id"] or "none")
     if row["status"] == "error" or row["error_type"]:
-        why = failure(row["error_type"], row["error_message"])
-        lines += labelled("  error", f"{row['error_type'] or 'unknown'}: {why}")
-    lines += labelled("  tracked", f"{ago(row['age_seconds'])}, {row['check_count']} looks")
-    return lines
+        sentences = failure(row["error_type"], row["error_message"])
+        _add(table, "  error", f"{row['error_type'] or 'unknown'}: {sentences}")
+    _add(table, "  tracked", f"{ago(row['age_seconds'])}, {row['check_count']} checks")
 
 
-def _mux_lines(mux: Told | None) -> list[str]:
+def _add_mux(table: Table, mux: Details | None) -> None:
     if mux is None:
-        return ["  was not asked: there is no id that could be one of Mux's"]
+        _add(table, "Mux", "not asked, because the lesson has no id that can be an id of Mux")
+        return
     if "unavailable" in mux:
-        return folded(mux["unavailable"], 2)
-    lines = labelled("  " + mux["subject"], mux.get(f"{mux['subject']}_id") or "?")
-    lines += labelled("  status", mux["status"])
-    for one in mux.get("playback_ids", ()):
-        lines += labelled("  plays as", f"{one['id']} ({one['policy']})")
-    if said := ": ".join(mux[x] for x in ("error_type", "error_message") if mux.get(x)):
-        lines += labelled("  says", said)
-    return lines
+        _add(table, "Mux", mux["unavailable"])
+        return
+    _add(table, "Mux", mux["status"])
+    _add(table, f"  {mux['subject']}", mux.get(f"{mux['subject']}_id") or "?")
+    for playback in mux.get("playback_ids", ()):
+        _add(table, "  playback", f"{playback['id']} ({playback['policy']})")
+    if error := ": ".join(mux[x] for x in ("error_type", "error_message") if mux.get(x)):
+        _add(table, "  error", error)
 
 
-def _history(events: list[Told]) -> list[str]:
+def _history(events: Sequence[Details]) -> Iterator[RenderableType]:
     if not events:
-        return ["  none"]
-    lines, before = [], None
+        yield "history    none"
+        return
+    yield "history"
+    table = columns(19, 8, 9)
+    table.columns[1].justify = "right"
+    previous = None
     for event in events:
         at = datetime.fromisoformat(event["happened_at"])
-        since = "" if before is None else f"+{duration((at - before).total_seconds())}"
-        before = at
-        hue = HUES.get(event["event"], "")
-        said = f"{at:%Y-%m-%d %H:%M:%S} {since:>11}  {event['event']:<10}"
-        who = clean(f"{event['reason'] or ''} by {event['actor']}").strip()
-        lines.append(coloured(f"  {said}", hue) + f" {who[: WIDTH - 46]}")
-        lines += folded(event["message"], 34)
-    return lines
-
-
-def labelled(name: str, value: str) -> list[str]:
-    """Write a value beside its name, folded."""
-    hue = HUES.get(value, "")
-    pieces = textwrap.wrap(clean(value), WIDTH - 12) or [""]
-    return [f"{name if n == 0 else '':<11}{coloured(piece, hue)}" for n, piece in enumerate(pieces)]
-
-
-def folded(text: str | None, indent: int) -> list[str]:
-    """Write a text in as many lines as it takes, three at most."""
-    pieces = textwrap.wrap(clean(text or ""), WIDTH - indent, max_lines=3, placeholder=" ...")
-    return [" " * indent + piece for piece in pieces]
-
-
-def clean(text: str) -> str:
-    """Take out what would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def duration(seconds: float) -> str:
-    """Write seconds as people say them."""
-    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{seconds:.1f} s"
-
-
-def ago(seconds: float | None) -> str:
-    """Write how long ago something was."""
-    return "" if seconds is None else f"{duration(max(0.0, seconds))} ago"
-
-
-def _oldest(what: str, seconds: float | None) -> str:
-    return "" if seconds is None else f"{what} {ago(seconds)}"
+        since = "" if previous is None else f"+{duration((at - previous).total_seconds())}"
+        previous = at
+        actor = f"{event['reason'] or ''} by {event['actor']}".strip()
+        table.add_row(
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            since,
+            Text(event["event"], STYLES.get(event["event"], "")),
+            "\n".join(plain_id(text) for text in (actor, event["message"]) if text),
+        )
+    yield table

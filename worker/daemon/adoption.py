@@ -71,22 +71,20 @@ class Adopter:
             self._log(answer)
 
     async def _identify_all(self, unknown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what ids are at Mux, without those that fail alone: their lessons wait."""
+        """Return what Mux knows about each id; a lesson whose id alone meets a fault waits."""
         control, known = Control(self._mux), []
         for answer in unknown:
+            lesson_id, id_, kind = answer["lesson_id"], answer["id"], answer["kind"]
             try:
-                known.append(
-                    await self._identify(answer["lesson_id"], answer["id"], answer["kind"])
-                )
-            except (MuxUnavailable, MuxUnauthorized) as fault:
-                await control.check(fault)
-                if self._failed_ids.allow(answer["id"]):
-                    which = "asset_id" if answer["kind"] == "asset" else "upload_id"
+                known.append(await self._identify(lesson_id, id_, kind))
+            except (MuxUnavailable, MuxUnauthorized) as error:
+                await control.check(error)
+                if self._failed_ids.allow(id_):
                     log.warning(
                         "mux.id_failed",
-                        lesson_id=answer["lesson_id"],
-                        **{which: answer["id"]},
-                        reason=fault.reason,
+                        lesson_id=lesson_id,
+                        **{"asset_id" if kind == "asset" else "upload_id": id_},
+                        reason=error.reason,
                         message="Mux does not answer about the id that this lesson names.",
                     )
         return known
@@ -106,18 +104,8 @@ class Adopter:
     def _log(self, answer: dict[str, Any]) -> None:
         if answer["outcome"] == "adopted":
             log.info("lesson.adopted", **_ids(answer))
-        for result in (answer, answer.get("restored") or {}):
-            if result.get("outcome") == "restored":
-                log.info("lesson.restored", **_ids(result), playback_id=result["playback_id"])
-            elif result.get("outcome") == "refused" and self._refused.allow(result["sqlstate"]):
-                by = {"raised_by": result["raised_by"]} if result.get("raised_by") else {}
-                log.error(
-                    "lesson.refused",
-                    **_ids(result),
-                    sqlstate=result["sqlstate"],
-                    message=result["message"],
-                    **by,
-                )
+        for outcome in (answer, answer.get("restored") or {}):
+            self._log_restored_or_refused(outcome)
         if answer["outcome"] == "disputed" and self._disputed.allow(answer["lesson_id"]):
             log.warning(
                 "adoption.failed",
@@ -125,6 +113,20 @@ class Adopter:
                 reason="lesson_mismatch",
                 message=wording.failure("lesson_mismatch"),
             )
+
+    def _log_restored_or_refused(self, outcome: dict[str, Any]) -> None:
+        match outcome.get("outcome"):
+            case "restored":
+                log.info("lesson.restored", **_ids(outcome), playback_id=outcome["playback_id"])
+            case "refused" if self._refused.allow(outcome["sqlstate"]):
+                raised_by = outcome.get("raised_by")
+                log.error(
+                    "lesson.refused",
+                    **_ids(outcome),
+                    sqlstate=outcome["sqlstate"],
+                    message=outcome["message"],
+                    **({"raised_by": raised_by} if raised_by else {}),
+                )
 
 
 class PeriodicAdoption:

@@ -1,10 +1,11 @@
-"""Judge the facts that the doctor finds: one check each, with what to do where it fails. Pure."""
+"""The checks of the doctor: each turns facts into a result, with advice where it fails. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from worker.model import Environment
+from worker.text import plain_id
 
 Health = Literal["ok", "warning", "failed", "skipped"]
 Facts = Mapping[str, Any]
@@ -25,107 +26,107 @@ OPEN_TO_APP = frozenset(
     {"check_asset_status", "publish_lesson", "track_upload"}
     | {"app_lock_lesson", "app_publish", "app_track_upload"}
 )
-"""What signed-in users may call: the app's three functions, and the private ones behind them."""
+"""What signed-in users may call: the app's three functions, and the private ones they use."""
 
 MUX_READS_PER_SECOND = 5
-"""What Mux allows an environment: https://www.mux.com/docs/core/make-api-requests."""
+"""Mux's limit for an environment: https://www.mux.com/docs/core/make-api-requests."""
 
-WORST_CLOCK_SECONDS = 30.0
+MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 REAPPLY = "Apply the files of sql/ again, in order, as the owner of lessons."
-RENAME = "Rename or drop what the app made, and change what calls it."
-MOST_LISTED = 12
-"""So many differences are listed; with more, something larger is wrong than each of them."""
+RENAME = "Rename or drop the app's functions, and change their callers."
+MAX_LISTED = 12
+"""Differences that are listed; with more, the cause is larger than each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, how it is, what was seen, and what to do about it."""
+    """One check: its name, its result, the facts behind it, and what to do."""
 
     name: str
     health: Health
-    seen: str
+    detail: str
     advice: str = ""
 
     def without(self, secrets: Iterable[str]) -> Self:
-        """Take out secrets, which a service may repeat, and what would steer a terminal."""
+        """Return the check without secrets, which a service may repeat, in printable text."""
 
         def clean(text: str) -> str:
             for secret in sorted(filter(None, secrets), key=len, reverse=True):
                 text = text.replace(secret, "***")
-            return "".join(c if c.isprintable() else "?" for c in text)
+            return plain_id(text)
 
-        return replace(self, seen=clean(self.seen), advice=clean(self.advice))
+        return replace(self, detail=clean(self.detail), advice=clean(self.advice))
 
 
 def check_pace(requests_per_second: float, lease_seconds: float, timeout_seconds: float) -> Check:
-    """Judge the settings that are allowed and yet unwise."""
-    seen, advice = [], []
+    """Warn of settings that are allowed but have drawbacks."""
+    details, advice = [], []
     if requests_per_second > MUX_READS_PER_SECOND:
-        seen.append(f"MUX_REQUESTS_PER_SECOND is {requests_per_second:g}, Mux allows 5 to all")
+        details.append(f"MUX_REQUESTS_PER_SECOND is {requests_per_second:g}, but Mux allows 5")
         advice.append("Set MUX_REQUESTS_PER_SECOND to 4 or less.")
     if lease_seconds < 2 * timeout_seconds:
-        seen.append(f"LEASE_SECONDS is {lease_seconds:g}, two slow answers of Mux take longer")
+        details.append(f"LEASE_SECONDS is {lease_seconds:g}, shorter than two Mux timeouts")
         advice.append("Set LEASE_SECONDS to at least twice MUX_TIMEOUT_SECONDS.")
-    if seen:
-        return Check("settings", "warning", "; ".join(seen), " ".join(advice))
-    return Check("settings", "ok", "all required ones are there, none is odd")
+    if details:
+        return Check("settings", "warning", "; ".join(details), " ".join(advice))
+    return Check("settings", "ok", "complete and without unusual values")
 
 
 def check_role(facts: Facts) -> Check:
-    """Judge whose key it is; the anon key is the classic mix-up."""
+    """Check the role of the key; the anon key is the usual mistake."""
     role = facts["role"]
     if role != "service_role":
         advice = "Set SUPABASE_SERVICE_ROLE_KEY to the service_role or secret key."
-        return Check("key", "failed", f"of the role {role}", advice)
+        return Check("key", "failed", f"belongs to the role {role}", advice)
     if not facts["passes_row_security"]:
-        advice = "alter role service_role bypassrls, as Supabase has it."
-        return Check("key", "failed", "service_role sees no lessons of others", advice)
-    return Check("key", "ok", "accepted, of the role service_role")
+        advice = "Run: alter role service_role bypassrls. It is Supabase's default."
+        return Check("key", "failed", "service_role is subject to row level security", advice)
+    return Check("key", "ok", "accepted, belongs to the role service_role")
 
 
 def check_schema(facts: Facts, needed: str, files: Sequence[str]) -> Check:
-    """Judge whether all files of sql/ that this version needs are applied."""
+    """Check that all files of sql/ that this version needs are applied."""
     applied = facts["schema_version"] or "000"
     if applied < needed:
         advice = f"Apply the files after {applied}.sql up to {needed}.sql, then the last one again."
         return Check("schema", "failed", f"sql/ is applied only up to {applied}.sql", advice)
-    seen = f"sql/ is applied up to {applied}.sql"
+    detail = f"sql/ is applied up to {applied}.sql"
     if missing := sorted(set(files) - set(facts["applied_files"])):
         named = ", ".join(f"{name}.sql" for name in missing)
-        return Check("schema", "failed", f"{seen}, but without {named}", REAPPLY)
-    return Check("schema", "ok", seen)
+        return Check("schema", "failed", f"{detail}, but without {named}", REAPPLY)
+    return Check("schema", "ok", detail)
 
 
 def check_objects(facts: Facts) -> Check:
-    """Judge whether the catalog still is as sql/ made it."""
+    """Check that the catalog is still as sql/ created it."""
     if not facts["has_snapshot"]:
-        return Check("objects", "skipped", "there is no snapshot to compare with")
+        return Check("objects", "skipped", "there is no snapshot to compare")
     if differences := facts["differences"]:
-        listed = differences[:MOST_LISTED]
+        listed = differences[:MAX_LISTED]
         if more := len(differences) - len(listed):
             listed.append(f"and {more} more")
         advice = f"{REAPPLY} If the change is intended, apply only sql/900_snapshot.sql."
         return Check("objects", "failed", "; ".join(listed), advice)
-    return Check("objects", "ok", "are as sql/ made them")
+    return Check("objects", "ok", "are as sql/ created them")
 
 
 def check_lessons(facts: Facts) -> Check:
-    """Judge the app's own table, which may have changed since sql/ was applied."""
+    """Check the app's own table, which may have changed since sql/ was applied."""
     if problems := facts["lessons_problems"]:
         advice = "Change the table: the worker cannot publish its lessons as it is."
         return Check("lessons", "failed", "; ".join(problems), advice)
     if not facts["lessons_may_be_used"]:
-        return Check("lessons", "failed", "service_role may not read it or write its ids", REAPPLY)
-    return Check("lessons", "ok", "has what the worker needs, and may be written")
+        return Check("lessons", "failed", "service_role cannot read it or write its ids", REAPPLY)
+    return Check("lessons", "ok", "has all needed columns, and can be written")
 
 
 def check_row_security(facts: Facts) -> Check:
-    """Judge whether a table is open to everybody who has the anon key."""
+    """Check that row level security is on, so that the anon key reads no table."""
     tables: Mapping[str, bool] = facts["row_level_security"]
     if missing := sorted(NEEDED_TABLES - tables.keys()):
         return Check("row security", "failed", f"there is no {', '.join(missing)}", REAPPLY)
     if unprotected := sorted(name for name, is_on in tables.items() if not is_on):
-        advice = "alter table ... enable row level security, with the app's policies in place."
+        advice = "Run: alter table ... enable row level security. Add the app's policies first."
         return Check("row security", "failed", f"is off on {', '.join(unprotected)}", advice)
     return Check(
         "row security", "ok", f"is on for lessons and all {len(tables) - 1} of the worker's"
@@ -133,7 +134,7 @@ def check_row_security(facts: Facts) -> Check:
 
 
 def check_functions(facts: Facts) -> Check:
-    """Judge whether each function is there, for the service role and nobody else."""
+    """Check that each function exists, and that only the service role may call it."""
     functions = [f for f in facts["functions"] if not f["is_for_app"]]
     faults = {
         "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
@@ -141,7 +142,7 @@ def check_functions(facts: Facts) -> Check:
             functions, lambda f: not f["service_role"] and not f["is_trigger"]
         ),
         "open to browsers": _named(functions, lambda f: f["anon"] or f["authenticated"]),
-        "made by the app, under a name of the worker's": facts["functions_of_the_app"],
+        "created by the app with a name of the worker's": facts["functions_of_the_app"],
     }
     good = f"all {len(functions)} are for service_role alone"
     advice = f"{RENAME} {REAPPLY}" if facts["functions_of_the_app"] else REAPPLY
@@ -149,11 +150,11 @@ def check_functions(facts: Facts) -> Check:
 
 
 def check_app_functions(facts: Facts) -> Check:
-    """Judge whether signed-in users, and nobody else, may call what the app calls for them."""
+    """Check that signed-in users, and no other role, may call the app's functions."""
     functions = [f for f in facts["functions"] if f["is_for_app"]]
     if not functions:
-        seen = "the database has none of track_upload, check_asset_status, publish_lesson"
-        return Check("app functions", "warning", seen, f"{REAPPLY} An app may do without them.")
+        detail = "the database has none of track_upload, check_asset_status, publish_lesson"
+        return Check("app functions", "warning", detail, f"{REAPPLY} An app may do without them.")
     faults = {
         "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
         "closed to authenticated": _named(
@@ -176,14 +177,14 @@ def _check_grants(
     good: str,
     advice: str = REAPPLY,
 ) -> Check:
-    """Fail over any fault; warn of a role of the DBA's own, which somebody may have meant."""
-    seen = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
-    if seen:
-        return Check(name, "failed", seen, advice)
+    """Fail for any fault; warn of further roles, which may be intended."""
+    detail = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    if detail:
+        return Check(name, "failed", detail, advice)
     if also := _named(functions, lambda f: f["others"]):
         roles = ", ".join(sorted({role for f in functions for role in f["others"]}))
-        unless = "revoke execute on them, unless it is meant."
-        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", unless)
+        advice = "Revoke execute on them, unless it is intended."
+        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", advice)
     return Check(name, "ok", good)
 
 
@@ -194,49 +195,52 @@ def _named(
 
 
 def check_anon(facts: Facts) -> Check:
-    """Judge what those who are not logged in may see and call of the worker's."""
+    """Check that users who are not signed in can see and call nothing of the worker's."""
     schemas = [f"mux_private ({role})" for role in facts["private_schema_open_to"]]
     callable_ = [f"{f['name']}()" for f in facts["functions"] if f["anon"]]
     if granted := [*facts["open_to_anon"], *callable_, *schemas]:
-        return Check("anon", "failed", f"is granted something on {', '.join(granted)}", REAPPLY)
-    return Check("anon", "ok", "may see and call nothing of the worker's")
+        return Check("anon", "failed", f"has grants on {', '.join(granted)}", REAPPLY)
+    return Check("anon", "ok", "can see and call nothing of the worker's")
 
 
 def check_clock(facts: Facts, now: float) -> Check:
-    """Judge this machine's clock; ages are counted by the database's all the same."""
+    """Compare this machine's clock with the database's, which alone counts ages."""
     apart = abs(float(facts["database_time"]) - now)
-    if apart > WORST_CLOCK_SECONDS:
-        seen = f"differs from the database's by {apart:.0f} s"
-        return Check("clock", "warning", seen, "Set this machine's clock by NTP.")
+    if apart > MAX_CLOCK_DIFFERENCE_SECONDS:
+        detail = f"differs from the database's by {apart:.0f} s"
+        return Check("clock", "warning", detail, "Set this machine's clock by NTP.")
     return Check("clock", "ok", f"differs from the database's by {apart:.1f} s")
 
 
-def check_environment(environment: Environment, home: str | None, known: int, asked: int) -> Check:
-    """Judge whether the token belongs to the environment that the app uploads to.
+def check_environment(
+    environment: Environment, recorded_environment: str | None, known: int, asked: int
+) -> Check:
+    """Check that the token belongs to the environment that the app uploads to.
 
-    `home` is where our ids were last found. There, an id that is gone was deleted: Mux deletes
-    its test assets after a day.
+    In the recorded environment, where tracked ids were last found, an unknown id was deleted: Mux
+    deletes its test assets after a day.
     """
     name = f"{environment.name} ({environment.type}, {environment.id})"
-    if asked and not known and home == environment.id:
-        seen = f"{name} knows none of our last {asked} uploads, and did know others"
-        return Check("Mux environment", "warning", seen, "Were they deleted in Mux?")
+    if asked and not known and recorded_environment == environment.id:
+        detail = f"{name} knows none of the last {asked} uploads, but knew earlier ones"
+        advice = "Check whether they were deleted in Mux."
+        return Check("Mux environment", "warning", detail, advice)
     if asked and not known:
         advice = "Use a token of the environment that the app uploads to."
-        return Check("Mux environment", "failed", f"{name} knows none of our ids", advice)
-    if home is not None and home != environment.id:
-        seen = f"{name}; ids were last found in {home}"
-        return Check("Mux environment", "warning", seen, "Make sure that this is meant.")
+        return Check("Mux environment", "failed", f"{name} knows none of the tracked ids", advice)
+    if recorded_environment not in (None, environment.id):
+        detail = f"{name}; ids were last found in {recorded_environment}"
+        return Check("Mux environment", "warning", detail, "Check that this is intended.")
     if asked:
-        return Check("Mux environment", "ok", f"{name} knows {known} of our last {asked} uploads")
-    return Check("Mux environment", "ok", f"{name}; there is no upload yet to look for")
+        return Check("Mux environment", "ok", f"{name} knows {known} of the last {asked} uploads")
+    return Check("Mux environment", "ok", f"{name}; there is no upload to look up yet")
 
 
 def check_rate_limit(limit: str | None, remaining: str | None) -> Check:
-    """Judge what is left of the limit right now, by Mux's own headers."""
+    """Check how many requests Mux's headers say are left."""
     if limit is None or remaining is None:
-        return Check("Mux rate limit", "skipped", "Mux did not say")
+        return Check("Mux rate limit", "skipped", "Mux did not report it")
     if remaining == "0":
         advice = "Something else uses this token or environment: give the worker its own."
-        return Check("Mux rate limit", "warning", f"nothing is left of {limit}", advice)
+        return Check("Mux rate limit", "warning", f"no requests left of {limit}", advice)
     return Check("Mux rate limit", "ok", f"{remaining} of {limit} left")

@@ -1,4 +1,4 @@
-"""Examine whether everything is in place: one check after another, none that leaves a trace."""
+"""Run all checks, one after another; none changes anything."""
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -7,23 +7,18 @@ from typing import Any, Protocol
 
 from worker.doctor import checks
 from worker.doctor.checks import Check
-from worker.doctor.connectivity import check_road
+from worker.doctor.connectivity import check_network
 from worker.doctor.webhook_check import check_webhook
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
+from worker.sql_files import sql_files
+from worker.supabase.errors import REQUIRED_FILE
 
-NEEDED_FILE = "016_status_page"
-"""The last file of sql/ that makes something for the worker; what is the app's is judged apart."""
+FILES_OF_APP = frozenset({"010_app"})
+"""The files of sql/ that the worker does not need; `check_app_functions` checks them."""
 
-NEEDED_FILES = (
-    *("001_preconditions", "002_asset_tracking", "003_audit", "004_new_upload", "005_access"),
-    *("006_claim", "007_settle", "008_reports", "009_doctor", "011_pace", "012_retention"),
-    *("013_backfill", "014_operate", "015_webhooks", "016_status_page", "900_snapshot"),
-)
-"""All files of sql/ that the worker needs: those of the app's functions are judged apart."""
-
-APPLY = f"Apply sql/{NEEDED_FILE}.sql, after those before it that are missing."
+APPLY = f"Apply sql/{REQUIRED_FILE}.sql, after the missing ones before it."
 
 OF_DATABASE = (
     "key",
@@ -38,87 +33,87 @@ OF_DATABASE = (
     "scan calls",
 )
 OF_MUX = ("Mux environment", "Mux rate limit")
-"""The checks that are skipped together where the database, or Mux, does not answer."""
+"""The checks that are skipped together where the database, or Mux, does not respond."""
 
-Askable = tuple[str | None, str | None]
-"""An asset id and an upload id; at least one of them can be sent to Mux."""
+RecentIds = tuple[str | None, str | None]
+"""An asset id and an upload id of one row; at least one of them can be sent to Mux."""
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
-    """What the database knows of Mux: where our ids were last found, and the latest of them."""
+class Recorded:
+    """What the database has recorded: the environment of the tracked ids, and the latest ids."""
 
     environment_id: str | None
-    recent: tuple[Askable, ...]
+    recent: tuple[RecentIds, ...]
 
 
-class AsksMux(Protocol):
+class MuxPort(Protocol):
     """What the doctor needs of Mux."""
 
     rate_limit: tuple[str | None, str | None]
 
     async def check(self) -> Environment:
-        """Ask Mux who we are."""
+        """Return the environment of the token."""
         ...
 
     async def upload(self, upload_id: str) -> Observation:
-        """Ask for an upload."""
+        """Look up an upload."""
         ...
 
     async def asset(self, asset_id: str) -> Observation:
-        """Ask for an asset."""
+        """Look up an asset."""
         ...
 
 
-class TellsFacts(Protocol):
+class DatabasePort(Protocol):
     """What the doctor needs of the database."""
 
     async def doctor_facts(self) -> dict[str, Any]:
-        """Tell how the database stands."""
+        """Return the facts that the checks need."""
         ...
 
     async def rehearse_scan(self) -> None:
-        """Make the calls that a scan makes."""
+        """Make the calls of a scan, without effect."""
         ...
 
 
-async def examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncIterator[Check]:
-    """Give one check after the other, as it is done: always the same ones, in the same order."""
+async def examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> AsyncIterator[Check]:
+    """Yield each check when it is done: always the same ones, in the same order."""
     async for check in _examine(settings, mux, store):
         yield check.without(settings.secrets)
     yield (await check_webhook(settings)).without(settings.secrets)
 
 
-async def _examine(settings: Settings, mux: AsksMux, store: TellsFacts) -> AsyncIterator[Check]:
+async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> AsyncIterator[Check]:
     yield checks.check_pace(
         settings.mux_requests_per_second, settings.lease_seconds, settings.mux_timeout_seconds
     )
-    road = await check_road("Supabase", "SUPABASE_URL", settings.supabase_url)
-    yield road
-    traces, database = await _ask_database(store, is_reachable=road.health != "failed")
+    network = await check_network("Supabase", "SUPABASE_URL", settings.supabase_url)
+    yield network
+    recorded, database = await _check_database(store, is_reachable=network.health != "failed")
     for check in database:
         yield check
-    road = await check_road("Mux", "MUX_BASE_URL", settings.mux_base_url)
-    yield road
-    if road.health == "failed":
+    network = await check_network("Mux", "MUX_BASE_URL", settings.mux_base_url)
+    yield network
+    if network.health == "failed":
         for check in _skipped("Mux token", *OF_MUX, reason="Mux cannot be reached"):
             yield check
         return
-    async for check in _check_mux(mux, traces):
+    async for check in _check_mux(mux, recorded):
         yield check
 
 
-async def _ask_database(
-    store: TellsFacts, *, is_reachable: bool
-) -> tuple[Traces | None, list[Check]]:
-    """Give what our ids left behind, if the database tells, and the checks of all it tells."""
+async def _check_database(
+    store: DatabasePort, *, is_reachable: bool
+) -> tuple[Recorded | None, list[Check]]:
+    """Return what the database has recorded, if it responds, and the checks of its facts."""
     if not is_reachable:
         return None, _skipped("database", *OF_DATABASE, reason="Supabase cannot be reached")
     try:
         facts = await store.doctor_facts()
         judged = [
             checks.check_role(facts),
-            checks.check_schema(facts, NEEDED_FILE, NEEDED_FILES),
+            checks.check_schema(facts, REQUIRED_FILE, required_files()),
             checks.check_objects(facts),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
@@ -128,61 +123,66 @@ async def _ask_database(
             checks.check_clock(facts, time.time()),
             await _rehearse(store),
         ]
-        traces = Traces(facts["environment_id"], tuple(_askable(facts["recent"])))
-        return traces, [Check("database", "ok", "answers"), *judged]
+        recorded = Recorded(facts["environment_id"], tuple(_recent_ids(facts["recent"])))
+        return recorded, [Check("database", "ok", "responds"), *judged]
     except SchemaOutdated as fault:
-        advice = f"{APPLY} If that was done just now, PostgREST is about to notice."
+        advice = f"{APPLY} If that was done just now, PostgREST will notice within seconds."
         failed = Check("database", "failed", fault.reason, f"There is no worker_doctor. {advice}")
     except Unavailable as fault:
         failed = Check("database", "failed", fault.reason, fault.message)
     except (LookupError, TypeError, ValueError, AttributeError):
-        seen = "worker_doctor is of another version"
-        failed = Check("database", "failed", seen, APPLY)
-    return None, [failed, *_skipped(*OF_DATABASE, reason="the database did not tell")]
+        detail = "worker_doctor has another version"
+        failed = Check("database", "failed", detail, APPLY)
+    return None, [failed, *_skipped(*OF_DATABASE, reason="the database reported nothing")]
 
 
-async def _rehearse(store: TellsFacts) -> Check:
-    """Find out what a scan would be refused, which nothing that only looks can see."""
+async def _rehearse(store: DatabasePort) -> Check:
+    """Check that the calls of a scan are allowed, which the catalog alone does not show."""
     try:
         await store.rehearse_scan()
     except Unavailable as fault:
         return Check("scan calls", "failed", fault.reason, fault.message)
-    return Check("scan calls", "ok", "claiming, taking turns, settling and releasing work")
+    return Check("scan calls", "ok", "all calls of a scan work")
+
+
+def required_files() -> list[str]:
+    """Return the names of the files of sql/ that the worker needs."""
+    return [file.stem for file in sql_files() if file.stem not in FILES_OF_APP]
 
 
 def _skipped(*names: str, reason: str) -> list[Check]:
     return [Check(name, "skipped", reason) for name in names]
 
 
-async def _check_mux(mux: AsksMux, traces: Traces | None) -> AsyncIterator[Check]:
+async def _check_mux(mux: MuxPort, recorded: Recorded | None) -> AsyncIterator[Check]:
     try:
         environment = await mux.check()
     except Unavailable as fault:
         yield Check("Mux token", "failed", fault.reason, fault.message)
-        for check in _skipped(*OF_MUX, reason="Mux did not say who we are"):
+        for check in _skipped(*OF_MUX, reason="Mux did not identify the token"):
             yield check
         return
     yield Check("Mux token", "ok", "accepted")
-    yield await _check_environment(mux, environment, traces)
+    yield await _check_environment(mux, environment, recorded)
     yield checks.check_rate_limit(*mux.rate_limit)
 
 
 async def _check_environment(
-    mux: AsksMux, environment: Environment, traces: Traces | None
+    mux: MuxPort, environment: Environment, recorded: Recorded | None
 ) -> Check:
-    """Look for our latest ids in the token's environment."""
-    if traces is None:
-        seen = f"{environment.name} ({environment.type}, {environment.id}); without the database"
-        return Check("Mux environment", "skipped", f"{seen} there are no ids to look for")
+    """Look up the latest tracked ids in the token's environment."""
+    if recorded is None:
+        detail = f"{environment.name} ({environment.type}, {environment.id}); without the database"
+        return Check("Mux environment", "skipped", f"{detail} there are no ids to look up")
     try:
-        known = [await _is_known(mux, row) for row in traces.recent]
+        known = [await _is_known(mux, row) for row in recorded.recent]
     except Unavailable as fault:
         return Check("Mux environment", "failed", fault.reason, fault.message)
-    return checks.check_environment(environment, traces.environment_id, sum(known), len(known))
+    return checks.check_environment(environment, recorded.environment_id, sum(known), len(known))
 
 
-def _askable(recent: Sequence[Mapping[str, str | None]]) -> list[Askable]:
-    """Pick from the latest rows what Mux may be asked about."""
+def _recent_ids(recent: Sequence[Mapping[str, str | None]]) -> list[RecentIds]:
+    """Return the ids of the latest rows that can be sent to Mux."""
     found = []
     for row in recent:
         asset = row["asset_id"] if is_mux_id(row["asset_id"]) else None
@@ -192,7 +192,7 @@ def _askable(recent: Sequence[Mapping[str, str | None]]) -> list[Askable]:
     return found
 
 
-async def _is_known(mux: AsksMux, row: Askable) -> bool:
+async def _is_known(mux: MuxPort, row: RecentIds) -> bool:
     asset, upload = row
-    seen = await mux.asset(asset) if asset else await mux.upload(upload or "")
-    return seen.found
+    observation = await mux.asset(asset) if asset else await mux.upload(upload or "")
+    return observation.found

@@ -81,6 +81,9 @@ class Metrics(Telemetry):
             "rpc_errors", "Calls to the database that failed.", "function", "reason"
         )
         self._webhooks = self._counter("webhooks", "Webhooks by result.", "result")
+        self._refused_tokens = self._counter(
+            "refused_tokens", "Requests to the dashboard or the metrics with a wrong OPS_TOKEN."
+        )
         remaining = self._gauge(
             "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last answer."
         )
@@ -90,6 +93,10 @@ class Metrics(Telemetry):
         remaining.set_function(lambda: _known(rate_left()))
         last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago
         self.set_counts(None)
+        self._create_series()
+
+    def _create_series(self) -> None:
+        """Create the series of known labels, so that their first increase counts."""
         for result in ("accepted", "ignored", "invalid", "unsigned", "too_large", "unavailable"):
             self._webhooks.labels(result)
         for outcome in ("published", "attached", "updated", "unplayable", "failed", "refused"):
@@ -150,6 +157,10 @@ class Metrics(Telemetry):
     def webhook_answered(self, result: str) -> None:
         """Count a webhook."""
         self._webhooks.labels(result).inc()
+
+    def token_refused(self) -> None:
+        """Count a request with a wrong token."""
+        self._refused_tokens.inc()
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(f"mux_worker_{name}", help_text, labels, registry=self.registry)

@@ -1,117 +1,146 @@
-"""The HTTP server: which routes there are, and how it begins and ends."""
+"""The HTTP server: its routes, its parts, and its start and end."""
 
 import asyncio
-import hmac
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from worker.backfill.publish import MuxApi
 from worker.errors import WorkerError
+from worker.settings import Settings
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.logs import get_logger
 from worker.telemetry.metrics import Metrics
-from worker.web.connections import Connection, Connections
-from worker.web.health import Health
-from worker.web.metrics import Numbers
-from worker.web.stand_in import StandIn
-from worker.web.webhooks.handler import Webhook
+from worker.telemetry.scan_history import ScanHistory
+from worker.web.connections import Connections
+from worker.web.dashboard.auth import OperatorAuth
+from worker.web.health import Health, SchemaCheck
+from worker.web.metrics import MetricsPage, RowCounts
+from worker.web.webhooks.handler import WebhookHandler
+from worker.web.webhooks.ingest import EventIngest, EventStore
 
 BACKLOG = 512
-MOST_FORM_BYTES = 16 * 1024
-"""The most of a form; webhooks have a limit of their own."""
+MAX_BODY_BYTES = 1024 * 1024
+SHUTDOWN_SECONDS = 5.0
+"""How long requests under way may take once the worker stops; a webhook takes at most 4 s."""
 
-FINISH_WITHIN_SECONDS = 5.0
-"""How long requests under way may take once the worker stops; a webhook takes 4 s at the most."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """Who answers what; without a webhook secret there is nobody to answer webhooks."""
+class MuxClient(MuxApi, Protocol):
+    """What the server needs of Mux's client."""
 
-    health: Health
-    metrics: Metrics
-    numbers: Numbers
-    webhook: Webhook | None
-    ops_token: str | None = None
+    is_refused: bool
+    requests: int
+    rate_limit: tuple[str | None, str | None]
 
 
-def make_app(answering: Answering) -> web.Application:
-    """Give the routes."""
-    app = web.Application(middlewares=[_note_request], client_max_size=MOST_FORM_BYTES)
-    app.on_response_prepare.append(_say_little)
-    app.router.add_get("/healthz", answering.health.healthz)
-    app.router.add_get("/readyz", answering.health.readyz)
-    app.router.add_get("/metrics", for_operators(answering.numbers.handle, answering.ops_token))
-    if answering.webhook is not None:
-        app.router.add_post("/webhooks/mux", answering.webhook.handle)
-    return app
+class WebStore(EventStore, SchemaCheck, RowCounts, Protocol):
+    """What the server needs of the database."""
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Call a function."""
+        ...
 
 
-def for_operators(handler: Handler, token: str | None) -> Handler:
-    """Ask for the operators' token first, where there is one."""
-    if token is None:
-        return handler
+@asynccontextmanager
+async def http_server(
+    settings: Settings,
+    telemetry: Telemetry,
+    liveness: Liveness,
+    mux: MuxClient,
+    store: WebStore,
+    history: ScanHistory,
+) -> AsyncIterator[int]:
+    """Serve HTTP while the block runs, and yield the port.
 
-    async def guarded(request: web.Request) -> web.StreamResponse:
-        shown = request.headers.get("Authorization", "").encode(errors="replace")
-        if not hmac.compare_digest(shown, f"Bearer {token}".encode()):
-            return web.Response(
-                status=401, text="unauthorized\n", headers={"WWW-Authenticate": "Bearer"}
-            )
-        return await handler(request)
+    Raises WorkerError if the port cannot be opened.
+    """
+    assert settings.port is not None  # noqa: S101  # without it there is no server
+    metrics = Metrics(lambda: _number(mux.rate_limit[1]), lambda: liveness.last_scan_at)
+    telemetry.subscribe(metrics)
+    app = web.Application(client_max_size=MAX_BODY_BYTES)
+    app.on_response_prepare.append(_set_security_headers)
+    _add_health(app, Health(liveness, store, mux, history))
+    _add_webhooks(app, settings, store, telemetry)
+    page = MetricsPage(metrics, store).handle
+    if settings.ops_token is None:
+        app.router.add_get("/metrics", page)
+    else:
+        from worker.web.dashboard.routes import add_dashboard, service_state
 
-    return guarded
+        auth = OperatorAuth(settings.ops_token.get_secret_value(), metrics.token_refused)
+        app.router.add_get("/metrics", auth.guard(page))
+        state = service_state(settings, liveness, history, mux)
+        add_dashboard(app, settings, auth, mux, store.call, state)
+    async with _serving(app, settings.host, settings.port) as port:
+        log.info("web.listening", host=settings.host, port=port)
+        yield port
 
 
-@web.middleware
-async def _note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    if isinstance(request.protocol, Connection):
-        request.protocol.asked()
-    return await handler(request)
+def _add_health(app: web.Application, health: Health) -> None:
+    app.router.add_get("/healthz", health.healthz)
+    app.router.add_get("/readyz", health.readyz)
 
 
-async def _say_little(_request: web.Request, response: web.StreamResponse) -> None:
+def _add_webhooks(
+    app: web.Application, settings: Settings, store: EventStore, telemetry: Telemetry
+) -> None:
+    secrets = [secret.get_secret_value() for secret in settings.mux_webhook_secret]
+    if not secrets:
+        log.warning(
+            "webhook.off",
+            message="MUX_WEBHOOK_SECRET is not set, so no webhooks are accepted. Set it to the "
+            "signing secret of Mux's webhook.",
+        )
+        return
+    ingest = EventIngest(store, settings.rules, telemetry)
+    app.router.add_post("/webhooks/mux", WebhookHandler(secrets, ingest, telemetry).handle)
+
+
+async def _set_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve for as long as the block lasts; gives the port.
-
-    Raises WorkerError if the port cannot be opened.
-    """
-    listening = _listen(host, port)
+async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    listener = _listen(host, port)
     runner = web.AppRunner(app, handle_signals=False)
     await runner.setup()
     assert runner.server is not None  # noqa: S101  # it is there after setup()
-    accepting = asyncio.create_task(Connections(runner.server, listening).accept())
-    stand_in = StandIn(listening)
-    stand_in.start()
+    accepting = asyncio.create_task(Connections(runner.server, listener).accept())
     try:
-        yield listening.getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
-        await stand_in.stop()
         accepting.cancel()
         await asyncio.wait({accepting})
-        listening.close()
-        await runner.server.shutdown(FINISH_WITHIN_SECONDS)
+        listener.close()
+        await runner.server.shutdown(SHUTDOWN_SECONDS)
         await runner.cleanup()
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = (error.strerror or "").partition(" (")[0]
         raise WorkerError(
             f"Cannot listen on HOST {host}, PORT {port}: {reason}. Stop what uses that port, or "
             "set another."
         ) from error
-    listening.setblocking(False)
-    return listening
+    listener.setblocking(False)
+    return listener
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None

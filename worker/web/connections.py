@@ -1,7 +1,4 @@
-"""Keep connections from using the process up: how many may be open, and for how long.
-
-aiohttp has no limit on connections and none on the time that a request's head may take.
-"""
+"""Accept connections, up to a limit that leaves file descriptors to the rest of the process."""
 
 import asyncio
 import resource
@@ -12,126 +9,99 @@ from aiohttp import web
 
 from worker.telemetry.logs import LogThrottle, get_logger
 
-MOST_CONNECTIONS = 500
-FEWEST_CONNECTIONS = 8
-KEPT_DESCRIPTORS = 64
-"""Left to everything else of the process: connections to Mux and Supabase, lookups, imports."""
+MAX_CONNECTIONS = 500
+MIN_CONNECTIONS = 8
+RESERVED_DESCRIPTORS = 64
+"""Left to the rest of the process: connections to Mux and Supabase, lookups, imports."""
 
-HEAD_WITHIN_SECONDS = 10.0
-CLOSED_AFTER_SECONDS = 15.0
-"""How long a connection lives after its last request began; an answer takes 10 s at the most."""
-
-ACCEPT_AGAIN_AFTER_SECONDS = 1.0
+ACCEPT_RETRY_SECONDS = 1.0
+CRASH_LOG_SECONDS = 60.0
 
 LIMITS: dict[str, Any] = {
-    "keepalive_timeout": 10.0,
+    "keepalive_timeout": 10.0,  # also the longest wait for the first request's head
     "lingering_time": 1.0,
     "max_line_size": 4096,
     "max_field_size": 4096,
     "max_headers": 64,
-    "auto_decompress": False,  # what Mux signs is what it sends, and nobody sends us bombs
+    "auto_decompress": False,  # Mux signs what it sends, and a compressed body may be a bomb
     "access_log": None,
 }
 
 log = get_logger()
 
 
-def most_connections() -> int:
-    """Return how many connections may be open at a time, by what this process may open."""
+def connection_limit() -> int:
+    """Return how many connections may be open at a time, by the process's descriptor limit."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(FEWEST_CONNECTIONS, min(MOST_CONNECTIONS, limit - KEPT_DESCRIPTORS))
+        return MAX_CONNECTIONS
+    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, limit - RESERVED_DESCRIPTORS))
 
 
 class Connections:
-    """Accepts connections, up to a limit; what comes beyond it waits in the kernel's queue."""
+    """Accepts connections up to the limit; further ones wait in the kernel's queue."""
 
-    def __init__(self, server: web.Server, listening: socket.socket) -> None:
+    def __init__(self, server: web.Server, listener: socket.socket) -> None:
         self._server = server
-        self._listening = listening
-        self._places = asyncio.Semaphore(most_connections())
-        self._crashes = LogThrottle(60)
+        self._listener = listener
+        self._free = asyncio.Semaphore(connection_limit())
+        self._crashes = LogThrottle(CRASH_LOG_SECONDS)
 
     async def accept(self) -> None:
         """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._places.acquire()
+            await self._free.acquire()
             try:
-                taken, _ = await loop.sock_accept(self._listening)
-                await loop.connect_accepted_socket(self._protocol, taken)
-            except OSError as error:  # out of descriptors, say
-                self._places.release()
-                self.crashed(error)
-                await asyncio.sleep(ACCEPT_AGAIN_AFTER_SECONDS)
+                accepted, _ = await loop.sock_accept(self._listener)
+                await loop.connect_accepted_socket(self._connection, accepted)
+            except OSError as error:  # out of descriptors, for example
+                self.release()
+                self.log_crash(error)
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
 
-    def _protocol(self) -> "Connection":
+    def _connection(self) -> "Connection":
         return Connection(self, self._server)
 
-    def closed(self) -> None:
-        """Note that a connection has ended."""
-        self._places.release()
+    def release(self) -> None:
+        """Free the place of a connection that has ended."""
+        self._free.release()
 
-    def crashed(self, error: BaseException | None) -> None:
-        """Log a fault of our own, which whoever asked learns nothing of."""
+    def log_crash(self, error: BaseException | None) -> None:
+        """Log an error of the server's own, which its response does not show."""
         if self._crashes.allow(type(error)):
             log.error("web.crashed", exc_info=error)
 
 
 class Connection(web.RequestHandler):
-    """A connection as aiohttp has it, with a time by which it is closed."""
+    """A connection that frees its place when it ends, and whose error responses are one word."""
 
-    __slots__ = ("_connections", "_expiry", "_good_until")
+    __slots__ = ("_connections",)
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **LIMITS)
         self._connections = connections
-        self._good_until = 0.0
-        self._expiry: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it begin, for a while."""
-        super().connection_made(transport)
-        self._good_until = self._loop.time() + HEAD_WITHIN_SECONDS
-        self._expiry = self._loop.call_at(self._good_until, self._expire)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let it end."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        self._connections.closed()
+        """Free the place."""
+        self._connections.release()
         super().connection_lost(exc)
-
-    def asked(self) -> None:
-        """Note that the head of a request has come: it has some time for the rest."""
-        self._good_until = self._loop.time() + CLOSED_AFTER_SECONDS
-
-    def _expire(self) -> None:
-        if self._loop.time() < self._good_until:
-            self._expiry = self._loop.call_at(self._good_until, self._expire)
-            return
-        transport = self.transport
-        self.force_close()
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()  # whatever is still to be sent
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: web.BaseRequest,  # noqa: ARG002
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002  # what was wrong with it is of no use to anybody
+        message: str | None = None,  # noqa: ARG002  # it would quote the request
     ) -> web.StreamResponse:
-        """Answer what could not be read, or what we failed at, in one word."""
+        """Return the response to an unreadable request, or to a handler's exception."""
         if status >= 500:
-            self._connections.crashed(exc)
-        # aiohttp would name itself and its version: no hook of the application is called here.
+            self._connections.log_crash(exc)
+        # The application's hooks are not called here, and aiohttp would name its version.
         response = web.Response(
             status=status,
             text="bad request\n" if status < 500 else "failed\n",
             headers={"Server": "mux-worker"},
         )
         response.force_close()
-        del request
         return response

@@ -1,4 +1,4 @@
-"""`GET /healthz` and `GET /readyz`: whether the loop is alive, and could do its work now."""
+"""`GET /healthz` and `GET /readyz`: whether the scan loop is alive, and whether it can work."""
 
 import asyncio
 import time
@@ -11,34 +11,34 @@ from worker.errors import Unavailable
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
 
-ASK_WITHIN_SECONDS = 3.0
-KEEP_SECONDS = 2.0
-"""How long an answer of the database is good for others who ask whether it answers."""
+DATABASE_TIMEOUT_SECONDS = 3.0
+CACHE_SECONDS = 2.0
+"""How long the database's last response answers further requests."""
 
 
-class ChecksStore(Protocol):
+class SchemaCheck(Protocol):
     """What readiness needs of the database."""
 
     async def check_schema(self) -> None:
-        """Make sure that sql/ is applied."""
+        """Raise SupabaseNeedsOperator if sql/ is not applied."""
         ...
 
 
-class WasRefused(Protocol):
-    """What readiness needs of Mux."""
+class MuxCredentials(Protocol):
+    """What readiness needs of Mux's client."""
 
     is_refused: bool
-    """Whether the credentials were refused when they were used last."""
+    """Whether Mux refused the credentials when they were last used."""
 
 
 class Health:
-    """Answers platforms: 200 where all is well, else 503 with the reason."""
+    """Answers health checks: 200, or 503 with the reason."""
 
     def __init__(
         self,
         liveness: Liveness,
-        store: ChecksStore,
-        mux: WasRefused,
+        store: SchemaCheck,
+        mux: MuxCredentials,
         history: ScanHistory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,32 +47,32 @@ class Health:
         self._mux = mux
         self._history = history
         self._clock = clock
-        self._asking = asyncio.Lock()
-        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._checked_at = float("-inf")
         self._database_fault: str | None = None
 
     async def healthz(self, _request: web.Request) -> web.Response:
-        """Tell whether passes are really ending; asks nobody."""
-        return _answer(self._liveness.fault())
+        """Return whether scans are ending; neither Mux nor the database is called."""
+        return _response(self._liveness.fault())
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """Tell whether Supabase answers, the schema fits, and Mux took the credentials last.
+        """Return whether Supabase answers, the schema fits, and Mux accepts the credentials.
 
-        What ended the last scan and needs an operator counts too: the database may answer the
-        question and refuse the scan.
+        An error that ended the last scan and needs an operator counts too: the database may answer
+        this check and refuse the scan.
         """
-        return _answer(await self._database() or self._last_scan() or self._credentials())
+        return _response(await self._database() or self._last_scan() or self._credentials())
 
     async def _database(self) -> str | None:
-        async with self._asking:
-            if self._clock() - self._asked_at > KEEP_SECONDS:
-                self._database_fault = await self._ask()
-                self._asked_at = self._clock()
+        async with self._lock:
+            if self._clock() - self._checked_at > CACHE_SECONDS:
+                self._database_fault = await self._check_database()
+                self._checked_at = self._clock()
             return self._database_fault
 
-    async def _ask(self) -> str | None:
+    async def _check_database(self) -> str | None:
         try:
-            async with asyncio.timeout(ASK_WITHIN_SECONDS):
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
                 await self._store.check_schema()
         except TimeoutError:
             return "Supabase: timeout"
@@ -88,7 +88,7 @@ class Health:
         return "Mux: unauthorized" if self._mux.is_refused else None
 
 
-def _answer(fault: str | None) -> web.Response:
+def _response(fault: str | None) -> web.Response:
     if fault is None:
         return web.json_response({"status": "ok"})
     return web.json_response({"status": "failing", "reason": fault}, status=503)

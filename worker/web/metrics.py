@@ -1,4 +1,4 @@
-"""`GET /metrics`: the worker's numbers, and those of the tables, as they are when asked."""
+"""`GET /metrics`: the process's metrics, and counts of the tables taken at the request."""
 
 import asyncio
 import time
@@ -10,44 +10,44 @@ from aiohttp import web
 from worker.errors import Unavailable
 from worker.telemetry.metrics import Metrics
 
-ASK_WITHIN_SECONDS = 3.0
-KEEP_SECONDS = 10.0
-"""How long counts of the tables are good: counting reads them whole."""
+DATABASE_TIMEOUT_SECONDS = 3.0
+CACHE_SECONDS = 10.0
+"""How long counts of the tables are reused: counting reads the tables whole."""
 
 
-class CountsRows(Protocol):
-    """What the numbers need of the database."""
+class RowCounts(Protocol):
+    """What the metrics need of the database."""
 
     async def summary(self) -> dict[str, Any]:
-        """Count rows."""
+        """Return counts of rows."""
         ...
 
 
-class Numbers:
+class MetricsPage:
     """Answers Prometheus."""
 
     def __init__(
-        self, metrics: Metrics, store: CountsRows, clock: Callable[[], float] = time.monotonic
+        self, metrics: Metrics, store: RowCounts, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._metrics = metrics
         self._store = store
         self._clock = clock
-        self._asking = asyncio.Lock()
-        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._counted_at = float("-inf")
 
     async def handle(self, _request: web.Request) -> web.Response:
-        """Give all numbers; those of the tables are left out while the database does not answer."""
-        async with self._asking:
-            if self._clock() - self._asked_at > KEEP_SECONDS:
+        """Return all metrics; those of the tables are NaN while the database does not answer."""
+        async with self._lock:
+            if self._clock() - self._counted_at > CACHE_SECONDS:
                 self._metrics.set_counts(await self._count())
-                self._asked_at = self._clock()
+                self._counted_at = self._clock()
         return web.Response(
             body=self._metrics.text(), headers={"Content-Type": self._metrics.content_type}
         )
 
     async def _count(self) -> dict[str, Any] | None:
         try:
-            async with asyncio.timeout(ASK_WITHIN_SECONDS):
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
                 return await self._store.summary()
         except (TimeoutError, Unavailable):
             return None

@@ -1,6 +1,6 @@
-// The app's own server: what it alone can do, since it alone has Mux's secret.
+// Requests to the app's own server, which has the Mux secret.
 
-/** A refusal, or (status 0) no answer. */
+/** An error response, or no response (status 0). */
 export class ServerError extends Error {
   constructor(status, message, hint) {
     super(hint ? `${message}. ${hint}` : message);
@@ -8,12 +8,12 @@ export class ServerError extends Error {
   }
 }
 
-async function ask(path, options) {
+async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (cause) {
-    throw new ServerError(0, "The app's server does not answer", "Is the demo still running?");
+    throw new ServerError(0, "The app's server does not respond", "Check that the demo is running.");
   }
   const body = response.status === 204 ? null : await response.json().catch(() => ({}));
   if (!response.ok) {
@@ -23,7 +23,7 @@ async function ask(path, options) {
 }
 
 const post = (path, body, token) =>
-  ask(path, {
+  request(path, {
     method: "POST",
     body: JSON.stringify(body),
     headers: {
@@ -32,12 +32,12 @@ const post = (path, body, token) =>
     },
   });
 
-export const getConfig = () => ask("config");
+export const getConfig = () => request("config");
 
 export const logIn = (instructor) => post("session", { instructor });
 
-/** Have a Mux upload made for a lesson; gives its id and the url to send the file to. */
-export const createUpload = (token, lessonId, fate) => post("uploads", { lessonId, fate }, token);
+/** Create a Mux upload for a lesson; returns its id and the URL to send the file to. */
+export const createUpload = (token, lessonId, scenario) => post("uploads", { lessonId, scenario }, token);
 
-export const letHalfAnHourPass = (token, lessonId) =>
-  post(`lessons/${encodeURIComponent(lessonId)}/half-an-hour`, {}, token);
+export const backdateUpload = (token, lessonId) =>
+  post(`lessons/${encodeURIComponent(lessonId)}/backdate`, {}, token);

@@ -1,13 +1,13 @@
-// One lesson of the instructor who is logged in, and all that can be done with it.
+// The card of one of the user's own lessons, with its video and its actions.
 
-import { createUpload, letHalfAnHourPass } from "./app-server.js";
+import { createUpload, backdateUpload } from "./app-server.js";
 import { publishLesson, trackUpload, watchVideo } from "./lesson-video.js";
 import { sendFile } from "./sending.js";
 
 const STATUS = { draft: "Draft", published: "Published", archived: "Archived" };
 const SETTLED = ["status", "mux_playback_id"];
-const SENDS_NOTHING = "abandoned";
-const whole = new Intl.NumberFormat("en", { style: "percent" });
+const SENDS_NO_FILE = "abandoned";
+const percent = new Intl.NumberFormat("en", { style: "percent" });
 const megabytes = new Intl.NumberFormat("en", {
   style: "unit",
   unit: "megabyte",
@@ -15,13 +15,13 @@ const megabytes = new Intl.NumberFormat("en", {
 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
-/** Whether an id is one of Mux and no placeholder. */
+/** Whether an id is a Mux id and no placeholder. */
 export const isReal = (id) => Boolean(id) && !id.startsWith("temp_");
 
 export const playbackUrl = (id) => `https://stream.mux.com/${id}.m3u8`;
 
-/** What can be said of an error, in one or two sentences. */
-export const inWords = (error) => {
+/** The text of an error, in one or two sentences. */
+export const errorText = (error) => {
   const text = /[.?!]$/.test(error.message) ? error.message : `${error.message}.`;
   return error.hint ? `${text} ${error.hint}` : text;
 };
@@ -37,17 +37,17 @@ export class LessonCard {
   #sending = null; // { sent, total }
   #problem = null; // { text, retry }
   #answer = "";
-  #sentNothing = false;
+  #sentNoFile = false;
 
   /** `changed` is called when the lesson may have changed in the database. */
-  constructor(template, session, fates, changed) {
+  constructor(template, session, scenarios, changed) {
     this.#session = session;
     this.#changed = changed;
     this.element = template.content.firstElementChild.cloneNode(true);
     for (const part of this.element.querySelectorAll("[data-part]")) {
       this.#parts[part.dataset.part] = part;
     }
-    this.element.querySelector("select").replaceChildren(...fates());
+    this.element.querySelector("select").replaceChildren(...scenarios());
     this.#listen();
   }
 
@@ -61,25 +61,25 @@ export class LessonCard {
     this.element.remove();
   }
 
-  /** Show the lesson as the database has it now; if the worker changed it, look at once. */
+  /** Show the lesson as it is in the database; if the worker changed it, check its video at once. */
   show(lesson) {
     const changed = SETTLED.some((column) => this.#lesson[column] !== lesson[column]);
     this.#lesson = lesson;
-    if (changed && this.#watching !== null) this.#watchAnew();
+    if (changed && this.#watching !== null) this.#restartWatching();
     this.#draw();
   }
 
-  /** Bring the lesson into sight, and the keyboard to it. */
+  /** Scroll to the lesson and focus it. */
   focus() {
     this.#parts.title.focus();
   }
 
-  /** Follow the video, unless somebody does already. */
+  /** Poll the status of the video, unless that already runs. */
   watch() {
-    if (this.#watching === null && !this.#closed.signal.aborted) void this.#follow();
+    if (this.#watching === null && !this.#closed.signal.aborted) void this.#poll();
   }
 
-  async #follow() {
+  async #poll() {
     const stop = new AbortController();
     this.#watching = stop;
     try {
@@ -93,32 +93,32 @@ export class LessonCard {
       }
     } catch (error) {
       if (stop.signal.aborted) return;
-      this.#fail(`The video could not be looked at: ${inWords(error)}`, () => this.watch());
+      this.#fail(`The video could not be checked: ${errorText(error)}`, () => this.watch());
     } finally {
       if (this.#watching === stop) this.#watching = null;
     }
   }
 
-  #watchAnew() {
+  #restartWatching() {
     this.#watching?.abort();
     this.#watching = null;
     this.watch();
   }
 
-  /** Have an upload made, track it before its first byte, then send the file. */
-  async upload(file, fate) {
+  /** Create an upload, track it before the first byte is sent, then send the file. */
+  async upload(file, scenario) {
     this.#begin({ sent: 0, total: file.size });
     try {
       const token = await this.#session.token();
-      const upload = await createUpload(token, this.#lesson.id, fate);
+      const upload = await createUpload(token, this.#lesson.id, scenario);
       this.#video = await trackUpload(this.#session.supabase, this.#lesson.id, upload.id);
-      this.#watchAnew();
-      this.#sentNothing = fate === SENDS_NOTHING;
-      if (this.#sentNothing) this.#end();
+      this.#restartWatching();
+      this.#sentNoFile = scenario === SENDS_NO_FILE;
+      if (this.#sentNoFile) this.#end();
       else await this.#send(upload.url, file);
     } catch (error) {
       this.#end();
-      this.#fail(`No upload was begun: ${inWords(error)}`, () => this.upload(file, fate));
+      this.#fail(`The upload did not start: ${errorText(error)}`, () => this.upload(file, scenario));
     }
   }
 
@@ -137,11 +137,11 @@ export class LessonCard {
   async #publish() {
     try {
       const { playable } = await publishLesson(this.#session.supabase, this.#lesson.id);
-      this.#answer = playable ? "Published." : "Published. The video will follow.";
+      this.#answer = playable ? "Published." : "Published. The video follows when it is ready.";
       await this.#changed();
-      this.#watchAnew();
+      this.#restartWatching();
     } catch (error) {
-      this.#fail(inWords(error));
+      this.#fail(errorText(error));
     }
   }
 
@@ -151,35 +151,35 @@ export class LessonCard {
       .from("lessons")
       .update({ status: "draft" })
       .eq("id", this.#lesson.id);
-    if (error) this.#fail(`The lesson was not unpublished: ${inWords(error)}`);
+    if (error) this.#fail(`The lesson was not unpublished: ${errorText(error)}`);
     else await this.#changed();
   }
 
-  async #letTimePass() {
+  async #backdate() {
     try {
-      await letHalfAnHourPass(await this.#session.token(), this.#lesson.id);
-      this.#watchAnew();
+      await backdateUpload(await this.#session.token(), this.#lesson.id);
+      this.#restartWatching();
     } catch (error) {
-      this.#fail(inWords(error));
+      this.#fail(errorText(error));
     }
   }
 
   #listen() {
-    const deeds = {
+    const actions = {
       publish: () => this.#publish(),
       unpublish: () => this.#unpublish(),
-      wait: () => this.#letTimePass(),
+      wait: () => this.#backdate(),
       retry: () => this.#problem?.retry?.(),
     };
     this.element.addEventListener("click", async ({ target }) => {
       const button = target.closest("button[data-do]");
       if (!button || button.ariaDisabled === "true") return;
-      const deed = deeds[button.dataset.do];
+      const action = actions[button.dataset.do];
       if (button.dataset.do !== "retry") this.#problem = null;
       this.#answer = "";
-      button.ariaDisabled = "true"; // and not `disabled`, which would lose the keyboard's place
+      button.ariaDisabled = "true"; // `disabled` would lose the keyboard focus
       try {
-        await deed();
+        await action();
       } finally {
         button.ariaDisabled = "false";
         this.#draw();
@@ -189,7 +189,7 @@ export class LessonCard {
       event.preventDefault();
       const form = event.target;
       const [file] = form.elements.file.files;
-      void this.upload(file, form.elements.fate.value);
+      void this.upload(file, form.elements.scenario.value);
       form.reset();
       this.#parts.again.open = false;
       this.focus(); // the form is hidden while the file is sent
@@ -200,7 +200,7 @@ export class LessonCard {
     this.#sending = sending;
     this.#problem = null;
     this.#answer = "";
-    this.#sentNothing = false;
+    this.#sentNoFile = false;
     this.#draw();
   }
 
@@ -220,24 +220,24 @@ export class LessonCard {
     const waits = video === "processing" && !this.busy;
     const stuck = waits && this.#video.stuck;
     const plays = isReal(playbackId);
-    this.#say("title", title);
-    this.#say("description", description);
-    this.#say("price", price === null ? "" : `Price ${price.toFixed(2)}`);
-    this.#say("status", STATUS[status] ?? status);
+    this.#setText("title", title);
+    this.#setText("description", description);
+    this.#setText("price", price === null ? "" : `Price ${price.toFixed(2)}`);
+    this.#setText("status", STATUS[status] ?? status);
     this.#parts.status.dataset.status = status;
-    this.#say("video", this.#videoInWords());
+    this.#setText("video", this.#videoText());
     this.#parts.video.dataset.status = this.busy ? "sending" : (video ?? "");
     this.#drawSending();
-    this.#say("problem", this.#problem?.text);
+    this.#setText("problem", this.#problem?.text);
     this.#show("retry", Boolean(this.#problem?.retry));
     this.#show("stuck", stuck && status === "draft");
-    this.#say("answer", this.#answer);
+    this.#setText("answer", this.#answer);
     this.#show("playback", plays);
-    this.#say("playback-id", plays ? playbackId : "");
-    this.#say("playback-url", plays ? playbackUrl(playbackId) : "");
-    this.#say("checked", waits ? this.#checkedInWords() : "");
+    this.#setText("playback-id", plays ? playbackId : "");
+    this.#setText("playback-url", plays ? playbackUrl(playbackId) : "");
+    this.#setText("checked", waits ? this.#checkedText() : "");
     const more = video === undefined || video === "unknown" ? "a video" : "another video";
-    this.#say("again-title", `Upload ${more}`);
+    this.#setText("again-title", `Upload ${more}`);
     this.#show("again", !this.busy);
     this.#show("unpublish", status === "published" && !this.busy);
     this.#show("demo", waits && !stuck);
@@ -250,11 +250,11 @@ export class LessonCard {
     const share = total ? sent / total : 0;
     this.#parts.progress.value = share;
     this.#parts.progress.ariaLabel = `Sent of “${this.#lesson.title}”`;
-    this.#say("sent", `${whole.format(share)} of ${megabytes.format(total / 1e6)}`);
+    this.#setText("sent", `${percent.format(share)} of ${megabytes.format(total / 1e6)}`);
   }
 
-  #videoInWords() {
-    if (this.busy) return "The file is on its way to Mux.";
+  #videoText() {
+    if (this.busy) return "Uploading the file to Mux.";
     if (this.#video?.error) return this.#video.error.message;
     switch (this.#video?.status) {
       case undefined:
@@ -264,20 +264,20 @@ export class LessonCard {
       case "ready":
         return "The video is ready.";
     }
-    if (this.#sentNothing) {
-      return "Not a byte was sent, as if this tab had been closed. Mux gives the upload up after a minute.";
+    if (this.#sentNoFile) {
+      return "No file was sent, as if the tab had been closed. The upload times out after a minute.";
     }
     return this.#video.stuck
-      ? "The video is still being processed, after more than half an hour."
+      ? "The video has been processing for more than half an hour."
       : "The video is being processed. You may close this tab.";
   }
 
-  #checkedInWords() {
+  #checkedText() {
     const { checkedAt } = this.#video;
-    return checkedAt ? `The worker last asked Mux at ${clock.format(new Date(checkedAt))}.` : "";
+    return checkedAt ? `Last checked at ${clock.format(new Date(checkedAt))}.` : "";
   }
 
-  #say(name, text) {
+  #setText(name, text) {
     const part = this.#parts[name];
     if (part.textContent !== (text ?? "")) part.textContent = text ?? "";
     part.hidden = !text;

@@ -1,6 +1,6 @@
-// Sends a file to the url of a Mux upload, straight from the browser.
+// Send a file from the browser to the URL of a Mux upload.
 
-/** Send; `onProgress` is given the bytes that are on their way and how many there are. */
+/** Send a file; `onProgress` is called with the bytes sent and the total. */
 export async function sendFile(url, file, onProgress, signal) {
   signal.throwIfAborted();
   await new Promise((resolve, reject) => {
@@ -10,18 +10,18 @@ export async function sendFile(url, file, onProgress, signal) {
     request.onload = () =>
       request.status >= 200 && request.status < 300
         ? resolve()
-        : reject(new Error(whyRefused(request)));
-    request.onerror = () => reject(new Error("The connection to Mux broke off."));
+        : reject(new Error(refusalText(request)));
+    request.onerror = () => reject(new Error("The connection to Mux was lost."));
     request.onabort = () => reject(new DOMException("The page stopped sending.", "AbortError"));
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(file);
   });
 }
 
-function whyRefused(request) {
+function refusalText(request) {
   try {
-    return `Mux did not take the file: ${JSON.parse(request.responseText).error.messages[0]}.`;
+    return `Mux did not accept the file: ${JSON.parse(request.responseText).error.messages[0]}.`;
   } catch {
-    return `Mux did not take the file: HTTP ${request.status}.`;
+    return `Mux did not accept the file: HTTP ${request.status}.`;
   }
 }

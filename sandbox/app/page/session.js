@@ -1,32 +1,32 @@
-// Who is logged in: their token, renewed before it expires, and Supabase as they see it.
+// The session of the logged-in user: a token that is renewed in time, and a Supabase client.
 
 import { logIn } from "./app-server.js";
 
 const RENEW_BEFORE_MS = 60_000;
-const KEPT_AS = "instructor"; // only the name: a token is asked for anew
+const STORAGE_KEY = "instructor"; // only the name is stored, not the token
 
 export class Session {
-  #given;
+  #grant;
   #expiresAt;
   #renewing = null;
 
   static async open(config, name) {
     const session = new Session(config, await logIn(name));
-    localStorage.setItem(KEPT_AS, name);
+    localStorage.setItem(STORAGE_KEY, name);
     return session;
   }
 
-  static keptName() {
-    return localStorage.getItem(KEPT_AS);
+  static savedName() {
+    return localStorage.getItem(STORAGE_KEY);
   }
 
   static forget() {
-    localStorage.removeItem(KEPT_AS);
+    localStorage.removeItem(STORAGE_KEY);
   }
 
-  constructor(config, given) {
-    this.user = given.user;
-    this.#keep(given);
+  constructor(config, grant) {
+    this.user = grant.user;
+    this.#store(grant);
     this.supabase = window.supabase.createClient(config.supabaseUrl, config.publishableKey, {
       accessToken: () => this.token(),
     });
@@ -35,15 +35,15 @@ export class Session {
   async token() {
     if (Date.now() > this.#expiresAt - RENEW_BEFORE_MS) {
       this.#renewing ??= logIn(this.user.name)
-        .then((given) => this.#keep(given))
+        .then((grant) => this.#store(grant))
         .finally(() => (this.#renewing = null));
       await this.#renewing;
     }
-    return this.#given.token;
+    return this.#grant.token;
   }
 
-  #keep(given) {
-    this.#given = given;
-    this.#expiresAt = Date.now() + given.expiresInSeconds * 1000;
+  #store(grant) {
+    this.#grant = grant;
+    this.#expiresAt = Date.now() + grant.expiresInSeconds * 1000;
   }
 }

@@ -5,7 +5,6 @@ import pty
 import re
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,20 +23,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
+from tests.commands import run, start
 from tests.course import Course
 from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
 from worker.doctor.checks import REAPPLY, RENAME, Check
-from worker.doctor.doctor import NEEDED_FILE, examine
+from worker.doctor.doctor import examine
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter
 from worker.settings import Settings
+from worker.supabase.errors import REQUIRED_FILE
 from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
@@ -47,7 +48,7 @@ Doctor = Callable[..., Checks]
 
 GOOD = {
     "settings": "warning",  # the tests ask quicker than Mux allows
-    "road to Supabase": "warning",  # the stack of one machine has no TLS
+    "Supabase network": "warning",  # the stack of one machine has no TLS
     "database": "ok",
     "key": "ok",
     "schema": "ok",
@@ -59,7 +60,7 @@ GOOD = {
     "anon": "ok",
     "clock": "ok",
     "scan calls": "ok",
-    "road to Mux": "warning",
+    "Mux network": "warning",
     "Mux token": "ok",
     "Mux environment": "ok",
     "Mux rate limit": "skipped",  # and its limits are off
@@ -74,8 +75,8 @@ WITHOUT_DATABASE = {
 }
 WITHOUT_MUX = {**GOOD, "Mux token": "failed", "Mux environment": "skipped"}
 WITHOUT_ROAD = {
-    "Supabase": {**WITHOUT_DATABASE, "road to Supabase": "failed", "database": "skipped"},
-    "Mux": {**WITHOUT_MUX, "road to Mux": "failed", "Mux token": "skipped"},
+    "Supabase": {**WITHOUT_DATABASE, "Supabase network": "failed", "database": "skipped"},
+    "Mux": {**WITHOUT_MUX, "Mux network": "failed", "Mux token": "skipped"},
 }
 
 
@@ -125,14 +126,7 @@ def command(
     environment: dict[str, str], *arguments: str, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as its users do."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", "doctor", *arguments],
-        env={**environment, **settings},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("doctor", *arguments, env={**environment, **settings})
 
 
 def health(checks: Checks) -> dict[str, str]:
@@ -147,9 +141,9 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert {check["name"]: check["health"] for check in checks} == GOOD
     assert {frozenset(check) for check in checks} == {
-        frozenset({"name", "health", "seen", "advice"})
+        frozenset({"name", "health", "detail", "advice"})
     }
-    assert checks[15]["seen"].endswith("there is no upload yet to look for")
+    assert checks[15]["detail"].endswith("there is no upload to look up yet")
 
 
 def test_a_failed_check_exits_with_1_and_repeats_no_secret(
@@ -161,7 +155,7 @@ def test_a_failed_check_exits_with_1_and_repeats_no_secret(
     result = command(environment, PYTHONIOENCODING="ascii")
     drawn = re.sub(r"\s", "", result.stdout)
     assert (result.returncode, result.stderr) == (1, "")
-    assert "(bad***?[2J)" in drawn
+    assert "(bad***\\u{001b}[2J)" in drawn
     assert "\x1b" not in drawn
     secrets = ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
     assert not [name for name in secrets if environment[name] in drawn]
@@ -199,7 +193,7 @@ def test_recent_uploads_are_looked_for(
     mux.limits = RateLimits.per_second(50, 5)
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux rate limit": "ok"}
-    assert checks["Mux environment"].seen.endswith("knows 3 of our last 3 uploads")
+    assert checks["Mux environment"].detail.endswith("knows 3 of the last 3 uploads")
 
 
 def test_the_token_of_another_environment_is_found_out_at_once(
@@ -209,7 +203,7 @@ def test_the_token_of_another_environment_is_found_out_at_once(
     course.tracked_lesson("A" * 40)
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux environment": "failed"}
-    assert checks["Mux environment"].seen.endswith("knows none of our ids")
+    assert checks["Mux environment"].detail.endswith("knows none of the tracked ids")
 
 
 def test_deleted_videos_are_no_other_environment(
@@ -221,7 +215,7 @@ def test_deleted_videos_are_no_other_environment(
     db.execute(remember, [mux.state.environment_id])
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux environment": "warning"}
-    assert checks["Mux environment"].advice == "Were they deleted in Mux?"
+    assert checks["Mux environment"].advice == "Check whether they were deleted in Mux."
     db.execute(remember, ["another"])
     assert health(doctor()) == {**GOOD, "Mux environment": "failed"}
 
@@ -234,7 +228,7 @@ def test_a_change_of_environment_is_warned_of(
     db.execute("update mux_private.worker_state set environment_id = 'another'")
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux environment": "warning"}
-    assert checks["Mux environment"].seen.endswith("; ids were last found in another")
+    assert checks["Mux environment"].detail.endswith("; ids were last found in another")
 
 
 def test_a_mux_that_fails_on_the_way_is_told_once(
@@ -245,7 +239,7 @@ def test_a_mux_that_fails_on_the_way_is_told_once(
     mux.faults.add(Fault("answer", status=503, headers={"Retry-After": "60"}), path="/video/*")
     checks = doctor()
     assert health(checks) == {**GOOD, "Mux environment": "failed"}
-    assert checks["Mux environment"].seen == "http_503"
+    assert checks["Mux environment"].detail == "http_503"
 
 
 def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimulator) -> None:
@@ -338,14 +332,14 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "grant select (upload_id) on mux_asset_tracking to anon",
             "revoke select (upload_id) on mux_asset_tracking from anon",
             ["anon", "objects"],
-            "is granted something on public.mux_asset_tracking",
+            "has grants on public.mux_asset_tracking",
             id="a column granted to anon",
         ),
         pytest.param(
             "grant usage on schema mux_private to authenticated",
             "revoke usage on schema mux_private from authenticated",
             ["anon", "objects"],
-            "is granted something on mux_private (authenticated)",
+            "has grants on mux_private (authenticated)",
             id="the private schema opened",
         ),
         pytest.param(
@@ -366,7 +360,7 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "revoke update on lessons from service_role",
             "grant update on lessons to service_role",
             ["lessons"],
-            "service_role may not read it or write its ids",
+            "service_role cannot read it or write its ids",
             id="lessons not granted",
         ),
         pytest.param(
@@ -382,7 +376,7 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "insert into mux_private.applied_files (name)"
             " values ('004_new_upload'), ('007_settle')",
             ["schema"],
-            f"sql/ is applied up to {NEEDED_FILE}.sql, "
+            f"sql/ is applied up to {REQUIRED_FILE}.sql, "
             "but without 004_new_upload.sql, 007_settle.sql",
             id="files left out",
         ),
@@ -407,7 +401,7 @@ def test_what_is_wrong_in_the_database_fails_alone(
     finally:
         db.execute(mend.encode())
     assert health(checks) == {**GOOD, **dict.fromkeys(names, "failed")}
-    assert checks[names[0]].seen == seen
+    assert checks[names[0]].detail == seen
     assert checks[names[0]].advice
 
 
@@ -509,8 +503,8 @@ def test_a_missing_snapshot_is_reported(doctor: Doctor, supabase: LocalSupabase)
     finally:
         apply_sql(supabase.dsn(), [file])
     assert health(checks) == {**GOOD, "schema": "failed", "objects": "skipped"}
-    assert checks["schema"].seen == (
-        f"sql/ is applied up to {NEEDED_FILE}.sql, but without 900_snapshot.sql"
+    assert checks["schema"].detail == (
+        f"sql/ is applied up to {REQUIRED_FILE}.sql, but without 900_snapshot.sql"
     )
 
 
@@ -528,9 +522,9 @@ def test_an_app_without_the_apps_functions_is_only_warned(
         supabase.reload_schema()
     assert health(checks) == {**GOOD, "app functions": "warning"}
     seen = "the database has none of track_upload, check_asset_status, publish_lesson"
-    assert (checks["app functions"].seen, checks["schema"].seen) == (
+    assert (checks["app functions"].detail, checks["schema"].detail) == (
         seen,
-        f"sql/ is applied up to {NEEDED_FILE}.sql",
+        f"sql/ is applied up to {REQUIRED_FILE}.sql",
     )
     assert checks["app functions"].advice == f"{REAPPLY} An app may do without them."
 
@@ -555,7 +549,7 @@ def test_a_function_that_the_app_makes_under_our_name_is_found(
     assert checks["functions"] == Check(
         "functions",
         "failed",
-        f"made by the app, under a name of the worker's: {named}",
+        f"created by the app with a name of the worker's: {named}",
         f"{RENAME} {REAPPLY}",
     )
 
@@ -576,7 +570,7 @@ def test_a_function_of_the_apps_in_the_place_of_ours_is_found(
         supabase.reload_schema()
     failed = dict.fromkeys(["functions", "app functions", "objects"], "failed")
     assert health(checks) == {**GOOD, **failed}
-    assert checks["objects"].seen == "function publish_lesson(uuid) was changed"
+    assert checks["objects"].detail == "function publish_lesson(uuid) was changed"
 
 
 def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: LocalSupabase) -> None:
@@ -588,7 +582,7 @@ def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: Loca
         finally:
             admin.execute("drop owned by reporter; drop role reporter")
     assert health(checks) == {**GOOD, "functions": "warning"}
-    assert checks["functions"].seen == "open to reporter too: worker_summary"
+    assert checks["functions"].detail == "open to reporter too: worker_summary"
 
 
 def test_where_everything_is_granted_by_default_all_is_well(
@@ -605,7 +599,7 @@ def test_a_clock_that_is_off_is_warned_of(doctor: Doctor, monkeypatch: pytest.Mo
     monkeypatch.setattr("worker.doctor.doctor.time", ahead)
     checks = doctor()
     assert health(checks) == {**GOOD, "clock": "warning"}
-    assert checks["clock"].seen == "differs from the database's by 3600 s"
+    assert checks["clock"].detail == "differs from the database's by 3600 s"
 
 
 def test_a_scan_that_supabase_refuses_is_found_out(
@@ -626,15 +620,8 @@ def test_a_scan_that_supabase_refuses_is_found_out(
     )
     checks = doctor()
     assert health(checks) == {**GOOD, "scan calls": "failed"}
-    assert (checks["scan calls"].seen, checks["scan calls"].advice) == ("21000", refused)
-    scan = subprocess.run(
-        [sys.executable, "-m", "worker", "scan"],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    assert (checks["scan calls"].detail, checks["scan calls"].advice) == ("21000", refused)
+    scan = run("scan", env=environment)
     assert (scan.returncode, scan.stdout) == (1, "")
     assert scan.stderr.splitlines()[-1] == refused
 
@@ -687,14 +674,14 @@ def test_a_database_without_the_doctors_file_is_told(
         db.execute("alter function worker_nurse() rename to worker_doctor")
         supabase.reload_schema()
     assert health(checks) == WITHOUT_DATABASE
-    assert f"Apply sql/{NEEDED_FILE}.sql" in checks["database"].advice
+    assert f"Apply sql/{REQUIRED_FILE}.sql" in checks["database"].advice
     assert "008" not in checks["database"].advice
 
 
 @pytest.mark.parametrize(
     ("status", "said", "seen"),
     [
-        (200, {"schema_version": "009_doctor"}, "worker_doctor is of another version"),
+        (200, {"schema_version": "009_doctor"}, "worker_doctor has another version"),
         (200, ["what"], "unreadable"),
         (500, {"code": "57014", "message": "timeout"}, "57014"),
         (403, {"code": "42501", "message": "denied"}, "forbidden"),
@@ -707,7 +694,7 @@ def test_a_database_that_answers_something_else_is_told(
     supabase.faults.add(Fault("answer", status=status, body=json.dumps(said)))
     checks = doctor()
     assert health(checks) == WITHOUT_DATABASE
-    assert checks["database"].seen == seen
+    assert checks["database"].detail == seen
     assert checks["database"].advice
 
 
@@ -715,7 +702,7 @@ def test_a_key_that_supabase_refuses_is_told(doctor: Doctor) -> None:
     """It says which setting to look at, and Mux is examined all the same."""
     checks = doctor(SUPABASE_SERVICE_ROLE_KEY="sb_secret_0123456789")
     assert health(checks) == WITHOUT_DATABASE
-    assert checks["database"].seen == "unauthorized"
+    assert checks["database"].detail == "unauthorized"
     assert "SUPABASE_SERVICE_ROLE_KEY" in checks["database"].advice
 
 
@@ -723,7 +710,7 @@ def test_a_token_that_mux_refuses_is_told(doctor: Doctor) -> None:
     """It says which settings to look at."""
     checks = doctor(MUX_TOKEN_SECRET="not-the-secret")
     assert health(checks) == WITHOUT_MUX
-    assert checks["Mux token"].seen == "http_401"
+    assert checks["Mux token"].detail == "http_401"
     assert "MUX_TOKEN_SECRET" in checks["Mux token"].advice
 
 
@@ -732,7 +719,7 @@ def test_a_mux_that_is_down_is_told(doctor: Doctor, mux: MuxSimulator) -> None:
     mux.faults.add(Fault("answer", status=503, headers={"Retry-After": "60"}))
     checks = doctor()
     assert health(checks) == WITHOUT_MUX
-    assert checks["Mux token"].seen == "http_503"
+    assert checks["Mux token"].detail == "http_503"
 
 
 @pytest.mark.parametrize(
@@ -740,7 +727,7 @@ def test_a_mux_that_is_down_is_told(doctor: Doctor, mux: MuxSimulator) -> None:
     [
         ("https://nowhere.invalid", "nowhere.invalid has no address"),
         (f"https://{'a' * 64}.invalid", f"{'a' * 64}.invalid has no address"),
-        ("http://127.0.0.1:1", "127.0.0.1:1 does not answer: ConnectionRefusedError"),
+        ("http://127.0.0.1:1", "127.0.0.1:1 does not respond: ConnectionRefusedError"),
     ],
 )
 @pytest.mark.parametrize(
@@ -752,15 +739,15 @@ def test_a_road_that_leads_nowhere_is_told(
     """The check names the setting, and what would need the road is skipped."""
     checks = doctor(**{setting: url})
     assert health(checks) == WITHOUT_ROAD[service]
-    assert checks[f"road to {service}"].seen == seen
-    assert setting in checks[f"road to {service}"].advice
+    assert checks[f"{service} network"].detail == seen
+    assert setting in checks[f"{service} network"].advice
 
 
 def test_a_server_without_tls_is_told(doctor: Doctor, supabase: LocalSupabase) -> None:
     """An https address whose port speaks plain HTTP fails at the handshake."""
     checks = doctor(SUPABASE_URL=supabase.url.replace("http:", "https:"))
     assert health(checks) == WITHOUT_ROAD["Supabase"]
-    assert checks["road to Supabase"].seen.startswith("no TLS with 127.0.0.1")
+    assert checks["Supabase network"].detail.startswith("no TLS with 127.0.0.1")
 
 
 @pytest.fixture
@@ -811,22 +798,16 @@ def test_a_certificate_must_be_good(
     url = f"https://127.0.0.1:{tls_port}"
     refused = doctor(SUPABASE_URL=url)
     assert health(refused) == WITHOUT_ROAD["Supabase"]
-    assert refused["road to Supabase"].seen == "no TLS with 127.0.0.1: self-signed certificate"
+    assert refused["Supabase network"].detail == "no TLS with 127.0.0.1: self-signed certificate"
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     trusted = doctor(SUPABASE_URL=url)
-    assert health(trusted) == {**WITHOUT_DATABASE, "road to Supabase": "ok"}
+    assert health(trusted) == {**WITHOUT_DATABASE, "Supabase network": "ok"}
 
 
 def printed(environment: dict[str, str], **more: str) -> str:
     """Run the command on a terminal and give what it drew."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker", "doctor"],
-        env={**environment, **more},
-        cwd="/",
-        stdout=theirs,
-        stderr=theirs,
-    )
+    process = start("doctor", env={**environment, **more}, stdout=theirs, stderr=theirs)
     os.close(theirs)
     drawn = b""
     while True:

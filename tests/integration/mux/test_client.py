@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from worker.errors import MuxUnauthorized, MuxUnavailable

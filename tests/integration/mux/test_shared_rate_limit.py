@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
-from sandbox.mux.request_log import Seen, busiest
+from sandbox.mux.rate_limit import RateLimits
+from sandbox.mux.request_log import LoggedRequest, peak_per_second
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
-from tests.tight import Tight
+from tests.strict_rate_limit import StrictRateLimit
 from worker.errors import MuxUnavailable
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import RateLimiter
@@ -56,7 +56,9 @@ async def keep_asking(client: MuxClient, until: asyncio.Event) -> None:
     await asyncio.gather(*(ask() for _ in range(4)))
 
 
-async def seen_in(mux: MuxSimulator, clients: Sequence[MuxClient], number: int) -> list[Seen]:
+async def seen_in(
+    mux: MuxSimulator, clients: Sequence[MuxClient], number: int
+) -> list[LoggedRequest]:
     """Let all clients send until Mux has received so many more requests; return those."""
     enough, before = asyncio.Event(), len(mux.requests.all())
     asking = [asyncio.create_task(keep_asking(client, enough)) for client in clients]
@@ -68,10 +70,10 @@ async def seen_in(mux: MuxSimulator, clients: Sequence[MuxClient], number: int) 
 
 async def test_workers_share_one_rate_limit(clients: list[MuxClient], mux: MuxSimulator) -> None:
     """With exactly this limit at Mux, no request is refused and every worker sends some."""
-    mux.limits = RateLimits(Tight(RATE), Tight(None))
+    mux.limits = RateLimits(StrictRateLimit(RATE), StrictRateLimit(None))
     seen = await seen_in(mux, clients, 6 * RATE)
     assert {one.status for one in seen} == {404}
-    assert busiest(seen) >= 0.75 * RATE  # nearly all of it where nothing else runs here
+    assert peak_per_second(seen) >= 0.75 * RATE  # nearly all of it where nothing else runs here
     assert min(client.requests for client in clients) >= 6 * RATE / 3 / 3
 
 
@@ -84,6 +86,6 @@ async def test_a_429_slows_all_workers(
     slow = await seen_in(mux, clients[1:], 30)
     # Half the pace, a little more as it comes back, and what was on its way.
     assert len(slow) <= RATE * 0.6 * (slow[-1].at - slow[0].at) + 4
-    db.execute("update mux_private.mux_pace set slowed_at = slowed_at - interval '1 minute'")
+    db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute'")
     quick = await seen_in(mux, clients, 2 * RATE)
-    assert busiest(quick) >= 0.75 * RATE
+    assert peak_per_second(quick) >= 0.75 * RATE

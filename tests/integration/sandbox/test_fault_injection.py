@@ -1,4 +1,4 @@
-"""Faults on demand, met over real sockets."""
+"""Fault injection, over real sockets."""
 
 import socket
 import threading
@@ -40,21 +40,21 @@ class Target:
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    """Give a running target."""
-    one = Target()
-    with one.server:
-        yield one
+    """Return a running target."""
+    target = Target()
+    with target.server:
+        yield target
 
 
 @pytest.fixture
 def client(target: Target) -> Iterator[httpx.Client]:
-    """Give a client of the target."""
+    """Return a client of the target."""
     with httpx.Client(base_url=target.server.url, timeout=5) as client:
         yield client
 
 
 def test_without_faults_the_handler_answers(client: httpx.Client, target: Target) -> None:
-    """The middleware is out of the way until a fault is added."""
+    """Without a fault the middleware changes nothing."""
     assert client.get("/lessons").json() == BODY
     assert target.faults.hits == ()
 
@@ -138,7 +138,7 @@ def test_truncate_cuts_the_real_reply_in_the_middle(client: httpx.Client, target
 def test_trickle_sends_headers_and_then_a_byte_at_a_time(
     client: httpx.Client, target: Target
 ) -> None:
-    """The body comes bit by bit, begins anew at its end, and goes on."""
+    """The body is sent byte by byte, and again after its end."""
     target.faults.add(Fault("trickle", 200, "ab"))
     with client.stream("GET", "/lessons") as answer:
         chunks = answer.iter_raw()
@@ -149,15 +149,15 @@ def test_trickle_sends_headers_and_then_a_byte_at_a_time(
 
 
 def test_a_fault_is_used_up(client: httpx.Client, target: Target) -> None:
-    """A fault with a number of times acts so often, then the next one does, then none."""
+    """A fault applies `times` times, then the next fault applies, then none."""
     target.faults.add(Fault("answer", 500), times=2)
     target.faults.add(Fault("answer", 429), times=1)
     statuses = [client.get("/lessons").status_code for _ in range(4)]
     assert statuses == [500, 500, 429, 200]
 
 
-def test_a_fault_meets_only_what_it_is_for(client: httpx.Client, target: Target) -> None:
-    """Method, path and a look at the request narrow a fault down; hits tell what was met."""
+def test_a_fault_applies_only_to_matching_requests(client: httpx.Client, target: Target) -> None:
+    """Method, path and `match` limit a fault; the hits record where it applied."""
     fault = Fault("answer", 500)
     target.faults.add(
         fault, method="post", path="/rest/*", match=lambda request: "bad" in request.query
@@ -182,7 +182,7 @@ def test_clear_takes_faults_away_and_keeps_the_hits(client: httpx.Client, target
 
 
 def test_hits_can_be_waited_for(client: httpx.Client, target: Target) -> None:
-    """A test can wait for a request to be caught, without sleeping, and is told if none comes."""
+    """A test can wait for a hit without sleeping; it times out if there is none."""
     target.faults.add(Fault("hang"))
     with pytest.raises(TimeoutError, match="0 of 1 faults"):
         target.faults.wait_for_hits(1, timeout_seconds=0.01)

@@ -1,4 +1,4 @@
-"""The server that the simulated Mux and the gateway run on."""
+"""The HTTP server of the simulated Mux, the gateway and the sample app."""
 
 import asyncio
 import socket
@@ -49,20 +49,20 @@ def test_starting_and_stopping_twice_changes_nothing() -> None:
 
 
 def test_two_servers_take_two_ports() -> None:
-    """A port of 0 gives every server one of its own."""
+    """With port 0 each server gets a different port."""
     with Server(_app) as first, Server(_app) as second:
         assert first.port != second.port
         assert httpx.get(first.url).text == httpx.get(second.url).text == "hello"
 
 
 def test_there_is_no_url_before_the_first_start() -> None:
-    """Asking for the url too early says so."""
+    """Reading the URL before the first start raises an error."""
     with pytest.raises(RuntimeError, match="before its first start"):
         assert Server(_app).url
 
 
-def test_a_port_that_is_taken_is_told_to_the_caller() -> None:
-    """What goes wrong in the server's thread is raised by start, and leaves no thread."""
+def test_start_raises_when_the_port_is_in_use() -> None:
+    """An exception in the server's thread is raised by start, and the thread ends."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = Server(_app, port=taken.getsockname()[1])
         with pytest.raises(OSError, match="in use"):
@@ -71,7 +71,7 @@ def test_a_port_that_is_taken_is_told_to_the_caller() -> None:
     assert server.running is False
 
 
-def test_a_factory_that_fails_is_told_to_the_caller() -> None:
+def test_start_raises_what_the_factory_raised() -> None:
     """The factory's own exception comes out of start."""
 
     def broken() -> web.Application:
@@ -116,7 +116,7 @@ def test_stopping_cuts_a_hanging_request_off() -> None:
 
 
 async def test_a_server_runs_beside_the_callers_own_loop() -> None:
-    """Code inside an event loop may start, ask and stop the server, as it blocks nobody."""
+    """Code in an event loop can start, use and stop the server."""
     with Server(_app) as server:
         async with httpx.AsyncClient() as client:
             answer = await client.get(server.url)

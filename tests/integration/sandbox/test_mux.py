@@ -8,8 +8,8 @@ import pytest
 from mux_python.rest import ApiException
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
 from sandbox.mux.clock import Clock, ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import AT_ONCE, Timeline
@@ -20,13 +20,13 @@ ONE_MINUTE = Timeline(file_after_seconds=10, prepare_seconds=50)
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return ManualClock(START)
 
 
 @pytest.fixture
 def mux(clock: ManualClock) -> Iterator[MuxSimulator]:
-    """Give a running Mux without rate limits."""
+    """Return a running Mux without rate limits."""
     state = MuxState(clock, seed=1)
     with MuxSimulator(state, limits=RateLimits.per_second(None, None)) as simulator:
         yield simulator
@@ -34,7 +34,7 @@ def mux(clock: ManualClock) -> Iterator[MuxSimulator]:
 
 @pytest.fixture
 def client(mux: MuxSimulator) -> Iterator[httpx.Client]:
-    """Give a client with the simulator's token."""
+    """Return a client with the simulator's token."""
     with httpx.Client(base_url=mux.url, auth=(mux.token_id, mux.token_secret)) as client:
         yield client
 
@@ -59,7 +59,7 @@ def _status_of(client: httpx.Client, asset_id: str) -> int:
 def test_an_upload_waits_until_its_file_arrives(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """An upload names its asset from the moment the file is there, and its url only before."""
+    """An upload has a URL until its file arrives, and then an asset id."""
     upload_id = mux.state.create_upload(ONE_MINUTE, passthrough="lesson", external_id="e")
     clock.advance(9)
     waiting = _upload(client, upload_id)
@@ -119,7 +119,7 @@ def test_an_asset_prepares_and_then_is_ready(
 def test_an_errored_asset_says_why_and_keeps_its_playback_ids(
     client: httpx.Client, mux: MuxSimulator
 ) -> None:
-    """An errored asset carries Mux's type and messages, and its playback ids all the same."""
+    """An errored asset has Mux's error type, its messages, and its playback ids."""
     timeline = Timeline(0, 0, "asset_errored", "invalid_input", ("No video.", "No audio."))
     asset = _asset(client, mux.state.create_asset(timeline))
     assert asset["errors"] == {"type": "invalid_input", "messages": ["No video.", "No audio."]}
@@ -130,7 +130,7 @@ def test_an_errored_asset_says_why_and_keeps_its_playback_ids(
 def test_an_errored_upload_says_why_and_has_no_asset(
     client: httpx.Client, mux: MuxSimulator
 ) -> None:
-    """An errored upload carries an error, and leads to no asset."""
+    """An errored upload has an error and no asset."""
     timeline = Timeline(0, 0, "upload_errored", "server_error", ("Lost.",))
     upload = _upload(client, mux.state.create_upload(timeline))
     assert upload["error"] == {"type": "server_error", "message": "Lost."}
@@ -141,7 +141,7 @@ def test_an_errored_upload_says_why_and_has_no_asset(
 def test_an_upload_times_out_at_its_timeout(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """An upload whose file never comes waits one second less than its timeout."""
+    """An upload without a file is `waiting` until its timeout."""
     upload_id = mux.state.create_upload(Timeline(None), timeout_seconds=60)
     clock.advance(59)
     before = _upload(client, upload_id)["status"]
@@ -162,7 +162,7 @@ def test_a_file_that_comes_after_the_timeout_makes_no_asset(
 def test_without_a_policy_the_key_is_missing_until_an_id_is_added(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """An asset made without a policy has no `playback_ids` at all, until one comes late."""
+    """An asset without a policy has no `playback_ids` until a playback id is added."""
     late = Timeline(0, 0, late_policy="signed", late_after_seconds=60)
     asset_id = mux.state.create_asset(late, policies=())
     before = _asset(client, asset_id)
@@ -195,7 +195,7 @@ def test_assets_go_when_their_time_has_come(
 def test_a_browser_can_upload_from_start_to_end(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """An upload that is made over HTTP takes its file at its url, once, and becomes ready."""
+    """An upload that is created over HTTP accepts its file once, and its asset becomes ready."""
     settings = {"playback_policy": ["signed"], "passthrough": "p", "meta": {"external_id": "e"}}
     body = {"cors_origin": "https://app.example", "timeout": 60, "new_asset_settings": settings}
     made = _data(client.post("/video/v1/uploads", json=body))
@@ -233,7 +233,7 @@ def test_a_browser_can_upload_from_start_to_end(
     ],
 )
 def test_a_wrong_upload_is_refused(client: httpx.Client, body: Any) -> None:
-    """What the description does not allow is answered with a 400, and nothing is made."""
+    """An invalid request gets a 400 and creates nothing."""
     answer = client.post("/video/v1/uploads", json=body)
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_parameters")
     assert _data(client.get("/video/v1/uploads")) == []
@@ -242,7 +242,7 @@ def test_a_wrong_upload_is_refused(client: httpx.Client, body: Any) -> None:
 def test_only_a_waiting_upload_can_be_cancelled(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """Cancelling works once, keeps the file out for good, and is a 403 afterwards."""
+    """An upload can be cancelled once; then it accepts no file, and cancelling is a 403."""
     upload_id = mux.state.create_upload(ONE_MINUTE)
     first = client.put(f"/video/v1/uploads/{upload_id}/cancel")
     clock.advance(60)
@@ -255,7 +255,7 @@ def test_only_a_waiting_upload_can_be_cancelled(
 def test_an_empty_file_and_an_unknown_url_are_refused(
     client: httpx.Client, mux: MuxSimulator
 ) -> None:
-    """No bytes leave the upload waiting; a url that was never given out is a 404."""
+    """After an empty file the upload still waits; an unknown upload URL is a 404."""
     made = _data(client.post("/video/v1/uploads", json={"cors_origin": "*"}))
     assert httpx.put(made["url"], content=b"").status_code == 400
     assert httpx.put(f"{mux.url}/direct-uploads/unknown", content=b"video").status_code == 404
@@ -294,7 +294,7 @@ def test_a_cursor_holds_its_place_while_assets_come_and_go(
     assert _listed(client, limit="2", cursor=cursor or "") == ([oldest], None)
 
 
-def test_lists_hold_25_unless_told_and_at_most_100(client: httpx.Client, mux: MuxSimulator) -> None:
+def test_lists_hold_25_by_default_and_at_most_100(client: httpx.Client, mux: MuxSimulator) -> None:
     """The page size is 25 by default and 100 at most, for both lists."""
     mux.state.seed(101)
     for path in ("/video/v1/assets", "/video/v1/uploads"):
@@ -306,7 +306,7 @@ def test_lists_hold_25_unless_told_and_at_most_100(client: httpx.Client, mux: Mu
 def test_assets_can_be_filtered_by_upload(
     client: httpx.Client, mux: MuxSimulator, clock: ManualClock
 ) -> None:
-    """The filter gives the upload's asset once it exists, and nothing before."""
+    """The filter returns the upload's asset once it exists."""
     mux.state.seed(3)
     upload_id = mux.state.create_upload(ONE_MINUTE)
     before = _listed(client, upload_id=upload_id)
@@ -327,8 +327,8 @@ def test_uploads_are_listed_newest_first_page_by_page(
     assert pages == [made[:0:-1], made[:1], []]
 
 
-def test_another_environment_knows_none_of_our_ids(client: httpx.Client, mux: MuxSimulator) -> None:
-    """With another environment's token every id is a 404, and all is back with the old one."""
+def test_another_environment_has_other_ids(client: httpx.Client, mux: MuxSimulator) -> None:
+    """With the token of another environment every id is a 404."""
     [seeded] = mux.state.seed(1)
     ours = mux.state.environment_id
     mux.state.environment_id = "another"
@@ -350,7 +350,7 @@ def test_a_rotated_token_shuts_the_old_one_out(client: httpx.Client, mux: MuxSim
 
 @pytest.mark.parametrize("header", ["", "Basic", "Basic %%%", "Basic bm9jb2xvbg==", "Bearer x"])
 def test_a_malformed_authorization_is_a_401(mux: MuxSimulator, header: str) -> None:
-    """What is no basic authentication is refused like a wrong token, and breaks nothing."""
+    """A malformed Authorization header is refused like a wrong token."""
     headers = {"Authorization": header}
     assert httpx.get(f"{mux.url}/video/v1/assets", headers=headers).status_code == 401
 
@@ -375,7 +375,7 @@ def test_an_unknown_route_is_answered_in_the_shape_of_errors(
 
 
 def test_reading_is_limited_as_mux_limits_it(client: httpx.Client, mux: MuxSimulator) -> None:
-    """Of 20 reads at once at least 5 pass; every answer tells the limit, a 429 says nothing left.
+    """Of 20 reads at least 5 pass; every response has the limit, a 429 has none remaining.
 
     How many more pass depends on how long the 20 take: five for each second.
     """
@@ -404,16 +404,14 @@ def test_writing_is_limited_apart_from_reading(client: httpx.Client, mux: MuxSim
 
 
 def test_a_refused_token_uses_nothing_up(client: httpx.Client, mux: MuxSimulator) -> None:
-    """A 401 tells the limit too, without counting against it."""
+    """A 401 has the limit's headers and does not count against the limit."""
     mux.limits = RateLimits.per_second(get=5, post=1)
     answer = client.get("/video/v1/assets", auth=("someone", "else"))
     limit, remaining = (answer.headers[f"X-RateLimit-{name}"] for name in ("Limit", "Remaining"))
     assert (answer.status_code, limit, remaining) == (401, "5", "5")
 
 
-def test_requests_are_recorded_with_what_came_of_them(
-    client: httpx.Client, mux: MuxSimulator
-) -> None:
+def test_requests_are_recorded_with_their_status(client: httpx.Client, mux: MuxSimulator) -> None:
     """The log has method, path, query, route and status, and None where a fault cut the answer."""
     asset_id = mux.state.create_asset()
     began = time.monotonic()
@@ -423,15 +421,18 @@ def test_requests_are_recorded_with_what_came_of_them(
     with pytest.raises(httpx.TransportError):
         client.get("/video/v1/assets?limit=7")
     mux.requests.wait_for(3)
-    seen = mux.requests.all()
+    requests = mux.requests.all()
     route = "GET /video/v1/assets/{asset_id}"
-    assert [(one.method, one.path, one.query, one.route, one.status) for one in seen] == [
+    assert [
+        (request.method, request.path, request.query, request.route, request.status)
+        for request in requests
+    ] == [
         ("GET", f"/video/v1/assets/{asset_id}", "", route, 200),
         ("GET", "/video/v1/assets/x", "", route, 404),
         ("GET", "/video/v1/assets", "limit=7", "GET /video/v1/assets", None),
     ]
     assert mux.requests.by_route() == {route: 2, "GET /video/v1/assets": 1}
-    assert began <= seen[0].at <= seen[1].at <= seen[2].at <= time.monotonic()
+    assert began <= requests[0].at <= requests[1].at <= requests[2].at <= time.monotonic()
     mux.requests.clear()
     assert mux.requests.all() == []
 
@@ -439,7 +440,7 @@ def test_requests_are_recorded_with_what_came_of_them(
 def test_the_state_outlives_a_restart_at_the_same_url(
     client: httpx.Client, mux: MuxSimulator
 ) -> None:
-    """An outage is a stop and a start: nobody answers in between, and nothing is lost."""
+    """A stopped simulator refuses connections; after the start it has the same state."""
     asset_id = mux.state.create_asset()
     mux.stop()
     with pytest.raises(httpx.ConnectError):
@@ -454,15 +455,15 @@ def test_the_same_seed_gives_the_same_ids() -> None:
     unseeded = [MuxState(ManualClock()).create_upload() for _ in range(2)]
     assert first == again
     assert unseeded[0] != unseeded[1]
-    assert all(len(one) == 44 and one.isascii() and one.isalnum() for one in unseeded)
+    assert all(len(id_) == 44 and id_.isascii() and id_.isalnum() for id_ in unseeded)
 
 
 def test_ten_thousand_assets_are_seeded_and_listed(client: httpx.Client, mux: MuxSimulator) -> None:
-    """Many ready assets are made at once, each findable by its ids and its external id."""
+    """Many ready assets are created at once, and each is found by its ids."""
     seeded = mux.state.seed(10_000, external_id=lambda index: f"lesson-{index}")
     asset = _asset(client, seeded[9_999].asset_id)
     [playback_id] = seeded[9_999].playback_ids
-    assert len({one.upload_id for one in seeded}) == 10_000
+    assert len({upload.upload_id for upload in seeded}) == 10_000
     assert asset["upload_id"] == seeded[9_999].upload_id
     assert asset["meta"] == {"external_id": "lesson-9999"}
     assert asset["playback_ids"] == [{"id": playback_id, "policy": "public"}]
@@ -470,7 +471,7 @@ def test_ten_thousand_assets_are_seeded_and_listed(client: httpx.Client, mux: Mu
 
 
 def test_a_clock_runs_at_its_speed_and_never_back() -> None:
-    """A fast clock covers a year in an instant; a driven one refuses to go back."""
+    """A fast clock runs at its speed; a manual clock refuses to go back."""
     fast = Clock(speed=1e9)
     began, real = fast.now(), time.monotonic()
     while time.monotonic() - real < 0.001:
@@ -482,7 +483,7 @@ def test_a_clock_runs_at_its_speed_and_never_back() -> None:
 
 @pytest.fixture
 def api(mux: MuxSimulator) -> mux_python.ApiClient:
-    """Give Mux's own client, without its hidden retries."""
+    """Return Mux's own client, without its hidden retries."""
     configuration = mux_python.Configuration()
     configuration.host = mux.url
     configuration.username, configuration.password = mux.token_id, mux.token_secret
@@ -544,7 +545,7 @@ def test_mux_python_finds_an_asset_by_its_upload(
         assets.get_asset(found.id)
 
 
-def test_mux_python_tells_the_errors_apart(api: mux_python.ApiClient, mux: MuxSimulator) -> None:
+def test_mux_python_raises_its_typed_errors(api: mux_python.ApiClient, mux: MuxSimulator) -> None:
     """Mux's own client raises its typed exceptions for the simulator's errors."""
     assets = mux_python.AssetsApi(api)
     mux.limits = RateLimits.per_second(get=0.001, post=None)

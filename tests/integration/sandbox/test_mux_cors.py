@@ -5,8 +5,8 @@ import httpx
 import pytest
 
 from sandbox.fault_injection import Fault
-from sandbox.mux.auth import RateLimits
 from sandbox.mux.clock import ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import Timeline
@@ -18,14 +18,14 @@ CORS = ("allow-origin", "allow-methods", "allow-headers", "max-age")
 
 @pytest.fixture
 def mux() -> Iterator[MuxSimulator]:
-    """Give a running Mux whose clock stands still."""
+    """Return a running Mux whose clock stands still."""
     limits = RateLimits.per_second(None, None)
     with MuxSimulator(MuxState(ManualClock()), limits=limits) as simulator:
         yield simulator
 
 
 def upload_url(mux: MuxSimulator, cors_origin: str) -> str:
-    """Make an upload as an app does, and give its url."""
+    """Create an upload as an app does; return its URL."""
     made = httpx.post(
         f"{mux.url}/video/v1/uploads",
         json={"cors_origin": cors_origin},
@@ -36,13 +36,13 @@ def upload_url(mux: MuxSimulator, cors_origin: str) -> str:
 
 
 def cors_of(answer: httpx.Response) -> dict[str, str]:
-    """Give what an answer tells a browser of who may read it."""
+    """Return the CORS headers of a response."""
     found = {name: answer.headers.get(f"access-control-{name}") for name in CORS}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def preflight(url: str, origin: str) -> httpx.Response:
-    """Ask as a browser does before it sends a file."""
+    """Send the preflight request of a browser."""
     return httpx.options(url, headers={"Origin": origin, **ASKED})
 
 
@@ -80,20 +80,20 @@ def test_the_upload_is_open_to_its_origin(
     ],
 )
 def test_the_upload_is_closed_to_other_origins(mux: MuxSimulator, origin: str) -> None:
-    """Any other page gets no permission, so that its browser never sends the file."""
+    """The preflight of another origin gets no CORS headers."""
     asked = preflight(upload_url(mux, APP), origin)
     assert (asked.status_code, cors_of(asked)) == (200, {})
 
 
 def test_an_app_that_names_no_origin_is_closed_to_all(mux: MuxSimulator) -> None:
-    """An empty `cors_origin` opens the url to no page, but to everything that is no browser."""
+    """An empty `cors_origin` allows no page, but any client that is no browser."""
     url = upload_url(mux, "")
     assert cors_of(preflight(url, APP)) == {}
     assert httpx.put(url, content=b"file").status_code == 200
 
 
 def test_refusals_can_be_read_too(mux: MuxSimulator) -> None:
-    """A second file, an empty one, and an outage reach the page as what they are."""
+    """The responses to a second file, an empty file and an outage have the CORS headers."""
     url = upload_url(mux, APP)
     page = {"Origin": APP}
     empty = httpx.put(url, headers=page)
@@ -106,14 +106,14 @@ def test_refusals_can_be_read_too(mux: MuxSimulator) -> None:
     assert [cors_of(answer) for answer in answers] == [{"allow-origin": APP}] * 3
 
 
-def test_an_unknown_upload_lets_nobody_in(mux: MuxSimulator) -> None:
-    """A url that was never given out is not found, and says nothing of origins."""
+def test_an_unknown_upload_has_no_cors_headers(mux: MuxSimulator) -> None:
+    """An unknown upload URL is a 404 without CORS headers."""
     asked = preflight(f"{mux.url}/direct-uploads/unknown", APP)
     assert (asked.status_code, cors_of(asked)) == (404, {})
 
 
-def test_the_api_lets_no_browser_in(mux: MuxSimulator) -> None:
-    """Mux's API is for servers: no page may call it, whatever it knows."""
+def test_the_api_has_no_cors_headers(mux: MuxSimulator) -> None:
+    """Mux's API sends no CORS headers, also with the right token."""
     url = f"{mux.url}/video/v1/uploads"
     asked = preflight(url, APP)
     assert (asked.status_code, cors_of(asked)) == (401, {})
@@ -122,21 +122,23 @@ def test_the_api_lets_no_browser_in(mux: MuxSimulator) -> None:
     assert (answered.status_code, cors_of(answered)) == (200, {})
 
 
-def script(mux: MuxSimulator, url: str, **more: Any) -> None:
-    """Say what becomes of the upload with this url."""
-    upload = mux.state.upload_at(url.rpartition("/")[2])
-    mux.state.script(upload.id, Timeline(file_after_seconds=None, **more))
+def set_timeline(mux: MuxSimulator, url: str, **more: Any) -> None:
+    """Set the timeline of the upload with this URL."""
+    upload = mux.state.upload_by_url_token(url.rpartition("/")[2])
+    mux.state.set_timeline(upload.id, Timeline(file_after_seconds=None, **more))
 
 
-def test_what_becomes_of_a_file_can_be_said_before_it_is_sent(mux: MuxSimulator) -> None:
-    """An upload made over HTTP is scripted while it waits, not afterwards, and sends no file."""
+def test_the_timeline_can_be_set_before_the_file_is_sent(mux: MuxSimulator) -> None:
+    """The timeline of an upload can be set only while it waits, and only without a file."""
     url = upload_url(mux, APP)
-    script(mux, url, prepare_seconds=0, ending="asset_errored")
+    set_timeline(mux, url, prepare_seconds=0, ending="asset_errored")
     httpx.put(url, content=b"file")
     (asset,) = mux.state.assets()
     assert asset.status(mux.state.clock.now()) == "errored"
     with pytest.raises(Exception, match="the upload is asset_created"):
-        script(mux, url)
+        set_timeline(mux, url)
     waiting = upload_url(mux, APP).rpartition("/")[2]
     with pytest.raises(ValueError, match="must be None"):
-        mux.state.script(mux.state.upload_at(waiting).id, Timeline(file_after_seconds=1))
+        mux.state.set_timeline(
+            mux.state.upload_by_url_token(waiting).id, Timeline(file_after_seconds=1)
+        )

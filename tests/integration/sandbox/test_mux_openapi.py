@@ -1,4 +1,4 @@
-"""Every answer of the simulated Mux, judged by Mux's own OpenAPI description."""
+"""Validate every response of the simulated Mux against Mux's OpenAPI description."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from openapi_core import Config, OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 
-from sandbox.mux.auth import RateLimits
 from sandbox.mux.clock import ManualClock
+from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import AT_ONCE, Ending, Timeline
@@ -57,7 +57,7 @@ def _with_errors(description: Any) -> Any:
 
 
 def _fits_int64(value: object) -> bool:
-    """Check an int64, which Mux writes as a string where it is a moment in unix seconds."""
+    """Check an int64; Mux writes times in unix seconds as strings."""
     if isinstance(value, str):
         return value.isascii() and value.isdigit() and int(value) < 2**63
     return not isinstance(value, int) or -(2**63) <= value < 2**63
@@ -65,7 +65,7 @@ def _fits_int64(value: object) -> bool:
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    """Give a function that raises `OpenAPIError` unless an answer is as described."""
+    """Return a function that raises `OpenAPIError` unless an answer is as described."""
     if not DESCRIPTION.exists():
         pytest.skip("Mux's OpenAPI description is not beside the checkout")
     adapted = _with_errors(_strict(json.loads(DESCRIPTION.read_text())))
@@ -82,7 +82,7 @@ def judge() -> Judge:
 
 @pytest.fixture
 def mux() -> Iterator[MuxSimulator]:
-    """Give a running Mux with a clock that stands still and without limits."""
+    """Return a running Mux with a clock that stands still and without limits."""
     state = MuxState(ManualClock(), seed=1)
     with MuxSimulator(state, limits=RateLimits.per_second(None, None)) as simulator:
         yield simulator
@@ -90,7 +90,7 @@ def mux() -> Iterator[MuxSimulator]:
 
 @pytest.fixture
 def ask(mux: MuxSimulator, judge: Judge) -> Iterator[Ask]:
-    """Give a function that asks the simulator and judges what it answers."""
+    """Return a function that sends a request to the simulator and validates the response."""
     with httpx.Client(base_url=mux.url, auth=(mux.token_id, mux.token_secret)) as client:
 
         def ask_and_judge(method: str, path: str, **arguments: Any) -> httpx.Response:
@@ -116,7 +116,7 @@ def ask(mux: MuxSimulator, judge: Judge) -> Iterator[Ask]:
 def test_an_upload_is_as_described_however_it_ends(
     ask: Ask, mux: MuxSimulator, ending: Ending, status: str
 ) -> None:
-    """An upload with every setting keeps to the description, whatever became of it."""
+    """An upload with every setting fits the description, with each ending."""
     timeline = Timeline(file_after_seconds=0, ending=ending)
     upload_id = mux.state.create_upload(timeline, passthrough="p", external_id="e")
     answer = ask("GET", f"/video/v1/uploads/{upload_id}")
@@ -127,7 +127,7 @@ def test_an_upload_is_as_described_however_it_ends(
 def test_an_upload_without_a_file_is_as_described(
     ask: Ask, mux: MuxSimulator, seconds: int, status: str
 ) -> None:
-    """An upload whose file never comes keeps to the description, before and after its timeout."""
+    """An upload without a file fits the description, before and after its timeout."""
     upload_id = mux.state.create_upload(NEVER_ARRIVES)
     _clock(mux).advance(seconds)
     answer = ask("GET", f"/video/v1/uploads/{upload_id}")
@@ -147,7 +147,7 @@ def test_an_upload_without_a_file_is_as_described(
 def test_an_asset_is_as_described_in_every_state(
     ask: Ask, mux: MuxSimulator, timeline: Timeline, status: str, policies: tuple[str, ...]
 ) -> None:
-    """An asset keeps to the description in every state, with and without an upload and ids."""
+    """An asset fits the description in every state, with and without an upload and ids."""
     alone = mux.state.create_asset(timeline, policies=policies, passthrough="p", external_id="e")
     upload_id = mux.state.create_upload(timeline, policies=policies, external_id="e")
     uploaded = mux.state.upload(upload_id).asset_id
@@ -157,7 +157,7 @@ def test_an_asset_is_as_described_in_every_state(
 
 @pytest.mark.parametrize("query", ["", "?limit=2", "?limit=2&page=2", "?page=9", "?limit=100"])
 def test_lists_are_as_described(ask: Ask, mux: MuxSimulator, query: str) -> None:
-    """Lists keep to the description: full, partly filled, empty, with and without a cursor."""
+    """Lists fit the description: full, partial, empty, with and without a cursor."""
     for timeline in (NEVER_ARRIVES, PREPARES, AT_ONCE, Timeline(0, 0, "asset_errored")):
         mux.state.create_upload(timeline)
     assert ask("GET", f"/video/v1/uploads{query}").status_code == 200
@@ -165,7 +165,7 @@ def test_lists_are_as_described(ask: Ask, mux: MuxSimulator, query: str) -> None
 
 
 def test_a_page_by_cursor_is_as_described(ask: Ask, mux: MuxSimulator) -> None:
-    """The pages that a cursor leads to keep to the description, and the last has no cursor."""
+    """The pages by cursor fit the description, and the last one has no cursor."""
     mux.state.seed(3)
     first = ask("GET", "/video/v1/assets?limit=2").json()
     last = ask("GET", f"/video/v1/assets?limit=2&cursor={first['next_cursor']}").json()
@@ -173,7 +173,7 @@ def test_a_page_by_cursor_is_as_described(ask: Ask, mux: MuxSimulator) -> None:
 
 
 def test_what_clients_change_is_answered_as_described(ask: Ask, mux: MuxSimulator) -> None:
-    """Making, cancelling and deleting answer with the described status and body."""
+    """Creating, cancelling and deleting return the described status and body."""
     body = {"cors_origin": "*", "test": True, "new_asset_settings": {"playback_policy": ["drm"]}}
     made = ask("POST", "/video/v1/uploads", json=body)
     cancelled = ask("PUT", f"/video/v1/uploads/{made.json()['data']['id']}/cancel")
@@ -185,7 +185,7 @@ def test_what_clients_change_is_answered_as_described(ask: Ask, mux: MuxSimulato
 
 
 def test_whoami_is_as_described(ask: Ask, mux: MuxSimulator) -> None:
-    """The environment is told in the described shape."""
+    """The response of whoami has the described shape."""
     answer = ask("GET", "/system/v1/whoami").json()
     assert answer["data"]["environment_id"] == mux.state.environment_id
 
@@ -215,7 +215,7 @@ def test_a_refused_token_is_answered_as_described(ask: Ask, method: str, path: s
 def test_too_many_requests_are_answered_as_described(
     ask: Ask, mux: MuxSimulator, method: str, path: str
 ) -> None:
-    """Past the limit every route gives the described 429."""
+    """Above the limit every route returns the described 429."""
     mux.limits = RateLimits.per_second(get=0.001, post=0.001)
     ask(method, path)
     answer = ask(method, path)
@@ -227,7 +227,7 @@ def test_too_many_requests_are_answered_as_described(
 
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if "unknown" in route[1]])
 def test_unknown_ids_are_answered_as_described(ask: Ask, method: str, path: str) -> None:
-    """An id that nobody knows gets a 404 in the shape of errors."""
+    """An unknown id gets a 404 in the shape of errors."""
     answer = ask(method, path)
     assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found")
 
@@ -285,7 +285,7 @@ def _with(name: str, value: object) -> Callable[[dict[str, Any]], object]:
 def test_a_broken_answer_is_caught(
     ask: Ask, judge: Judge, mux: MuxSimulator, harm: Callable[[dict[str, Any]], object]
 ) -> None:
-    """The judge refuses an asset that lost, changed or invented a field."""
+    """The validator rejects an asset with a missing, changed or additional field."""
     path = f"/video/v1/assets/{mux.state.create_asset()}"
     body = ask("GET", path).json()
     harm(body["data"])
@@ -305,13 +305,13 @@ def test_a_broken_answer_is_caught(
     ],
 )
 def test_a_broken_list_or_error_is_caught(judge: Judge, status: int, body: Any) -> None:
-    """The judge refuses lists and errors of another shape, and statuses nobody described."""
+    """The validator rejects lists and errors of another shape, and other statuses."""
     with pytest.raises(OpenAPIError):
         judge("GET", "/video/v1/assets", status, body)
 
 
 def test_a_list_at_its_end_may_have_no_next_cursor(judge: Judge) -> None:
-    """The judge accepts the null that the description calls nullable, so it is not just strict."""
+    """The validator accepts null where the description has `nullable`."""
     judge("GET", "/video/v1/assets", 200, {"data": [], "next_cursor": None})
 
 

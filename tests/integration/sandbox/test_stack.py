@@ -1,4 +1,4 @@
-"""The local Supabase behaves, towards its clients, like the real one."""
+"""The local Supabase behaves like a hosted one."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from sandbox.fault_injection import Fault
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.postgrest import find_postgrest
-from sandbox.supabase.request_log import Asked
+from sandbox.supabase.request_log import LoggedRequest
 from sandbox.supabase.stack import LocalSupabase
 
 pytestmark = pytest.mark.stack
@@ -33,7 +33,7 @@ def running() -> Iterator[LocalSupabase]:
 
 @pytest.fixture
 def stack(running: LocalSupabase) -> LocalSupabase:
-    """Give the module's stack with an empty table, no faults and nothing logged."""
+    """Return the module's stack with an empty table, no faults and nothing logged."""
     with running.connect() as connection:
         connection.execute("truncate public.lessons")
     running.faults.clear()
@@ -43,7 +43,7 @@ def stack(running: LocalSupabase) -> LocalSupabase:
 
 @pytest.fixture
 async def client_with(stack: LocalSupabase) -> AsyncIterator[ClientWith]:
-    """Give a maker of supabase's own clients for a key and, perhaps, a user's token."""
+    """Return a factory of supabase clients for a key and, optionally, a user's token."""
     # Handed over because supabase cannot close the one that it would make.
     async with httpx.AsyncClient() as http:
 
@@ -66,7 +66,7 @@ def add_lesson(stack: LocalSupabase, creator_id: UUID, title: str, status: str) 
 
 
 def add_two_lessons_of(stack: LocalSupabase, creator_id: UUID) -> None:
-    """Insert a lesson that only its creator sees, and one that everybody does."""
+    """Insert a lesson that only its creator sees, and a published one."""
     add_lesson(stack, creator_id, "a draft", "draft")
     add_lesson(stack, creator_id, "published", "published")
 
@@ -102,7 +102,7 @@ def role_of(stack: LocalSupabase, headers: dict[str, str]) -> Any:
 async def test_a_visitor_sees_published_lessons_only(
     stack: LocalSupabase, client_with: ClientWith, key: str
 ) -> None:
-    """Row level security holds for both kinds of the public key."""
+    """Row-level security applies to both kinds of the public key."""
     add_two_lessons_of(stack, uuid4())
     client = await client_with(getattr(stack, key))
     assert await titles(client) == ["published"]
@@ -112,7 +112,7 @@ async def test_a_visitor_sees_published_lessons_only(
 async def test_a_service_reads_and_writes_every_lesson(
     stack: LocalSupabase, client_with: ClientWith, key: str
 ) -> None:
-    """Both kinds of the secret key pass row level security by."""
+    """Both kinds of the secret key bypass row-level security."""
     add_two_lessons_of(stack, uuid4())
     client = await client_with(getattr(stack, key))
     await client.table("lessons").update({"title": "seen"}).eq("status", "draft").execute()
@@ -144,7 +144,7 @@ def test_a_request_without_a_key_is_refused(stack: LocalSupabase) -> None:
 
 @pytest.mark.parametrize("key", ["wrong", "sb_secret_wrong", "é"])
 def test_a_request_with_a_wrong_key_is_refused(stack: LocalSupabase, key: str) -> None:
-    """A key of another project, or none at all, opens nothing."""
+    """An unknown key is refused with Supabase's message."""
     reply = httpx.get(stack.url + LESSONS, headers={b"apikey": key.encode()})
     assert (reply.status_code, reply.json()) == (
         401,
@@ -175,7 +175,7 @@ def test_a_users_token_wins_over_the_key(stack: LocalSupabase) -> None:
 
 
 def test_an_expired_token_is_refused(stack: LocalSupabase) -> None:
-    """An hour later a user's token opens nothing, not even what visitors see."""
+    """An expired token of a user is refused, also for published lessons."""
     token = stack.user_token(uuid4(), lifetime_seconds=-60)
     headers = {"apikey": stack.anon_key, "Authorization": f"Bearer {token}"}
     status, body = get(stack, headers=headers)
@@ -189,7 +189,7 @@ def test_other_paths_are_not_found(stack: LocalSupabase) -> None:
 
 
 def test_a_browser_may_ask(stack: LocalSupabase) -> None:
-    """A page of any origin may send the headers that it asks for."""
+    """The gateway allows every origin and the headers of its preflight."""
     asking = {"Origin": "http://app.test", "Access-Control-Request-Headers": "apikey,prefer"}
     reply = httpx.options(stack.url + LESSONS, headers=asking)
     assert reply.status_code == 204
@@ -200,7 +200,7 @@ def test_a_browser_may_ask(stack: LocalSupabase) -> None:
 
 
 def test_a_browser_may_read_refusals_too(stack: LocalSupabase) -> None:
-    """An outage, an unknown path and a body too large reach the page's script as what they are."""
+    """Responses to an outage, an unknown path and a large body have the CORS headers."""
     page = {"Origin": "http://app.test", "apikey": stack.anon_key}
     too_large = httpx.post(stack.url + LESSONS, headers=page, content=b" " * (17 * 2**20))
     unknown = httpx.get(stack.url, headers=page)
@@ -213,8 +213,8 @@ def test_a_browser_may_read_refusals_too(stack: LocalSupabase) -> None:
         assert answer.headers.get_list("access-control-allow-origin") == ["*"]
 
 
-def test_requests_are_logged_with_their_fate(stack: LocalSupabase) -> None:
-    """The log tells answers from connections that were cut."""
+def test_requests_are_logged_with_their_status(stack: LocalSupabase) -> None:
+    """The log has a status for responses, and None for connections that were reset."""
     headers = {"apikey": stack.anon_key}
     stack.faults.add(Fault("reset"), times=1)
     with pytest.raises(httpx.ReadError):
@@ -222,15 +222,15 @@ def test_requests_are_logged_with_their_fate(stack: LocalSupabase) -> None:
     httpx.get(stack.url + LESSONS, headers=headers)
     httpx.post(stack.url + "/else")
     assert stack.requests.latest() == [
-        Asked("GET", LESSONS, None),
-        Asked("GET", LESSONS, 200),
-        Asked("POST", "/else", 404),
+        LoggedRequest("GET", LESSONS, None),
+        LoggedRequest("GET", LESSONS, 200),
+        LoggedRequest("POST", "/else", 404),
     ]
     assert stack.requests.counts() == {LESSONS: 2, "/else": 1}
 
 
 def test_without_postgrest_the_gateway_answers_503(stack: LocalSupabase) -> None:
-    """An outage behind the gateway is an answer in JSON, and ends with the outage."""
+    """During an outage of PostgREST the gateway responds with JSON."""
     headers = {"apikey": stack.anon_key}
     stack.stop_postgrest()
     during = get(stack, headers=headers)
@@ -250,7 +250,7 @@ def test_postgrest_survives_a_restart_of_postgres(stack: LocalSupabase) -> None:
 
 
 def test_postgres_is_no_superuser(stack: LocalSupabase) -> None:
-    """The role that applies the worker's SQL may do what it may on Supabase, and no more."""
+    """The role that applies the worker's SQL has the same privileges as on Supabase."""
     with stack.connect() as connection:
         row = connection.execute(
             "select current_user, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, "
@@ -263,8 +263,8 @@ def test_postgres_is_no_superuser(stack: LocalSupabase) -> None:
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role", "authenticator"])
-def test_every_role_can_be_connected_as(stack: LocalSupabase, role: str) -> None:
-    """Roles that cannot log in are become, the way PostgREST becomes them."""
+def test_connect_can_use_every_role(stack: LocalSupabase, role: str) -> None:
+    """A role that cannot log in is switched to, as PostgREST does."""
     with stack.connect(role) as connection:
         assert connection.execute("select current_user").fetchone() == (role,)
 
@@ -288,7 +288,7 @@ def test_new_tables_are_granted_as_the_option_says(stack: LocalSupabase, granted
 def test_sql_stops_at_the_first_error_and_names_the_file(
     stack: LocalSupabase, tmp_path: Path
 ) -> None:
-    """A broken file ends the run, with its name and what Postgres said."""
+    """The run stops at a broken file; the error has its name and Postgres's message."""
     first, second = tmp_path / "001_first.sql", tmp_path / "002_second.sql"
     first.write_text("create table public.made (); select nonsense; create table public.never ();")
     second.write_text("create table public.never ();")
@@ -301,9 +301,9 @@ def test_sql_stops_at_the_first_error_and_names_the_file(
     assert found == (None,)
 
 
-def test_a_checkout_without_sql_is_said_to_be_none(tmp_path: Path) -> None:
+def test_a_missing_sql_directory_is_an_error(tmp_path: Path) -> None:
     """Where the worker's SQL is missing, the error says what to do."""
-    with pytest.raises(LocalStackError, match="run from a checkout"):
+    with pytest.raises(LocalStackError, match="Run from a checkout"):
         LocalSupabase(sql_directory=tmp_path)
 
 

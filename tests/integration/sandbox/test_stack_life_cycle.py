@@ -1,4 +1,4 @@
-"""Whatever ends a local stack, neither a process nor a file of it stays."""
+"""However a local stack ends, no process and no file stays behind."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sandbox.supabase.run_directory import PREFIX, RECORD, StackDirectory, clear_leftovers
-from sandbox.supabase.service_user import server_account
+from sandbox.supabase.run_directory import PREFIX, RECORD, RunDirectory, remove_abandoned
+from sandbox.supabase.service_user import service_user
 
 pytestmark = pytest.mark.stack
 
@@ -37,13 +37,13 @@ with LocalSupabase(apply_sql=False) as stack:
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a temporary directory of its own, which everybody may enter, to us and our children."""
+    """Return a temporary directory that all users can enter, and set TMPDIR to it."""
     path = Path(tempfile.mkdtemp(prefix="life-", dir="/tmp"))
     path.chmod(0o755)
     monkeypatch.setenv("TMPDIR", str(path))
     monkeypatch.setattr(tempfile, "tempdir", str(path))
     yield path
-    clear_leftovers(server_account())
+    remove_abandoned(service_user())
     shutil.rmtree(path)
 
 
@@ -62,7 +62,7 @@ def start_owner() -> subprocess.Popen[str]:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    """Poll for what another process does."""
+    """Poll until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -70,13 +70,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 
 
 def wait_until_running(owner: subprocess.Popen[str]) -> None:
-    """Wait for the owner's word that its stack is up."""
+    """Wait until the owner's stack runs."""
     assert owner.stdout is not None
     assert owner.stdout.readline() == "running\n"
 
 
 def recorded(temporary: Path) -> list[psutil.Process]:
-    """Return the stack's processes that live."""
+    """Return the recorded processes that run."""
     records = temporary.glob(f"{PREFIX}*/{RECORD}")
     pids = [int(line.split()[0]) for path in records for line in path.read_text().splitlines()]
     return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
@@ -88,7 +88,7 @@ def names(processes: list[psutil.Process]) -> list[str]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return the processes that have not ended, whether or not somebody has noticed."""
+    """Return the processes that have not ended; zombies have ended."""
     return [
         process
         for process in processes
@@ -114,7 +114,7 @@ def test_nothing_stays_when_the_block_is_left(temporary: Path, word: str, exit_s
 
 @pytest.mark.parametrize("started", [1, 2, 3])
 def test_nothing_stays_when_the_start_is_interrupted(temporary: Path, started: int) -> None:
-    """Ctrl-C while initdb, Postgres or PostgREST starts leaves nothing, either."""
+    """Ctrl-C during the start of initdb, Postgres or PostgREST leaves nothing behind."""
 
     def has_started() -> bool:
         records = list(temporary.glob(f"{PREFIX}*/{RECORD}"))
@@ -129,8 +129,8 @@ def test_nothing_stays_when_the_start_is_interrupted(temporary: Path, started: i
     assert (alive(processes), list(temporary.iterdir())) == ([], [])
 
 
-def test_the_next_start_clears_up_after_a_killed_one(temporary: Path) -> None:
-    """What `kill -9` leaves behind runs on, until the next stack starts and ends it."""
+def test_the_next_start_cleans_up_after_a_killed_owner(temporary: Path) -> None:
+    """The servers of a killed owner run until the next stack starts."""
     with start_owner() as killed:
         wait_until_running(killed)
         processes = recorded(temporary)
@@ -144,16 +144,16 @@ def test_the_next_start_clears_up_after_a_killed_one(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_a_running_stack_is_no_leftover(temporary: Path) -> None:
-    """Clearing up leaves a stack alone whose owner lives."""
+def test_a_running_stack_is_not_abandoned(temporary: Path) -> None:
+    """The cleanup does not touch a stack whose owner runs."""
     with start_owner() as owner:
         wait_until_running(owner)
-        assert clear_leftovers(server_account()) == []
+        assert remove_abandoned(service_user()) == []
         assert owner.communicate("return\n")[0] == "200\n"
 
 
-def test_a_stranger_with_a_recorded_number_is_left_alone(temporary: Path) -> None:
-    """A process number that was given to another process since is not killed for it."""
+def test_a_process_with_a_reused_pid_is_not_killed(temporary: Path) -> None:
+    """A process that has a recorded PID but another creation time is not killed."""
     with start_owner() as owner:
         wait_until_running(owner)
         abandoned = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -163,13 +163,13 @@ def test_a_stranger_with_a_recorded_number_is_left_alone(temporary: Path) -> Non
         (abandoned / RECORD).write_text(
             f"{postgres.pid} {long_ago}\n{ourselves.pid} {ourselves.create_time()}\n12"
         )
-        assert clear_leftovers(server_account()) == [abandoned]
+        assert remove_abandoned(service_user()) == [abandoned]
         assert owner.communicate("return\n")[0] == "200\n"
 
 
 def test_only_the_servers_can_enter_their_directory(temporary: Path) -> None:
-    """Trusting everybody who reaches the socket is safe, because nobody else does."""
-    directory = StackDirectory(server_account())
-    status = directory.run.stat()
+    """Only the servers' user can enter the directory of the sockets."""
+    directory = RunDirectory(service_user())
+    status = directory.server_path.stat()
     directory.remove()
-    assert (status.st_mode & 0o777, status.st_uid) == (0o700, server_account().uid)
+    assert (status.st_mode & 0o777, status.st_uid) == (0o700, service_user().uid)

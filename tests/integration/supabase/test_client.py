@@ -1,4 +1,4 @@
-"""How long the client of Supabase repeats a call that gets no answer."""
+"""How often the client retries a call that fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 async def store(supabase: LocalSupabase) -> AsyncIterator[ScanStore]:
-    """Give a client that waits a second for an answer."""
+    """Yield a store that waits at most a second for a response."""
     settings = Settings.model_validate(
         {
             "supabase_url": supabase.url,
@@ -36,37 +36,37 @@ async def store(supabase: LocalSupabase) -> AsyncIterator[ScanStore]:
 @pytest.mark.parametrize(
     ("fault", "calls"), [(Fault("hang"), 2), (Fault("reset"), ATTEMPTS)], ids=["hang", "reset"]
 )
-async def test_a_call_that_gets_no_answer_is_repeated_for_as_long_as_that_is_worth_it(
+async def test_a_call_without_a_response_is_retried_within_limits(
     store: ScanStore, supabase: LocalSupabase, fault: Fault, calls: int
 ) -> None:
-    """What fails at once a few times more; what hangs once more, so that it is soon told."""
+    """A reset a few times; a hang once, so that it is reported soon."""
     supabase.faults.add(fault)
     with pytest.raises(SupabaseUnavailable):
         await store.summary()
     assert store.calls == calls
 
 
-async def test_a_connection_that_hangs_once_is_not_noticed(
+async def test_a_connection_that_hangs_once_is_replaced(
     store: ScanStore, supabase: LocalSupabase
 ) -> None:
-    """The repeat goes over a new one."""
+    """The retry uses a new one."""
     supabase.faults.add(Fault("hang"), times=1)
     assert (await store.summary())["processing"] == 0
     assert store.calls == 2
 
 
 @pytest.mark.parametrize("name", MOMENTARY)
-async def test_what_passes_within_seconds_is_not_noticed(
+async def test_a_busy_database_is_retried_until_it_responds(
     store: ScanStore, supabase: LocalSupabase, name: str
 ) -> None:
-    """A clock that is behind, or others at work: the call is repeated until it is answered."""
+    """Beyond the usual number of attempts: a conflict, or a clock that is behind."""
     supabase.faults.add(MOMENTARY[name], times=ATTEMPTS)
     assert (await store.summary())["processing"] == 0
     assert store.calls == ATTEMPTS + 1
 
 
-async def test_what_lasts_is_not_repeated(store: ScanStore, supabase: LocalSupabase) -> None:
-    """Not even once: an operator has to act first."""
+async def test_a_permanent_error_is_not_retried(store: ScanStore, supabase: LocalSupabase) -> None:
+    """An operator has to act first."""
     supabase.faults.add(LASTING["a paused project"])
     with pytest.raises(SupabaseNeedsOperator, match=r"^The Supabase project is paused\."):
         await store.summary()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiohttp import ClientResponse, ClientSession, CookieJar
+from aiohttp import ClientResponse, ClientSession, encode_basic_auth
 from structlog.testing import capture_logs
 
 from worker.errors import SupabaseUnavailable
@@ -18,8 +18,7 @@ from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
-from worker.web.dashboard.login_throttle import BURST
-from worker.web.server import served
+from worker.web.app import http_server
 from worker.wording import FAILURES
 
 CHECKOUT = Path(__file__).parents[3]
@@ -48,7 +47,7 @@ OVERVIEW = {
 
 @dataclass
 class FakeStore:
-    """Answers the page's questions, and keeps which were put."""
+    """Answers the page's calls, and records them."""
 
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fault: SupabaseUnavailable | None = None
@@ -70,18 +69,18 @@ class FakeStore:
         }[function]
 
     async def summary(self) -> dict[str, Any]:
-        """Count nothing, for the numbers."""
+        """Return no counts."""
         return {}
 
     @property
     def written(self) -> list[str]:
-        """Name the functions called that change something."""
+        """Return the names of called functions that change something."""
         changing = ("worker_make_due", "worker_retry", "worker_publish")
         return [function for function, _ in self.calls if function in changing]
 
 
 class Client:
-    """A browser that follows no redirect by itself."""
+    """A browser, or a program, that follows no redirect by itself."""
 
     def __init__(self, http: ClientSession, url: str, store: FakeStore) -> None:
         self.http = http
@@ -89,7 +88,7 @@ class Client:
         self.store = store
 
     async def get(self, path: str, **headers: str) -> ClientResponse:
-        """Ask for a page."""
+        """Request a page."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._whole("GET", path, headers=named)
 
@@ -104,23 +103,10 @@ class Client:
         await response.read()
         return response
 
-    async def form_token(self, path: str) -> str:
-        """Give what the forms of a page hold."""
-        text = await (await self.get(path)).text()
-        found = re.search(r'name="form" value="([0-9a-f]+)"', text)
-        assert found is not None, text
-        return found[1]
-
-    async def log_in(self, token: str = TOKEN, **changes: str) -> ClientResponse:
-        """Log in as Ines."""
-        form = await self.form_token("/login")
-        fields = {"form": form, "name": "Ines", "token": token, "next": "/", **changes}
-        return await self.post("/login", fields)
-
 
 @asynccontextmanager
 async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
-    """Serve on a free port; gives the address."""
+    """Serve on a free port; yield the address."""
     told: dict[str, Any] = {
         "supabase_url": "http://localhost",
         "supabase_service_role_key": "sb_secret_x",
@@ -133,23 +119,27 @@ async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
     settings = Settings(_env_file=None, **told).model_copy(update={"port": 0})
     mux: Any = SimpleNamespace(is_refused=False, rate_limit=("5", "4"), requests=1)
     store: Any = FakeStore()
-    async with served(
+    async with http_server(
         settings, Telemetry(), Liveness(5, 100), mux, store, ScanHistory(dict)
     ) as port:
         yield f"http://127.0.0.1:{port}", store
 
 
 @asynccontextmanager
-async def browser(url: str, store: FakeStore) -> AsyncIterator[Client]:
-    """Open a browser with cookies of its own."""
-    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as http:
+async def browser(url: str, store: FakeStore, authorization: str = "") -> AsyncIterator[Client]:
+    """Open a client that sends this header with each request."""
+    headers = {"Authorization": authorization} if authorization else {}
+    async with ClientSession(headers=headers) as http:
         yield Client(http, url, store)
+
+
+INES = encode_basic_auth("Ines", TOKEN)
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """Give a browser at a server with a token."""
-    async with site(ops_token=TOKEN) as there, browser(*there) as client:
+    """Yield Ines, who knows the token."""
+    async with site(ops_token=TOKEN) as there, browser(*there, INES) as client:
         yield client
 
 
@@ -157,281 +147,125 @@ PATHS = ["/", f"/lessons/{LESSON}", "/search?q=x"]
 
 
 async def test_without_a_token_there_is_no_page() -> None:
-    """No login, no assets, no buttons either; and the numbers are open as before."""
-    async with site() as there, browser(*there) as client:
-        for path in (*PATHS, "/login", "/assets/page.css", "/assets/page.js"):
+    """No assets and no actions either; and the metrics are open to all."""
+    async with site() as there, browser(*there, INES) as client:
+        for path in (*PATHS, "/assets/page.css", "/assets/page.js"):
             assert (await client.get(path)).status == 404
-        for path in ("/login", "/logout", f"/lessons/{LESSON}/retry"):
-            assert (await client.post(path, {})).status == 404
+        assert (await client.post(f"/lessons/{LESSON}/retry", {})).status == 404
         assert (await client.get("/metrics")).status == 200
         assert client.store.calls == []
 
 
 @pytest.mark.parametrize("token", ["", TOKEN])
-def test_what_the_page_is_made_of_is_imported_only_for_it(token: str) -> None:
-    """Without a token neither the templates' nor the signatures' library is loaded."""
+def test_the_template_engine_is_imported_only_with_a_token(token: str) -> None:
+    """Only the dashboard needs it."""
     program = (
         "import asyncio, sys\n"
         "from tests.integration.web.test_dashboard import site\n"
         "async def serve():\n"
         f"    async with site(ops_token={token!r}): pass\n"
         "asyncio.run(serve())\n"
-        "print(sorted({'jinja2', 'itsdangerous'} & sys.modules.keys()))\n"
+        "print('jinja2' in sys.modules)\n"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, check=False, cwd=CHECKOUT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == str(["itsdangerous", "jinja2"] if token else []), done
+    assert done.stdout.splitlines()[-1] == str(bool(token)), done
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_whoever_is_not_logged_in_is_led_to_the_login(client: Client, path: str) -> None:
-    """And from there to where she wanted; nothing is asked of the database before."""
-    led = await client.get(path)
-    assert (led.status, led.headers["Location"].split("?")[0]) == (303, "/login")
+WRONG = ["", "Bearer x", "Basic x", encode_basic_auth("Ines", "wrong")]
+
+
+@pytest.mark.parametrize("authorization", WRONG, ids=ascii)
+async def test_without_the_token_nothing_is_shown_and_nothing_done(authorization: str) -> None:
+    """401 with a challenge; no call reaches the database, and each wrong token is counted."""
+    async with site(ops_token=TOKEN) as there, browser(*there, authorization) as client:
+        for path in (*PATHS, "/metrics"):
+            refused = await client.get(path)
+            assert (refused.status, TOKEN in await refused.text()) == (401, False)
+            assert refused.headers["WWW-Authenticate"].startswith("Basic realm=")
+        assert (await client.post(f"/lessons/{LESSON}/retry", {})).status == 401
+        assert client.store.calls == []
+        metrics = await client.http.get(f"{client.url}/metrics", headers={"Authorization": INES})
+        count = 5 if authorization else 0
+        assert f"mux_worker_refused_tokens_total {count}.0\n" in await metrics.text()
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}], ids=str)
+async def test_forms_of_other_sites_do_nothing(client: Client, headers: dict[str, str]) -> None:
+    """Though the browser sends the token with them."""
+    for action in ("check", "retry", "publish"):
+        refused = await client.post(f"/lessons/{LESSON}/{action}", {}, headers)
+        assert (refused.status, "Another site" in await refused.text()) == (403, True)
     assert client.store.calls == []
-    login = await client.get(led.headers["Location"])
-    found = re.search(r'name="next" value="([^"]*)"', await login.text())
-    assert found is not None
-    done = await client.log_in(next=found[1])
-    assert (done.status, done.headers["Location"]) == (303, path)
-    assert (await client.get(path)).status in (200, 404)
+    assert (await client.get("/", **{"Sec-Fetch-Site": "cross-site"})).status == 200
 
 
-async def test_the_session_is_a_cookie_that_nobody_else_reads(client: Client) -> None:
-    """HttpOnly, Strict, for twelve hours, and not the token; a new one at each login."""
-    done = await client.log_in()
-    cookie = done.cookies["mux-worker-session"]
-    told = [cookie[name] for name in ("httponly", "samesite", "path", "max-age", "secure")]
-    assert told == [True, "Strict", "/", "43200", ""]
-    assert TOKEN not in cookie.value
-    assert (await client.log_in()).cookies["mux-worker-session"].value != cookie.value
-
-
-async def test_over_https_the_cookie_never_goes_another_way(client: Client) -> None:
-    """Behind a proxy that says so, it is Secure and of this host alone."""
-    https = {"X-Forwarded-Proto": "https"}
-    async with client.http.get(client.url + "/login", headers=https) as login:
-        token = re.search(r'name="form" value="(\w+)"', await login.text())
-        visitor = login.cookies["__Host-mux-worker-browser"]
-    assert visitor["secure"] is True
-    assert token is not None
-    fields = {"form": token[1], "name": "Ines", "token": TOKEN}
-    headers = {**https, "Cookie": f"__Host-mux-worker-browser={visitor.value}"}
-    done = await client.post("/login", fields, headers)
-    cookie = done.cookies["__Host-mux-worker-session"]
-    assert (done.status, cookie["secure"], cookie["path"]) == (303, True, "/")
-    assert cookie["domain"] == ""
-
-
-@pytest.mark.parametrize("shown", ["", "wrong", TOKEN[:-1], TOKEN + "x", f"Bearer {TOKEN}"])
-async def test_a_wrong_token_is_refused(client: Client, shown: str) -> None:
-    """With one sentence, the name kept, and no cookie that opens anything."""
-    done = await client.log_in(shown)
-    text = await done.text()
-    assert done.status == 403
-    assert "That is not the token." in text
-    assert 'value="Ines"' in text
-    assert "mux-worker-session" not in done.cookies
-    assert (await client.get("/")).status == 303
-
-
-async def test_without_a_name_nobody_is_let_in(client: Client) -> None:
-    """The audit needs one; characters that do not print are none."""
-    for name in ("", "  ", "\u202e\u200b"):
-        done = await client.log_in(name=name)
-        assert (done.status, "Say your name" in await done.text()) == (400, True)
-
-
-async def test_a_login_of_another_browser_is_refused(client: Client) -> None:
-    """So nobody can be logged in under a name that somebody else chose."""
-    async with browser(client.url, client.store) as attacker:
-        form = await attacker.form_token("/login")
-    fields = {"form": form, "name": "Mallory", "token": TOKEN}
-    assert (await client.post("/login", fields)).status == 403
-    await client.get("/login")
-    assert (await client.post("/login", fields)).status == 403
-    assert (await client.post("/login", {**fields, "form": ""})).status == 403
-    assert (await client.get("/")).status == 303
-
-
-ELSEWHERE = [
-    {"Sec-Fetch-Site": "cross-site"},
-    {"Sec-Fetch-Site": "same-site"},
-    {"Sec-Fetch-Site": "none"},
-    {"Origin": "https://evil.example"},
-    {"Origin": "http://127.0.0.1:1"},
-    {"Origin": "http://[broken"},
-]
-
-
-@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
-async def test_forms_from_elsewhere_do_nothing(client: Client, headers: dict[str, str]) -> None:
-    """Even with the right token in them: neither a login, nor a logout, nor a button."""
-    form = await client.form_token("/login")
-    fields = {"form": form, "name": "Ines", "token": TOKEN}
-    assert (await client.post("/login", fields, headers)).status == 403
-    await client.log_in()
-    form = await client.form_token(f"/lessons/{LESSON}")
-    for path in ("/logout", *(f"/lessons/{LESSON}/{x}" for x in ("look", "retry", "publish"))):
-        refused = await client.post(path, {"form": form}, headers)
-        assert (refused.status, "another site" in await refused.text()) == (403, True)
-    assert client.store.written == []
-    assert (await client.get("/")).status == 200
-
-
-async def test_a_form_that_is_not_of_this_session_does_nothing(client: Client) -> None:
-    """None, a made-up one, and that of another operator."""
-    await client.log_in()
-    async with browser(client.url, client.store) as other:
-        await other.log_in()
-        theirs = await other.form_token("/")
-    for token in ("", "0" * 64, theirs):
-        refused = await client.post(f"/lessons/{LESSON}/look", {"form": token})
-        assert (refused.status, "old one" in await refused.text()) == (403, True)
-    assert (await client.post(f"/lessons/{LESSON}/look", {})).status == 403
-    assert client.store.written == []
-
-
-@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "null"}])
-async def test_a_form_of_ours_is_done_in_the_operators_name(
-    client: Client, headers: dict[str, str]
-) -> None:
-    """With the reason; what came of it is told on the page after it, once."""
-    await client.log_in()
-    form = await client.form_token(f"/lessons/{LESSON}")
+async def test_a_form_of_the_page_acts_in_the_operators_name(client: Client) -> None:
+    """With the reason; the page shows the result once, and a refresh of it does not take it."""
+    path, message = f"/lessons/{LESSON}", "The next scan checks the lesson."
     with capture_logs() as lines:
         done = await client.post(
-            f"/lessons/{LESSON}/look", {"form": form, "reason": " She\u202e asked. "}, headers
+            f"{path}/check", {"reason": " Anna\u202e called. "}, {"Sec-Fetch-Site": "same-origin"}
         )
-    assert (done.status, done.headers["Location"]) == (303, f"/lessons/{LESSON}")
-    told = {"lesson_id": LESSON, "operator": "Ines", "why": "She asked."}
-    assert client.store.calls[-1] == ("worker_make_due", told)
-    assert [(x["event"], x["operator"], x["action"], x["is_done"]) for x in lines] == [
-        ("lesson.by_hand", "Ines", "look", True)
-    ]
-    refreshed = await client.get(f"/lessons/{LESSON}", X_Refresh="1")
-    assert "It is looked at next." not in await refreshed.text()
-    page = await client.get(f"/lessons/{LESSON}")
-    assert "It is looked at next." in await page.text()
-    assert "It is looked at next." not in await (await client.get(f"/lessons/{LESSON}")).text()
+    assert (done.status, done.headers["Location"]) == (303, path)
+    given = {"lesson_id": LESSON, "operator": "Ines", "why": "Anna called."}
+    assert client.store.calls[-1] == ("worker_make_due", given)
+    assert lines == []
+    alert = f'role="alert"><bdi dir="auto">{message}'
+    assert alert not in await (await client.get(path, X_Refresh="1")).text()
+    async with browser(client.url, client.store, encode_basic_auth("Olaf", TOKEN)) as other:
+        assert alert not in await (await other.get(path)).text()
+    assert alert in await (await client.get(path)).text()
+    assert alert not in await (await client.get(path)).text()
 
 
-async def test_what_cannot_be_done_is_said(client: Client) -> None:
-    """There is nothing to retry, and while Supabase is out nothing at all is done."""
-    await client.log_in()
-    form = await client.form_token(f"/lessons/{LESSON}")
-    await client.post(f"/lessons/{LESSON}/retry", {"form": form})
+async def test_an_action_that_fails_says_why(client: Client) -> None:
+    """There is nothing to retry, or Supabase is unavailable."""
+    own = {"Sec-Fetch-Site": "same-origin"}
+    await client.post(f"/lessons/{LESSON}/retry", {}, own)
     assert "nothing to retry" in await (await client.get(f"/lessons/{LESSON}")).text()
     client.store.fault = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
-    await client.post(f"/lessons/{LESSON}/publish", {"form": form})
+    await client.post(f"/lessons/{LESSON}/publish", {}, own)
     out = await client.get(f"/lessons/{LESSON}")
     assert (out.status, "Supabase did not answer in time." in await out.text()) == (503, True)
     assert out.headers["Content-Type"].startswith("text/html")
 
 
-async def test_a_failed_lesson_that_somebody_holds_is_not_said_to_be_well(client: Client) -> None:
-    """The button says that it is worth another try."""
-    bearer = {"Authorization": f"Bearer {TOKEN}"}
+async def test_a_failed_lesson_that_is_locked_is_worth_another_try(client: Client) -> None:
+    """The message says so."""
     client.store.lesson = {**KNOWN, "row": {**ROW, "status": "error"}}
-    done = await client.post(f"/lessons/{LESSON}/retry", {}, bearer)
-    said = "Somebody is at work on it just now: try again in a moment.\n"
-    assert (done.status, await done.text()) == (409, said)
+    done = await client.post(f"/lessons/{LESSON}/retry", {})
+    message = "Another process is working on the lesson. Try again in a moment.\n"
+    assert (done.status, await done.text()) == (409, message)
 
 
-async def test_a_video_that_can_no_longer_be_played_is_said(client: Client) -> None:
+async def test_an_unplayable_video_is_shown(client: Client) -> None:
     """Though the lesson has its video."""
     row = {**ROW, "status": "ready", "error_type": "playback_ids_withdrawn"}
     client.store.lesson = {**KNOWN, "row": row}
-    await client.log_in()
     text = await (await client.get(f"/lessons/{LESSON}")).text()
     assert FAILURES["playback_ids_withdrawn"] in unescape(text)
-    assert "It has its video." not in text
-
-
-async def test_logging_out_ends_the_session_itself(client: Client) -> None:
-    """A copy of its cookie opens nothing any more."""
-    copy = (await client.log_in()).cookies["mux-worker-session"].value
-    done = await client.post("/logout", {"form": await client.form_token("/")})
-    assert (done.status, done.headers["Location"]) == (303, "/login")
-    headers = {"Cookie": f"mux-worker-session={copy}"}
-    async with (
-        ClientSession() as other,
-        other.get(f"{client.url}/", headers=headers, allow_redirects=False) as again,
-    ):
-        assert again.status == 303
-
-
-async def test_a_session_of_another_token_opens_nothing(client: Client) -> None:
-    """A new OPS_TOKEN logs everybody out."""
-    cookie = (await client.log_in()).cookies["mux-worker-session"].value
-    async with site(ops_token="a-new-token-for-all") as (url, _), ClientSession() as http:
-        headers = {"Cookie": f"mux-worker-session={cookie}"}
-        async with http.get(url + "/", headers=headers, allow_redirects=False) as led:
-            assert led.status == 303
+    assert "The lesson has its video." not in text
 
 
 @pytest.mark.parametrize(
-    "wanted",
-    ["//evil.example", "https://evil.example", "/\\evil.example", "/logout", "javascript:0"],
+    ("authorization", "name"), [(INES, "Ines"), (f"Bearer {TOKEN}", "operator")]
 )
-async def test_the_login_leads_nowhere_else(client: Client, wanted: str) -> None:
-    """Whether the address or the form says so."""
-    async with client.http.get(client.url + "/login", params={"next": wanted}) as page:
-        assert 'name="next" value="/"' in await page.text()
-    assert (await client.log_in(next=wanted)).headers["Location"] == "/"
-
-
-async def test_guessing_is_slow_and_keeps_nobody_out_who_was_here_before(client: Client) -> None:
-    """Whatever address it says it comes from; strangers may try again in two seconds."""
-    async with browser(client.url, client.store) as known:
-        assert (await known.log_in()).status == 303
-        for n in range(BURST):
-            form = await client.form_token("/login")
-            fields = {"form": form, "name": "x", "token": f"guess {n}"}
-            headers = {"X-Forwarded-For": f"10.0.0.{n}", "Forwarded": f"for=10.0.0.{n}"}
-            assert (await client.post("/login", fields, headers)).status == 403
-        slowed = await client.log_in()
-        assert (slowed.status, slowed.headers["Retry-After"]) == (429, "2")
-        assert "Try again in 2 s." in await slowed.text()
-        assert (await known.log_in()).status == 303
-        assert (await known.get("/")).status == 200
-
-
-async def test_a_program_shows_the_token_itself(client: Client) -> None:
-    """It needs no cookie and no form's token, gives its name, and is answered in one line."""
-    bearer = {"Authorization": f"Bearer {TOKEN}"}
-    assert (await client.get("/", **bearer)).status == 200
+async def test_a_program_is_answered_in_one_line(authorization: str, name: str) -> None:
+    """By Basic or Bearer, with 200 or 409, and without a cookie."""
     path = f"/lessons/{LESSON}"
-    done = await client.post(f"{path}/look", {"operator": "cron", "reason": "r"}, bearer)
-    assert (done.status, await done.text()) == (200, "It is looked at next.\n")
-    assert client.store.calls[-1][1] == {"lesson_id": LESSON, "operator": "cron", "why": "r"}
-    done = await client.post(f"{path}/retry", {}, bearer)
-    retried = [given for name, given in client.store.calls if name == "worker_retry"]
-    assert (done.status, [given["operator"] for given in retried]) == (409, ["by token"])
-    assert done.cookies == {}
-    for wrong in ("Bearer x", f"Bearer {TOKEN}x", "Bearer"):
-        refused = await client.get("/", Authorization=wrong)
-        assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert (await client.post(f"{path}/look", {}, {"Authorization": "Bearer x"})).status == 401
-    for other in (TOKEN, f"Basic {TOKEN}"):  # which a proxy may ask for, and send on
-        assert (await client.get("/", Authorization=other)).status == 303
+    async with site(ops_token=TOKEN) as there, browser(*there, authorization) as client:
+        done = await client.post(f"{path}/check", {"reason": "r"})
+        assert (done.status, await done.text()) == (200, "The next scan checks the lesson.\n")
+        assert client.store.calls[-1][1] == {"lesson_id": LESSON, "operator": name, "why": "r"}
+        done = await client.post(f"{path}/retry", {})
+        assert (done.status, done.cookies) == (409, {})
 
 
-async def test_a_program_that_guesses_is_slowed_down_as_well(client: Client) -> None:
-    """It is told when to come again, and holds up neither one with the token nor an operator."""
-    for n in range(BURST):
-        assert (await client.get("/", Authorization=f"Bearer {n}")).status == 401
-    slowed = await client.get("/", Authorization="Bearer x")
-    assert (slowed.status, slowed.headers["Retry-After"]) == (429, "2")
-    assert (await client.get("/", Authorization=f"Bearer {TOKEN}")).status == 200
-    assert (await client.log_in()).status == 303
-
-
-async def test_every_page_is_held_to_itself(client: Client) -> None:
-    """By its headers: nothing inline, nothing from elsewhere, in no frame, kept by nobody."""
-    await client.log_in()
+async def test_every_page_is_isolated_from_other_sites(client: Client) -> None:
+    """By its headers: nothing inline, nothing from elsewhere, in no frame, in no cache."""
     missing = f"/lessons/{OTHER}"
-    for path in ("/login", "/", f"/lessons/{LESSON}", missing, "/lessons/x", "/search?q=nothing"):
+    for path in ("/", f"/lessons/{LESSON}", missing, "/lessons/x", "/search?q=nothing"):
         page = await client.get(path)
         policy = page.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
@@ -441,7 +275,7 @@ async def test_every_page_is_held_to_itself(client: Client) -> None:
         told = ("X-Frame-Options", "Referrer-Policy", "X-Content-Type-Options", "Cache-Control")
         assert [page.headers[name] for name in told] == [
             "DENY",
-            "no-referrer",
+            "same-origin",
             "nosniff",
             "no-store",
         ]
@@ -451,20 +285,19 @@ async def test_every_page_is_held_to_itself(client: Client) -> None:
         assert not re.search(r"<script(?! src=\"/assets/)| on[a-z]+=| style=|https?://", text)
 
 
-async def test_what_pages_are_made_of_is_served_to_all(client: Client) -> None:
-    """Under an address that changes with it; nothing else is."""
-    page = await (await client.get("/login")).text()
+async def test_assets_are_public(client: Client) -> None:
+    """Under an address that changes with their content; no other file is served."""
+    page = await (await client.get("/")).text()
     (style,) = re.findall(r'href="(/assets/page\.css\?v=\w+)"', page)
     served_style = await client.get(style)
     assert (served_style.status, served_style.content_type) == (200, "text/css")
     assert "max-age" in served_style.headers["Cache-Control"]
-    for path in ("/assets/", "/assets/..%2fpages.py", "/assets/login.html", "/assets/x"):
+    for path in ("/assets/", "/assets/..%2fpages.py", "/assets/base.html", "/assets/x"):
         assert (await client.get(path)).status == 404
 
 
-async def test_a_lesson_that_is_not_there_is_said_so(client: Client) -> None:
-    """With 404 and a way on; so is what can be no lesson, and what is searched in vain."""
-    await client.log_in()
+async def test_an_unknown_lesson_is_404(client: Client) -> None:
+    """With a link to go on; so are an invalid id and a search without a result."""
     for path in (f"/lessons/{OTHER}", "/lessons/%3Cb%3E", "/search?q=%3Cb%3E%00%ff"):
         page = await client.get(path)
         text = await page.text()
@@ -473,7 +306,6 @@ async def test_a_lesson_that_is_not_there_is_said_so(client: Client) -> None:
 
 async def test_a_search_leads_to_the_one_lesson(client: Client) -> None:
     """Several are listed; an empty one leads back."""
-    await client.log_in()
     client.store.found = [KNOWN]
     led = await client.get("/search?q=up1")
     assert (led.status, led.headers["Location"]) == (303, f"/lessons/{LESSON}")
@@ -483,27 +315,24 @@ async def test_a_search_leads_to_the_one_lesson(client: Client) -> None:
     assert (await client.get("/search?q=+")).headers["Location"] == "/"
 
 
-async def test_many_who_look_ask_once(client: Client) -> None:
-    """The overview is kept for all for two seconds, and asked anew after a button."""
-    await client.log_in()
+async def test_many_pages_cost_one_query(client: Client) -> None:
+    """The overview is cached for two seconds, and queried again after an action."""
     for _ in range(5):
         assert (await client.get("/")).status == 200
-    asked = [name for name, _ in client.store.calls]
-    assert asked == ["worker_overview"]
-    form = await client.form_token("/")
-    await client.post(f"/lessons/{LESSON}/look", {"form": form})
+    called = [name for name, _ in client.store.calls]
+    assert called == ["worker_overview"]
+    await client.post(f"/lessons/{LESSON}/check", {})
     await client.get("/")
     assert [name for name, _ in client.store.calls][1:] == ["worker_make_due", "worker_overview"]
 
 
-async def test_while_supabase_is_out_the_page_shows_what_the_worker_knows(client: Client) -> None:
-    """And says so: 200, the services, the scans; lessons as they were, if they ever were."""
-    await client.log_in()
+async def test_without_supabase_the_page_shows_what_the_worker_knows(client: Client) -> None:
+    """200 with the services and the scans, and a sentence about the lessons."""
     client.store.fault = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
     text = await (await client.get("/")).text()
-    for said in ("does not answer this page", "cannot be shown now", "Last scans", "Mux"):
+    for said in ("does not answer this page", "no lessons are shown", "Recent scans", "Mux"):
         assert said in text
-    assert "Published last" not in text
+    assert "Recently published" not in text
 
 
 FORM = "application/x-www-form-urlencoded"
@@ -512,28 +341,18 @@ FORM = "application/x-www-form-urlencoded"
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        (b"x" * 20_000, FORM, 413),
         (b"&".join(b"a%d=1" % n for n in range(50)), FORM, 400),
-        (b'{"form": 1}', "application/json", 415),
+        (b'{"reason": 1}', "application/json", 415),
         (b"--b\r\n\r\n--b--", "multipart/form-data; boundary=b", 415),
-        (b"\xff\xfe%ff&form=%00", FORM, 403),
+        (b"\xff\xfe%ff&reason=%00", FORM, 200),
     ],
 )
-async def test_what_is_no_form_is_refused(
+async def test_a_body_that_is_no_form_is_refused(
     client: Client, body: bytes, kind: str, status: int
 ) -> None:
-    """Too large, too many fields, another kind, or not text; the server stays well."""
+    """Too large, too many fields, or another type; bytes that are no text do no harm."""
     headers = {"Content-Type": kind}
-    async with client.http.post(client.url + "/login", data=body, headers=headers) as refused:
-        assert refused.status == status
-    assert (await client.log_in()).status == 303
-
-
-async def test_a_link_from_elsewhere_keeps_the_session(client: Client) -> None:
-    """The browser brings a strict cookie only from our own page, so that one leads on at once."""
-    path = f"/lessons/{LESSON}"
-    page = await client.get(path, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
-    assert page.status == 200
-    assert f'http-equiv="refresh" content="0; url={path}"' in await page.text()
-    led = await client.get(path, Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="navigate")
-    assert led.status == 303
+    path = f"{client.url}/lessons/{LESSON}/check"
+    async with client.http.post(path, data=body, headers=headers) as answer:
+        assert answer.status == status
+    assert (await client.get("/")).status == 200

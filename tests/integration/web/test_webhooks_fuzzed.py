@@ -17,10 +17,7 @@ T = TypeVar("T")
 
 
 class Fuzzed:
-    """A server, and a loop to ask it from tests that are no coroutines.
-
-    The loop runs on while the test thinks: one that stands still is answered for by a thread.
-    """
+    """A server in an event loop of its own, for tests that are no coroutines."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -40,7 +37,7 @@ class Fuzzed:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def status(self, body: bytes, header: bytes) -> int:
-        """Send a body with a signature header; give the status of the answer."""
+        """Send a body with a signature header; return the status of the response."""
         request = (
             b"POST /webhooks/mux HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             b"Content-Length: %d\r\nmux-signature: %b\r\n\r\n%b" % (len(body), header, body)
@@ -50,7 +47,7 @@ class Fuzzed:
 
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[Fuzzed]:
-    """Give one server for all that is thrown at it."""
+    """Yield one server for all tests."""
     server = Fuzzed()
     yield server
     server.close()
@@ -59,7 +56,7 @@ def fuzzed() -> Iterator[Fuzzed]:
 @settings(deadline=None)
 @given(kind=KINDS | st.text(), data=JSON | st.dictionaries(FIELDS, JSON), more=st.booleans())
 def test_any_signed_event_has_an_answer(fuzzed: Fuzzed, kind: str, data: Any, more: bool) -> None:
-    """Taken in, or told to be none: never an error of ours."""
+    """Accepted or invalid, and never an internal error."""
     if more and isinstance(data, dict):
         data = {**READY["data"], **data}
     told = {"type": kind, "data": data}
@@ -71,7 +68,7 @@ def test_any_signed_event_has_an_answer(fuzzed: Fuzzed, kind: str, data: Any, mo
 @settings(deadline=None)
 @given(body=st.binary(max_size=2000))
 def test_any_signed_bytes_have_an_answer(fuzzed: Fuzzed, body: bytes) -> None:
-    """Bytes that are no event are told to be none."""
+    """Bytes that are no event are invalid."""
     assert fuzzed.status(body, signature(SECRET, time.time(), body).encode()) == 400
 
 
@@ -83,7 +80,7 @@ HEADER_BYTES = st.binary(max_size=300).map(lambda text: bytes(b for b in text if
 def test_nothing_unsigned_is_ever_settled(
     fuzzed: Fuzzed, header: bytes, digest: bytes, seconds: int
 ) -> None:
-    """Whatever the header says, an event that was not signed with a secret of ours is refused."""
+    """An event that none of the secrets signed is refused, whatever its header."""
     before = len(fuzzed.site.store.settled)
     body = json.dumps(READY).encode()
     forged = b"t=%d,v1=%b" % (int(time.time()) + seconds, digest)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from worker.cli import main
+from worker.cli import scan
+from worker.cli.exit_codes import DONE
 from worker.telemetry import logs
 from worker.telemetry.scan_report import ScanReport
 
@@ -49,9 +50,9 @@ FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unasked=3, is_full=
 @pytest.mark.parametrize(
     ("scans", "done", "told"),
     [
-        ([FULL, LAST], 2, "Looked at 3 rows: 1 published, 2 waiting."),
-        ([FULL], 3, "Looked at 6 rows: 6 waiting."),
-        ([FOUND], 2, "Looked at 8 rows: 8 published."),
+        ([FULL, LAST], 2, "Checked 3 rows: 1 published, 2 waiting."),
+        ([FULL], 3, "Checked 6 rows: 6 waiting."),
+        ([FOUND], 2, "Checked 8 rows: 8 published."),
     ],
     ids=["until no more are due", "not again at what is due again", "what lists told counts"],
 )
@@ -68,9 +69,9 @@ def test_a_scan_ends_when_all_that_was_due_has_been_looked_at(
         monkeypatch.setenv(name, "sb_secret_x")
     monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
     fake = FakeParts(*scans)
-    mocker.patch("worker.cli.main._parts", fake.parts)
+    mocker.patch("worker.app.parts", fake.parts)
     mocker.patch("worker.shutdown.Signals.listen")
     mocker.patch.object(logs, "configure")
-    assert main._scan(argparse.Namespace()) == main.DONE
+    assert scan.run(argparse.Namespace()) == DONE
     assert fake.scans == done
     assert capsys.readouterr().out.splitlines()[0] == told

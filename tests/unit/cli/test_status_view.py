@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rich.console import RenderableType
 
-from worker.cli.status_view import lesson_lines, table_lines
+from worker.cli.console import show
+from worker.cli.status_view import lesson_view, status_view
 from worker.wording import KINDS, UNKNOWN_FAILURE, failure
 
 ROW = {
@@ -24,9 +27,15 @@ LESSON: dict[str, Any] = {
 }
 
 
-def said(lines: list[str]) -> str:
-    """Give lines without their folding."""
-    return " ".join(" ".join(lines).split())
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[RenderableType], str]:
+    """Print through a pipe, and return the text without its line breaks."""
+
+    def read(view: RenderableType) -> str:
+        show(view)
+        return " ".join(capsys.readouterr().out.split())
+
+    return read
 
 
 @pytest.mark.parametrize(
@@ -39,36 +48,45 @@ def said(lines: list[str]) -> str:
     ],
 )
 def test_a_failed_lesson_always_says_what_happened(
-    error_type: str | None, message: str | None, shown: str
+    error_type: str | None,
+    message: str | None,
+    shown: str,
+    printed: Callable[[RenderableType], str],
 ) -> None:
     """Also one that the app noted without a text; what the row says already is said once."""
     row = {**ROW, "error_type": error_type, "error_message": message}
-    assert f"error {shown} tracked 60.0 s ago" in said(lesson_lines({**LESSON, "row": row}))
+    assert f"error {shown} tracked 60.0 s ago" in printed(lesson_view({**LESSON, "row": row}))
 
 
-def test_a_row_that_waits_says_nothing_of_an_error() -> None:
+def test_a_row_that_waits_says_nothing_of_an_error(
+    printed: Callable[[RenderableType], str],
+) -> None:
     """Unless the database refuses its verdict."""
     row: dict[str, Any] = {**ROW, "status": "processing", "error_type": None, "error_message": None}
-    assert "error" not in said(lesson_lines({**LESSON, "row": row}))
+    assert "error" not in printed(lesson_view({**LESSON, "row": row}))
     row |= {"error_type": "refused", "error_message": "23514: no"}
     refused = f"error refused: {failure('refused', '23514: no')}"
-    assert refused in said(lesson_lines({**LESSON, "row": row}))
+    assert refused in printed(lesson_view({**LESSON, "row": row}))
 
 
-def test_what_a_backfill_found_says_what_happened() -> None:
+def test_what_a_backfill_found_says_what_happened(
+    printed: Callable[[RenderableType], str],
+) -> None:
     """Also where it kept no message."""
     finding = {"kind": "has_video", "message": None}
-    shown = said(lesson_lines({**LESSON, "row": None, "finding": finding}))
-    assert f"backfill has_video {KINDS['has_video']}" in shown
+    shown = printed(lesson_view({**LESSON, "row": None, "finding": finding}))
+    assert f"backfill has_video: {KINDS['has_video']}" in shown
 
 
-def test_the_table_of_failures_has_a_sentence_for_each_type() -> None:
+def test_the_table_of_failures_has_a_sentence_for_each_type(
+    printed: Callable[[RenderableType], str],
+) -> None:
     """Whatever the last message of the type is."""
     counts = dict.fromkeys(("processing", "due", "stuck", "ready", "error"), 1)
     ages = dict.fromkeys(("oldest_due_seconds", "oldest_processing_seconds"))
     last = {"count": 1, "last_seconds": 1.0, "last_lesson_id": "l1", "last_message": None}
     failures = [{**last, "error_type": name} for name in ("upload_cancelled", "unknown")]
     told = {**counts, **ages, "ready_to_published": {"count": 0}, "failures": failures}
-    shown = said(table_lines(told))
+    shown = printed(status_view(told))
     assert f"l1 {failure('upload_cancelled')}" in shown
     assert shown.endswith(f"l1 {UNKNOWN_FAILURE}")

@@ -172,7 +172,7 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
 async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
     out: io.StringIO,
 ) -> None:
-    """Its own lesson waits, and it is logged once an hour; the control question tells."""
+    """Its own lesson waits, and it is logged once an hour; the control request decides."""
 
     class PartlyDown(Mux):
         async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
@@ -205,7 +205,7 @@ async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
 async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_hour(
     out: io.StringIO,
 ) -> None:
-    """For each SQLSTATE, with what of the app raised it."""
+    """For each SQLSTATE, with the function of the app that raised it."""
     refused = {"outcome": "refused", "sqlstate": "P0001", "message": "no", "raised_by": "rule()"}
     by_check = {**refused, "lesson_id": "l2", "sqlstate": "23514", "raised_by": None}
     adopted = {"outcome": "adopted", "upload_id": "up2", "asset_id": None, "restored": by_check}

@@ -8,13 +8,17 @@ from worker.doctor.webhook_check import judge
 @pytest.mark.parametrize(
     ("statuses", "health", "seen"),
     [
-        ([200, 401], "ok", "here:1 takes signed events and refuses forged ones"),
-        ([200, 200, 401], "ok", "here:1 takes signed events and refuses forged ones"),
-        ([None, None], "skipped", "no worker answers at here:1: start it, then ask again"),
-        ([404, 404], "failed", "what listens at here:1 has no /webhooks/mux"),
-        ([200, 200], "failed", "what listens at here:1 answers a forged event with 200, not 401"),
-        ([401, 401], "failed", "the worker at here:1 answers signed events with 401"),
-        ([200, 401, 401], "failed", "the worker at here:1 answers signed events with 200, 401"),
+        ([200, 401], "ok", "here:1 accepts signed events and rejects forged ones"),
+        ([200, 200, 401], "ok", "here:1 accepts signed events and rejects forged ones"),
+        (
+            [None, None],
+            "skipped",
+            "no worker responds at here:1: start it, then run the doctor again",
+        ),
+        ([404, 404], "failed", "the server at here:1 has no /webhooks/mux"),
+        ([200, 200], "failed", "the server at here:1 responds to a forged event with 200, not 401"),
+        ([401, 401], "failed", "the worker at here:1 responds to signed events with 401"),
+        ([200, 401, 401], "failed", "the worker at here:1 responds to signed events with 200, 401"),
     ],
 )
 def test_a_worker_must_know_signed_from_forged(
@@ -22,5 +26,5 @@ def test_a_worker_must_know_signed_from_forged(
 ) -> None:
     """The last answer is to the forged event; a server that takes it is not this worker."""
     check = judge("here:1", statuses)
-    assert (check.health, check.seen) == (health, seen)
+    assert (check.health, check.detail) == (health, seen)
     assert bool(check.advice) == (health == "failed")

@@ -1,8 +1,10 @@
-"""What the buttons of a lesson's page do: look again now, retry, publish by hand."""
+"""What operators do to one lesson: check now, retry, publish."""
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -11,56 +13,56 @@ from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
 from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.logs import get_logger
-from worker.text import typed
-from worker.web.dashboard.auth import Form, Operator
-from worker.web.dashboard.overview_cache import Overview, within
+from worker.text import clean_input
+from worker.web.dashboard.auth import OPERATOR, is_browser
+from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
 from worker.web.dashboard.render import see_other
 
-PUBLISH_WITHIN_SECONDS = 10.0
-"""A connection is closed after 15 s."""
+PUBLISH_TIMEOUT_SECONDS = 10.0
+MAX_MESSAGES = 100
+MAX_FIELDS = 10
 
-MOST_MESSAGES = 100
+BUSY = "Another process is working on the lesson. Try again in a moment."
+
+_EVENTS = {"published": "lesson.published", "attached": "lesson.attached"}
 
 log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What came of a button."""
+class Message:
+    """The result of an action, for the operator."""
 
     text: str
-    is_good: bool
+    is_done: bool
 
 
 class Messages:
-    """Keeps what came of a button until the page after it shows it, once."""
+    """Keeps the result of an action until the operator's next view of the lesson."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], Said] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], Message] = OrderedDict()
 
-    def keep(self, operator: Operator, lesson_id: str, said: Said) -> None:
-        """Keep a message for an operator's next look at a lesson."""
-        if operator.session is not None:
-            self._kept[operator.session.id, lesson_id] = said
-            if len(self._kept) > MOST_MESSAGES:
-                self._kept.popitem(last=False)
+    def keep(self, operator: str, lesson_id: str, message: Message) -> None:
+        """Keep a message; the oldest is dropped when there are many."""
+        self._kept[operator, lesson_id] = message
+        if len(self._kept) > MAX_MESSAGES:
+            self._kept.popitem(last=False)
 
-    def take(self, operator: Operator, lesson_id: str) -> Said | None:
-        """Give a message, and forget it."""
-        if operator.session is None:
-            return None
-        return self._kept.pop((operator.session.id, lesson_id), None)
+    def take(self, operator: str, lesson_id: str) -> Message | None:
+        """Return a message once."""
+        return self._kept.pop((operator, lesson_id), None)
 
 
-class Buttons:
-    """Does to one lesson what an operator asks for, in her name."""
+class LessonActions:
+    """Carries out an operator's actions; the audit records the name and the reason."""
 
     def __init__(
         self,
         books: LessonStore,
         mux: publish.MuxApi,
         rules: Rules,
-        overview: Overview,
+        overview: OverviewCache,
         messages: Messages,
     ) -> None:
         self._books = books
@@ -69,55 +71,81 @@ class Buttons:
         self._overview = overview
         self._messages = messages
 
-    async def press(
-        self, request: web.Request, operator: Operator, form: Form
-    ) -> web.StreamResponse:
-        """Do it, and lead back to the lesson, where it is told what came of it."""
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Carry out an action; redirect a browser to the lesson, answer others in one line."""
         lesson_id, action = request.match_info["id"].lower(), request.match_info["action"]
-        by = (operator.name, typed(form.get("reason", "")) or None)
+        reason = clean_input((await read_form(request)).get("reason", ""))
+        by = (request[OPERATOR], reason or None)
         try:
-            said = Said(await self._do(action, lesson_id, by), is_good=True)
+            message = Message(await self._act(action, lesson_id, by), is_done=True)
         except WorkerError as error:
-            said = Said(explain(error), is_good=False)
-        log.info("lesson.by_hand", lesson_id=lesson_id, action=action, operator=operator.name,
-                 is_done=said.is_good, message=said.text)  # fmt: skip
-        self._overview.forget()
-        if operator.session is None:
-            return web.Response(status=200 if said.is_good else 409, text=f"{said.text}\n")
-        self._messages.keep(operator, lesson_id, said)
+            message = Message(explain(error), is_done=False)
+        self._overview.invalidate()
+        if not is_browser(request):
+            return web.Response(status=200 if message.is_done else 409, text=f"{message.text}\n")
+        self._messages.keep(request[OPERATOR], lesson_id, message)
         return see_other(f"/lessons/{lesson_id}")
 
-    async def _do(self, action: str, lesson_id: str, by: By) -> str:
+    async def _act(self, action: str, lesson_id: str, by: By) -> str:
         match action:
-            case "look":
-                return await within(self._look(lesson_id, by))
+            case "check":
+                return await with_timeout(self._check(lesson_id, by))
             case "retry":
-                return await within(self._retry(lesson_id, by))
+                return await with_timeout(self._retry(lesson_id, by))
             case _:
                 return await self._publish(lesson_id, by)
 
-    async def _look(self, lesson_id: str, by: By) -> str:
-        told = await self._books.make_due(lesson_id, by)
-        if told["outcome"] == "busy":
-            raise WorkerError("Somebody is at work on it just now: try again in a moment.")
-        if told["outcome"] != "made_due":
-            raise WorkerError("It does not wait for a video, so there is nothing to look for.")
-        return "It is looked at next."
+    async def _check(self, lesson_id: str, by: By) -> str:
+        match (await self._books.make_due(lesson_id, by))["outcome"]:
+            case "made_due":
+                return "The next scan checks the lesson."
+            case "busy":
+                raise WorkerError(BUSY)
+            case _:
+                raise WorkerError("The lesson does not wait for a video. There is nothing to do.")
 
     async def _retry(self, lesson_id: str, by: By) -> str:
-        if lesson_id not in await self._books.retry([lesson_id], None, None, by):
-            told = await self._books.lesson_or_none(lesson_id)
-            if told is not None and (told["row"] or {}).get("status") == "error":
-                raise WorkerError("Somebody is at work on it just now: try again in a moment.")
-            raise WorkerError("It has not failed, so there is nothing to retry.")
-        return "It is looked at again, as if its upload had just begun."
+        if lesson_id in await self._books.retry([lesson_id], None, None, by):
+            return "The lesson is due again, as if its upload had just begun."
+        lesson = await self._books.lesson_or_none(lesson_id)
+        if lesson is not None and (lesson["row"] or {}).get("status") == "error":
+            raise WorkerError(BUSY)
+        raise WorkerError("The lesson has not failed. There is nothing to retry.")
 
     async def _publish(self, lesson_id: str, by: By) -> str:
         try:
-            async with asyncio.timeout(PUBLISH_WITHIN_SECONDS):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 lesson = await publish.find_lesson(self._books, lesson_id)
-                return str(await publish.publish(lesson, self._mux, self._books, self._rules, by))
+                done = await publish.publish(lesson, self._mux, self._books, self._rules, by)
         except TimeoutError as error:
             raise SupabaseUnavailable(
-                "timeout", "Mux or Supabase took too long; perhaps it is published all the same."
+                "timeout",
+                "Mux or Supabase took too long. The lesson may be published: load the page again.",
             ) from error
+        _log_published(done, by[0])
+        return str(done)
+
+
+def _log_published(done: publish.PublishResult, operator: str) -> None:
+    if done.outcome in _EVENTS:
+        log.info(
+            _EVENTS[done.outcome],
+            lesson_id=done.lesson.id,
+            asset_id=done.asset_id,
+            playback_id=done.playback_id,
+            actor=f"operator {operator}",
+        )
+
+
+async def read_form(request: web.Request) -> Mapping[str, str]:
+    """Return the fields of a form.
+
+    Raises HTTPUnsupportedMediaType or HTTPBadRequest.
+    """
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise web.HTTPUnsupportedMediaType(text="not a form\n")
+    body = (await request.read()).decode(errors="replace")
+    try:
+        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text="not a form of this page\n") from error

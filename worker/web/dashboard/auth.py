@@ -1,253 +1,103 @@
-"""Who may see the status page: the login, and what asks for it before every page and form."""
+"""Who may use the dashboard and the metrics: HTTP Basic or Bearer, with OPS_TOKEN."""
 
-import math
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlsplit
+import hmac
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from worker.telemetry.logs import LogThrottle, get_logger
-from worker.text import typed
-from worker.web.dashboard.login_throttle import Lane, Slowing
-from worker.web.dashboard.render import Pages, see_other
-from worker.web.dashboard.sessions import (
-    SESSION_SECONDS,
-    VISITOR_SECONDS,
-    Session,
-    Sessions,
-    Visitor,
-)
+from worker.text import clean_input
 
-LONGEST_NAME = 60
-MOST_FIELDS = 10
-REFUSED_EVERY_SECONDS = 60.0
+MAX_NAME_LENGTH = 60
+REFUSED_LOG_SECONDS = 60.0
+CHALLENGE = 'Basic realm="mux-worker", charset="UTF-8"'
 
-_OWN_PATH = re.compile(r"/(lessons/[0-9A-Fa-f-]{36}|search\?q=[A-Za-z0-9_.~%+-]{0,900})?")
+OPERATOR = web.RequestKey("operator", str)
+"""The name of the operator who sent a request."""
 
-Form = Mapping[str, str]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PageHandler = Callable[[web.Request, "Operator"], Awaitable[web.StreamResponse]]
-FormHandler = Callable[[web.Request, "Operator", Form], Awaitable[web.StreamResponse]]
 
 log = get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """Who is asking: somebody who has logged in, or a program that shows the token itself."""
+class OperatorAuth:
+    """Admits operators, who know the token; `count_refused` is called for each wrong token."""
 
-    name: str
-    session: Session | None
-    form_token: str = ""
+    def __init__(self, token: str, count_refused: Callable[[], None]) -> None:
+        self._token = token.encode()
+        self._count_refused = count_refused
+        self._refusals = LogThrottle(REFUSED_LOG_SECONDS)
 
-
-class Entrance:
-    """Lets operators in, and nobody else."""
-
-    def __init__(self, sessions: Sessions, slowing: Slowing, pages: Pages) -> None:
-        self._sessions = sessions
-        self._slowing = slowing
-        self._pages = pages
-        self._refusals = LogThrottle(REFUSED_EVERY_SECONDS)
-
-    def page(self, handler: PageHandler) -> Handler:
-        """Ask for a login before a page."""
+    def guard(self, handler: Handler) -> Handler:
+        """Return a handler that checks the token, and the sender of what changes something."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            who = self._who(request)
-            return await handler(request, who) if isinstance(who, Operator) else who
+            header = request.headers.get("Authorization")
+            if header is None:
+                return _unauthorized()
+            name, token = _credentials(header)
+            if not hmac.compare_digest(token.encode(errors="replace"), self._token):
+                self._refuse()
+                return _unauthorized()
+            if request.method not in ("GET", "HEAD") and not is_same_origin(request):
+                return web.Response(
+                    status=403,
+                    text="Another site sent this request, so nothing was changed. Open the "
+                    "dashboard and try again there.\n",
+                )
+            request[OPERATOR] = clean_input(name, MAX_NAME_LENGTH) or "operator"
+            return await handler(request)
 
         return guarded
 
-    def form(self, handler: FormHandler) -> Handler:
-        """Ask, before what a form does, for a login and that the form is one of ours."""
-
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            who = self._who(request)
-            if not isinstance(who, Operator):
-                return who
-            form = await read_form(request)
-            if who.session is None:
-                name = typed(form.get("operator", ""), LONGEST_NAME)
-                return await handler(request, Operator(name or who.name, None), form)
-            if not is_from_here(request):
-                return self._refuse(request, "It was sent by another site, so nothing was done.")
-            if not self._sessions.is_form_token(who.session, form.get("form", "")):
-                return self._refuse(request, "The form is an old one, so nothing was done.")
-            return await handler(request, who, form)
-
-        return guarded
-
-    def _who(self, request: web.Request) -> Operator | web.Response:
-        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":  # of other schemes a proxy before us may be the one to ask
-            return self._by_token(shown.strip())
-        session = self._sessions.session(request.cookies.get(_cookie(request, "session")))
-        if session is not None:
-            return Operator(session.name, session, self._sessions.form_token(session))
-        if request.method in ("GET", "HEAD") and _comes_from_elsewhere(request):
-            # The browser keeps its cookie to itself when another site leads here. Come again from
-            # our own page, it brings it.
-            return self._pages.page("again.html", path=own_path(request.path_qs))
-        return see_other(f"/login?next={quote(_back_to(request), safe='')}")
-
-    def _by_token(self, shown: str) -> Operator | web.Response:
-        if self._sessions.is_token(shown):
-            return Operator("by token", None)
-        if wait := self._slowing.seconds_to_wait("headers"):
-            return _too_many(web.Response(status=429, text="too many wrong tokens\n"), wait)
-        self._slowing.failed("headers")
-        self._note_refusal("wrong token")
-        return web.Response(
-            status=401, text="unauthorized\n", headers={"WWW-Authenticate": "Bearer"}
-        )
-
-    def _refuse(self, request: web.Request, why: str) -> web.Response:
-        self._note_refusal(why)
-        return self._pages.page(
-            "fault.html", status=403, title="Nothing was done", message=why,
-            back=own_path(_back_to(request)), operator=None,
-        )  # fmt: skip
-
-    async def show_login(self, request: web.Request) -> web.Response:
-        """Answer with the login form."""
-        return self._login(request, own_path(request.query.get("next")))
-
-    async def log_in(self, request: web.Request) -> web.StreamResponse:
-        """Take the login form."""
-        form = await read_form(request)
-        path, name = own_path(form.get("next")), typed(form.get("name", ""), LONGEST_NAME)
-        visitor = self._visitor(request)
-        if not is_from_here(request):
-            return self._login(request, path, 403, "That was sent by another site.", name)
-        if visitor is None or not self._sessions.is_form_token(visitor, form.get("form", "")):
-            return self._login(request, path, 403, "The form was an old one. Try again.", name)
-        if not name:
-            return self._login(request, path, 400, "Say your name: the audit keeps it.", name)
-        lane: Lane = "known" if visitor.is_known else "strangers"
-        if wait := self._slowing.seconds_to_wait(lane):
-            said = f"There were too many wrong tokens. Try again in {math.ceil(wait)} s."
-            return _too_many(self._login(request, path, 429, said, name), wait)
-        if not self._sessions.is_token(form.get("token", "").strip()):
-            self._slowing.failed(lane)
-            self._note_refusal("wrong token")
-            return self._login(request, path, 403, "That is not the token.", name)
-        return self._welcome(request, name, path)
-
-    def _welcome(self, request: web.Request, name: str, path: str) -> web.Response:
-        """Begin a session, under a new id."""
-        log.info("web.logged_in", operator=name)
-        response = see_other(path)
-        session, visitor = self._sessions.begin(name), self._sessions.visitor(is_known=True)
-        self._give(request, response, "session", session, SESSION_SECONDS)
-        self._give(request, response, "browser", visitor, VISITOR_SECONDS)
-        return response
-
-    async def log_out(
-        self, request: web.Request, operator: Operator, _form: Form
-    ) -> web.StreamResponse:
-        """End the session."""
-        if operator.session is not None:
-            self._sessions.end(operator.session)
-        response = see_other("/login")
-        response.del_cookie(
-            _cookie(request, "session"), secure=is_https(request), httponly=True, samesite="Strict"
-        )
-        return response
-
-    def _login(
-        self, request: web.Request, path: str, status: int = 200, said: str = "", name: str = ""
-    ) -> web.Response:
-        visitor = self._visitor(request) or self._sessions.visitor()
-        token = self._sessions.form_token(visitor)
-        response = self._pages.page(
-            "login.html", status=status, next=path, said=said, form_token=token, name=name
-        )
-        self._give(request, response, "browser", visitor, VISITOR_SECONDS)
-        return response
-
-    def _visitor(self, request: web.Request) -> Visitor | None:
-        return self._sessions.known(request.cookies.get(_cookie(request, "browser")))
-
-    def _give(
-        self, request: web.Request, response: web.Response, what: str,
-        value: Session | Visitor, seconds: float,
-    ) -> None:  # fmt: skip
-        response.set_cookie(
-            _cookie(request, what),
-            self._sessions.seal(value),
-            max_age=int(seconds),
-            path="/",
-            secure=is_https(request),
-            httponly=True,
-            samesite="Strict",
-        )
-
-    def _note_refusal(self, reason: str) -> None:
-        if self._refusals.allow(reason):
-            log.warning("web.refused", message=reason)
+    def _refuse(self) -> None:
+        self._count_refused()
+        if self._refusals.allow("token"):
+            log.warning(
+                "web.refused",
+                message="A request had a wrong token. If this goes on, check who calls the worker.",
+            )
 
 
-async def read_form(request: web.Request) -> Form:
-    """Read the fields of a form; raises what aiohttp answers to what is no form of ours."""
-    if request.content_type != "application/x-www-form-urlencoded":
-        raise web.HTTPUnsupportedMediaType(text="not a form\n")
-    body = (await request.read()).decode(errors="replace")
-    try:
-        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MOST_FIELDS))
-    except ValueError as error:
-        raise web.HTTPBadRequest(text="not a form of this page\n") from error
-
-
-def is_from_here(request: web.Request) -> bool:
-    """Tell whether a page of ours sent this, as the browser says.
-
-    Pages that send no referrer send `Origin: null`, and over plain http there is no
-    `Sec-Fetch-Site`: then the form's own token has to do.
-    """
-    site = request.headers.get("Sec-Fetch-Site")
+def is_same_origin(request: web.Request) -> bool:
+    """Whether a request comes from our own pages, from the address bar, or from no browser."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("Origin", "null")
+        return site in ("same-origin", "none")
+    if origin is None:
+        return True
     try:
-        return origin == "null" or urlsplit(origin).netloc == request.host
+        host = urlsplit(origin).netloc
     except ValueError:
         return False
+    return host != "" and host == request.host
 
 
-def own_path(path: str | None) -> str:
-    """Give a path of ours to go to; the first page where it is none."""
-    return path if path and _OWN_PATH.fullmatch(path) else "/"
+def is_browser(request: web.Request) -> bool:
+    """Whether a browser sent a form; every browser names its origin then."""
+    return "Sec-Fetch-Site" in request.headers or "Origin" in request.headers
 
 
-def is_https(request: web.Request) -> bool:
-    """Tell whether the browser came over https, perhaps to a proxy before us."""
-    forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
-    return request.secure or forwarded == "https"
+def _credentials(header: str) -> tuple[str, str]:
+    """Return the name and the token of an Authorization header, empty if it cannot be read."""
+    scheme, _, value = header.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return "", value.strip()
+        case "basic":
+            with suppress(ValueError):  # neither base64 nor UTF-8
+                name, _, token = b64decode(value.strip(), validate=True).decode().partition(":")
+                return name, token
+    return "", ""
 
 
-def _back_to(request: web.Request) -> str:
-    """Give the page that a form stands on, or the page that is asked for."""
-    if request.method in ("GET", "HEAD"):
-        return request.path_qs
-    return request.path.rpartition("/")[0]
-
-
-def _cookie(request: web.Request, what: str) -> str:
-    """Name a cookie; over https so that no other host of the domain can set it."""
-    return f"{'__Host-' if is_https(request) else ''}mux-worker-{what}"
-
-
-def _comes_from_elsewhere(request: web.Request) -> bool:
-    headers = request.headers
-    return (
-        headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-        and headers.get("Sec-Fetch-Mode") == "navigate"
+def _unauthorized() -> web.Response:
+    return web.Response(
+        status=401,
+        text="This page needs a token. Load it again, and enter your name and OPS_TOKEN as the "
+        "password.\n",
+        headers={"WWW-Authenticate": CHALLENGE},
     )
-
-
-def _too_many(response: web.Response, wait: float) -> web.Response:
-    response.headers["Retry-After"] = str(math.ceil(wait))
-    return response

@@ -1,4 +1,4 @@
-"""What the page asks of the database: one question every few seconds, however many look at it."""
+"""Cache the overview of all lessons: one query every few seconds, however many pages are open."""
 
 import asyncio
 import time
@@ -9,65 +9,65 @@ from typing import Any, TypeVar
 from worker.errors import SupabaseUnavailable, Unavailable
 from worker.supabase.lessons import LessonStore
 
-ASK_WITHIN_SECONDS = 3.0
-KEEP_SECONDS = 2.0
-SHOW_FOR_SECONDS = 600.0
-"""How long an older answer is shown, as what it is, while there is no newer one."""
+TIMEOUT_SECONDS = 3.0
+CACHE_SECONDS = 2.0
+MAX_AGE_SECONDS = 600.0
+"""How long an older overview is shown, with its age, while there is no newer one."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """The last overview that was given, how old it is, and why there is no newer one."""
+class Snapshot:
+    """The last overview, its age, and why there is no newer one."""
 
-    told: dict[str, Any] | None
+    overview: dict[str, Any] | None
     age_seconds: float
     fault: str | None
-    asking_seconds: float
+    query_seconds: float
 
 
-class Overview:
-    """Asks for the overview, with a deadline; keeps the answer for all who look at the page."""
+class OverviewCache:
+    """Queries the overview with a timeout, and keeps it for all pages."""
 
     def __init__(self, books: LessonStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._books = books
         self._clock = clock
-        self._asking = asyncio.Lock()
-        self._asked_at = self._told_at = float("-inf")
-        self._asking_seconds = 0.0
-        self._told: dict[str, Any] | None = None
+        self._lock = asyncio.Lock()
+        self._queried_at = self._received_at = float("-inf")
+        self._query_seconds = 0.0
+        self._overview: dict[str, Any] | None = None
         self._fault: str | None = None
 
-    async def see(self) -> Seen:
-        """Give the overview, at most a few seconds old while the database answers."""
-        async with self._asking:
-            if self._clock() - self._asked_at > KEEP_SECONDS:
-                await self._ask()
-        age = self._clock() - self._told_at
-        told = self._told if age < SHOW_FOR_SECONDS else None
-        return Seen(told, age, self._fault, self._asking_seconds)
+    async def get(self) -> Snapshot:
+        """Return the overview, at most a few seconds old while the database answers."""
+        async with self._lock:
+            if self._clock() - self._queried_at > CACHE_SECONDS:
+                await self._query()
+        age = self._clock() - self._received_at
+        overview = self._overview if age < MAX_AGE_SECONDS else None
+        return Snapshot(overview, age, self._fault, self._query_seconds)
 
-    def forget(self) -> None:
-        """Ask anew next time: something was just changed."""
-        self._asked_at = float("-inf")
+    def invalidate(self) -> None:
+        """Query again at the next request, since something was changed."""
+        self._queried_at = float("-inf")
 
-    async def _ask(self) -> None:
+    async def _query(self) -> None:
         began = self._clock()
         try:
-            self._told = await within(self._books.overview())
-            self._told_at = self._clock()
+            self._overview = await with_timeout(self._books.overview())
+            self._received_at = self._clock()
             self._fault = None
         except Unavailable as fault:
             self._fault = fault.message
-        self._asked_at = self._clock()
-        self._asking_seconds = self._asked_at - began
+        self._queried_at = self._clock()
+        self._query_seconds = self._queried_at - began
 
 
-async def within(work: Awaitable[T], seconds: float = ASK_WITHIN_SECONDS) -> T:
-    """Wait for an answer of the database no longer than somebody does who looks at a page.
+async def with_timeout(work: Awaitable[T], seconds: float = TIMEOUT_SECONDS) -> T:
+    """Return the result of a call to the database, for which a person waits.
 
-    Raises SupabaseUnavailable after that.
+    Raises SupabaseUnavailable after the time given.
     """
     try:
         async with asyncio.timeout(seconds):

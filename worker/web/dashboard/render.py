@@ -1,4 +1,4 @@
-"""Make pages of templates, and answers of pages, with the headers that hold them to themselves."""
+"""Render the dashboard's pages, and set the headers that isolate them from other sites."""
 
 import hashlib
 import json
@@ -11,8 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from worker import __version__, wording
-from worker.cli.status_view import duration
-from worker.text import plain_id, plain_text
+from worker.text import duration, plain_id, plain_text
 
 HERE = Path(__file__).parent
 ASSETS = {
@@ -39,7 +38,7 @@ POLICY = "; ".join(
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -69,12 +68,15 @@ class Pages:
             "ago": _ago,
             "json": _json,
         }
-        named = {"wording": wording, "version": __version__, "asset": self._asset}
-        self._environment.globals |= named
+        self._environment.globals |= {
+            "wording": wording,
+            "version": __version__,
+            "asset": self._asset,
+        }
 
-    def page(self, template: str, *, status: int = 200, **told: Any) -> web.Response:
-        """Render a page and answer with it."""
-        html = self._environment.get_template(template).render({"operator": None, **told})
+    def page(self, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """Return the response with a rendered page."""
+        html = self._environment.get_template(template).render(values)
         return web.Response(
             status=status,
             body=html.encode(errors="replace"),
@@ -84,7 +86,7 @@ class Pages:
         )
 
     async def serve_asset(self, request: web.Request) -> web.Response:
-        """Answer with one of the few files that pages are made of."""
+        """Return one of the files that pages load."""
         name = request.match_info["name"]
         if name not in self._assets:
             raise web.HTTPNotFound
@@ -96,18 +98,18 @@ class Pages:
         )
 
     def _asset(self, name: str) -> str:
-        """Give the address of a file, another one for every version of it."""
+        """Return the address of a file, which changes with its content."""
         return f"/assets/{name}?v={hashlib.sha256(self._assets[name]).hexdigest()[:12]}"
 
 
 def see_other(path: str) -> web.Response:
-    """Answer with the way to another page."""
+    """Return a redirect to another page."""
     return web.Response(status=303, headers={**HEADERS, "Location": path})
 
 
 def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
-    """Write a moment in UTC; what is no moment is written as it came."""
-    moment = _read(at)
+    """Return a moment in UTC as HTML; a value that is no moment as it is."""
+    moment = _parse(at)
     if moment is None:
         return "" if at is None else str(at)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
@@ -118,11 +120,11 @@ def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
 
 
 def _day(at: str | float | None) -> Markup | str:
-    """Write a moment with its day."""
+    """Return a moment with its date as HTML."""
     return _moment(at, "%Y-%m-%d %H:%M:%S")
 
 
-def _read(at: str | float | None) -> datetime | None:
+def _parse(at: str | float | None) -> datetime | None:
     try:
         if isinstance(at, str):
             moment = datetime.fromisoformat(at)
@@ -133,7 +135,7 @@ def _read(at: str | float | None) -> datetime | None:
 
 
 def _age(at: str, now: str) -> float:
-    """Give the seconds from one of the database's moments to another."""
+    """Return the seconds from one of the database's moments to another."""
     return (datetime.fromisoformat(now) - datetime.fromisoformat(at)).total_seconds()
 
 

@@ -1,4 +1,4 @@
-"""Settle what comes in together: one call under way, all that comes meanwhile in the next one."""
+"""Settle events in batches: one call at a time, and what arrives meanwhile in the next one."""
 
 import asyncio
 from collections import deque
@@ -7,63 +7,66 @@ from typing import Generic, TypeVar
 
 from worker.errors import SupabaseUnavailable
 
-MOST_TOGETHER = 100
+MAX_BATCH = 100
 
 T = TypeVar("T")
+Entry = tuple[T, asyncio.Future[None]]
 
 
-class GroupCommit(Generic[T]):
-    """Hands items over in groups, in the order they came, never two groups at a time.
+class EventBatcher(Generic[T]):
+    """Settles items in batches, in the order of arrival, never two batches at a time.
 
-    An item whose submitter has gone before its turn is left out. `settle` gives back the items that
-    could not be settled now.
+    An item whose submitter was cancelled before its batch began is left out. `settle` returns the
+    items that must be submitted again.
     """
 
     def __init__(
-        self, settle: Callable[[Sequence[T]], Awaitable[Collection[T]]], *, within_seconds: float
+        self, settle: Callable[[Sequence[T]], Awaitable[Collection[T]]], *, timeout_seconds: float
     ) -> None:
         self._settle = settle
-        self._within = within_seconds
-        self._waiting: deque[tuple[T, asyncio.Future[None]]] = deque()
-        self._work: asyncio.Task[None] | None = None
+        self._timeout = timeout_seconds
+        self._waiting: deque[Entry[T]] = deque()
+        self._worker: asyncio.Task[None] | None = None
 
     async def submit(self, item: T) -> None:
-        """Return once the item is settled; raises what its settling did.
+        """Return once the item is settled; raise what its settling raised.
 
-        Raises SupabaseUnavailable for an item that could not be settled now.
+        Raises SupabaseUnavailable for an item that must be submitted again.
         """
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, settled))
-        if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._work_off())
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._drain())
         await settled
 
-    async def _work_off(self) -> None:
+    async def _drain(self) -> None:
         while self._waiting:
-            group: list[tuple[T, asyncio.Future[None]]] = []
-            while self._waiting and len(group) < MOST_TOGETHER:
+            batch: list[Entry[T]] = []
+            while self._waiting and len(batch) < MAX_BATCH:
                 entry = self._waiting.popleft()
                 if not entry[1].done():
-                    group.append(entry)
-            if group:
-                await self._settle_group(group)
+                    batch.append(entry)
+            if batch:
+                await self._settle_batch(batch)
 
-    async def _settle_group(self, group: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
+    async def _settle_batch(self, batch: Sequence[Entry[T]]) -> None:
         fault: Exception | None = None
         busy: Collection[T] = ()
         try:
-            async with asyncio.timeout(self._within):
-                busy = await self._settle([item for item, _ in group])
+            async with asyncio.timeout(self._timeout):
+                busy = await self._settle([item for item, _ in batch])
         except TimeoutError:
             fault = SupabaseUnavailable("timeout", "Supabase did not settle the events in time.")
-        except Exception as error:  # noqa: BLE001  # raised again by each that waits for it
+        except Exception as error:  # noqa: BLE001  # each submitter raises it again
             fault = error
-        for item, settled in group:
+        for item, settled in batch:
             if settled.done():
                 continue
             if fault is not None:
                 settled.set_exception(fault)
             elif item in busy:
-                settled.set_exception(SupabaseUnavailable("busy", "Somebody has its row locked."))
+                settled.set_exception(
+                    SupabaseUnavailable("busy", "Another transaction has locked the lesson.")
+                )
             else:
                 settled.set_result(None)

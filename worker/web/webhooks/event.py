@@ -1,7 +1,7 @@
 """Read an event of Mux into what follows from it. Pure.
 
-An event's data is the upload or asset as it was when the event was made, so it is read as an
-answer of Mux is; only for what an answer never says does the event's type speak.
+An event's data is the upload or asset as it was when the event was made, so it is parsed like a
+response of the API. The event's type counts only for what a response never says.
 """
 
 import json
@@ -17,16 +17,13 @@ UPLOAD_EVENTS = frozenset({"asset_created", "cancelled", "errored"})
 ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated", "deleted"})
 
 
-class NoEvent(Exception):
-    """What came is no event of Mux, or not what an event of its type must be."""
+class InvalidEvent(Exception):
+    """The body is no event of Mux, or not what an event of its type must be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of Mux: a fact to settle, a note to take, or of no use (neither).
-
-    `is_of_video` holds for all that is about uploads and assets, also for what is of no use.
-    """
+    """An event of Mux: a fact to settle, a note to record, or neither (it is ignored)."""
 
     id: str
     type: str
@@ -39,56 +36,56 @@ class Event:
     """The Mux environment in which it happened."""
 
     @property
-    def seen(self) -> Observation | None:
-        """What Mux said, if anything may follow from it."""
+    def observation(self) -> Observation | None:
+        """What Mux said; None if the event is ignored."""
         return self.fact or (self.note.observation if self.note else None)
 
     @property
-    def is_of_use(self) -> bool:
-        """Whether anything may follow from it."""
-        return self.seen is not None
+    def is_ignored(self) -> bool:
+        """Whether nothing follows from it."""
+        return self.observation is None
 
     @property
-    def is_of_video(self) -> bool:
-        """Whether it shows that webhooks about uploads and assets arrive here."""
+    def is_about_video(self) -> bool:
+        """Whether it is about an upload or an asset, ignored or not."""
         return self.type.startswith(("video.upload.", "video.asset."))
 
 
 def read_event(body: bytes) -> Event:
-    """Read the body of a webhook.
+    """Return the event in the body of a webhook.
 
-    Raises NoEvent, saying what is wrong with it.
+    Raises InvalidEvent with the reason.
     """
     try:
-        told = json.loads(body)
+        content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise NoEvent("no JSON") from error
-    if not isinstance(told, Mapping) or not isinstance(told.get("type"), str):
-        raise NoEvent("no object with a type")
-    kind, event_id = told["type"], told.get("id")
+        raise InvalidEvent("no JSON") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("type"), str):
+        raise InvalidEvent("no object with a type")
+    type_, event_id = content["type"], content.get("id")
     event = Event(
         event_id if isinstance(event_id, str) else "",
-        kind,
-        _seconds(told.get("created_at")),
-        environment_id=_environment(told.get("environment")),
+        type_,
+        _seconds(content.get("created_at")),
+        environment_id=_environment(content.get("environment")),
     )
     try:
-        return _with_meaning(event, told.get("data"))
+        return _with_meaning(event, content.get("data"))
     except (UnreadableResponse, AttributeError) as error:
-        raise NoEvent(f"data that is no {'.'.join(kind.split('.')[:2])[:40]}") from error
+        raise InvalidEvent(f"data that is no {'.'.join(type_.split('.')[:2])[:40]}") from error
 
 
 def _with_meaning(event: Event, data: Any) -> Event:
     match event.type.split("."):
         case ["video", "upload", "errored"]:
-            seen = read_upload({**_object(data), "status": "errored"}, "webhook")
-            return replace(event, note=Note("look", seen))
-        case ["video", "upload", what] if what in UPLOAD_EVENTS:
-            return replace(event, fact=read_upload({**_object(data), "status": what}, "webhook"))
+            upload = read_upload({**_object(data), "status": "errored"}, "webhook")
+            return replace(event, note=Note("look", upload))
+        case ["video", "upload", status] if status in UPLOAD_EVENTS:
+            return replace(event, fact=read_upload({**_object(data), "status": status}, "webhook"))
         case ["video", "asset", "deleted"]:
-            seen = read_asset({**_object(data), "status": "deleted"}, "webhook")
-            return replace(event, note=Note("deleted", seen))
-        case ["video", "asset", what] if what in ASSET_EVENTS:
+            asset = read_asset({**_object(data), "status": "deleted"}, "webhook")
+            return replace(event, note=Note("deleted", asset))
+        case ["video", "asset", name] if name in ASSET_EVENTS:
             return replace(event, fact=read_asset(data, "webhook"))
     return event
 
@@ -99,17 +96,17 @@ def _object(data: Any) -> Mapping[str, Any]:
     return data
 
 
-def _environment(told: Any) -> str | None:
-    found = told.get("id") if isinstance(told, Mapping) else None
-    return found if isinstance(found, str) and is_mux_id(found) else None
+def _environment(content: Any) -> str | None:
+    id_ = content.get("id") if isinstance(content, Mapping) else None
+    return id_ if isinstance(id_, str) and is_mux_id(id_) else None
 
 
 def _seconds(moment: Any) -> float | None:
-    """Read when an event happened: Mux documents a text and sends, in places, a number."""
+    """Return when an event happened: Mux documents a string and sends, in places, a number."""
     try:
         if isinstance(moment, str):
-            read = datetime.fromisoformat(moment)
-            return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+            parsed = datetime.fromisoformat(moment)
+            return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
         return float(moment) if isinstance(moment, int) and 0 < moment < 10**11 else None
     except (ValueError, OverflowError):
         return None

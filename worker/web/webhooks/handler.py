@@ -1,31 +1,35 @@
-"""`POST /webhooks/mux`: verify, read, settle, answer, always within Mux's patience."""
+"""`POST /webhooks/mux`: verify, read, settle and answer within the time that Mux waits."""
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from aiohttp import web
 
 from worker.errors import Unavailable
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import LogThrottle, get_logger
-from worker.web.webhooks.batcher import GroupCommit
-from worker.web.webhooks.bodies import Bodies, Broken, TooLarge, TooManyLarge
-from worker.web.webhooks.event import Event, NoEvent, read_event
-from worker.web.webhooks.ingest import Hearing
+from worker.web.webhooks.batcher import EventBatcher
+from worker.web.webhooks.event import Event, InvalidEvent, read_event
+from worker.web.webhooks.ingest import EventIngest
 from worker.web.webhooks.signature import HEADER, Fault, read_header
 
 DEADLINE_SECONDS = 4.0
 """Mux waits for 5 s: https://www.mux.com/docs/core/listen-for-webhooks."""
 
-SETTLE_WITHIN_SECONDS = 3.5
-MOST_AT_ONCE = 300
-"""So many may be answered at the same time, far fewer than connections may be open, so that health
-is told also while the database hangs."""
+SETTLE_TIMEOUT_SECONDS = 3.5
+MAX_CONCURRENT = 300
+"""Events handled at the same time: fewer than connections may be open, so that health checks are
+answered also while the database hangs."""
 
-ACCEPTED_EVERY_SECONDS = 60.0
-REJECTED_EVERY_SECONDS = 600.0
+LARGE_BODY_BYTES = 64 * 1024
+MAX_LARGE_BODIES = 4
+"""Read at a time. Mux's events are smaller, and a body's signature is known only at its end."""
+
+ACCEPTED_LOG_SECONDS = 60.0
+REJECTED_LOG_SECONDS = 600.0
 
 _STATUS = {
     "accepted": 200,
@@ -35,17 +39,17 @@ _STATUS = {
     "too_large": 413,
     "unavailable": 503,
 }
-_WHY: dict[Fault, str] = {
-    "missing": "There is no signature.",
-    "malformed": "The signature is not in Mux's form.",
-    "stale": "The signature is more than 300 s old or ahead: is this machine's clock right?",
-    "wrong": "The signature is of another secret or body: compare MUX_WEBHOOK_SECRET with Mux's.",
+_MESSAGES: dict[Fault, str] = {
+    "missing": "The request has no signature.",
+    "malformed": "The signature is not in Mux's format.",
+    "stale": "The signature is more than 300 s old or in the future. Check this machine's clock.",
+    "wrong": "The signature does not match. Compare MUX_WEBHOOK_SECRET with the secret in Mux.",
 }
 
 log = get_logger()
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """The request ends with this result; the message is for the log."""
 
     def __init__(self, result: str, reason: str, message: str) -> None:
@@ -55,113 +59,117 @@ class _Refused(Exception):
         self.message = message
 
 
-class Webhook:
-    """Answers Mux's webhooks once what they say is settled."""
+class WebhookHandler:
+    """Answers Mux's webhooks once their events are settled."""
 
     def __init__(
         self,
         secrets: Sequence[str],
-        hearing: Hearing,
+        ingest: EventIngest,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
-        self._hearing = hearing
+        self._ingest = ingest
         self._telemetry = telemetry
         self._clock = clock
-        self._group = GroupCommit[Event](hearing.settle, within_seconds=SETTLE_WITHIN_SECONDS)
-        self._bodies = Bodies()
-        self._notices: set[asyncio.Task[None]] = set()
-        self._at_once = 0
-        self._diary = _Diary()
+        self._batcher = EventBatcher[Event](ingest.settle, timeout_seconds=SETTLE_TIMEOUT_SECONDS)
+        self._large_bodies = asyncio.Semaphore(MAX_LARGE_BODIES)
+        self._marking: asyncio.Task[None] | None = None
+        self._concurrent = 0
+        self._log = _WebhookLog()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request."""
-        self._at_once += 1
+        """Return the response to one request."""
+        self._concurrent += 1
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 result = await self._receive(request)
         except TimeoutError:
-            result = self._refuse(_Refused("unavailable", "timeout", "Not settled in time."))
-        except _Refused as refusal:
-            result = self._refuse(refusal)
+            result = self._reject(
+                _Rejected("unavailable", "timeout", "The event was not settled in time.")
+            )
+        except _Rejected as rejection:
+            result = self._reject(rejection)
         except Unavailable as fault:
-            result = self._refuse(_Refused("unavailable", fault.reason, fault.message))
+            result = self._reject(_Rejected("unavailable", fault.reason, fault.message))
         finally:
-            self._at_once -= 1
+            self._concurrent -= 1
         self._telemetry.webhook_answered(result)
         response = web.Response(status=_STATUS[result], text=f"{result}\n")
         if response.status not in (200, 401):
-            response.force_close()  # what is left of the body is not worth reading
+            response.force_close()  # the rest of the body is not read
         return response
 
     async def _receive(self, request: web.Request) -> str:
         signature = read_header(request.headers.get(HEADER), self._clock())
         if isinstance(signature, str):
-            raise _Refused("unsigned", signature, _WHY[signature])
-        if self._at_once > MOST_AT_ONCE:
-            raise _Refused("unavailable", "busy", f"More than {MOST_AT_ONCE} events at once.")
+            raise _Rejected("unsigned", signature, _MESSAGES[signature])
+        if self._concurrent > MAX_CONCURRENT:
+            raise _Rejected("unavailable", "busy", f"More than {MAX_CONCURRENT} events at once.")
         body = await self._body(request)
         if not signature.is_of(body, self._secrets):
-            raise _Refused("unsigned", "wrong", _WHY["wrong"])
+            raise _Rejected("unsigned", "wrong", _MESSAGES["wrong"])
         try:
             event = read_event(body)
-        except NoEvent as error:
-            raise _Refused("invalid", "no_event", f"Signed, and yet {error}.") from error
-        if event.is_of_use:
-            await self._group.submit(event)
-        if event.is_of_video:
-            self._notice(event.environment_id)
-        self._diary.accepted(event)
-        return "accepted" if event.is_of_use else "ignored"
+        except InvalidEvent as error:
+            raise _Rejected("invalid", "no_event", f"The signed body is {error}.") from error
+        if not event.is_ignored:
+            await self._batcher.submit(event)
+        if event.is_about_video:
+            self._mark_webhooks_active(event.environment_id)
+        self._log.accepted(event)
+        return "ignored" if event.is_ignored else "accepted"
 
     async def _body(self, request: web.Request) -> bytes:
+        size = request.content_length
+        if size is not None and size > request.client_max_size:
+            raise _Rejected("too_large", "too_large", "The body is over 1 MB.")
+        is_small = size is not None and size <= LARGE_BODY_BYTES
         try:
-            return await self._bodies.read(request)
-        except TooLarge as error:
-            raise _Refused("too_large", "too_large", "The body is over 1 MB.") from error
-        except TooManyLarge as error:
-            raise _Refused("unavailable", "busy", "Too many large bodies at once.") from error
-        except Broken as error:
-            raise _Refused("invalid", "unreadable", "The body is broken.") from error
+            async with nullcontext() if is_small else self._large_bodies:
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise _Rejected("too_large", "too_large", "The body is over 1 MB.") from error
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise _Rejected("invalid", "unreadable", "The body cannot be read.") from error
 
-    def _notice(self, environment_id: str | None) -> None:
-        """Tell all workers that webhooks arrive, without holding the answer up."""
-        if not self._notices:
-            task = asyncio.create_task(self._hearing.notice(environment_id))
-            self._notices.add(task)
-            task.add_done_callback(self._notices.discard)
+    def _mark_webhooks_active(self, environment_id: str | None) -> None:
+        """Record that webhooks arrive, without delaying the response."""
+        if self._marking is None or self._marking.done():
+            marking = self._ingest.mark_webhooks_active(environment_id)
+            self._marking = asyncio.create_task(marking)
 
-    def _refuse(self, refusal: _Refused) -> str:
-        self._diary.rejected(refusal)
-        return refusal.result
+    def _reject(self, rejection: _Rejected) -> str:
+        self._log.rejected(rejection)
+        return rejection.result
 
 
-class _Diary:
-    """Writes what came of webhooks: a line a minute for the good, rarer for each bad reason."""
+class _WebhookLog:
+    """Logs accepted events once a minute, and each reason of a rejection every ten minutes."""
 
     def __init__(self) -> None:
-        self._good = LogThrottle(ACCEPTED_EVERY_SECONDS)
-        self._bad = LogThrottle(REJECTED_EVERY_SECONDS)
+        self._good = LogThrottle(ACCEPTED_LOG_SECONDS)
+        self._bad = LogThrottle(REJECTED_LOG_SECONDS)
         self._accepted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
 
     def accepted(self, event: Event) -> None:
-        """Note an event that was taken in, useful or not."""
+        """Record an event that was settled or ignored."""
         log.debug("webhook.received", type=event.type[:80], id=event.id[:80])
         self._accepted["events"] += 1
-        self._accepted["of_no_use"] += not event.is_of_use
+        self._accepted["ignored"] += event.is_ignored
         if self._good.allow("accepted"):
             log.info("webhook.accepted", **self._accepted)
             self._accepted.clear()
 
-    def rejected(self, refusal: _Refused) -> None:
-        """Note a request that was not taken in."""
-        self._rejected[refusal.reason] += 1
-        if self._bad.allow(refusal.reason):
+    def rejected(self, rejection: _Rejected) -> None:
+        """Record a request that was rejected."""
+        self._rejected[rejection.reason] += 1
+        if self._bad.allow(rejection.reason):
             log.warning(
                 "webhook.rejected",
-                reason=refusal.reason,
-                message=refusal.message,
-                times=self._rejected.pop(refusal.reason),
+                reason=rejection.reason,
+                message=rejection.message,
+                times=self._rejected.pop(rejection.reason),
             )

@@ -1,4 +1,4 @@
-"""Bring lessons in line with what events say: decide, settle, tell, as for any observation."""
+"""Settle what events say: decide, settle and log, as for any observation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.web.webhooks.event import Event
 
-SECONDS_BETWEEN_NOTICES = 5.0
-"""So often at most the database is told that webhooks of an environment arrive."""
+MARK_INTERVAL_SECONDS = 5.0
+"""The shortest time between two calls that record that webhooks of an environment arrive."""
 
 log = get_logger()
 
 
-class KeepsRows(Protocol):
-    """What hearing events needs of the database."""
+class EventStore(Protocol):
+    """What ingesting events needs of the database."""
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -28,24 +28,24 @@ class KeepsRows(Protocol):
         ...
 
     async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Take note of facts that are no verdicts."""
+        """Record facts that are no verdicts."""
         ...
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
-        """Tell all workers that webhooks of an environment arrive; gives the recorded one."""
+        """Record that webhooks of an environment arrive; return the recorded environment."""
         ...
 
 
-class Hearing:
-    """Settles the facts of events and takes note of what only leads to another look.
+class EventIngest:
+    """Settles the facts of events, and records notes that only lead to another look.
 
-    What is not known here, or no more, matches no row. An event proves nothing about the Mux token,
-    so it says nothing about the environment in which our ids are found.
+    An unknown id matches no row. An event proves nothing about the Mux token, so it says nothing
+    about the environment in which our ids are found.
     """
 
     def __init__(
         self,
-        store: KeepsRows,
+        store: EventStore,
         rules: Rules,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
@@ -54,16 +54,15 @@ class Hearing:
         self._rules = rules
         self._telemetry = telemetry
         self._clock = clock
-        self._noticed = LogThrottle(SECONDS_BETWEEN_NOTICES)
-        self._elsewhere = LogThrottle(HOUR_SECONDS)
+        self._marked = LogThrottle(MARK_INTERVAL_SECONDS)
+        self._other_environments = LogThrottle(HOUR_SECONDS)
         self._has_matched = False
 
     async def settle(self, events: Sequence[Event]) -> list[Event]:
-        """Settle a group of events; one that came twice is settled once.
+        """Settle a batch of events, a repeated one once; return those that Mux must send again.
 
-        Gives back those that Mux has to send again, since no scan would find out: what they say of
-        a video that a lesson has met a lock. Raises SupabaseUnavailable; then nothing is lost that
-        Mux does not send again.
+        These are the events about a video that a lesson has which met a lock, since no scan finds
+        out what they say. Raises SupabaseUnavailable; Mux sends the whole batch again then.
         """
         outcomes: list[Outcome] = []
         facts = list(dict.fromkeys(event.fact for event in events if event.fact))
@@ -74,28 +73,28 @@ class Hearing:
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
         if notes:
-            taken = await self._store.take_note(notes)
-            self._telemetry.notes_settled(taken)
-            outcomes += taken
+            recorded = await self._store.take_note(notes)
+            self._telemetry.notes_settled(recorded)
+            outcomes += recorded
         self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
         busy = [outcome for outcome in outcomes if outcome.name == "busy"]
-        return [event for event in events if _is_lost(event, busy)]
+        return [event for event in events if _must_be_resent(event, busy)]
 
-    async def notice(self, environment_id: str | None) -> None:
-        """Tell all workers that webhooks arrive, now and then; it is no harm if that fails.
+    async def mark_webhooks_active(self, environment_id: str | None) -> None:
+        """Record for all workers that webhooks arrive, every few seconds; an outage is ignored.
 
         They count where their environment is the recorded one, or a row matched.
         """
         has_matched, self._has_matched = self._has_matched, False
-        if not self._noticed.allow((environment_id, has_matched)):
+        if not self._marked.allow((environment_id, has_matched)):
             return
         with suppress(Unavailable):
             recorded = await self._store.note_events(environment_id, has_matched=has_matched)
             if not has_matched and None not in (environment_id, recorded):
-                self._tell_environment(environment_id, recorded)
+                self._check_environment(environment_id, recorded)
 
-    def _tell_environment(self, environment_id: str | None, recorded: str | None) -> None:
-        if environment_id != recorded and self._elsewhere.allow(environment_id):
+    def _check_environment(self, environment_id: str | None, recorded: str | None) -> None:
+        if environment_id != recorded and self._other_environments.allow(environment_id):
             log.warning(
                 "webhook.wrong_environment",
                 environment=environment_id,
@@ -106,7 +105,7 @@ class Hearing:
             )
 
     def _measure(self, events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
-        """Measure how long what became ready was not published."""
+        """Record the time from ready to published."""
         ready = {
             event.fact.asset_id: event.happened_at
             for event in events
@@ -117,12 +116,12 @@ class Hearing:
                 self._telemetry.published_after_ready(max(0.0, self._clock() - since))
 
 
-def _is_lost(event: Event, busy: Sequence[Outcome]) -> bool:
-    """Tell whether an event is among those that met a lock, and no scan finds out the same."""
-    seen = event.seen
+def _must_be_resent(event: Event, busy: Sequence[Outcome]) -> bool:
+    """Whether an event met a lock, and no scan finds out what it says."""
+    observation = event.observation
     is_deletion = event.note is not None and event.note.kind == "deleted"
-    return seen is not None and any(
-        (is_deletion or one.reason == "recheck")
-        and (one.upload_id, one.asset_id) == (seen.upload_id, seen.asset_id)
-        for one in busy
+    return observation is not None and any(
+        (is_deletion or outcome.reason == "recheck")
+        and (outcome.upload_id, outcome.asset_id) == (observation.upload_id, observation.asset_id)
+        for outcome in busy
     )

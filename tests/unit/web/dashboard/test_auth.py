@@ -1,181 +1,153 @@
-import pytest
+from collections.abc import Mapping
+from typing import Any
 
-from worker.text import plain_id, plain_text, typed
-from worker.web.dashboard.auth import own_path
-from worker.web.dashboard.login_throttle import BURST, SECONDS_EACH, Slowing
-from worker.web.dashboard.sessions import SESSION_SECONDS, VISITOR_SECONDS, Sessions
+import pytest
+from aiohttp import encode_basic_auth, web
+from aiohttp.test_utils import make_mocked_request
+from structlog.testing import capture_logs
+
+from worker.web.dashboard.auth import OPERATOR, OperatorAuth, is_browser, is_same_origin
 
 TOKEN = "the-operators-token"
+HERE = "worker.example:8080"
 
 
-class Clock:
-    """Time that passes when it is told to."""
+class Admitted:
+    """Counts refused tokens, and answers with the operator's name."""
 
     def __init__(self) -> None:
-        self.now = 1_000_000.0
+        self.refused = 0
 
-    def __call__(self) -> float:
-        """Give the time."""
-        return self.now
+    def count(self) -> None:
+        """Count a refused token."""
+        self.refused += 1
 
-
-@pytest.fixture
-def clock() -> Clock:
-    """Give a clock that stands."""
-    return Clock()
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Return the operator's name."""
+        return web.Response(text=request[OPERATOR])
 
 
-@pytest.fixture
-def sessions(clock: Clock) -> Sessions:
-    """Give sessions of the token, by the clock."""
-    return Sessions(TOKEN, clock)
+def request(method: str = "GET", **headers: str) -> web.Request:
+    """Build a request with these headers."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return make_mocked_request(method, "/", {"Host": HERE, **named})
 
 
-def test_a_session_is_read_back_until_it_is_over(sessions: Sessions, clock: Clock) -> None:
-    """For twelve hours, whatever the operator is called."""
-    session = sessions.begin('Iñés "<b>"')
-    sealed = sessions.seal(session)
-    clock.now += SESSION_SECONDS - 1
-    assert sessions.session(sealed) == session
-    clock.now += 2
-    assert sessions.session(sealed) is None
+async def answer(headers: Mapping[str, str], method: str = "GET") -> tuple[Any, int]:
+    """Return what a guarded handler answers, and how many tokens were refused."""
+    admitted = Admitted()
+    guarded = OperatorAuth(TOKEN, admitted.count).guard(admitted.handle)
+    return await guarded(request(method, **headers)), admitted.refused
 
 
-def test_a_new_token_logs_everybody_out(sessions: Sessions, clock: Clock) -> None:
-    """What was signed with the keys of the old one is good for nothing."""
-    session = sessions.begin("Ines")
-    others = Sessions(TOKEN + "!", clock)
-    assert others.session(sessions.seal(session)) is None
-    assert others.form_token(session) != sessions.form_token(session)
-
-
-def test_what_was_changed_or_made_up_is_no_session(sessions: Sessions) -> None:
-    """Nor is another kind of cookie, however well signed."""
-    sealed = sessions.seal(sessions.begin("Ines"))
-    body, _, signature = sealed.rpartition(".")
-    for text in (None, "", "x", sealed[:-1], f"{body}x.{signature}", f".{signature}", "é" * 9):
-        assert sessions.session(text) is None
-    assert sessions.session(sessions.seal(sessions.visitor())) is None
-    assert sessions.known(sealed) is None
-
-
-def test_a_session_that_was_ended_is_over(sessions: Sessions) -> None:
-    """Also for a copy of its cookie; others go on."""
-    first, second = sessions.begin("Ines"), sessions.begin("Ines")
-    sessions.end(first)
-    assert sessions.session(sessions.seal(first)) is None
-    assert sessions.session(sessions.seal(second)) == second
-
-
-def test_remembering_who_logged_out_takes_bounded_memory(sessions: Sessions) -> None:
-    """Of very many the oldest are forgotten."""
-    ended = [sessions.begin("Ines") for _ in range(1001)]
-    for session in ended:
-        sessions.end(session)
-    alive = [s for s in ended if sessions.session(sessions.seal(s))]
-    assert alive == ended[:1]
-
-
-def test_a_form_is_of_one_session(sessions: Sessions) -> None:
-    """Another session's form, or another browser's, is none."""
-    ours, theirs = sessions.begin("Ines"), sessions.begin("Olaf")
-    assert sessions.is_form_token(ours, sessions.form_token(ours))
-    for shown in ("", "é", sessions.form_token(theirs), sessions.form_token(sessions.visitor())):
-        assert not sessions.is_form_token(ours, shown)
-
-
-def test_a_browser_is_known_for_a_while(sessions: Sessions, clock: Clock) -> None:
-    """Ninety days after its last login."""
-    visitor = sessions.visitor(is_known=True)
-    clock.now += VISITOR_SECONDS - 1
-    assert sessions.known(sessions.seal(visitor)) == visitor
-    clock.now += 2
-    assert sessions.known(sessions.seal(visitor)) is None
-
-
-@pytest.mark.parametrize("shown", ["", "the-operators-toke", TOKEN + " ", "é", "\ud800"])
-def test_only_the_token_is_the_token(sessions: Sessions, shown: str) -> None:
-    """Not its beginning, nor what cannot even be encoded."""
-    assert sessions.is_token(TOKEN)
-    assert not sessions.is_token(shown)
-
-
-def test_a_few_wrong_tokens_cost_nothing_many_are_slow(clock: Clock) -> None:
-    """After a burst one may be tried every two seconds, and nobody waits longer than that."""
-    slowing = Slowing(clock)
-    for _ in range(BURST):
-        assert slowing.seconds_to_wait("strangers") == 0
-        slowing.failed("strangers")
-    assert slowing.seconds_to_wait("strangers") == pytest.approx(SECONDS_EACH)
-    tried = 0
-    for _ in range(1000):  # somebody who tries ten times a second, for a hundred seconds
-        clock.now += 0.1
-        if slowing.seconds_to_wait("strangers") == 0:
-            slowing.failed("strangers")
-            tried += 1
-    assert tried in range(49, 52)
-    clock.now += SECONDS_EACH
-    assert slowing.seconds_to_wait("strangers") == 0
-
-
-def test_who_guesses_keeps_nobody_out_who_was_here_before(clock: Clock) -> None:
-    """Each lane has a pace of its own."""
-    slowing = Slowing(clock)
-    for _ in range(100):
-        slowing.failed("strangers")
-    assert slowing.seconds_to_wait("known") == 0
-
-
-LESSON = "/lessons/aaaaaaaa-0000-4000-8000-000000000001"
-
-
-@pytest.mark.parametrize("path", ["/", LESSON, "/search?q=up_1-2%20x+y"])
-def test_after_the_login_one_comes_to_where_one_wanted(path: str) -> None:
-    """To a page of ours."""
-    assert own_path(path) == path
+def basic(name: str, token: str = TOKEN) -> str:
+    """Return the header of a name and a token."""
+    return encode_basic_auth(name, token, "utf-8")
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("header", "name"),
     [
-        None,
-        "",
-        "//evil.example",
-        "/\\evil.example",
-        "https://evil.example/",
-        "javascript:alert(1)",
-        "/\t/evil.example",
-        f"{LESSON}/publish",
-        f"{LESSON}\r\nSet-Cookie: a=b",
-        f"{LESSON}\n",
-        "/search?q=x&next=//evil",
-        "/search?q=x;url=//evil",
-        "/logout",
-        "\\\\evil.example",
-        "/@evil.example",
+        (basic("Inés"), "Inés"),
+        (basic("  In\u202ees \x00 "), "In es"),
+        (basic("x" * 900), "x" * 60),
+        (basic(""), "operator"),
+        (basic("\u200b"), "operator"),
+        (f"Bearer {TOKEN}", "operator"),
+        (f"bearer  {TOKEN} ", "operator"),
     ],
 )
-def test_after_the_login_one_comes_nowhere_else(path: str | None) -> None:
-    """Whatever a link says."""
-    assert own_path(path) == "/"
+async def test_the_token_admits_under_the_name_given(header: str, name: str) -> None:
+    """By Basic or Bearer; without a printable name it is `operator`."""
+    response, refused = await answer({"Authorization": header})
+    assert (response.status, response.text, refused) == (200, name, 0)
 
 
-def test_an_id_shows_what_cannot_be_seen() -> None:
-    """Turned, hidden and controlling characters stand there by their numbers."""
-    assert plain_id("up\u202e1\u200b\x1b\x00\ud800é") == (
-        "up\\u{202e}1\\u{200b}\\u{001b}\\u{0000}\\u{d800}é"
-    )
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        TOKEN,
+        "Bearer",
+        "Bearer x",
+        f"Bearer {TOKEN}x",
+        "Bearer é",
+        "Basic",
+        "Basic x",
+        "Basic é",
+        "Basic //8=",
+        f"Basic {TOKEN}",
+        basic("Ines", "wrong"),
+        basic("Ines", TOKEN[:-1]),
+        basic("Ines", ""),
+        basic(TOKEN, "Ines"),
+        f"Digest {TOKEN}",
+    ],
+)
+async def test_any_other_authorization_is_refused_and_counted(header: str) -> None:
+    """401 with a challenge that makes a browser prompt for name and password."""
+    response, refused = await answer({"Authorization": header})
+    assert (response.status, refused) == (401, 1)
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="mux-worker", charset="UTF-8"'
 
 
-def test_a_text_keeps_its_language() -> None:
-    """What joins letters stays; only what turns the rest of a line, or steers, is shown."""
-    persian = "\u0645\u06cc\u200c\u062e\u0648\u200f"
-    assert plain_text(f"{persian}\n\u202ex\x07\u2066\ud800") == (
-        f"{persian}\n\\u{{202e}}x\\u{{0007}}\\u{{2066}}\\u{{d800}}"
-    )
+async def test_a_request_without_a_token_is_not_counted() -> None:
+    """It is every browser's first."""
+    with capture_logs() as lines:
+        response, refused = await answer({})
+    assert (response.status, refused, lines) == (401, 0, [])
 
 
-def test_what_is_typed_is_one_line_that_prints() -> None:
-    """With an end."""
-    assert typed(" In\u202ees \x00\n of  ops ") == "In es of ops"
-    assert typed("x" * 900, 60) == "x" * 60
+async def test_refused_tokens_are_logged_once_a_minute() -> None:
+    """Without the token."""
+    admitted = Admitted()
+    guarded = OperatorAuth(TOKEN, admitted.count).guard(admitted.handle)
+    with capture_logs() as lines:
+        for n in range(5):
+            await guarded(request(Authorization=f"Bearer wrong-{n}"))
+    assert [(line["event"], line["log_level"]) for line in lines] == [("web.refused", "warning")]
+    assert "wrong-" not in str(lines)
+    assert admitted.refused == 5
+
+
+SAME_ORIGIN = [
+    {},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-origin", "Origin": "null"},
+    {"Origin": f"http://{HERE}"},
+    {"Origin": f"https://{HERE}"},
+]
+ELSEWHERE = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": ""},
+    {"Sec-Fetch-Site": "cross-site", "Origin": f"https://{HERE}"},
+    {"Origin": "null"},
+    {"Origin": ""},
+    {"Origin": "null", "Host": ""},
+    {"Origin": "https://evil.example"},
+    {"Origin": "http://worker.example"},
+    {"Origin": "http://worker.example:8081"},
+    {"Origin": f"http://{HERE}@evil.example"},
+    {"Origin": "http://[broken"},
+]
+
+
+@pytest.mark.parametrize("headers", SAME_ORIGIN, ids=str)
+async def test_a_change_is_allowed_for_our_pages_and_for_programs(headers: dict[str, str]) -> None:
+    """A browser names its origin with every form; a program names none."""
+    assert is_same_origin(request("POST", **headers))
+    assert is_browser(request("POST", **headers)) == bool(headers)
+    response, _ = await answer({"Authorization": f"Bearer {TOKEN}", **headers}, "POST")
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+async def test_a_change_is_refused_for_other_sites(headers: dict[str, str]) -> None:
+    """403, also with the token; a page is still shown."""
+    assert not is_same_origin(request("POST", **headers))
+    response, refused = await answer({"Authorization": f"Bearer {TOKEN}", **headers}, "POST")
+    assert (response.status, refused) == (403, 0)
+    response, _ = await answer({"Authorization": f"Bearer {TOKEN}", **headers})
+    assert response.status == 200

@@ -4,95 +4,95 @@ from collections.abc import Sequence
 import pytest
 
 from worker.errors import SupabaseUnavailable
-from worker.web.webhooks.batcher import GroupCommit
+from worker.web.webhooks.batcher import EventBatcher
 
 
 class Settling:
-    """Settles groups when the test lets it; keeps them."""
+    """Settles batches when the test lets it, and keeps them."""
 
     def __init__(self) -> None:
-        self.groups: list[list[int]] = []
+        self.batches: list[list[int]] = []
         self.may_end = asyncio.Event()
         self.fault: Exception | None = None
         self.busy: set[int] = set()
 
     async def __call__(self, items: Sequence[int]) -> set[int]:
-        """Settle a group."""
-        self.groups.append(list(items))
+        """Settle a batch."""
+        self.batches.append(list(items))
         await self.may_end.wait()
         if self.fault is not None:
             raise self.fault
         return self.busy
 
 
-async def begun(group: GroupCommit[int], *items: int) -> list[asyncio.Task[None]]:
-    """Submit items and let them come as far as they can."""
-    tasks = [asyncio.create_task(group.submit(item)) for item in items]
+async def begun(batcher: EventBatcher[int], *items: int) -> list[asyncio.Task[None]]:
+    """Submit items and let them proceed as far as they can."""
+    tasks = [asyncio.create_task(batcher.submit(item)) for item in items]
     for _ in range(5):
         await asyncio.sleep(0)
     return tasks
 
 
-async def test_what_comes_meanwhile_is_settled_together() -> None:
-    """The first goes at once and alone, all others in one group after it, a hundred at most."""
+async def test_what_arrives_meanwhile_is_settled_together() -> None:
+    """The first at once and alone, the others in batches after it, a hundred at most."""
     settling = Settling()
-    group = GroupCommit(settling, within_seconds=5)
-    tasks = await begun(group, 0)
-    tasks += await begun(group, *range(1, 150))
-    assert settling.groups == [[0]]
+    batcher = EventBatcher(settling, timeout_seconds=5)
+    tasks = await begun(batcher, 0)
+    tasks += await begun(batcher, *range(1, 150))
+    assert settling.batches == [[0]]
     settling.may_end.set()
     await asyncio.gather(*tasks)
-    assert settling.groups == [[0], list(range(1, 101)), list(range(101, 150))]
+    assert settling.batches == [[0], list(range(1, 101)), list(range(101, 150))]
 
 
-async def test_each_is_answered_only_after_its_own_group() -> None:
-    """While the first group is under way nobody of the next is answered."""
+async def test_each_is_answered_only_after_its_own_batch() -> None:
+    """While the first batch is under way, no submitter of the next is answered."""
     settling = Settling()
-    group = GroupCommit(settling, within_seconds=5)
-    tasks = [*await begun(group, 1), *await begun(group, 2)]
+    batcher = EventBatcher(settling, timeout_seconds=5)
+    tasks = [*await begun(batcher, 1), *await begun(batcher, 2)]
     assert [task.done() for task in tasks] == [False, False]
     settling.may_end.set()
     await asyncio.gather(*tasks)
 
 
-async def test_a_fault_is_told_to_all_of_its_group_and_to_nobody_else() -> None:
-    """The next group is settled as if nothing had been."""
+async def test_a_fault_is_raised_to_its_whole_batch_and_no_further() -> None:
+    """The next batch is settled as usual."""
     settling = Settling()
-    group = GroupCommit(settling, within_seconds=5)
+    batcher = EventBatcher(settling, timeout_seconds=5)
     settling.fault = SupabaseUnavailable("connection", "down")
     settling.may_end.set()
-    told = await asyncio.gather(*await begun(group, 1), return_exceptions=True)
-    assert told == [settling.fault]
+    results = await asyncio.gather(*await begun(batcher, 1), return_exceptions=True)
+    assert results == [settling.fault]
     settling.fault = None
-    await asyncio.gather(*await begun(group, 2, 3))
+    await asyncio.gather(*await begun(batcher, 2, 3))
 
 
-async def test_what_could_not_be_settled_is_told_to_its_submitter_alone() -> None:
-    """The others of its group are settled all the same."""
+async def test_an_item_that_met_a_lock_fails_for_its_submitter_alone() -> None:
+    """The others of its batch are settled."""
     settling = Settling()
-    group = GroupCommit(settling, within_seconds=5)
+    batcher = EventBatcher(settling, timeout_seconds=5)
     settling.busy = {2}
-    tasks = await begun(group, 0)
-    tasks += await begun(group, 1, 2, 3)
+    tasks = await begun(batcher, 0)
+    tasks += await begun(batcher, 1, 2, 3)
     settling.may_end.set()
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [getattr(one, "reason", None) for one in told] == [None, None, "busy", None]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [getattr(one, "reason", None) for one in results] == [None, None, "busy", None]
 
 
 async def test_settling_that_hangs_is_cut_off() -> None:
-    """Its group is told that Supabase did not answer."""
-    group = GroupCommit(Settling(), within_seconds=0.01)
+    """Its batch fails with a timeout."""
+    batcher = EventBatcher(Settling(), timeout_seconds=0.01)
     with pytest.raises(SupabaseUnavailable, match="in time"):
-        await group.submit(1)
+        await batcher.submit(1)
 
 
-async def test_who_has_gone_before_its_turn_is_left_out() -> None:
-    """An event whose deadline has passed is not settled behind the back of its sender."""
+async def test_an_item_whose_submitter_was_cancelled_is_left_out() -> None:
+    """An event whose deadline has passed is not settled: its sender got an error."""
     settling = Settling()
-    group = GroupCommit(settling, within_seconds=5)
-    first = await begun(group, 1)
-    (gone, stays) = await begun(group, 2, 3)
+    batcher = EventBatcher(settling, timeout_seconds=5)
+    first = await begun(batcher, 1)
+    (gone, stays) = await begun(batcher, 2, 3)
     gone.cancel()
     settling.may_end.set()
     await asyncio.gather(*first, stays)
-    assert settling.groups == [[1], [3]]
+    assert settling.batches == [[1], [3]]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.model import Note, Observation, PlaybackId
-from worker.web.webhooks.event import Event, NoEvent, read_event
+from worker.web.webhooks.event import Event, InvalidEvent, read_event
 
 ASSET = {
     "id": "as1",
@@ -29,7 +29,7 @@ READY = Observation(
 
 
 def event(kind: str, data: Any = None, **more: Any) -> Event:
-    """Read an event of this type."""
+    """Return an event of this type."""
     told = {"type": kind, "id": "e1", "created_at": "2026-09-21T14:13:20.500000Z", "data": data}
     return read_event(json.dumps({**told, **more}).encode())
 
@@ -52,7 +52,7 @@ def test_a_ready_asset_is_an_observation() -> None:
     ],
 )
 def test_an_event_names_its_environment(told: Any, found: str | None) -> None:
-    """One without, or with nonsense, is an event all the same."""
+    """An event without one, or with an invalid one, is an event."""
     assert event("video.asset.ready", ASSET, environment=told).environment_id == found
 
 
@@ -73,7 +73,7 @@ def test_an_upload_is_as_the_event_says(what: str) -> None:
     )
 
 
-def test_an_upload_that_failed_only_leads_to_a_look() -> None:
+def test_a_failed_upload_only_leads_to_a_check() -> None:
     """Its event carries no reason, so it is a note and no fact to settle."""
     failed = event("video.upload.errored", {"id": "up1", "status": "errored"})
     seen = Observation("upload", "errored", "webhook", "up1")
@@ -89,7 +89,7 @@ def test_a_deletion_is_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_of_video"),
+    ("kind", "is_about_video"),
     [
         ("video.upload.created", True),
         ("video.asset.static_renditions.ready", True),
@@ -98,10 +98,10 @@ def test_a_deletion_is_a_note() -> None:
         ("", False),
     ],
 )
-def test_what_nobody_needs_is_of_no_use(kind: str, is_of_video: bool) -> None:
-    """It is an event all the same, and may show that webhooks arrive."""
+def test_an_event_that_changes_nothing_is_ignored(kind: str, is_about_video: bool) -> None:
+    """It may still show that webhooks arrive."""
     read = event(kind, {"id": "x"})
-    assert (read.is_of_use, read.is_of_video) == (False, is_of_video)
+    assert (read.is_ignored, read.is_about_video) == (True, is_about_video)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_what_nobody_needs_is_of_no_use(kind: str, is_of_video: bool) -> None:
         b'{"type": "video.asset.ready", "data": ' + b"9" * 5000 + b"}",
     ],
 )  # fmt: skip
-def test_what_is_no_event_is_told(body: bytes) -> None:
-    """Neither nonsense nor an event without what its type must have is taken for one."""
-    with pytest.raises(NoEvent):
+def test_an_invalid_body_is_no_event(body: bytes) -> None:
+    """Nor is an event without the data that its type requires."""
+    with pytest.raises(InvalidEvent):
         read_event(body)
 
 
@@ -132,7 +132,7 @@ def test_what_is_no_event_is_told(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_the_moment_is_read_where_there_is_one(moment: Any, seconds: float | None) -> None:
-    """An event without a good time is an event all the same."""
+    """An event without a valid time is an event."""
     assert event("video.asset.ready", ASSET, created_at=moment).happened_at == seconds
 
 
@@ -152,10 +152,10 @@ FIELDS = st.sampled_from(
 
 @given(kind=KINDS, data=JSON | st.dictionaries(FIELDS, JSON))
 def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
-    """Nothing but NoEvent is ever raised, and what is read carries only ids that can be ids."""
+    """Only InvalidEvent is raised, and an event carries only ids that are valid."""
     try:
         read = event(kind, data)
-    except NoEvent:
+    except InvalidEvent:
         return
     seen = read.fact or (read.note.observation if read.note else None)
     if seen is not None:
@@ -165,8 +165,8 @@ def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_an_event_or_none(body: bytes) -> None:
-    """Nothing but NoEvent is ever raised."""
+    """Only InvalidEvent is raised."""
     try:
         read_event(body)
-    except NoEvent:
+    except InvalidEvent:
         return

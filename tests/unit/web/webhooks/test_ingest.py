@@ -11,11 +11,11 @@ from worker.decide import Rules
 from worker.model import Note, Observation, Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.web.webhooks.event import Event
-from worker.web.webhooks.ingest import Hearing
+from worker.web.webhooks.ingest import EventIngest
 
 
 class Rows:
-    """A database in which somebody has rows locked, and others are unknown.
+    """A database in which some rows are locked, and others are unknown.
 
     The environment in which our ids were found is `home`.
     """
@@ -23,7 +23,7 @@ class Rows:
     def __init__(self, locked: set[str | None], unknown: Container[str | None] = ()) -> None:
         self._locked = locked
         self._unknown = unknown
-        self.told: list[tuple[str | None, bool]] = []
+        self.marked: list[tuple[str | None, bool]] = []
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -43,12 +43,12 @@ class Rows:
         ]
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
-        """Hear that webhooks arrive."""
-        self.told.append((environment_id, has_matched))
+        """Record that webhooks arrive."""
+        self.marked.append((environment_id, has_matched))
         return "home"
 
     async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Take note of what is not locked."""
+        """Record what is not locked."""
         return [
             Outcome(
                 "busy" if note.observation.upload_id in self._locked else "waiting",
@@ -66,11 +66,11 @@ def event(kind: Literal["look", "deleted"], upload_id: str) -> Event:
 
 
 async def test_only_a_deletion_that_met_a_lock_has_to_be_sent_again() -> None:
-    """Each event that told of it; for what only asks for a look, there is the scan."""
-    hearing = Hearing(cast(Any, Rows({"up1", "up2"})), Rules(), Telemetry())
+    """Each copy of the event; the scan covers events that only lead to a check."""
+    ingest = EventIngest(cast(Any, Rows({"up1", "up2"})), Rules(), Telemetry())
     events = [event("deleted", "up1"), event("look", "up2"), event("deleted", "up3")]
-    assert await hearing.settle([*events, events[0]]) == [events[0], events[0]]
-    assert await hearing.settle(events[1:]) == []
+    assert await ingest.settle([*events, events[0]]) == [events[0], events[0]]
+    assert await ingest.settle(events[1:]) == []
 
 
 def ready(upload_id: str) -> Event:
@@ -81,8 +81,8 @@ def ready(upload_id: str) -> Event:
 
 async def test_news_of_a_published_video_that_met_a_lock_has_to_be_sent_again() -> None:
     """No scan would find out that its playback id was replaced."""
-    hearing = Hearing(cast(Any, Rows({"up1"})), Rules(), Telemetry())
-    assert await hearing.settle([ready("up1"), ready("up2")]) == [ready("up1")]
+    ingest = EventIngest(cast(Any, Rows({"up1"})), Rules(), Telemetry())
+    assert await ingest.settle([ready("up1"), ready("up2")]) == [ready("up1")]
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,25 @@ async def test_news_of_a_published_video_that_met_a_lock_has_to_be_sent_again() 
         ("unknown", "elsewhere", False, [("warning", "elsewhere", "home")]),
     ],
 )
-async def test_events_of_another_mux_environment_are_told_once_an_hour(
+async def test_events_of_another_mux_environment_are_logged_once_an_hour(
     upload_id: str, environment: str | None, told: bool, lines: list[Any]
 ) -> None:
-    """Unless one is about a row of ours: the database hears both, and which environment it was."""
+    """Unless a row matched; the database gets both, and the environment."""
     rows = Rows(set(), {"unknown"})
-    hearing = Hearing(cast(Any, rows), Rules(), Telemetry())
+    ingest = EventIngest(cast(Any, rows), Rules(), Telemetry())
     event = replace(ready(upload_id), environment_id=environment)
     with capture_logs() as logged:
         for _ in range(3):
-            assert await hearing.settle([event]) == []
-            await hearing.notice(event.environment_id)
-    assert rows.told == [(environment, told)]
+            assert await ingest.settle([event]) == []
+            await ingest.mark_webhooks_active(event.environment_id)
+    assert rows.marked == [(environment, told)]
     assert [(one["log_level"], one["environment"], one["recorded"]) for one in logged] == lines
 
 
 async def test_events_of_another_environment_do_not_hide_our_own() -> None:
-    """Each environment is told of by itself, however quickly the other's follow."""
+    """Each environment is recorded, however quickly events of the other follow."""
     rows = Rows(set(), {"unknown"})
-    hearing = Hearing(cast(Any, rows), Rules(), Telemetry())
+    ingest = EventIngest(cast(Any, rows), Rules(), Telemetry())
     for environment in ("elsewhere", "home", "elsewhere", "home"):
-        await hearing.notice(environment)
-    assert rows.told == [("elsewhere", False), ("home", False)]
+        await ingest.mark_webhooks_active(environment)
+    assert rows.marked == [("elsewhere", False), ("home", False)]

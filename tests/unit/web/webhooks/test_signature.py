@@ -11,12 +11,12 @@ BODY = b'{"type": "video.asset.ready"}'
 
 
 def signed(secret: str = "one", at: float = NOW, body: bytes = BODY) -> str:
-    """Give the header that the simulated Mux sends, which signs by code of its own."""
+    """Return the header that the simulated Mux sends, which has its own code."""
     return webhooks.signature(secret, at, body)
 
 
 def verdict(header: str | None, *secrets: str, body: bytes = BODY) -> Fault | bool:
-    """Give the fault of a header, or whether it is of one of the secrets."""
+    """Return the fault of a header, or whether one of the secrets signed it."""
     read = read_header(header, NOW)
     return read.is_of(body, secrets) if isinstance(read, Signature) else read
 
@@ -28,7 +28,7 @@ def test_a_signature_is_what_mux_documents() -> None:
 
 
 def test_each_secret_is_good_while_one_replaces_another() -> None:
-    """Old and new secret are taken; a third is not."""
+    """The old and the new secret are accepted; a third is not."""
     assert [verdict(signed(secret), "old", "new") for secret in ("old", "new", "other")] == [
         True, True, False,
     ]  # fmt: skip
@@ -48,14 +48,14 @@ def test_another_body_is_not_signed() -> None:
 
 
 def test_without_secrets_nothing_is_good() -> None:
-    """An empty list of secrets takes nobody in, and an empty secret signs nothing of ours."""
+    """An empty list of secrets accepts nothing, and neither does an empty secret."""
     assert verdict(signed()) is False
     assert verdict(signed(""), "one") is False
 
 
 @pytest.mark.parametrize("seconds", [-300, 300])
 def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
-    """At the limit it is good, a second beyond it is stale."""
+    """Valid at the limit, stale a second later."""
     beyond = seconds + (1 if seconds > 0 else -1)
     assert verdict(signed(at=NOW + seconds), "one") is True
     assert verdict(signed(at=NOW + beyond), "one") == "stale"
@@ -83,5 +83,5 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
     ],
 )
 def test_what_is_no_signature_is_refused(header: str | None, fault: Fault | bool) -> None:
-    """Whatever is wrong with it, by its name; nothing raises."""
+    """With the name of its fault; nothing is raised."""
     assert verdict(header, "one") == fault

@@ -1,134 +1,96 @@
-// Keeps a page up to date without losing one's place. The page is complete without it: it fetches
-// the same page again, and brings the parts that are marked `data-live` in line, node by node, so
-// that focus, selection, scrolling, what is open and what is typed stay as they are.
+// Refreshes the page every five seconds by replacing its main element. Focus, scroll position, open
+// details and form fields stay as they are. The page is complete without this script.
 "use strict";
 
 (() => {
-  const EVERY = 5000;
-  const PATIENCE = 12000;
-  const silent = document.getElementById("silent");
-  let heardAt = new Date();
-  let asking = null;
+  const INTERVAL = 5000;
+  const TIMEOUT = 12000;
+  const notice = document.getElementById("notice");
+  let refreshedAt = new Date();
+  let request = null;
   let timer = 0;
 
-  function ask() {
+  function refresh() {
     clearTimeout(timer);
-    if (document.hidden || asking) return;
-    asking = new XMLHttpRequest();
-    asking.open("GET", location.pathname + location.search);
-    asking.responseType = "document";
-    asking.timeout = PATIENCE;
-    asking.setRequestHeader("X-Refresh", "1");
-    asking.onloadend = () => {
-      const answer = asking;
-      asking = null;
-      take(answer);
-      timer = setTimeout(ask, EVERY);
+    if (document.hidden || request) return;
+    request = new XMLHttpRequest();
+    request.open("GET", location.pathname + location.search);
+    request.responseType = "document";
+    request.timeout = TIMEOUT;
+    request.setRequestHeader("X-Refresh", "1");
+    request.onloadend = () => {
+      const { status, response } = request;
+      request = null;
+      show(status, response);
+      if (status !== 401) timer = setTimeout(refresh, INTERVAL); // the browser would prompt again
     };
-    asking.send();
+    request.send();
   }
 
-  function take(answer) {
-    const page = answer.response;
-    const isOurs = page && page.querySelector("[data-live]");
-    if (answer.status === 200 && isOurs) {
-      heardAt = new Date();
-      say("");
-      document.title = page.title;
-      update(page);
-    } else if (answer.status === 200 && page && page.getElementById("token")) {
-      say("You are logged out. Load the page again to log in.");
-    } else if (answer.status === 404) {
-      say("This lesson is gone. Load the page again.");
+  function show(status, page) {
+    if (status === 200 && page) {
+      refreshedAt = new Date();
+      warn("");
+      // Replacing the main element would clear a selection that is about to be copied.
+      if (getSelection().isCollapsed) replaceMain(page);
+    } else if (status === 401) {
+      warn("The worker refuses the token. Load the page again.");
+    } else if (status === 404) {
+      warn("The lesson was deleted. Load the page again.");
     } else {
-      const time = heardAt.toISOString().slice(11, 19);
-      const told = answer.status === 503 && page && page.querySelector("#content h1");
-      const who = told ? told.textContent.trim() : "The worker does not answer";
-      say(`${who}: this is how things were at ${time} UTC.`);
+      const isSupabase = status === 503 && page && page.querySelector("h1");
+      const reason = isSupabase ? page.querySelector("h1").textContent : "The worker does not answer";
+      warn(`${reason}. The page shows the state of ${refreshedAt.toISOString().slice(11, 19)} UTC.`);
     }
   }
 
-  function say(text) {
-    if (silent.textContent !== text) silent.textContent = text;
-    silent.hidden = text === "";
+  function warn(text) {
+    if (notice.textContent !== text) notice.textContent = text;
+    notice.hidden = text === "";
   }
 
-  function update(page) {
-    const focused = document.activeElement;
+  function replaceMain(page) {
+    const old = document.querySelector("main");
+    const fresh = document.importNode(page.querySelector("main"), true);
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
     const section = focused && focused.closest("section");
-    for (const part of document.querySelectorAll("[data-live]")) {
-      const fresh = page.querySelector(`[data-live="${part.dataset.live}"]`);
-      if (fresh && !isInUse(part)) bringInLine(part, fresh);
-      else if (!fresh) part.replaceChildren();
+    for (const details of old.querySelectorAll("details[open]")) {
+      const same = fresh.querySelector(`[id="${details.id}"]`);
+      if (same) same.open = true;
     }
-    // What comes only now, such as the lessons after an outage, takes the whole page.
-    const isNew = (part) => !document.querySelector(`[data-live="${part.dataset.live}"]`);
-    if ([...page.querySelectorAll("[data-live]")].some(isNew) && !isInUse(document.body)) {
-      location.reload();
+    for (const field of old.querySelectorAll("input")) {
+      const same = fresh.querySelector(`[id="${field.id}"]`);
+      if (same) same.replaceWith(field);
     }
-    if (focused && focused !== document.body && document.activeElement !== focused) {
-      const heading = section && section.querySelector("h2");
-      (focused.isConnected ? focused : heading || document.getElementById("content")).focus({ preventScroll: true });
-    }
+    const scrolled = [...old.querySelectorAll(".wide")].map((table) => table.scrollLeft);
+    old.replaceWith(fresh);
+    fresh.querySelectorAll(".wide").forEach((table, i) => { table.scrollLeft = scrolled[i] || 0; });
+    if (focused) restoreFocus(fresh, focused, section);
+    document.title = page.title;
+    const [headline, news] = [document, page].map((where) => where.getElementById("headline"));
+    if (headline.textContent !== news.textContent) headline.textContent = news.textContent;
   }
 
-  // A form in which somebody has typed, or stands, is left alone.
-  function isInUse(part) {
-    const fields = [...part.querySelectorAll("input:not([type=hidden]), textarea")];
-    return fields.some((field) => field.value !== field.defaultValue) ||
-      (fields.length > 0 && part !== document.body && part.contains(document.activeElement));
+  // The same element, else the heading of its section, else the page.
+  function restoreFocus(main, focused, section) {
+    const label = section && section.getAttribute("aria-labelledby");
+    const place = label ? main.querySelector(`[aria-labelledby="${label}"]`) : main;
+    const same = place && [...place.querySelectorAll(focused.tagName)]
+      .find((element) => keyOf(element) === keyOf(focused));
+    const heading = place && place.querySelector("h2");
+    (same || heading || main).focus({ preventScroll: true });
   }
 
-  function bringInLine(old, fresh) {
-    for (const { name, value } of fresh.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    }
-    for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
-    }
-    bringChildrenInLine(old, fresh);
+  function keyOf(element) {
+    return element.id || element.getAttribute("href") || element.getAttribute("formaction") ||
+      element.textContent;
   }
 
-  function bringChildrenInLine(old, fresh) {
-    const wanted = [...fresh.childNodes];
-    const kept = new Set(wanted.map(keyOf).filter(Boolean));
-    for (const child of [...old.childNodes]) {
-      if (keyOf(child) && !kept.has(keyOf(child))) child.remove();
-    }
-    let at = old.firstChild;
-    for (const child of wanted) {
-      const key = keyOf(child);
-      let match = at;
-      if (key) match = [...old.children].find((one) => keyOf(one) === key);
-      else if (!at || keyOf(at) || !areAlike(at, child)) match = null;
-      if (!match) {
-        old.insertBefore(document.importNode(child, true), at);
-        continue;
-      }
-      if (match !== at) old.insertBefore(match, at);
-      else at = at.nextSibling;
-      if (match.nodeType === Node.ELEMENT_NODE) bringInLine(match, child);
-      else if (match.data !== child.data) match.data = child.data;
-    }
-    while (at) {
-      const next = at.nextSibling;
-      at.remove();
-      at = next;
-    }
-  }
-
-  function keyOf(node) {
-    return node.dataset && (node.dataset.key || node.id) || "";
-  }
-
-  function areAlike(one, other) {
-    return one.nodeType === other.nodeType && one.nodeName === other.nodeName;
-  }
-
-  document.addEventListener("visibilitychange", ask);
-  document.getElementById("refresh").addEventListener("click", (event) => {
+  document.addEventListener("visibilitychange", refresh);
+  document.addEventListener("click", (event) => {
+    if (event.target.id !== "refresh") return;
     event.preventDefault();
-    ask();
+    refresh();
   });
-  timer = setTimeout(ask, EVERY);
+  timer = setTimeout(refresh, INTERVAL);
 })();

@@ -1,62 +1,62 @@
-// The page: who is logged in, the form for a new lesson, and the lists.
+// The page: login, the form for a new lesson, and the lists of lessons.
 
 import { getConfig } from "./app-server.js";
-import { inWords, isReal, LessonCard } from "./lesson-card.js";
+import { errorText, isReal, LessonCard } from "./lesson-card.js";
 import { Session } from "./session.js";
 
-const LOOK_EVERY_MS = 5_000;
+const REFRESH_MS = 5_000;
 const COLUMNS = "id, creator_id, title, description, price, status, mux_playback_id";
 
 const find = (id) => document.getElementById(id);
 const cards = new Map(); // by the lesson's id
 let config = null;
 let session = null;
-let looking = null;
+let refreshing = null;
 
 async function start() {
   try {
     config = await getConfig();
   } catch (error) {
-    return complain("start", inWords(error));
+    return showProblem("start", errorText(error));
   }
-  find("new-lesson").elements.fate.replaceChildren(...fates());
+  find("new-lesson").elements.scenario.replaceChildren(...scenarios());
   find("instructors").replaceChildren(...config.instructors.map(loginButton));
   find("log-out").addEventListener("click", logOut);
   find("new-lesson").addEventListener("submit", createLesson);
-  setInterval(() => document.hidden || look(), LOOK_EVERY_MS);
+  setInterval(() => document.hidden || refresh(), REFRESH_MS);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
-    look();
+    refresh();
     for (const card of cards.values()) card.watch();
   });
-  const kept = Session.keptName();
-  if (config.instructors.some(({ name }) => name === kept)) await enter(kept);
-  else showDesk(false);
+  const name = Session.savedName();
+  if (config.instructors.some((instructor) => instructor.name === name)) await logIn(name);
+  else showWorkspace(false);
 }
 
-const fates = () => config.fates.map(({ name, says }) => new Option(says, name));
+const scenarios = () => config.scenarios.map(({ name, label }) => new Option(label, name));
 
 function loginButton({ name }) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = `Log in as ${name}`;
   button.addEventListener("click", async () => {
-    await enter(name);
+    await logIn(name);
     find("own-title").focus();
   });
   return button;
 }
 
-async function enter(name) {
+async function logIn(name) {
   try {
     session = await Session.open(config, name);
-    complain("log-in", "");
+    showProblem("log-in", "");
   } catch (error) {
-    complain("log-in", inWords(error));
-    return showDesk(false);
+    showProblem("log-in", errorText(error));
+    return showWorkspace(false);
   }
-  showDesk(true);
-  await lookAnew(); // what is being read already may be somebody else's
+  showWorkspace(true);
+  await refreshAgain(); // a refresh that already runs may be for another user
 }
 
 function logOut() {
@@ -66,25 +66,25 @@ function logOut() {
   cards.clear();
   find("others").replaceChildren();
   find("new-lesson").reset();
-  complain("look", "");
-  complain("create", "");
-  showDesk(false);
+  showProblem("refresh", "");
+  showProblem("create", "");
+  showWorkspace(false);
   find("instructors").firstElementChild.focus();
 }
 
-function showDesk(shown) {
+function showWorkspace(shown) {
   find("log-in").hidden = shown;
-  find("desk").hidden = !shown;
-  find("who").hidden = !shown;
-  find("who-name").textContent = shown ? session.user.name : "";
+  find("workspace").hidden = !shown;
+  find("user").hidden = !shown;
+  find("user-name").textContent = shown ? session.user.name : "";
 }
 
-const complaints = new Map(); // by what failed
+const problems = new Map(); // by topic
 
-function complain(about, text) {
-  if (text) complaints.set(about, text);
-  else complaints.delete(about);
-  const all = [...complaints.values()].join(" ");
+function showProblem(topic, text) {
+  if (text) problems.set(topic, text);
+  else problems.delete(topic);
+  const all = [...problems.values()].join(" ");
   if (find("problem").textContent !== all) find("problem").textContent = all;
   find("problem").hidden = !all;
 }
@@ -92,8 +92,8 @@ function complain(about, text) {
 async function createLesson(event) {
   event.preventDefault();
   const form = event.target;
-  if (form.ariaBusy === "true") return; // pressed twice
-  const { title, description, price, file, fate } = form.elements;
+  if (form.ariaBusy === "true") return; // submitted twice
+  const { title, description, price, file, scenario } = form.elements;
   const { supabase, user } = session;
   const lesson = {
     creator_id: user.id,
@@ -104,29 +104,29 @@ async function createLesson(event) {
   form.ariaBusy = "true";
   const { data, error } = await supabase.from("lessons").insert(lesson).select(COLUMNS).single();
   form.ariaBusy = "false";
-  complain("create", error ? `The lesson was not created: ${inWords(error)}` : "");
-  if (error || session?.user !== user) return; // the form keeps what was typed
+  showProblem("create", error ? `The lesson was not created: ${errorText(error)}` : "");
+  if (error || session?.user !== user) return; // the form keeps its values
   const [video] = file.files;
-  const chosen = fate.value;
+  const chosenScenario = scenario.value;
   form.reset();
   const card = cardOf(data);
   find("own").prepend(card.element);
   card.focus();
   find("no-own").hidden = true;
-  if (video) await card.upload(video, chosen);
+  if (video) await card.upload(video, chosenScenario);
   else card.watch();
 }
 
-/** Read the lessons: one's own, and what the others have published. The database chooses. */
-function look() {
-  looking ??= readLessons().finally(() => (looking = null));
-  return looking;
+/** Read the lessons that the database shows this user: their own and all published ones. */
+function refresh() {
+  refreshing ??= readLessons().finally(() => (refreshing = null));
+  return refreshing;
 }
 
-/** Read them once more after what is being read already, which may be too old. */
-async function lookAnew() {
-  await looking;
-  await look();
+/** Read the lessons again after a refresh that already runs, which may be outdated. */
+async function refreshAgain() {
+  await refreshing;
+  await refresh();
 }
 
 async function readLessons() {
@@ -136,24 +136,24 @@ async function readLessons() {
     .from("lessons")
     .select(COLUMNS)
     .order("created_at", { ascending: false })
-    .retry(false); // the page looks again by itself, and says meanwhile what is wrong
+    .retry(false); // the page refreshes by itself, and shows the problem meanwhile
   if (reader !== session) return;
-  complain("look", error ? `The lessons could not be read: ${inWords(error)} Trying again.` : "");
+  showProblem("refresh", error ? `The lessons could not be read: ${errorText(error)} The page tries again.` : "");
   if (error) return;
   showOwn(data.filter((lesson) => lesson.creator_id === reader.user.id));
   showOthers(data.filter((lesson) => lesson.creator_id !== reader.user.id));
 }
 
 function showOwn(lessons) {
-  const there = new Set(lessons.map(({ id }) => id));
+  const ids = new Set(lessons.map(({ id }) => id));
   for (const [id, card] of cards) {
-    if (there.has(id) || card.busy) continue;
+    if (ids.has(id) || card.busy) continue;
     card.close();
     cards.delete(id);
   }
   const known = new Set(cards.keys());
   const elements = lessons.map((lesson) => cardOf(lesson).element);
-  place(find("own"), elements);
+  arrange(find("own"), elements);
   for (const { id } of lessons) if (!known.has(id)) cards.get(id).watch();
   find("no-own").hidden = lessons.length > 0;
 }
@@ -161,15 +161,15 @@ function showOwn(lessons) {
 function cardOf(lesson) {
   let card = cards.get(lesson.id);
   if (!card) {
-    card = new LessonCard(find("card"), session, fates, lookAnew);
+    card = new LessonCard(find("card"), session, scenarios, refreshAgain);
     cards.set(lesson.id, card);
   }
   card.show(lesson);
   return card;
 }
 
-/** Put elements into this order, moving none that stands right: what moves loses the focus. */
-function place(list, elements) {
+/** Put elements into this order; move only where needed, since a moved element loses focus. */
+function arrange(list, elements) {
   elements.forEach((element, index) => {
     if (list.children[index] !== element) list.insertBefore(element, list.children[index] ?? null);
   });
@@ -183,7 +183,7 @@ function showOthers(lessons) {
       const item = document.createElement("li");
       const title = document.createElement("strong");
       title.textContent = lesson.title;
-      item.append(title, ` by ${by?.name ?? "somebody else"}`);
+      item.append(title, ` by ${by?.name ?? "another instructor"}`);
       if (isReal(lesson.mux_playback_id)) {
         const id = document.createElement("code");
         id.textContent = lesson.mux_playback_id;
