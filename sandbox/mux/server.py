@@ -123,7 +123,7 @@ class _Routes:
         return _data(
             {
                 "permissions": ["video:read", "video:write"],
-                "organization_name": "One machine",
+                "organization_name": "Sandbox",
                 "organization_id": "local",
                 "environment_type": "development",
                 "environment_name": "Development",

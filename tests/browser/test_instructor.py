@@ -190,7 +190,7 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     assert stage.lesson("Trills")["status"] == "draft"
     mux.faults.clear()
 
-    anna.page.reload()  # whoever was logged in still is
+    anna.page.reload()  # the user stays logged in
     card = anna.card("Trills")
     expect(video(card)).to_have_text(PROCESSING)
     expect(status(card)).to_have_text("Draft")
@@ -268,7 +268,7 @@ def test_a_stuck_lesson_is_published_by_hand_before_its_video(
 def test_a_stuck_lesson_goes_back_to_the_video_it_has_on_purpose_only(
     anna: Instructor, running: WorkerProcess, stage: Stage
 ) -> None:
-    """Unpublished while a new video is encoded for ever, it is not published with the old one.
+    """An unpublished lesson with a new upload is not published with its old video.
 
     The refusal says how to go back: once the row of the new video is deleted, it is.
     """

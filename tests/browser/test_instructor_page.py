@@ -206,7 +206,7 @@ def test_the_keyboard_is_enough(
     worker.start()
     someone = Instructor(window, sample_app)
     page = someone.page
-    # Choosers are caught only from some moment after somebody listens, so listen from the start.
+    # A file chooser is reported only some time after a listener is added, so add it first.
     page.on("filechooser", lambda _: None)
     someone.open()
     expect(page.get_by_role("button", name="Log in as Anna")).to_be_visible()

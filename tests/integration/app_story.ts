@@ -79,7 +79,7 @@ async function watched(supabase: SupabaseClient, lesson: string, most = Infinity
 }
 
 const scenes: Record<string, Scene> = {
-  /** The lesson form: a draft of whoever is signed in, who learns its id. */
+  /** The lesson form: a draft of the signed-in user; returns its id. */
   create: async (supabase, { token }) => {
     const { sub } = JSON.parse(atob(token!.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
     const row = { title: "Scales", creator_id: sub };
@@ -121,7 +121,7 @@ const scenes: Record<string, Scene> = {
       supabase.from("mux_asset_tracking").update({ status: "ready" }).eq("lesson_id", lesson),
     ),
 
-  /** All rows that whoever is signed in can read. */
+  /** All rows that the signed-in user can read. */
   read: async (supabase) => ({
     tracking: (await supabase.from("mux_asset_tracking").select("lesson_id").throwOnError()).data,
     events: (await supabase.from("mux_asset_events").select("event").throwOnError()).data,

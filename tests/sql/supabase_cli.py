@@ -1,4 +1,4 @@
-"""The Supabase CLI, offline, against a database of the one-machine stack."""
+"""The Supabase CLI, offline, against a database of the local stack."""
 
 import os
 import subprocess
