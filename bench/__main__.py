@@ -1,4 +1,4 @@
-"""Measure the worker: `python -m bench` writes docs/bench.md, its pictures, and README's table."""
+"""Measure the worker: `python -m bench` writes docs/performance.md and the README's figures."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from bench.backfill import backfill
 from bench.drain import drain
 from bench.idle import idle
 from bench.replicas import replicas
-from bench.report_file import write_report
+from bench.report_file import headlines, write_report
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stage import CHECKOUT
 from bench.start import start
@@ -49,11 +49,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     is_whole = sizes is FULL and set(names) == set(MEASURES)
     directory = CHECKOUT / ("docs" if is_whole else "build/bench")
-    whole, main_table = write_report(answers, directory)
+    report = write_report(answers, directory)
     if is_whole:
         write_choices()
-        replace_block(CHECKOUT / "README.md", "bench", main_table)
-    print(whole.read_text())
+        replace_block(directory / "performance.md", "bench", report)
+        replace_block(CHECKOUT / "README.md", "bench", headlines(answers))
+    else:
+        (directory / "performance.md").write_text(report)
+    print(report)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the main table; `is_main` ones are shown in the README too."""
+    """One row of the main table; the README shows the `is_headline` ones."""
 
     figure: str
     worker: str
     beside: str = ""
     ratio: str = ""
     limit: str = ""
-    is_main: bool = True
+    is_headline: bool = False
 
 
 @dataclass(frozen=True, slots=True)

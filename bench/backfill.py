@@ -11,11 +11,11 @@ from bench.sizes import Sizes
 from bench.stage import INSTRUCTOR, WORKER, Stage, stage
 
 HOW = """\
-Lessons from before the tracking table, all drafts: half hold a temporary id with the upload's id
-inside, half a real asset id; the videos of all are ready. Mux's limits hold: 5 GET a second.
-`mux-worker backfill --apply` repairs them; beside it, on a stage of its own, the report's script
-does what it can: it takes no lesson with a temporary id, and PostgREST gives it no more than the
-first thousand lessons. Seconds are of the whole command."""
+The lessons are older than the tracking table, and all are drafts: half hold a temporary id that
+contains the upload's id, half a real asset id. All videos are ready. Mux's limits hold: 5 GET a
+second. `mux-worker backfill --apply` repairs them. The report's script does the same work on a
+database of its own, as far as it can: it skips lessons with a temporary id, and PostgREST returns
+only the first thousand lessons to it. Seconds are those of the whole command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def backfill(sizes: Sizes) -> Answer:
     ours = _run([sys.executable, "-m", WORKER, "backfill", "--apply", "--yes"], sizes)
     script = _run(script_command(), sizes)
     row = Row(
-        f"{sizes.drain_lessons:,} lessons from before the worker: repaired; seconds; Mux requests",
+        f"{sizes.drain_lessons:,} lessons older than the worker: repaired; seconds; Mux requests",
         f"{ours.published:,}; {ours.seconds:.0f}; {ours.asked:,}",
         f"script: {script.published:,}; {script.seconds:.0f}; {script.asked:,}",
         limit=f"{sizes.drain_lessons:,}; {sizes.drain_lessons / 100 / PER_SECOND:.0f}; "
@@ -46,7 +46,7 @@ def backfill(sizes: Sizes) -> Answer:
         ),
     )
     return Answer(
-        "How long does it take to repair the lessons from before?", HOW, (row,), (detail,)
+        "Backfill: repairing lessons that are older than the worker", HOW, (row,), (detail,)
     )
 
 

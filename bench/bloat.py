@@ -43,11 +43,11 @@ SIZES = b"""
            (select sum(pg_relation_size(i.indexrelid)) from pg_stat_user_indexes i
             where i.relid = t.relid),
            (select sum(pg_relation_size(s.relid)) from pg_stat_user_tables s
-            where s.relname in ('worker_state', 'mux_pace')),
+            where s.relname in ('worker_state', 'rate_limit')),
            (select sum(s.n_tup_upd) from pg_stat_user_tables s
-            where s.relname in ('worker_state', 'mux_pace')),
+            where s.relname in ('worker_state', 'rate_limit')),
            (select sum(s.n_tup_hot_upd) from pg_stat_user_tables s
-            where s.relname in ('worker_state', 'mux_pace'))
+            where s.relname in ('worker_state', 'rate_limit'))
     from pg_stat_user_tables t where t.relname = 'mux_asset_tracking'"""
 NAMES = (
     *("heap", "dead", "vacuums", "updates", "hot", "due_index", "indexes"),
@@ -98,7 +98,7 @@ class Polling:
                 self.here.settle(items, "waiting")
                 times.settles.append((time.perf_counter() - began) * 1000)
             for _ in range(TURNS_A_ROUND):
-                self.here.call("select worker_take_turns(1, 10000)")
+                self.here.call("select worker_acquire_requests(1, 10000)")
 
     def sample(self) -> Sample:
         """Look at the sizes, and at the pages that are read where nothing is due."""
@@ -167,10 +167,10 @@ def figures(day: Day) -> dict[str, str]:
         "settle 100, ms: first hundred, last hundred": _two(
             day.polling.settles[:100], day.polling.settles[-100:]
         ),
-        "`worker_state` and `mux_pace`: updates (of these HOT)": share(
+        "`worker_state` and `rate_limit`: updates (of these HOT)": share(
             "single_hot", "single_updates"
         ),
-        "`worker_state` and `mux_pace`, MiB: first, last, most": course("single_rows"),
+        "`worker_state` and `rate_limit`, MiB: first, last, most": course("single_rows"),
         "claim 500, ms: after an hour of a snapshot, an hour later": _two(
             day.held.claims[-10:], day.after.claims[-10:]
         ),

@@ -18,11 +18,11 @@ HURRY_SECONDS = 0.02
 SCANS_AN_HOUR = 3600 / SCAN_SECONDS
 
 HOW = """\
-Nothing is due, settings are the defaults, and {seconds:g} s are measured after the worker has
-settled. Bytes are counted on the way to Supabase, both ways, headers included. The limit in theory
-is one call a scan. The slope of the resident memory is a regression over looks once a second; since
-minutes are short for that, a second worker scans again and again for {hurried:g} s with hardly a
-pause, and its memory is set against the hours that its scans stand for at the default pace."""
+Nothing is due, all settings are the defaults, and {seconds:g} s are measured after the worker has
+started. Bytes are those to and from Supabase, headers included. The limit in theory is one call a
+scan. The slope of the resident memory is a regression over one sample a second. Minutes are short
+for that, so a second worker scans for {hurried:g} s almost without a pause, and its memory is
+plotted against the hours that as many scans take at the default interval."""
 
 Memory = tuple[tuple[float, float], ...]
 """Hours of scans, and MiB."""
@@ -54,7 +54,7 @@ def idle(sizes: Sizes) -> Answer:
         "MiB",
         (Line("worker", hurried, is_ours=True), Line("no growth", flat, is_limit=True)),
     )
-    question = "What does a worker cost that has nothing to do?"
+    question = "Cost of an idle worker"
     return Answer(question, how, _rows(seen, hurried), (_detail(seen, hurried),), {"idle": chart})
 
 
@@ -74,6 +74,7 @@ def _rows(seen: Idle, hurried: Memory) -> tuple[Row, ...]:
             f"{seen.memory[-1][1]:.0f} MiB, {slope:+.3f} ± {error:.3f} MiB an hour over "
             f"{hurried[-1][0]:.1f} hours of scans",
             limit="0 MiB an hour",
+            is_headline=True,
         ),
     )
 

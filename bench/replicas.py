@@ -15,12 +15,13 @@ RAMP = 2
 """Requests at the beginning and the end that tell nothing of the use of the pace."""
 
 HOW = """\
-Mux's limits hold: 5 GET a second; each worker has `MUX_REQUESTS_PER_SECOND=5`, all else is default.
-A heap of ready lessons is worked off by one worker and by three that start at the same time; then
-fewer lessons are, by three workers that ask for each lesson by itself (the sweep switched off), so
-that the pace is what holds them up. Seconds are from the start of the processes to the last lesson
-published. *Busiest second* is the most requests that reached the simulated Mux within any second;
-*use* is how many there were of those that the pace allows, between the first and the last few."""
+Mux's limits hold: 5 GET a second; each worker has `MUX_REQUESTS_PER_SECOND=5`, all other settings
+are the defaults. One worker drains a backlog of ready lessons, then three that start at the same
+time. Then three workers drain a smaller backlog with the sweep switched off: each lesson costs a
+request, so the shared rate limit is the bottleneck. Seconds count from the start of the processes
+to the last lesson published. *Busiest second* is the largest number of requests that reached the
+simulated Mux within any second; *use* is the number of requests as a share of what the rate limit
+allows, without the first and the last few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +96,5 @@ def _answer(one: Run, three: Run, probing: Run) -> Answer:
         )
         for run in (one, three, probing)
     )
-    question = "Are three workers as good as one, and do they keep one pace?"
+    question = "Replicas: three workers beside one"
     return Answer(question, HOW, rows, (Detail(heads, details),))

@@ -8,47 +8,44 @@ from pathlib import Path
 
 import psutil
 
-from bench.answers import Answer, Row
+from bench.answers import Answer
 from bench.charts import draw
 from bench.writing import table
 
-HEADS = ("Figure", "Worker", "Beside it", "Ratio", "Limit in theory")
+HEADS = ("Figure", "Worker", "Compared with", "Ratio", "Limit in theory")
 GIB = 1024**3
 
 INTRO = """\
-# What it costs
-
-Written by `make bench`, all in one run; what is compared ran by turns or at the same time.
-
 {main}
 
-The report's script is the one that the project began with, `scripts/fix-lesson-status.ts` (five
-lessons at a time, then a second's pause); the browsers poll as its `useAssetStatusPolling` does.
-Each is described below, as is the limit in theory. A figure with a range is the median of several
-rounds.
+The report's script is `scripts/fix-lesson-status.ts`, which the project replaces: it processes five
+lessons at a time, then pauses for a second. The report's browsers poll as its
+`useAssetStatusPolling` does. Each is described below, as is the limit in theory. A figure with a
+range is the median of several rounds.
 """
 
 
-def write_report(answers: Sequence[Answer], directory: Path) -> tuple[Path, str]:
-    """Write bench.md and bench/*.svg; give the file, and the table for the README."""
+def write_report(answers: Sequence[Answer], directory: Path) -> str:
+    """Write bench/*.svg, and return all that was measured as Markdown."""
     pictures = directory / "bench"
     pictures.mkdir(parents=True, exist_ok=True)
     rows = [row for answer in answers for row in answer.rows]
-    parts = [INTRO.format(main=_main_table(rows))]
+    cells = ((row.figure, row.worker, row.beside, row.ratio, row.limit) for row in rows)
+    parts = [INTRO.format(main=f"{table(HEADS, cells)}\n\n{_machine()}")]
     for answer in answers:
         parts.append(f"## {answer.question}\n\n{answer.how}\n")
         for name, chart in answer.charts.items():
             draw(chart, pictures / f"{name}.svg")
             parts.append(f"![{chart.title}](bench/{name}.svg)\n")
         parts += [table(detail.heads, detail.rows) + "\n" for detail in answer.details]
-    file = directory / "bench.md"
-    file.write_text("\n".join(parts))
-    return file, _main_table([row for row in rows if row.is_main])
+    return "\n".join(parts)
 
 
-def _main_table(rows: Sequence[Row]) -> str:
-    cells = ((row.figure, row.worker, row.beside, row.ratio, row.limit) for row in rows)
-    return f"{table(HEADS, cells)}\n\n{_machine()}"
+def headlines(answers: Sequence[Answer]) -> str:
+    """Return the table of the README: the few rows that matter most."""
+    rows = [row for answer in answers for row in answer.rows if row.is_headline]
+    cells = ((row.figure, row.worker, row.beside) for row in rows)
+    return f"{table(HEADS[:3], cells)}\n\n{_machine()}"
 
 
 def _machine() -> str:

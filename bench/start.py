@@ -14,11 +14,11 @@ from bench.sizes import Sizes
 from bench.stage import CHECKOUT, Stage, stage
 
 HOW = """\
-From the start of the process to the first scan that it tells of; nothing is due. Cold means that no
-module is compiled yet (an empty `PYTHONPYCACHEPREFIX`, which goes for Python's own library too) and
-that the files of Python's library, the packages and the worker are put out of the page cache, as
-far as the system does that for the asking. The three ways take turns. The packages are those of
-the tests, with rich among them, which structlog imports where it is there. The limit in theory is
+The time counts from the start of the process to the first scan in its log; nothing is due. Cold
+means that no module is compiled (an empty `PYTHONPYCACHEPREFIX`, which covers Python's own library
+as well), and that the files of Python's library, the packages and the worker are dropped from the
+page cache, as far as the system allows it. The three ways take turns. The packages are those of
+the tests; they include rich, which structlog imports if it is installed. The limit in theory is
 Python itself: `python -c pass`, warm."""
 
 
@@ -52,7 +52,7 @@ def start(sizes: Sizes) -> Answer:
             for number, each in enumerate(zip(*seconds.values(), strict=True))
         ),
     )
-    question = "How long does a worker take to its first scan?"
+    question = "Start: from the process to its first scan"
     return Answer(question, HOW, rows, (detail,), {"start": chart})
 
 

@@ -19,15 +19,15 @@ LOOK_EVERY_SECONDS = 0.2
 LOOKS = ", at one look every 5 s"
 
 HOW = """\
-{in_flight} uploads are in flight at any time, each ready after a random {low:g} to {high:g} s and
-replaced by a new one once its lesson is published; Mux has {older:,} older assets besides. Mux's
-limits hold (5 GET a second), and the worker's settings are the defaults. The uploads begin one
-after the other; after {warm_up:g} s more, {seconds:g} s are measured. The three run at the same
-time, each with a Postgres, a PostgREST and a Mux of its own: the worker; the worker with its sweep
-switched off, which asks for every upload by itself; and browsers that poll as the report's
-`useAssetStatusPolling` does, one GET of the asset a poll, every page open until the end.
-The limit in theory is one look at everything every 5 s, a hundred uploads a request, so that a
-ready one waits 2.5 s on average; who looks more often pays for it in requests."""
+{in_flight} uploads are in flight at any time. Each is ready after a random {low:g} to {high:g} s,
+and a new one replaces it once its lesson is published. Mux has {older:,} older assets as well.
+Mux's limits hold (5 GET a second), and the worker's settings are the defaults. The uploads begin
+one after the other; after {warm_up:g} s more, {seconds:g} s are measured. Three ways run at the
+same time, each with its own Postgres, PostgREST and Mux: the worker; the worker with its sweep
+switched off, which sends a request for each upload; and browsers that poll as the report's
+`useAssetStatusPolling` does, one GET of the asset a poll, with every page open until the end. The
+limit in theory is one look at everything every 5 s, a hundred uploads a request: a ready upload
+then waits 2.5 s on average. More frequent looks cost more requests."""
 
 
 @dataclass(slots=True)
@@ -165,11 +165,10 @@ def _answer(sizes: Sizes, ways: list[Way]) -> Answer:
             f"{ours.refused / ours.asked:.0%}",
             "; ".join(f"{way.name}: {way.refused / way.asked:.0%}" for way in others),
             limit="0%",
-            is_main=False,
         ),
     )
     return Answer(
-        "How soon is a ready video published while uploads keep coming?",
+        "Latency: from ready to published, by scanning alone",
         how,
         rows,
         (_detail(ways),),

@@ -1,4 +1,4 @@
-"""What do the thresholds of the sweep cost? `python -m bench.sweep` writes it to docs/sweep.md."""
+"""Measure the sweep's thresholds: `python -m bench.sweep` writes docs/performance.md."""
 
 import asyncio
 import sys
@@ -24,16 +24,16 @@ from worker.scan.scanner import CLAIMS_A_SWEEP
 from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT, Credit
 from worker.telemetry import logs
 
-DOC = CHECKOUT / "docs" / "sweep.md"
+DOC = CHECKOUT / "docs" / "performance.md"
 WARM_UP_SECONDS = 300.0
 STEADY_SECONDS = 900.0
 IN_FLIGHT = (200, 1_000)
 
 HOW = """\
-The worker's own `Reconciler` works off eight mixes of due rows in a Mux and a database of plain
-lists, and the requests to Mux are counted until every due row has been looked at. Beside it what
-one question a row costs, and the fewest requests with which it could be done by somebody who knows
-where everything is. The thresholds that were tried are in [sweep.md](sweep.md)."""
+The worker's own scanner looks at eight mixes of due rows, in a Mux and a database that are plain
+lists, until every due row has been looked at; the requests to Mux are counted. The two other
+columns are one request a row, and the smallest number of requests with perfect knowledge of Mux.
+[The sweep's thresholds](#the-sweeps-thresholds) has the thresholds that were tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def sweep(_sizes: Sizes) -> Answer:
     _be_quiet()
     bars = {
         name: tuple(float(requests(case, thresholds)) for case in CASES)
-        for name, thresholds in (("worker", CHOSEN), ("one question a row", PROBES_ONLY))
+        for name, thresholds in (("worker", CHOSEN), ("one request a row", PROBES_ONLY))
     }
     names = tuple(case.name for case in CASES)
     ideals = tuple(float(case.ideal) for case in CASES)
@@ -156,7 +156,7 @@ def sweep(_sizes: Sizes) -> Answer:
         ideals,
         "at best",
     )
-    question = "What does the sweep spare, and what does it cost where it is of no use?"
+    question = "The sweep: requests saved, and requests wasted"
     return Answer(question, HOW, (), (detail,), {"sweep": chart})
 
 

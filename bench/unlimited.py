@@ -12,18 +12,18 @@ from bench.sizes import Sizes
 from bench.stage import WORKER, Stage, stage
 from worker.decide import Rules, settlement
 from worker.model import Observation, PlaybackId
-from worker.supabase.scan import SETTLE_AT_ONCE
+from worker.supabase.scan import SETTLEMENTS_PER_CALL
 from worker.supabase.serialize import settlement_json
 
 MIB = 1024 * 1024
 
 HOW = """\
-Mux sets no limit, and neither does the worker (`MUX_REQUESTS_PER_SECOND=10000`,
-`SCAN_BATCH_SIZE=1000`); every lesson's video is ready from the start. The time in which the worker
-starts is counted. CPU is what each used in that time, in shares of one core, on a
-machine with {cores}; the gateway and the simulated Mux stand for what is elsewhere in real life.
-The limit in theory is Postgres alone: the same verdicts given to `worker_settle`, a hundred a call,
-over one connection of its own, with no worker, PostgREST or Mux. It is measured by turns."""
+Neither Mux nor the worker limits the rate (`MUX_REQUESTS_PER_SECOND=10000`,
+`SCAN_BATCH_SIZE=1000`), and every lesson's video is ready from the start. The time includes the
+worker's start. CPU is what each process used in that time, as a share of one core, on a machine
+with {cores} cores; the gateway and the simulated Mux stand in for remote services. The limit in
+theory is Postgres alone: the same verdicts passed to `worker_settle`, a hundred a call, over one
+connection, without worker, PostgREST or Mux. The two are measured in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ def _postgres_alone(here: Stage, lessons: int) -> float:
         for lesson in here.add_lessons(lessons)
     ]
     pages = [
-        json.dumps(verdicts[start : start + SETTLE_AT_ONCE])
-        for start in range(0, lessons, SETTLE_AT_ONCE)
+        json.dumps(verdicts[start : start + SETTLEMENTS_PER_CALL])
+        for start in range(0, lessons, SETTLEMENTS_PER_CALL)
     ]
     with here.supabase.connect("service_role") as connection:
         began = time.monotonic()
@@ -110,12 +110,11 @@ def _answer(sizes: Sizes, runs: list[Run], alone: list[float]) -> Answer:
         Row(
             f"{count}: resident memory of the worker at the end",
             middle([run.memory_mib for run in runs], ".0f", "MiB"),
-            is_main=False,
         ),
     )
     bars = tuple(Bar(role, 100 * shares[role], role == "worker") for role in busiest)
     cores = os.cpu_count() or 1
-    chart = Bars(f"{count}: who is busy", "% of a core", bars, 100.0 * cores, f"{cores} cores")
+    chart = Bars(f"{count}: CPU by process", "% of a core", bars, 100.0 * cores, f"{cores} cores")
     detail = Detail(
         ("Round", "Lessons a second", "Postgres alone", *busiest),
         tuple(
@@ -129,7 +128,7 @@ def _answer(sizes: Sizes, runs: list[Run], alone: list[float]) -> Answer:
         ),
     )
     return Answer(
-        "What can the worker do where Mux sets no limit, and what is it bound by?",
+        "Throughput without Mux's limits, and the bottleneck",
         HOW.format(cores=cores),
         rows,
         (detail,),

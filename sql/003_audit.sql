@@ -126,7 +126,7 @@ create index if not exists upload_history_asset_id on mux_private.upload_history
 create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
 comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
 comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
-comment on column mux_private.upload_history.lesson_id is 'The lesson; null once it is deleted, and for what stood in an untracked lesson when this was installed.';
+comment on column mux_private.upload_history.lesson_id is 'The lesson; null once it is deleted, and for what stood in a lesson that did not track it.';
 comment on column mux_private.upload_history.owner is 'The instructor: lessons.creator_id at that time.';
 comment on column mux_private.upload_history.mux_id is 'The id of the upload; of the asset where its upload was not known; of either where a placeholder named it.';
 comment on column mux_private.upload_history.mux_id_written is 'The same as a placeholder writes it.';
@@ -136,7 +136,7 @@ comment on column mux_private.upload_history.playback_id is 'The playback id by 
 comment on column mux_private.upload_history.how is 'tracked; stood there: in the lesson''s columns when another upload began to be tracked; passed over: named by the columns, and unknown to Mux or another instructor''s, which holds for an hour.';
 comment on column mux_private.upload_history.place is 'The order in which the ids of a lesson count: the newest is its current upload.';
 comment on column mux_private.upload_history.tracking_id is 'The row of mux_asset_tracking that tracked it last.';
-comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id.';
+comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id, or a lesson held it with a playback id.';
 comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
 comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
 comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';

@@ -54,7 +54,7 @@ end
 $$;
 comment on function mux_private.key_of is 'The id by which a tracking row''s video is known: its upload, or its asset where the upload is not known.';
 
--- Security definer: nobody else may read or write the history but through functions. One place
+-- Security definer: no other role may read or write the history but through functions. One place
 -- decides whether an id is older; all that brings an id to a tracking row meets it in a trigger.
 create or replace function mux_private.newest_entry(p_lesson_id uuid) returns mux_private.upload_history
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
@@ -105,8 +105,9 @@ create or replace function mux_private.note_columns(p_lesson_id uuid, p_key text
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   delete from mux_private.upload_history h where h.lesson_id = p_lesson_id and h.how = 'passed over';
-  insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, was_published)
-  select l.id, l.creator_id, named.id, named.asset_id, named.playback_id, 'stood there', l.status::text = 'published'
+  insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, is_known, was_published)
+  select l.id, l.creator_id, named.id, named.asset_id, named.playback_id, 'stood there', named.playback_id is not null,
+    l.status::text = 'published'
   from public.lessons l
   cross join lateral (
     select mux_private.named_id(held.id) as id,
@@ -166,8 +167,8 @@ comment on function mux_private.enter_upload is 'Enters the upload that a lesson
 -- Where the owner's rights may be at work, pg_temp is named last: unnamed it comes first, and there
 -- a user with a connection may make a type text of their own.
 --
--- Security definer: it reads the history. Each value that equals the old one was left behind by the old upload; one that differs was
--- brought by the statement that brought the new id.
+-- Security definer: it reads the history. Each value that equals the old one was left behind by the
+-- old upload; one that differs was brought by the statement that brought the new id.
 create or replace function mux_private.start_upload_anew() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -231,7 +232,7 @@ $$;
 comment on function mux_private.note_upload() is 'Trigger: enters an upload that begins to be tracked into the history, and writes the audit row ''tracked''.';
 
 -- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
--- that ever tracked it. A row that somebody holds is learning the same, or the next fact tells it.
+-- that ever tracked it. A row that another request holds is learning the same, or the next fact tells it.
 create or replace function mux_private.learn(p_verdicts jsonb) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
@@ -258,11 +259,21 @@ comment on function mux_private.learn is 'Keeps what uploads became, and which i
 
 create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+declare
+  entries bigint[] := array(
+    select h.id from mux_private.upload_history h
+    where not h.is_deleted
+      and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
+           or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id))));
 begin
   update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
-  where not h.is_deleted
-    and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
-         or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id)));
+  where h.id = any (entries);
+exception when lock_not_available then
+  -- An instructor who holds a copy of the id locked does not keep other entries from being marked.
+  perform set_config('lock_timeout', '20ms', true);
+  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
+  where h.id = any (array(
+    select o.id from mux_private.upload_history o where o.id = any (entries) for no key update skip locked));
 end
 $$;
 comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
@@ -345,8 +356,11 @@ language plpgsql security definer set search_path = public, extensions, pg_temp 
 begin
   if (
     select count(*)
-    from (select e.event, e.happened_at from public.mux_asset_events e where e.lesson_id = new.lesson_id order by e.id desc limit 500) e
-    where e.event = 'tracked' and e.happened_at > now() - interval '1 hour'
+    from (
+      select e.happened_at from public.mux_asset_events e
+      where e.lesson_id = new.lesson_id and e.event = 'tracked'
+      order by e.id desc limit 50) e
+    where e.happened_at > now() - interval '1 hour'
   ) >= 50 then
     raise sqlstate 'PT429' using
       message = 'This lesson has begun 50 uploads in the last hour.',
@@ -377,7 +391,7 @@ end
 $$;
 
 -- Rows from before this file, the oldest first. Of a lesson that has a row, what its columns name
--- counts as older. Most are entered before the triggers are made, while nobody waits; what was
+-- counts as older. Most are entered before the triggers are made, while no request waits; what was
 -- tracked meanwhile, afterwards.
 create or replace procedure mux_private.enter_earlier_uploads()
 language plpgsql set search_path = public, extensions, pg_temp as $$
@@ -408,22 +422,23 @@ end
 $$;
 call mux_private.enter_earlier_uploads();
 
--- What stands in lessons that nobody has tracked: the app's placeholders contain an id, of an upload
+-- What stands in lessons that are not tracked: the app's placeholders contain an id, of an upload
 -- or of an asset, and can be read by everybody, so who copies one later must not be the first to
--- track it. Where lessons of several instructors hold an id, nobody knows whose it is.
+-- track it. Where lessons of several instructors hold an id, it is not known whose it is.
 with held as materialized (
-  select l.creator_id, mux_private.named_id(h.id) as mux_id
+  select l.creator_id, mux_private.named_id(h.id) as mux_id,
+    left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) as is_known
   from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) h (id)
   where (h.id is not distinct from l.mux_asset_id or left(h.id, 5) = 'temp_')
     and not exists (select from public.mux_asset_tracking t where t.lesson_id = l.id)
 ), of_one as (
-  select h.mux_id, (array_agg(h.creator_id))[1] as owner
+  select h.mux_id, (array_agg(h.creator_id))[1] as owner, coalesce(bool_or(h.is_known), false) as is_known
   from held h where h.mux_id is not null
   group by h.mux_id
   having count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) = 1
 )
-insert into mux_private.upload_history (owner, mux_id, how)
-select o.owner, o.mux_id, 'stood there' from of_one o
+insert into mux_private.upload_history (owner, mux_id, how, is_known)
+select o.owner, o.mux_id, 'stood there', o.is_known from of_one o
 where not exists (
   select from mux_private.upload_history h
   where h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id));
@@ -447,14 +462,17 @@ create or replace trigger note_changed_upload
         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
   execute function mux_private.note_upload();
 
+-- A signed-in user is limited also where a function does it with the owner's rights.
 create or replace trigger limit_new_uploads
   after insert on public.mux_asset_tracking for each row
-  when (not pg_has_role(current_user, 'service_role', 'member'))
+  when (auth.uid() is not null or not pg_has_role(current_user, 'service_role', 'member'))
   execute function mux_private.limit_uploads();
 
 create or replace trigger limit_changed_uploads
   after update on public.mux_asset_tracking for each row
-  when (new.upload_id is distinct from old.upload_id and not pg_has_role(current_user, 'service_role', 'member'))
+  when ((new.upload_id is distinct from old.upload_id
+         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
+        and (auth.uid() is not null or not pg_has_role(current_user, 'service_role', 'member')))
   execute function mux_private.limit_uploads();
 
 call mux_private.enter_earlier_uploads();

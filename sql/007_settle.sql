@@ -1,5 +1,5 @@
 -- What it does: makes worker_settle, the one function that changes lessons, its parts, and
---   worker_refuse, for a verdict that takes too long to be settled.
+--   worker_record_refusal, for a verdict that cannot be settled within the statement timeout.
 -- Needs: 004, 005, 006.
 -- Locks: none. (The functions lock lesson and tracking row, in this order, never waiting.)
 -- Undo: down/007_settle.sql
@@ -149,11 +149,11 @@ end
 $$;
 comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
 
--- Postgres checks the foreign key of a row again when a transaction writes it for the second time,
--- and waits for a lesson that is being deleted, while that delete waits for the row. Which rows this
--- transaction has written is kept in a setting of its own, which a sub-transaction that is undone
--- takes back with it; the row's timestamps would not tell, since a trigger of the app may set them.
-create or replace function mux_private.may_write(tracking public.mux_asset_tracking) returns boolean
+-- When a transaction writes a row for the second time, Postgres checks its foreign key again and
+-- waits for a lesson that is being deleted, while that delete waits for the row. The ids of the rows
+-- that this transaction wrote are in a setting, which a rolled back subtransaction restores. The row's
+-- timestamps are no substitute, since a trigger of the app may set them.
+create or replace function mux_private.can_write_without_waiting(tracking public.mux_asset_tracking) returns boolean
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   written text := coalesce(current_setting('mux_private.written', true), '');
@@ -166,9 +166,10 @@ begin
   return found;
 end
 $$;
-comment on function mux_private.may_write is 'Whether a locked tracking row can be written without waiting, also where this transaction has written it before.';
+comment on function mux_private.can_write_without_waiting is 'Whether a locked tracking row can be written without waiting, also if this transaction wrote it before.';
 
--- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id.
+-- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id. Where
+-- an event meets a lesson that names what may be newer, the next scan has that adopted.
 create or replace function mux_private.wait(
   tracking public.mux_asset_tracking, claim jsonb, item jsonb
 ) returns jsonb
@@ -180,6 +181,7 @@ declare
   missing boolean := (claim ->> 'missing')::boolean;
   pause_seconds double precision := mux_private.pause_of(claim);
   learned boolean := was.mux_asset_id is distinct from coalesce(item ->> 'asset_id', was.mux_asset_id);
+  is_for_adoption boolean := coalesce(reason = 'names_newer' and item #>> '{observation,source}' = 'webhook', false);
 begin
   if claim is not null and pause_seconds is null then
     raise exception 'to wait takes pause_seconds' using errcode = 'invalid_parameter_value';
@@ -196,8 +198,12 @@ begin
     returning t.* into tracking;
   elsif learned then
     update public.mux_asset_tracking t
-    set mux_asset_id = item ->> 'asset_id', updated_at = now()
+    set mux_asset_id = item ->> 'asset_id', updated_at = now(),
+        next_check_at = case when is_for_adoption then now() else t.next_check_at end
     where t.id = was.id
+    returning t.* into tracking;
+  elsif is_for_adoption then
+    update public.mux_asset_tracking t set next_check_at = now() where t.id = was.id
     returning t.* into tracking;
   end if;
   if learned then
@@ -208,8 +214,8 @@ end
 $$;
 comment on function mux_private.wait is 'Notes a look that settled nothing. The row is locked by the caller.';
 
--- Nothing is known of the verdict but that it could not be carried out now: the row is left due.
-create or replace function mux_private.postpone(
+-- The verdict could not be carried out, so only the schedule changes, and the reason if it was refused.
+create or replace function mux_private.back_off(
   tracking_id uuid, pause_seconds double precision, refusal text default null
 ) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
@@ -221,7 +227,7 @@ begin
   select t.* into tracking from public.mux_asset_tracking t
   where t.id = tracking_id and (t.status = 'processing' or (t.status = 'ready' and t.recheck_at is not null))
   for no key update skip locked;
-  if not found or not mux_private.may_write(tracking) then return; end if;
+  if not found or not mux_private.can_write_without_waiting(tracking) then return; end if;
   if tracking.status = 'ready' then
     update public.mux_asset_tracking t
     set recheck_at = now() + make_interval(secs => pause_seconds) where t.id = tracking.id;
@@ -241,7 +247,7 @@ begin
   end if;
 end
 $$;
-comment on function mux_private.postpone is 'Makes a row due in some seconds; with a refusal, keeps why the database would not take the verdict.';
+comment on function mux_private.back_off is 'Makes a row due after pause_seconds. With a refusal, also records why the database refused the verdict.';
 
 create or replace function mux_private.is_unplayable(tracking public.mux_asset_tracking) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -269,7 +275,7 @@ begin
   if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
       and item #>> '{observation,status}' = 'ready') is not true then
     return false;
-  -- A page comes again; of an event that comes while Mux is asked nobody would hear again.
+  -- A page comes again; an event that comes while Mux is asked comes only once.
   elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
     return false;
   end if;
@@ -284,7 +290,7 @@ $$;
 comment on function mux_private.contradicts is
   'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
 
--- A row that somebody is just looking at is due again: the answer may be older than this fact.
+-- A row that is being looked at is due again: the answer may be older than this fact.
 create or replace function mux_private.recheck(tracking_id uuid, item jsonb) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -293,7 +299,7 @@ declare
   was_due boolean;
 begin
   select t.* into tracking from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
-  if not found or not mux_private.may_write(tracking) then
+  if not found or not mux_private.can_write_without_waiting(tracking) then
     return jsonb_build_object('outcome', 'busy', 'reason', 'recheck', 'tracking_id', tracking_id,
                               'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
   elsif not mux_private.contradicts(item, tracking) then
@@ -354,7 +360,7 @@ declare
 begin
   if (tracking.recheck_at = (claim ->> 'leased_until')::timestamptz and tracking.mux_asset_id = item ->> 'asset_id') is not true then
     return mux_private.outcome('unchanged', tracking, claim ->> 'reason');
-  elsif not mux_private.may_write(tracking) then
+  elsif not mux_private.can_write_without_waiting(tracking) then
     return mux_private.outcome('busy', tracking);
   end if;
   update public.mux_asset_tracking t
@@ -431,7 +437,7 @@ begin
     from public.lessons l where l.id = lesson_id for no key update skip locked;
     if not found then
       if exists (select 1 from public.lessons l where l.id = lesson_id) then
-        perform mux_private.postpone(tracking_id, 5);
+        perform mux_private.back_off(tracking_id, 5);
         return untouched || '{"outcome": "busy"}';
       end if;
       return untouched || '{"outcome": "unmatched"}';
@@ -469,8 +475,10 @@ begin
   end if;
 
   -- Row and audit are hers to read, so nothing is written there of the video of another. (Waiting
-  -- has not read the lesson.)
-  if tracking.status <> 'ready' and mux_private.is_of_another(
+  -- has not read the lesson, and most of it learns nothing.)
+  if tracking.status <> 'ready'
+     and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(item ->> 'asset_id', tracking.mux_asset_id))
+     and mux_private.is_of_another(
        tracking, coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
        item ->> 'upload_id', item ->> 'asset_id', item -> 'claims') then
     for_log := jsonb_build_object('asset_id', left(item ->> 'asset_id', 300));
@@ -498,7 +506,7 @@ begin
   if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
     return mux_private.outcome('unchanged', tracking, reason);
   end if;
-  if not mux_private.may_write(tracking) then
+  if not mux_private.can_write_without_waiting(tracking) then
     return untouched || '{"outcome": "busy"}';
   end if;
   return case verdict
@@ -509,21 +517,6 @@ begin
 end
 $$;
 comment on function mux_private.settle_row is 'Settles one verdict against one row, whole; what cannot be locked at once is busy.';
-
--- A row that takes no update at all cannot be made to wait either: its lease does that.
-create or replace function mux_private.refuse(
-  tracking_id uuid, pause_seconds double precision, refusal text
-) returns void
-language plpgsql set search_path = public, extensions, pg_temp as $$
-begin
-  perform mux_private.postpone(tracking_id, pause_seconds, refusal);
-exception
-  when serialization_failure or deadlock_detected or lock_not_available then raise;
-  when assert_failure or others then
-    raise log 'the refusal of tracking row % could not be kept: % %', tracking_id, sqlstate, sqlerrm;
-end
-$$;
-comment on function mux_private.refuse is 'Makes a row wait that the database refused, and keeps why, if it can.';
 
 -- A context names the functions that were at work, the innermost first.
 create or replace function mux_private.raised_by(context text, constraint_name text, table_name text) returns text
@@ -550,22 +543,29 @@ $$;
 comment on function mux_private.raised_by is
   'What of the app raised an error: the constraint, the innermost function that is none of ours, and its trigger. Null where it was nothing of the app''s.';
 
-create or replace function mux_private.turn_down(
+-- A row that takes no update at all cannot be made to back off either: its lease does that.
+create or replace function mux_private.record_refusal(
   item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text,
   raised_by text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
-  perform mux_private.refuse(
-    tracking_id, pause_seconds,
-    left(format('%s: %s', code, problem), 500) || coalesce(' (raised by ' || raised_by || ')', ''));
+  begin
+    perform mux_private.back_off(
+      tracking_id, pause_seconds,
+      left(format('%s: %s', code, problem), 500) || coalesce(' (raised by ' || raised_by || ')', ''));
+  exception
+    when serialization_failure or deadlock_detected or lock_not_available then raise;
+    when assert_failure or others then
+      raise log 'the refusal of tracking row % could not be recorded: % %', tracking_id, sqlstate, sqlerrm;
+  end;
   return jsonb_build_object(
     'outcome', 'refused', 'tracking_id', tracking_id, 'lesson_id', lesson_id,
     'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
     'sqlstate', code, 'message', left(problem, 500), 'raised_by', raised_by);
 end
 $$;
-comment on function mux_private.turn_down is 'Makes a row wait whose verdict the database would not take, and says so for the worker''s log.';
+comment on function mux_private.record_refusal is 'Makes a row back off whose verdict the database refused, records why, and returns the outcome refused.';
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
@@ -664,7 +664,7 @@ begin
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
           constraint_name = constraint_name, table_name = table_name;
-        outcomes := outcomes || mux_private.turn_down(
+        outcomes := outcomes || mux_private.record_refusal(
           found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
           mux_private.raised_by(context, constraint_name, table_name));
     end;
@@ -694,9 +694,9 @@ $$;
 comment on function public.worker_settle is
   'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
 
--- What takes longer than a statement may is cut off together with all that it did, so it leaves no
--- trace of itself. Its rows then back off for as long as such a call may cost the others.
-create or replace function public.worker_refuse(
+-- A call that exceeds the statement timeout is rolled back whole and leaves no trace. This function
+-- records it in a call of its own, and makes the rows back off in proportion to what such a call costs.
+create or replace function public.worker_record_refusal(
   verdict jsonb default null, code text default null, problem text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -706,7 +706,7 @@ declare
   outcomes jsonb[] := '{}';
 begin
   if (jsonb_typeof(verdict) = 'object' and code is not null and problem is not null) is not true then
-    raise sqlstate 'PT400' using message = 'worker_refuse needs verdict, an item of worker_settle, code and problem';
+    raise sqlstate 'PT400' using message = 'worker_record_refusal needs verdict, an item of worker_settle, code and problem';
   end if;
   for found in select * from mux_private.rows_about(jsonb_build_array(verdict))
   loop
@@ -714,14 +714,14 @@ begin
       outcomes := outcomes || found.nothing_to_do;
       continue;
     end if;
-    outcomes := outcomes || mux_private.turn_down(
+    outcomes := outcomes || mux_private.record_refusal(
       found.item, found.tracking_id, found.lesson_id, greatest(mux_private.pause_of(found.claim), 300), code, problem);
   end loop;
   return to_jsonb(outcomes);
 end
 $$;
-comment on function public.worker_refuse is
-  'For the worker: makes every row wait, five minutes at least, that a verdict is about which could not be settled in the time that a statement has. code, problem: the SQLSTATE and why. Says of each row what worker_settle would have said.';
+comment on function public.worker_record_refusal is
+  'For the worker: records that the database refused to settle a verdict in time. Every row that the verdict is about backs off for at least five minutes. code, problem: the SQLSTATE and the reason. Returns the outcomes as worker_settle does.';
 
 do $$
 declare
@@ -731,8 +731,8 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'tracks', 'rows_about',
-                        'names_newer', 'outcome', 'pause_of', 'may_write', 'write_video', 'publish', 'fail', 'wait',
-                        'postpone', 'refuse', 'raised_by', 'turn_down', 'settle_row')
+                        'names_newer', 'outcome', 'pause_of', 'can_write_without_waiting', 'write_video', 'publish', 'fail', 'wait',
+                        'back_off', 'raised_by', 'record_refusal', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);
@@ -741,8 +741,8 @@ end
 $$;
 revoke execute on function public.worker_settle from public, anon, authenticated;
 grant execute on function public.worker_settle to service_role;
-revoke execute on function public.worker_refuse from public, anon, authenticated;
-grant execute on function public.worker_refuse to service_role;
+revoke execute on function public.worker_record_refusal from public, anon, authenticated;
+grant execute on function public.worker_record_refusal to service_role;
 
 insert into mux_private.applied_files (name) values ('007_settle') on conflict do nothing;
 

@@ -34,7 +34,7 @@ begin
     where not o.is_known and o.heard_at < now() - make_interval(days => older_than_days)
       and not exists (
         select from public.mux_asset_tracking t where t.id = o.tracking_id and mux_private.key_of(t.upload_id, t.mux_asset_id) = o.mux_id)
-    order by o.heard_at limit at_most
+    order by o.heard_at limit at_most for update skip locked
   ));
   return pruned;
 end

@@ -208,7 +208,7 @@ $$;
 comment on function public.worker_legacy_lessons is
   'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
--- Security definer: nobody else may read the history.
+-- Security definer: no other role may read the history.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -362,6 +362,15 @@ end
 $$;
 comment on function mux_private.begin_to_track is 'Begins to track an upload or asset for a lesson, as its newest. Returns no row if the app has just begun to track another.';
 
+create or replace function mux_private.make_due(p_tracking_id uuid) returns void
+language plpgsql set search_path = public, extensions, pg_temp as $$
+begin
+  update public.mux_asset_tracking t set next_check_at = now()
+  where t.id = p_tracking_id and t.status = 'processing' and t.next_check_at > now();
+end
+$$;
+comment on function mux_private.make_due is 'Has a row that waits looked at next: what its lesson names was in its way.';
+
 -- What the lesson names, which upload of it is the newest, and whose that is, decides what follows.
 -- An id that the history does not know was written since, so it is the newest; where the lesson has
 -- a history, or names an asset, Mux is asked first what the id is.
@@ -381,6 +390,11 @@ declare
   entry mux_private.upload_history;
   newest mux_private.upload_history;
   restored jsonb;
+  problem text;
+  code text;
+  context text;
+  constraint_name text;
+  table_name text;
 begin
   select l.id, l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300) into lesson from public.lessons l
   where l.id = (p_item ->> 'lesson_id')::uuid for no key update skip locked;
@@ -405,7 +419,7 @@ begin
   end if;
   is_real := coalesce(named = lesson.asset_id, false);
   if mux_private.as_written(named) in (select mux_private.as_written(m) from jsonb_array_elements_text(coalesce(p_item -> 'missing', '[]')) m)
-     and (tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
+     and (is_real or tracking.id is not null or (mux_private.newest_entry(lesson.id)).id is not null) then
     perform mux_private.pass_over(lesson.id, named);
   end if;
   if upload_id is not null and asset_id is not null then
@@ -433,6 +447,7 @@ begin
                                     or p_rivals -> named ->> 'creator_id' is distinct from lesson.owner::text)) then
       if newest.id is not null then
         perform mux_private.pass_over(lesson.id, named);
+        perform mux_private.make_due(tracking.id);
       end if;
       return answer || jsonb_build_object(
         'outcome', 'disputed', 'reason', 'lesson_mismatch', 'restored', mux_private.restore(lesson, tracking));
@@ -456,8 +471,8 @@ begin
     returning t.* into tracking;
   else
     restored := mux_private.restore(lesson, tracking);
-    if restored is null and tracking.status = 'processing' and p_item ? 'missing' then
-      update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
+    if restored is null and p_item ? 'id' then
+      perform mux_private.make_due(tracking.id);
     end if;
     return coalesce(restored, jsonb_build_object(
       'outcome', case when tracking.status = 'processing' then 'tracked' else 'unchanged' end)) || answer;
@@ -467,7 +482,17 @@ begin
     return answer || '{"outcome": "changed"}';
   end if;
   if not by_hand then
-    restored := mux_private.restore(lesson, tracking);
+    begin
+      restored := mux_private.restore(lesson, tracking);
+    exception  -- the older video is no reason to leave the newest one untracked
+      when serialization_failure or deadlock_detected or lock_not_available then raise;
+      when assert_failure or others then
+        get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
+          constraint_name = constraint_name, table_name = table_name;
+        restored := answer || jsonb_build_object(
+          'outcome', 'refused', 'sqlstate', code, 'message', left(problem, 500),
+          'raised_by', mux_private.raised_by(context, constraint_name, table_name));
+    end;
   end if;
   return answer || jsonb_build_object(
     'outcome', 'adopted', 'upload_id', tracking.upload_id, 'asset_id', tracking.mux_asset_id, 'restored', restored,
@@ -684,7 +709,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
            and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'targets', 'newest_playable', 'note_restored', 'restore',
-                            'begin_to_track', 'adopt', 'wants_adoption'))
+                            'begin_to_track', 'make_due', 'adopt', 'wants_adoption'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',
                              'worker_backfill_begin', 'worker_backfill_note', 'worker_backfill_findings'))

@@ -8,14 +8,14 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
-create or replace function mux_private.name_operator(operator text, why text) returns void
+create or replace function mux_private.set_operator(operator text, why text) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   perform set_config('mux_worker.operator', left(coalesce(operator, ''), 100), true),
           set_config('mux_worker.why', left(coalesce(why, ''), 1000), true);
 end
 $$;
-comment on function mux_private.name_operator is 'Has the audit of this transaction say which operator did it, and why.';
+comment on function mux_private.set_operator is 'Sets the operator and the reason that the audit events of this transaction record.';
 
 -- By index as far as one goes; lessons themselves are read through only where no row has the id.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
@@ -90,7 +90,7 @@ begin
   if jsonb_typeof(verdict) is distinct from 'object' or coalesce(operator, '') = '' then
     raise sqlstate 'PT400' using message = 'worker_publish needs verdict and operator';
   end if;
-  perform mux_private.name_operator(operator, why);
+  perform mux_private.set_operator(operator, why);
   return public.worker_settle(jsonb_build_array(verdict), worker_publish.environment_id);
 end
 $$;
@@ -113,7 +113,7 @@ begin
   if (at_most between 1 and 1000) is not true or coalesce(operator, '') = '' then
     raise sqlstate 'PT400' using message = 'worker_retry needs operator and at_most (1 to 1000)';
   end if;
-  perform mux_private.name_operator(operator, why);
+  perform mux_private.set_operator(operator, why);
   with failed as (
     select t.id from public.mux_asset_tracking t
     where t.status = 'error' and (lesson_ids is null or t.lesson_id = any(lesson_ids))
@@ -175,7 +175,7 @@ declare
 begin
   for part in
     select p.oid::regprocedure from pg_proc p
-    where (p.pronamespace = 'mux_private'::regnamespace and p.proname = 'name_operator')
+    where (p.pronamespace = 'mux_private'::regnamespace and p.proname = 'set_operator')
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_find_lessons', 'worker_lesson', 'worker_publish', 'worker_retry', 'worker_status'))
   loop

@@ -1,4 +1,4 @@
--- What it does: makes what the worker's status page asks for: worker_overview, worker_past and
+-- What it does: makes what the worker's status page asks for: worker_overview, worker_lesson_events and
 --   worker_make_due.
 -- Needs: 015.
 -- Locks: none. (worker_make_due locks one tracking row, never waiting for it.)
@@ -130,7 +130,7 @@ $$;
 comment on function public.worker_overview is
   'For the worker''s status page: worker_summary, the rows that wait, are stuck or failed last, what was published last and how long it took, and how much was published and failed in each hour of the last day; counted_seconds where that is not the whole day.';
 
-create or replace function public.worker_past(lesson_id uuid default null, events integer default 50) returns jsonb
+create or replace function public.worker_lesson_events(lesson_id uuid default null, events integer default 50) returns jsonb
 language sql stable set search_path = public, extensions, pg_temp
 return (
   select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
@@ -138,7 +138,7 @@ return (
     select e.* from public.mux_asset_events e where e.lesson_id = $1 order by e.id desc limit $2
   ) e
 );
-comment on function public.worker_past is 'For the worker''s status page: the last of the audit of a lesson, which may have been deleted.';
+comment on function public.worker_lesson_events is 'For the worker''s status page: the latest audit events of a lesson, which may have been deleted.';
 
 create or replace function public.worker_make_due(
   lesson_id uuid default null, operator text default null, why text default null
@@ -152,7 +152,7 @@ begin
   if lesson_id is null or coalesce(operator, '') = '' then
     raise sqlstate 'PT400' using message = 'worker_make_due needs lesson_id and operator';
   end if;
-  perform mux_private.name_operator(operator, why);
+  perform mux_private.set_operator(operator, why);
   update public.mux_asset_tracking t
   set next_check_at = now()
   where t.id = (
@@ -180,7 +180,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace and p.proname in ('first_event_since', 'overview_row'))
-       or (p.pronamespace = 'public'::regnamespace and p.proname in ('worker_overview', 'worker_past', 'worker_make_due'))
+       or (p.pronamespace = 'public'::regnamespace and p.proname in ('worker_overview', 'worker_lesson_events', 'worker_make_due'))
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);
     execute format('grant execute on function %s to service_role', part);

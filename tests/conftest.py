@@ -31,8 +31,8 @@ def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
             "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
             " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null;"
-            "delete from mux_private.mux_pace;"
-            "insert into mux_private.mux_pace default values;"
+            "delete from mux_private.rate_limit;"
+            "insert into mux_private.rate_limit default values;"
             "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
             "update mux_private.adoption_walk set after = null, rows_after = null, stays = 0"
         )

@@ -1,29 +1,29 @@
 """Publish a course lesson as soon as its Mux video can be played.
 
-Read in this order, about 500 lines: `model` (the terms), `decide` (what each fact means),
-`scan.scanner` (one scan), then `sql/007_settle.sql` (what a verdict does).
-
-    cli            one module for each command
+    cli/           one module for each command
     app            the composition root: the only module that builds the parts
-    monitoring     connects liveness and the HTTP server to the daemon
-    doctor/        is everything in place?
-    web/           the HTTP server: health, metrics, webhooks/, dashboard/
-    backfill/      adopt and publish what is older than the worker
+    doctor/        checks whether everything is in place
+    web/           HTTP: health, metrics, webhooks/, dashboard/
+    backfill/      adopts and publishes lessons that are older than the worker
     mux/           the only package that talks to Mux
     supabase/      the only package that talks to Supabase
     scan/          one scan: claim, observe, decide, settle
-    daemon/        repeats scans, through outages
-    shutdown       signals, and how long the process may take to end
-    telemetry/     logs, metrics, scan history, liveness
-    decide         what an observation means
-    settings       every setting; `network`: proxies and certificates; `project_url`
+    daemon/        the scan loop, outages, adoption, retention
+    shutdown       signals, and how long the process may take to stop
+    telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
+    decide         what each fact means
+    settings       every setting; `network` and `project_url` help it
     model          the terms as frozen types, with `lesson` and `claim_limits`
-    wording        every reason and error type in a sentence; `text`: foreign text made safe
+    wording, text  every reason in a sentence; durations, ids and foreign text made safe to print
     errors         the exceptions
 
-A package imports only from below; `mux` and `supabase` never import each other. A webhook, a page
-of a list and a single request all end in an observation, and every observation takes the same road:
-`decide`, then one SQL function that settles it.
+A package imports only from below; `mux` and `supabase` never import each other.
+
+    webhook (signed event) ──┐
+    sweep   (100 a page) ────┼─> Observation ─> decide ─> Verdict ─> settle (SQL) ─> Outcome
+    probe   (one request) ───┘                                          log, metrics, audit <─┘
+
+Read `model`, `decide`, `scan.scanner`, then `sql/007_settle.sql`: 500 lines.
 """
 
 __version__ = "0.1.0"

@@ -7,13 +7,13 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run the command; until it listens to signals itself, SIGTERM and SIGHUP end the process.
+    """Run the command. Until it handles signals itself, SIGTERM and SIGHUP end the process.
 
-    As process 1 it has to say so, before the imports: Linux ignores what that process has no
-    handler for.
+    The handlers are set before the slow imports, since Linux ignores a signal for process 1 where
+    that has no handler.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _end)
     try:
         from worker.cli import main as cli

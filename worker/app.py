@@ -1,41 +1,49 @@
-"""Put the worker's parts together; nobody else makes them."""
+"""Build the worker's parts and connect them: the composition root."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from worker.claim_limits import Batching
-from worker.daemon.adoption import Adopter
-from worker.decide import Rules
+from worker.daemon.adoption import Adopter, PeriodicAdoption
 from worker.mux.client import Mux
 from worker.mux.rate_limit import OwnBudget, Pace
 from worker.scan.scanner import Reconciler
 from worker.settings import Settings
-from worker.supabase.lessons import Books
-from worker.supabase.scan import Store
-from worker.telemetry.hooks import Watch
-from worker.telemetry.outcome_log import Reporter
+from worker.supabase.lessons import LessonStore
+from worker.supabase.scan import ScanStore
+from worker.telemetry import liveness
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.outcome_log import OutcomeLog
+from worker.telemetry.scan_history import ScanHistory
 
-Parts = tuple[Mux, Store, Reconciler]
+if TYPE_CHECKING:
+    from worker.daemon.loop import Daemon
+
+Parts = tuple[Mux, ScanStore, Reconciler]
 
 
 @asynccontextmanager
 async def parts(
     settings: Settings,
     stopping: asyncio.Event,
-    watch: Watch | None = None,
+    telemetry: Telemetry | None = None,
     *,
     alone: bool = False,
     bulk: bool = False,
 ) -> AsyncIterator[Parts]:
-    """Put the worker's parts together; in bulk, most of Mux is left to live work.
+    """Build the parts of a command, and close their connections at the end of the block.
 
-    Alone, it asks Mux without agreeing with other workers.
+    With `alone`, requests to Mux are not counted against the budget that all workers share; with
+    `bulk`, most of that budget is left to live work.
     """
-    store = await Store.connect(settings, stopping, watch)
+    telemetry = telemetry or Telemetry(OutcomeLog())
+    store = await ScanStore.connect(settings, stopping, telemetry)
     budget = OwnBudget() if alone else store
     pace = Pace(settings.mux_requests_per_second, budget, bulk=bulk)
-    mux = Mux(settings, stopping, pace, watch)
+    mux = Mux(settings, stopping, pace, telemetry)
     reconciler = Reconciler(
         mux,
         store,
@@ -45,18 +53,64 @@ async def parts(
             settings.mux_requests_per_second,
             settings.scan_interval_seconds,
         ),
-        rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+        rules=settings.rules,
         stopping=stopping,
-        reporter=Reporter(watch),
+        telemetry=telemetry,
+        adopt=Adopter(mux, LessonStore(store.call)).adopt,
     )
-    reconciler.adopt = Adopter(mux, Books(store.call)).adopt
     try:
         yield mux, store, reconciler
     finally:
         await store.close()
 
 
-def bulk_mux(settings: Settings, stopping: asyncio.Event, store: Store, watch: Watch) -> Mux:
-    """Give a Mux that leaves the larger part of the pace to live work."""
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run the daemon until `stopping` is set, with the adoption and the HTTP server beside it."""
+    from worker.daemon.loop import Daemon, Timing
+    from worker.daemon.retention import Retention
+
+    telemetry = Telemetry(OutcomeLog())
+    async with parts(settings, stopping, telemetry) as (mux, store, reconciler):
+        timing = Timing(settings.scan_interval_seconds, settings.shutdown_seconds)
+        daemon = Daemon(mux, store, reconciler.scan, timing, stopping, telemetry)
+        adoption = _adoption(settings, stopping, store, daemon, telemetry)
+        async with (
+            adoption.running(),
+            _monitored(settings, telemetry, mux, store, ScanHistory(daemon.outages)),
+        ):
+            await daemon.run(Retention(store, settings.event_retention_days))
+
+
+def _adoption(
+    settings: Settings,
+    stopping: asyncio.Event,
+    store: ScanStore,
+    daemon: "Daemon",
+    telemetry: Telemetry,
+) -> PeriodicAdoption:
+    """Build the periodic adoption, which leaves most of Mux's budget to scans."""
     pace = Pace(settings.mux_requests_per_second, store, bulk=True)
-    return Mux(settings, stopping, pace, watch)
+    lessons = LessonStore(store.call)
+    adopter = Adopter(Mux(settings, stopping, pace, telemetry), lessons)
+    interval = settings.scan_interval_seconds
+    return PeriodicAdoption(adopter, lessons, interval, stopping, lambda: not daemon.outages())
+
+
+@asynccontextmanager
+async def _monitored(
+    settings: Settings, telemetry: Telemetry, mux: Mux, store: ScanStore, history: ScanHistory
+) -> AsyncIterator[None]:
+    """Report liveness while the block runs: over HTTP where PORT is set, else in a file."""
+    file = liveness.file_of(settings)
+    longest_scan = liveness.longest_scan_seconds(settings)
+    alive = Liveness(settings.scan_interval_seconds, longest_scan, file)
+    telemetry.subscribe(alive)
+    if settings.port is None:
+        yield
+    else:
+        from worker.web.server import served
+
+        telemetry.subscribe(history)
+        async with served(settings, telemetry, alive, mux, store, history):
+            yield
+    liveness.remove(file)

@@ -1,19 +1,18 @@
-"""The few exceptions, each with what it ends. What is no fault is a return value instead."""
+"""Define the exceptions of the worker, and explain them to a person."""
 
 
 class WorkerError(Exception):
-    """End the command with the message as its explanation; the message says what to do."""
+    """End the command, with the message as its explanation; the message says what to do."""
 
 
 class SettingsError(WorkerError):
-    """End the process before it begins: settings are missing or wrong."""
+    """End the process before it starts: settings are missing or wrong."""
 
 
 class Unavailable(WorkerError):
-    """End the pass, touching no row: a service does not answer, or not as it should.
+    """End the scan, touching no row: a service does not respond, or not properly.
 
-    `reason` is one word for log and metric. It passes by itself; the worker asks again, less and
-    less often.
+    `reason` is one word for log and metric. The worker retries, with a growing backoff.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -22,15 +21,15 @@ class Unavailable(WorkerError):
         self.message = message
 
     @property
-    def needs_somebody(self) -> bool:
-        """Whether it goes on until somebody does something."""
+    def needs_operator(self) -> bool:
+        """Whether it lasts until an operator acts."""
         return False
 
 
 class MuxUnavailable(Unavailable):
-    """Mux is down, limits us, or answers what is no answer.
+    """Mux is down, limits the rate, or sends an unreadable response.
 
-    `retry_after_seconds` is Mux's own wish, if it had one.
+    `retry_after_seconds` is what Mux's Retry-After header says, if it has one.
     """
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
@@ -39,33 +38,33 @@ class MuxUnavailable(Unavailable):
 
     @property
     def is_rate_limit(self) -> bool:
-        """Whether Mux limits us (429), which is never the fault of one id."""
+        """Whether Mux limits the rate (429), which is never the fault of one id."""
         return self.reason == "rate_limited"
 
 
 class MuxUnauthorized(Unavailable):
-    """Mux does not take the credentials (401, 403): somebody has to look at the token."""
+    """Mux refuses the credentials (401, 403) until an operator replaces the token."""
 
     @property
-    def needs_somebody(self) -> bool:
-        """Yes: a token does not mend itself."""
+    def needs_operator(self) -> bool:
+        """Return True."""
         return True
 
 
 class SupabaseUnavailable(Unavailable):
-    """Supabase does not answer, or not as it should."""
+    """Supabase does not respond, or not properly."""
 
 
 class SupabaseBusy(SupabaseUnavailable):
-    """The database undid the call, or PostgREST's clock is behind: the same call passes soon."""
+    """The database rolled the call back, or PostgREST's clock is behind: a retry succeeds soon."""
 
 
 class SupabaseNeedsOperator(SupabaseUnavailable):
     """Supabase does not serve the worker until an operator acts; the message says how."""
 
     @property
-    def needs_somebody(self) -> bool:
-        """Yes: it does not pass by itself."""
+    def needs_operator(self) -> bool:
+        """Return True."""
         return True
 
 
@@ -74,22 +73,22 @@ class SchemaOutdated(SupabaseNeedsOperator):
 
 
 class StatementTimeout(SupabaseUnavailable):
-    """The database cut a call off (57014): the same work in smaller pieces may pass."""
+    """The call exceeded the statement timeout (57014): a smaller batch may succeed."""
 
 
 def explain(error: Exception) -> str:
-    """Say what went wrong in one sentence, and what to do."""
-    said = str(error).rstrip().removesuffix(".") + "."
+    """Return what went wrong and what to do, for a person."""
+    message = str(error).rstrip().removesuffix(".") + "."
     match error:
         case MuxUnauthorized():
-            return "Mux refuses the access token: set a good MUX_TOKEN_ID and MUX_TOKEN_SECRET."
+            return "Mux refuses the access token. Set a valid MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         case SchemaOutdated():
-            return said
-        case SupabaseUnavailable() if not error.needs_somebody:
-            return f"{said} Check SUPABASE_URL and status.supabase.com, then try again."
-        case Unavailable() if not error.needs_somebody:
-            return f"{said} See status.mux.com, then try again."
+            return message
+        case SupabaseUnavailable() if not error.needs_operator:
+            return f"{message} Check SUPABASE_URL and status.supabase.com, then try again."
+        case Unavailable() if not error.needs_operator:
+            return f"{message} See status.mux.com, then try again."
         case WorkerError():
-            return said
+            return message
         case _:
-            return f"{type(error).__name__}: {said} LOG_LEVEL=debug tells where."
+            return f"{type(error).__name__}: {message} Set LOG_LEVEL=debug to see the traceback."

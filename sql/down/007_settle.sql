@@ -6,9 +6,9 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('007_settle', array[
-      'worker_refuse', 'worker_settle', 'rows_about', 'settle_row', 'settle_recheck', 'mark_unplayable', 'recheck',
-      'contradicts', 'plays', 'is_unplayable', 'turn_down', 'raised_by', 'refuse', 'postpone', 'wait', 'may_write', 'fail', 'publish',
-      'write_video', 'pause_of', 'outcome', 'names_newer', 'tracks'
+      'worker_record_refusal', 'worker_settle', 'rows_about', 'settle_row', 'settle_recheck', 'mark_unplayable', 'recheck',
+      'contradicts', 'plays', 'is_unplayable', 'record_refusal', 'raised_by', 'back_off', 'wait', 'can_write_without_waiting',
+      'fail', 'publish', 'write_video', 'pause_of', 'outcome', 'names_newer', 'tracks'
     ]);
   end if;
 end

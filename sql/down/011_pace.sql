@@ -5,7 +5,7 @@ set local client_min_messages = warning;
 do $$
 begin
   if to_regnamespace('mux_private') is not null then
-    call mux_private.undo('011_pace', array['worker_slow_down', 'worker_take_turns', 'pace_share'], array['mux_private.mux_pace']);
+    call mux_private.undo('011_pace', array['worker_slow_down', 'worker_acquire_requests', 'rate_share'], array['mux_private.rate_limit']);
   end if;
 end
 $$;

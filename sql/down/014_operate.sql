@@ -7,7 +7,7 @@ begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('014_operate', array[
       'worker_status', 'worker_retry', 'worker_publish', 'worker_lesson', 'worker_find_lessons',
-      'name_operator'
+      'set_operator'
     ]);
   end if;
 end

@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('016_status_page', array[
-      'worker_make_due', 'worker_past', 'worker_overview', 'overview_row', 'first_event_since'
+      'worker_make_due', 'worker_lesson_events', 'worker_overview', 'overview_row', 'first_event_since'
     ]);
   end if;
 end

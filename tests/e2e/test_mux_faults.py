@@ -120,8 +120,8 @@ def test_the_token_of_another_environment_fails_no_lesson(
             "event": "mux.wrong_environment",
             "environment": "elsewhere",
             "last_found_in": home,
-            "message": "Mux knows none of these ids in the token's environment. They wait, and "
-            "are not failed, until one is found: check MUX_TOKEN_ID.",
+            "message": "Mux knows none of these ids in the token's environment: lessons wait. "
+            "Check MUX_TOKEN_ID.",
         },
     ]
 

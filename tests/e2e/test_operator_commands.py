@@ -182,7 +182,7 @@ def test_publish_refuses_what_cannot_be_played(
         "asset_errored": untracked(course, mux.state.create_upload(BROKEN)),
         "no_playback_id": untracked(course, mux.state.create_upload(policies=("signed",))),
         "upload_not_found": untracked(course, "Gone"),
-        "nothing here tells of a video": course.lesson(),
+        "it names no video": course.lesson(),
         "another instructor": untracked(course, theirs),
         "an operator has to clear": untracked(course, disputed),
     }
@@ -221,7 +221,7 @@ def test_an_id_that_is_wrong_or_of_several_is_one_sentence(
         assert all(str(lesson) in done.stderr for lesson in two)
         unknown = command(environment, name, "\x1b[2J../nobody")
         assert unknown.returncode == 1
-        assert unknown.stderr.startswith("No lesson, upload or asset here has the id '\\x1b[2J")
+        assert unknown.stderr.startswith("No lesson, upload or asset has the id '\\x1b[2J")
         assert len(unknown.stderr.strip().splitlines()) == 1
 
 

@@ -13,10 +13,11 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from worker.app import parts
-from worker.daemon.loop import Daemon
+from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import Retention
 from worker.settings import Settings
 from worker.telemetry import logs
+from worker.telemetry.hooks import Telemetry
 
 pytestmark = pytest.mark.stack
 
@@ -49,9 +50,9 @@ async def work_until(
             mux,
             store,
             reconciler.scan,
-            interval_seconds=settings.scan_interval_seconds,
-            shutdown_seconds=settings.shutdown_seconds,
-            stopping=stopping,
+            Timing(settings.scan_interval_seconds, settings.shutdown_seconds),
+            stopping,
+            Telemetry(),
         )
         retention = Retention(store, settings.event_retention_days, first_after_seconds=0)
         running = asyncio.create_task(daemon.run(retention))

@@ -23,12 +23,12 @@ from worker.supabase.client import ATTEMPTS
 pytestmark = pytest.mark.stack
 
 SETTLE, CLAIM = "*/rpc/worker_settle", "*/rpc/worker_claim"
-REFUSE = "*/rpc/worker_refuse"
+REFUSE = "*/rpc/worker_record_refusal"
 
 
-NOT_JSON = supabase_out("unreadable", "Supabase's answer is no JSON.")
-NOT_OURS = supabase_out("unreadable", "Supabase's answer is not what it should be.")
-TOO_LATE = supabase_out("timeout", "Supabase did not answer in time.")
+NOT_JSON = supabase_out("unreadable", "Supabase's response is not JSON.")
+NOT_OURS = supabase_out("unreadable", "Supabase's response does not have the expected form.")
+TOO_LATE = supabase_out("timeout", "Supabase did not respond in time.")
 
 
 NO_ANSWER = {
@@ -44,13 +44,13 @@ NO_ANSWER = {
         Fault("truncate"),
         supabase_out(
             "connection",
-            "No answer from Supabase: RemoteProtocolError: peer closed connection without "
-            "sending complete message body",
+            "Supabase did not respond: RemoteProtocolError: peer closed connection without "
+            "sending complete message body.",
         ),
     ),
     "a reset": (
         Fault("reset"),
-        supabase_out("connection", "No answer from Supabase: ReadError"),
+        supabase_out("connection", "Supabase did not respond: ReadError."),
     ),
     "a hang": (Fault("hang"), TOO_LATE),
     "an answer without end": (Fault("trickle", status=200), TOO_LATE),
@@ -175,7 +175,7 @@ def test_a_row_that_cannot_be_settled_in_time_alone_backs_off(
     later = [course.tracked_lesson(mux.state.create_upload()) for _ in range(3)]
     worker.wait_for("lesson.published", times=10)
     assert {course.state(one)["status"] for one in others + later} == {"published"}
-    message = "Settling this one alone exceeds the database's statement timeout."
+    message = "Settling this video alone exceeds the database's statement timeout."
     assert lines(worker, "lesson.refused", "supabase.unavailable") == [
         {
             "level": "error",
@@ -187,7 +187,7 @@ def test_a_row_that_cannot_be_settled_in_time_alone_backs_off(
             "message": message,
         }
     ]
-    assert supabase.requests.count("/rest/v1/rpc/worker_refuse") == 1
+    assert supabase.requests.count("/rest/v1/rpc/worker_record_refusal") == 1
     row = course.row(lesson)
     assert (row["error_type"], row["error_message"]) == ("refused", f"57014: {message}")
     slow()
@@ -215,7 +215,7 @@ def test_a_refusal_that_cannot_be_kept_is_told_all_the_same(
             "upload_id": upload_id,
             "asset_id": mux.state.upload(upload_id).asset_id,
             "sqlstate": "57014",
-            "message": "Settling this one alone exceeds the database's statement timeout.",
+            "message": "Settling this video alone exceeds the database's statement timeout.",
         }
     ]
     assert_works_on(worker, course, mux)

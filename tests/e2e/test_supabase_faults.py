@@ -126,8 +126,8 @@ def test_a_function_that_is_gone_is_named(
         db.execute("alter function worker_claim_gone rename to worker_claim")
         supabase.reload_schema()
     message = (
-        f"The database has no function worker_claim: apply sql/ up to {REQUIRED_FILE}.sql. "
-        "If that was done just now, PostgREST is about to notice."
+        f"The database has no function worker_claim. Apply sql/ up to {REQUIRED_FILE}.sql; "
+        "if you have just done that, wait until PostgREST notices."
     )
     assert supabase_outages(worker) == [
         supabase_out("function_missing", message, "error"),
@@ -154,7 +154,7 @@ def test_a_schema_that_is_too_old_names_the_file(
     worker.wait_for("lesson.published", lesson_id=str(lesson))
     message = (
         "The database has sql/ up to 006_claim.sql and this worker needs it up to "
-        f"{REQUIRED_FILE}.sql: apply the files after 006_claim.sql, in order."
+        f"{REQUIRED_FILE}.sql. Apply the files after 006_claim.sql, in order."
     )
     assert supabase_outages(worker) == [
         supabase_out("schema_outdated", message, "error"),
@@ -219,6 +219,6 @@ def test_an_outage_of_settling_alone_is_one_outage(
     supabase.faults.wait_for_hits(hits + 3 * ATTEMPTS)
     supabase.faults.clear()
     assert_published(worker, course, mux, lesson, upload_id)
-    began = supabase_out("connection", "No answer from Supabase: ReadError")
+    began = supabase_out("connection", "Supabase did not respond: ReadError.")
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
     assert_works_on(worker, course, mux)

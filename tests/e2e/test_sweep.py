@@ -430,7 +430,7 @@ def test_a_burst_of_refusals_slows_the_work_down_until_it_is_over(
     back_at = max(one.at for one in mux.requests.all())
     slow = [one for one in mux.requests.all() if refused_at < one.at <= back_at]
     slowed = db.execute(
-        "update mux_private.mux_pace set slowed_at = slowed_at - interval '1 minute' "
+        "update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute' "
         "returning slowed_to <= 0.5"
     ).fetchone()
     assert slowed == (True,)

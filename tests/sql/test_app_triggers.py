@@ -106,7 +106,7 @@ def test_an_app_with_triggers_policies_and_checks_of_its_own_is_served(
         ("worker_make_due(%(lesson)s, 'me')", "mux_asset_tracking"),
         ("worker_retry(array[%(lesson)s]::uuid[], operator => 'me')", "mux_asset_tracking"),
         ("worker_take_note(%(note)s)", "mux_asset_tracking"),
-        ("worker_refuse(%(verdict)s, '57014', 'too slow')", "mux_asset_tracking"),
+        ("worker_record_refusal(%(verdict)s, '57014', 'too slow')", "mux_asset_tracking"),
     ],
 )
 def test_what_operators_and_webhooks_do_fires_them_too(

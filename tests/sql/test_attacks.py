@@ -167,7 +167,7 @@ def test_a_lesson_made_with_the_id_of_a_deleted_one_inherits_nothing(crime: Crim
     assert (event["event"], event["upload_id"]) == ("tracked", "up9")
 
 
-WORKERS = ("claim", "doctor", "refuse", "release", "schema_version", "settle", "summary")
+WORKERS = ("claim", "doctor", "record_refusal", "release", "schema_version", "settle", "summary")
 WITH = {
     "worker_claim": {"batch_size": 100, "lease_seconds": 3600},
     "worker_release": {"claimed": []},

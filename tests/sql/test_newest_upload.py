@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -10,7 +11,10 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.instructor import Instructor, refusal
 from tests.sql.service import Service
-from tests.sql.upload_world import Stage, Video, World
+from tests.sql.upload_world import RULES, Mux, Stage, Video, World
+from worker.decide import settlement
+from worker.model import Observation
+from worker.supabase.serialize import settlement_json
 
 pytestmark = pytest.mark.stack
 
@@ -580,6 +584,87 @@ def test_a_lesson_that_names_the_upload_of_another_gets_its_own_when_that_is_rea
     assert world.shows(hers) == ("published", *u1.ids)
 
 
+def due_in(world: World, lesson: uuid.UUID) -> float:
+    """Give the seconds until a waiting row is due."""
+    seconds: float = (world.row(lesson)["next_check_at"] - datetime.now(UTC)).total_seconds()
+    return seconds
+
+
+@pytest.mark.parametrize("named", ["his", "older"])
+def test_an_upload_is_looked_at_at_once_when_what_its_lesson_names_is_known_to_be_no_newer(
+    world: World, named: str
+) -> None:
+    """It does not wait for the pause that it was given when it was found ready."""
+    his, hers = world.makes(world.bert), world.makes(world.anna)
+    u0, u1 = world.mux.video("0", "ready"), world.mux.video("1")
+    if named == "his":
+        world.bert.track_upload(his, u0.upload)
+    else:
+        world.anna.track_upload(hers, u0.upload)
+    world.anna.track_upload(hers, u1.upload)
+    world.saves(world.anna, hers, u0.placeholder if named == "his" else u0.ids)
+    u1.stage = "ready"
+    world.scan()
+    assert world.tracks(hers) == (u1.upload, "processing")
+    assert due_in(world, hers) <= 0
+    world.scan()
+    assert world.shows(hers) == ("published", *u1.ids)
+
+
+def test_a_video_that_an_event_calls_ready_waits_for_no_pause_when_its_lesson_names_another(
+    world: World,
+) -> None:
+    """The next scan finds out what the lesson names; events adopt nothing themselves."""
+    lesson, u1 = world.makes(world.anna), world.mux.video("1", "ready")
+    world.anna.track_upload(lesson, u1.upload)
+    world.saves(world.anna, lesson, Video("2").placeholder)
+    world.db.execute("update mux_asset_tracking set next_check_at = now() + interval '5 minutes'")
+    heard = settlement_json(settlement(u1.seen_by_upload("webhook"), (), RULES))
+    assert [(o["outcome"], o["reason"]) for o in world.service.settle(heard)] == [
+        ("waiting", "names_newer")
+    ]
+    assert due_in(world, lesson) <= 0
+
+
+def test_a_rule_of_the_app_against_the_older_video_leaves_the_newest_upload_tracked(
+    world: World, db: psycopg.Connection
+) -> None:
+    """The older one cannot be restored while the new one is awaited; that is said, and no more."""
+    lesson, u2 = world.makes(world.anna), world.mux.video("2", "ready")
+    u1 = played(world, lesson, "1")
+    db.execute(
+        "create function no_more() returns trigger language plpgsql as $$ begin "
+        "if new.mux_asset_id = 'as1' then raise exception 'no'; end if; return new; end $$; "
+        "create trigger no_more before update on lessons for each row execute function no_more()"
+    )
+    try:
+        world.saves(world.anna, lesson, u2.placeholder, "draft")
+        world.walks()
+        assert world.tracks(lesson) == (u2.upload, "processing")
+        world.scan()
+    finally:
+        db.execute("drop trigger no_more on lessons; drop function no_more()")
+    assert u1.asset == "as1"
+    assert world.shows(lesson) == ("published", *u2.ids)
+
+
+def test_mux_is_asked_once_an_hour_about_an_asset_that_it_does_not_know(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the lesson has never had an upload."""
+    asked: list[str] = []
+
+    async def asset(asset_id: str) -> Observation:
+        asked.append(asset_id)
+        return Observation("asset", "missing", "probe", asset_id=asset_id)
+
+    monkeypatch.setattr(Mux, "asset", staticmethod(asset))
+    world.makes(world.anna, holds=("gone", "temp_playback_gone"))
+    for _ in range(3):
+        world.walks()
+    assert asked == ["gone"]
+
+
 # How often.
 
 
@@ -597,3 +682,30 @@ def test_no_more_than_fifty_uploads_an_hour_begin_for_a_lesson(
     assert world.row(lesson)["upload_id"] == "up49"
     world.upserts(world.service, lesson, late)
     assert world.row(lesson)["upload_id"] == late.upload
+
+
+def test_publishing_by_hand_is_no_way_around_fifty_uploads_an_hour(world: World) -> None:
+    """Each asset that is published so, and that nothing had tracked, is one of them."""
+    lesson = world.makes(world.anna)
+    for n in range(50):
+        world.saves(world.anna, lesson, (f"as{n}", None), "draft")
+        world.anna.publish_lesson(lesson)
+    world.saves(world.anna, lesson, ("as50", None), "draft")
+    assert refusal(world.anna.publish_lesson, lesson)[0] == "PT429"
+    world.drops_row(world.anna, lesson)
+    assert refusal(world.anna.publish_lesson, lesson)[0] == "PT429"
+
+
+def test_what_else_happens_to_a_lesson_hides_none_of_its_uploads(
+    world: World, db: psycopg.Connection
+) -> None:
+    """However much the audit holds that is no beginning of an upload."""
+    lesson = world.makes(world.anna)
+    for n in range(50):
+        track(world, lesson, world.mux.video(str(n)))
+    db.execute(
+        "insert into mux_asset_events (actor, event, lesson_id, tracking_id) "
+        "select 'a test', 'published', t.lesson_id, t.id "
+        "from mux_asset_tracking t, generate_series(1, 600)"
+    )
+    assert refusal(lambda: track(world, lesson, world.mux.video("50")))[0] == "PT429"

@@ -72,7 +72,7 @@ CALLS: dict[str, Callable[[Service], object]] = {
         "select worker_make_due(md5('lesson7999')::uuid, 'ines')"
     ),
     "past": lambda service: service.connection.execute(
-        "select worker_past(md5('lesson7999')::uuid)"
+        "select worker_lesson_events(md5('lesson7999')::uuid)"
     ),
     "prune": lambda service: service.connection.execute("select worker_prune_events(300, 1000)"),
     "prune nothing": lambda service: service.connection.execute(

@@ -150,3 +150,32 @@ def test_two_workers_at_once_remove_each_row_once(
     assert prune(other, 90, 3) == 1
     other.connection.commit()
     assert ages(db, lesson) == []
+
+
+def test_what_a_lesson_played_before_its_first_upload_is_not_forgotten(
+    db: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """A form that was left open may save it again, however long after; it is older all the same."""
+    lesson = course.lesson(status="published", mux_asset_id="as1", mux_playback_id="play1")
+    course.track(lesson, "up2")
+    db.execute("update mux_private.upload_history set heard_at = now() - interval '91 days'")
+    assert prune(service, 90) == 0
+    known = db.execute("select mux_id from mux_private.upload_history order by id").fetchall()
+    assert known == [("as1",), ("up2",)]
+
+
+def test_an_old_entry_of_the_history_that_somebody_holds_keeps_no_other_from_being_removed(
+    db: psycopg.Connection, course: Course, service: Service, connections: Connections
+) -> None:
+    """The call does not wait for a request of the app."""
+    for upload in ("up1", "up2"):
+        lesson = course.tracked_lesson(upload)
+        course.track(lesson, f"{upload}-new")
+    db.execute("update mux_private.upload_history set heard_at = now() - interval '91 days'")
+    connections.transaction().execute(
+        "select from mux_private.upload_history where mux_id = 'up1' for update"
+    )
+    service.connection.execute("set lock_timeout = '1s'")
+    prune(service, 90)
+    known = db.execute("select mux_id from mux_private.upload_history order by id").fetchall()
+    assert known == [("up1",), ("up1-new",), ("up2-new",)]

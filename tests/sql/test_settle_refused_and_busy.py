@@ -170,7 +170,7 @@ def test_what_takes_too_long_backs_off_for_five_minutes_or_more(
     lesson = course.tracked_lesson("up1")
     claimed = [looked_at(row, PUBLISH, pause_seconds=pause_seconds) for row in service.claim()]
     item = fact(PUBLISH, "up1", "as1", claimed=claimed if pause_seconds else [])
-    (outcome,) = service.refuse(item)
+    (outcome,) = service.record_refusal(item)
     row = course.row(lesson)
     assert outcome == {
         "outcome": "refused",
@@ -200,10 +200,10 @@ def test_what_backs_off_is_not_tried_until_it_is_due(
     fine = course.tracked_lesson("up2")
     with pytest.raises(psycopg.errors.QueryCanceled):
         service.settle(fact(PUBLISH, "up1", "as1"))
-    service.refuse(fact(PUBLISH, "up1", "as1"))
+    service.record_refusal(fact(PUBLISH, "up1", "as1"))
     page = (fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
     assert service.outcomes(*page) == ["waiting", "published"]
-    assert [one["outcome"] for one in service.refuse(page[0])] == ["waiting"]
+    assert [one["outcome"] for one in service.record_refusal(page[0])] == ["waiting"]
     assert (course.row(lesson)["check_count"], course.state(fine)["status"]) == (1, "published")
     course.make_due()
     with pytest.raises(psycopg.errors.QueryCanceled):
@@ -230,8 +230,12 @@ def test_a_refusal_is_told_of_rows_that_need_it(course: Course, service: Service
     """What has been settled meanwhile stays so, and there may be nobody left to refuse."""
     lesson = course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1"))
-    assert [one["outcome"] for one in service.refuse(fact(PUBLISH, "up1", "as1"))] == ["unchanged"]
-    assert [one["outcome"] for one in service.refuse(fact(PUBLISH, "up2", "as2"))] == ["unmatched"]
+    assert [one["outcome"] for one in service.record_refusal(fact(PUBLISH, "up1", "as1"))] == [
+        "unchanged"
+    ]
+    assert [one["outcome"] for one in service.record_refusal(fact(PUBLISH, "up2", "as2"))] == [
+        "unmatched"
+    ]
     row = course.row(lesson)
     assert (row["status"], row["error_type"]) == ("ready", None)
 
@@ -239,8 +243,8 @@ def test_a_refusal_is_told_of_rows_that_need_it(course: Course, service: Service
 @pytest.mark.parametrize("arguments", ["", "'[]', '57014', 'x'", "'{}', null, 'x'", "'{}', 'x'"])
 def test_a_refusal_needs_its_verdict_and_why(service: Service, arguments: str) -> None:
     """Anything less is a 400 for PostgREST."""
-    with pytest.raises(psycopg.Error, match="worker_refuse needs") as refused:
-        service.connection.execute(f"select worker_refuse({arguments})".encode())
+    with pytest.raises(psycopg.Error, match="worker_record_refusal needs") as refused:
+        service.connection.execute(f"select worker_record_refusal({arguments})".encode())
     assert refused.value.sqlstate == "PT400"
 
 

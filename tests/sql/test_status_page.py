@@ -189,7 +189,9 @@ def test_the_past_of_a_deleted_lesson_remains(service: Service, course: Course) 
     lesson = course.tracked_lesson("up1")
     service.settle(fact(FAIL, "up1"))
     course.delete(lesson)
-    told = call(service, "select worker_past(%s, 50)", lesson)
+    told = call(service, "select worker_lesson_events(%s, 50)", lesson)
     assert [event["event"] for event in told] == ["tracked", "failed"]
-    assert [x["event"] for x in call(service, "select worker_past(%s, 1)", lesson)] == ["failed"]
-    assert call(service, "select worker_past(%s)", uuid4()) == []
+    assert [x["event"] for x in call(service, "select worker_lesson_events(%s, 1)", lesson)] == [
+        "failed"
+    ]
+    assert call(service, "select worker_lesson_events(%s)", uuid4()) == []

@@ -254,6 +254,22 @@ def test_a_row_that_somebody_keeps_locked_is_busy_alone(
     assert take(service, notes[1]) == [("unplayable", "asset_deleted")]
 
 
+def test_who_copied_an_asset_and_keeps_the_copy_locked_keeps_no_deletion_from_being_kept(
+    db: psycopg.Connection, course: Course, service: Service, supabase: LocalSupabase
+) -> None:
+    """Only of the copy it is not known; the others are told of in the same call."""
+    lessons = [course.tracked_lesson(f"up{n}") for n in range(2)]
+    service.settle(*(fact(PUBLISH, f"up{n}", f"as{n}") for n in range(2)))
+    copy = course.tracked_lesson("as0", course.bert)
+    with supabase.connect(autocommit=False) as other:
+        other.execute("select from mux_private.upload_history where mux_id = 'as0' for update")
+        told = take(service, *(note("deleted", f"up{n}", f"as{n}") for n in range(2)))
+    assert told.count(("unplayable", "asset_deleted")) == 2
+    assert [course.row(lesson)["error_type"] for lesson in lessons] == ["asset_deleted"] * 2
+    known = db.execute("select lesson_id from mux_private.upload_history where not is_deleted")
+    assert known.fetchall() == [(copy,)]
+
+
 @pytest.mark.parametrize("value", [None, {}, [1] * 101])
 def test_what_is_no_list_of_notes_is_refused(service: Service, value: Any) -> None:
     """As a bad request."""

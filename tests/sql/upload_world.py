@@ -32,7 +32,7 @@ from worker.model import (
 )
 from worker.mux.rate_limit import Sent, unheard
 from worker.scan.observe import observe
-from worker.supabase.lessons import Books
+from worker.supabase.backfill import BackfillStore
 from worker.supabase.serialize import settlement_json
 
 Stage = Literal["unknown", "waiting", "timed_out", "preparing", "ready", "errored", "deleted"]
@@ -158,7 +158,7 @@ class Mux:
         return Page(tuple([await self.upload(upload) for upload in known]), None)
 
 
-class Ledger(Books):
+class Ledger(BackfillStore):
     """The worker's books, kept by the database on the service's connection."""
 
     def __init__(self, service: Service) -> None:
@@ -166,7 +166,7 @@ class Ledger(Books):
         self._service = service
         self._types = cache(self._read_types)
 
-    async def home(self) -> str:
+    async def recorded_environment(self) -> str:
         """Name the environment without asking the doctor."""
         return ENVIRONMENT
 
@@ -362,7 +362,7 @@ class World:
             options=Options(),
             stopping=asyncio.Event(),
         )
-        await backfill.apply(anew=True)
+        await backfill.apply(from_start=True)
 
     def publishes_by_hand(self, lesson: UUID) -> str | None:
         """Publish a lesson as an operator does; give the reason if that is refused."""
@@ -373,7 +373,7 @@ class World:
         return None
 
     async def _publish(self, lesson_id: str) -> None:
-        lesson = await publish.the_lesson(self._ledger, lesson_id)
+        lesson = await publish.find_lesson(self._ledger, lesson_id)
         await publish.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:

@@ -1,4 +1,4 @@
-"""What was written to the log, as those read it who look for lines."""
+"""Read the lines of a log that a test has captured."""
 
 import io
 import json
@@ -6,6 +6,6 @@ from typing import Any
 
 
 def told(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines without their times."""
+    """Return the lines without their timestamps."""
     read = [json.loads(line) for line in out.getvalue().splitlines()]
     return [{k: v for k, v in line.items() if k != "timestamp"} for line in read]

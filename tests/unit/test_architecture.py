@@ -12,11 +12,11 @@ CHECKOUT = Path(__file__).parents[2]
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"app", "monitoring", "doctor"},
+    {"app", "doctor"},
     {"web"},
     {"backfill"},
     {"mux", "supabase"},
-    {"scan", "daemon", "shutdown", "sleep"},
+    {"scan", "daemon", "shutdown"},
     {"telemetry"},
     {"decide", "settings", "network", "project_url", "sql_files"},
     {"model", "lesson", "claim_limits", "wording", "text", "errors", "__init__"},
@@ -30,7 +30,6 @@ PURE = {"model", "decide", "wording", "text", "lesson", "claim_limits"}
 """These import the standard library and each other only, and no clock and no I/O of it."""
 
 EXCEPTIONS = {
-    ("daemon.adoption", "supabase.lessons"): "takes a port, or app hands it in",
     ("scan.probe", "mux.rate_limit"): "Sent moves to model",
     ("supabase.scan", "mux.rate_limit"): "Turns moves to model",
 }
@@ -170,8 +169,8 @@ def test_the_worker_knows_neither_sandbox_nor_bench() -> None:
 def test_without_a_port_no_server_is_loaded() -> None:
     """Outside worker/web one module imports the server and the metrics, and only when it runs."""
     others = {m: names for m, names in IMPORTS.items() if part(m) != "web"}
-    assert {m for m, names in others.items() if ours(names) & SERVER} == {"monitoring"}
-    at_once = {found for node in TREES["monitoring"].body for found in imported(node)}
+    assert {m for m, names in others.items() if ours(names) & SERVER} == {"app"}
+    at_once = {found for node in TREES["app"].body for found in imported(node)}
     assert not ours(at_once) & SERVER
 
 

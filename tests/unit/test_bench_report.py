@@ -5,15 +5,21 @@ from worker.scan.sweep import FEW, FIRST_CREDIT, MOST_CREDIT
 
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
-REPORT = (CHECKOUT / "docs" / "bench.md").read_text()
-THRESHOLDS = (CHECKOUT / "docs" / "sweep.md").read_text()
+PAGE = (CHECKOUT / "docs" / "performance.md").read_text()
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 FIGURE = re.compile(r"\d[\d,.]*\d|\d")
 
 
-def costs() -> str:
-    """Give the README's section about costs."""
-    found = re.search(r"\n## What it costs\n(.*?)\n## ", README, re.DOTALL)
+def figures() -> str:
+    """Return the README's section of figures."""
+    found = re.search(r"\n## Figures\n(.*?)\n## ", README, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def report() -> str:
+    """Return what the bench wrote into the page."""
+    found = re.search(r"<!-- bench:.*?-->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -25,28 +31,27 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_the_readme_shows_what_was_measured() -> None:
-    """Each row of the README's table of costs is one that the bench wrote, word for word."""
-    shown = rows(costs())
-    written = rows(REPORT)
-    assert [row for row in shown if row not in written] == []
-    assert 8 <= len(shown) <= 20
+    """Each of its three figures is one that the bench wrote, word for word."""
+    head, line, *shown = rows(figures())
+    written = [row[:3] for row in rows(report())]
+    assert [row for row in [head, *shown] if row not in written] == []
+    assert (len(shown), set(line)) == (3, {"---"})
 
 
 def test_no_figure_about_costs_comes_from_elsewhere() -> None:
     """What the README says around the table holds no number that the bench did not write."""
-    prose = "\n".join(line for line in costs().splitlines() if not line.startswith("| "))
-    measured = set(FIGURE.findall(REPORT))
+    prose = "\n".join(line for line in figures().splitlines() if not line.startswith("| "))
+    measured = set(FIGURE.findall(report()))
     assert [figure for figure in FIGURE.findall(prose) if figure not in measured] == []
 
 
-def test_every_picture_is_there_and_shown() -> None:
-    """README and report show pictures that exist, and none lies about unused."""
-    shown = {(CHECKOUT / path).resolve() for path in PICTURE.findall(costs())}
-    shown |= {(CHECKOUT / "docs" / path).resolve() for path in PICTURE.findall(REPORT)}
+def test_every_chart_is_there_and_shown() -> None:
+    """The report shows charts that exist, and none lies about unused."""
+    shown = {(CHECKOUT / "docs" / path).resolve() for path in PICTURE.findall(report())}
     assert shown == set((CHECKOUT / "docs" / "bench").resolve().iterdir())
 
 
 def test_the_thresholds_are_the_ones_that_were_chosen() -> None:
-    """docs/sweep.md gives reasons for the very numbers that the code has."""
+    """The page gives reasons for the very numbers that the code has."""
     choice = f"`FEW = {FEW}`, `FIRST_CREDIT = {FIRST_CREDIT}`, `MOST_CREDIT = {MOST_CREDIT}`"
-    assert choice in THRESHOLDS
+    assert choice in PAGE

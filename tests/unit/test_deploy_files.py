@@ -86,7 +86,7 @@ def test_five_things_are_worth_waking_for() -> None:
 
 def test_alerts_go_by_numbers_that_there_are() -> None:
     """Every metric and label that a rule names is exported by the code, under this very name."""
-    metrics = Metrics()
+    metrics = Metrics(lambda: None, lambda: None)
     metrics.mux_answered("get_asset", "200")
     metrics.mux_retried("timeout")
     metrics.rpc_ended("worker_claim", 0.1, "timeout")

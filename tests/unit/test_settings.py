@@ -232,7 +232,9 @@ def test_a_file_that_is_no_text_is_one_sentence(
     """And none of its bytes are shown."""
     (tmp_path / ".env").write_bytes(b"MUX_TOKEN_SECRET=\xff\xfesecret")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match=r"^\.env is not UTF-8 text: save it as that\.$"):
+    with pytest.raises(
+        SettingsError, match=r"^\.env is not UTF-8 text. Save it in that encoding\.$"
+    ):
         Settings.load()
 
 
@@ -263,7 +265,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(
     with pytest.raises(SettingsError) as refused:
         load(monkeypatch)
     assert str(refused.value) == (
-        ".env cannot be read (Permission denied). Let this user read it, or remove it."
+        ".env cannot be read (Permission denied). Make it readable, or remove it."
     )
 
 

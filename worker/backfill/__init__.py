@@ -1,1 +1,1 @@
-"""Adopt and publish what is older than the worker: in bulk, or one lesson by hand."""
+"""Adopt and publish lessons that are older than the worker, in bulk or by hand."""

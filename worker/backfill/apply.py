@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from worker.backfill.plan import Step
 from worker.decide import Rules, settlement
 from worker.model import Claim, Observation, Outcome, Settlement
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 
 LEASE_SECONDS = 20.0
 BUSY_TRIES = 3
@@ -37,7 +37,7 @@ class Settles(Protocol):
 class Carrier:
     """Carries steps out: adopt, then settle, as two calls for any number of lessons."""
 
-    def __init__(self, store: Settles, books: Books, rules: Rules) -> None:
+    def __init__(self, store: Settles, books: LessonStore, rules: Rules) -> None:
         self._store = store
         self._books = books
         self._rules = rules

@@ -1,116 +1,115 @@
-"""Give the lessons from before the tracking table their videos, as far as anything is known."""
+"""Walk over all lessons once and give them their videos, resuming where a run was interrupted."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from worker.backfill.apply import Carrier, Settles
 from worker.backfill.plan import Options, Step, ending, finding, is_listed, step
+from worker.backfill.publish import MuxApi
 from worker.backfill.search import Search
 from worker.decide import Rules
 from worker.lesson import Lesson
-from worker.scan.environment import KnowsEnvironment, environment_of_our_ids
-from worker.scan.observe import AsksMux
-from worker.supabase.lessons import Books
+from worker.scan.environment import environment_of_our_ids
+from worker.supabase.backfill import BackfillStore
 
-CHUNK = 20_000
-"""Lessons looked for together: one walk of Mux's list serves them all, and memory stays bounded."""
+CHUNK_LESSONS = 20_000
+"""Lessons searched for together: one sweep of Mux's lists serves them, and memory is bounded."""
 
-WALK = 2000
-
-
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
-    """What a backfill needs of Mux."""
+LESSONS_PER_CALL = 2000
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a backfill is: lessons done by kind, those of this chunk, lessons walked over."""
+    """The progress of a backfill: the lessons done by kind, of this chunk, and walked over."""
 
     counts: Counter[str] = field(default_factory=Counter)
     chunk: int = 0
     chunk_done: int = 0
     walked: int = 0
     begun_at: str | None = None
-    goes_on: bool = False
+    is_resumed: bool = False
     is_finished: bool = False
 
     def by_ending(self) -> dict[str, int]:
-        """Count as the report's script did."""
-        told = {"processed": self.counts.total(), "updated": 0, "skipped": 0, "failed": 0}
+        """Return how many lessons were processed, updated, skipped and failed."""
+        totals = {"processed": self.counts.total(), "updated": 0, "skipped": 0, "failed": 0}
         for kind, count in self.counts.items():
-            told[ending(kind)] += count
-        return told
+            totals[ending(kind)] += count
+        return totals
 
 
 class Backfill:
-    """Goes over all lessons once, by id, a chunk of those that wait at a time."""
+    """Walks over all lessons by id, and works on those that wait for a video in chunks."""
 
     def __init__(
         self,
-        mux: KnowsMux,
+        mux: MuxApi,
         store: Settles,
-        books: Books,
+        backfill_store: BackfillStore,
         *,
         rules: Rules,
         options: Options,
         stopping: asyncio.Event,
     ) -> None:
         self._mux = mux
-        self._books = books
+        self._store = backfill_store
         self._rules = rules
         self._options = options
         self._stopping = stopping
-        self._carrier = Carrier(store, books, rules)
+        self._carrier = Carrier(store, backfill_store, rules)
         self.progress = Progress()
 
-    async def plan(self, tell: Callable[[Step], None]) -> None:
-        """Tell for each lesson what would be done; nothing is written."""
-        await environment_of_our_ids(self._mux, self._books)
+    async def plan(self, report: Callable[[Step], None]) -> None:
+        """Report for each lesson what would be done; nothing is written."""
+        await environment_of_our_ids(self._mux, self._store)
         async for steps, _ in self._steps(None):
-            for one in steps:
-                tell(one)
+            for planned in steps:
+                report(planned)
             self._count(steps)
         self.progress.is_finished = not self._stopping.is_set()
 
-    async def apply(self, *, anew: bool = False) -> None:
-        """Do it, going on where an interrupted one was."""
-        environment = await environment_of_our_ids(self._mux, self._books)
-        begun = await self._books.begin(self._options.as_json(), anew=anew)
+    async def apply(self, *, from_start: bool = False) -> None:
+        """Do what is to be done for each lesson, resuming an interrupted run."""
+        environment = await environment_of_our_ids(self._mux, self._store)
+        run = await self._store.begin(self._options.as_json(), from_start=from_start)
         progress = self.progress
-        progress.begun_at, progress.goes_on = begun["begun_at"], begun["goes_on"]
-        progress.counts.update(begun["counts"])
-        noted = Counter(progress.counts)
-        async for steps, after in self._steps(begun["after"]):
+        progress.begun_at, progress.is_resumed = run["begun_at"], run["goes_on"]
+        progress.counts.update(run["counts"])
+        recorded = Counter(progress.counts)
+        async for steps, after in self._steps(run["after"]):
             done = await self._carrier.carry_out(steps, environment)
             self._count(done)
-            # What is not listed will not be a candidate again, or is counted with its chunk.
+            # The others are candidates again after an interruption, and are counted with the chunk.
             findings = [s for s in done if is_listed(s.kind)]
-            noted.update(s.kind for s in done if is_listed(s.kind) or ending(s.kind) == "updated")
+            recorded.update(
+                s.kind for s in done if is_listed(s.kind) or ending(s.kind) == "updated"
+            )
             if after is not None:
-                noted = Counter(progress.counts)
+                recorded = Counter(progress.counts)
             if findings or done or after:
-                await self._books.note(noted, [finding(s) for s in findings], after)
+                rows = [finding(s) for s in findings]
+                await self._store.record_progress(recorded, rows, after)
         if not self._stopping.is_set():
             progress.is_finished = True
-            await self._books.note(progress.counts, finished=True)
+            await self._store.record_progress(progress.counts, finished=True)
 
     def _count(self, steps: Sequence[Step]) -> None:
-        self.progress.counts.update(one.kind for one in steps)
+        self.progress.counts.update(done.kind for done in steps)
         self.progress.chunk_done += len(steps)
 
     async def _steps(self, after: str | None) -> AsyncIterator[tuple[list[Step], str | None]]:
-        """Give page after page of what to do; the last of a chunk comes with where it ends."""
-        at: str | None = after
+        """Yield the steps page by page; at the end of a chunk, the id of its last lesson."""
+        last_id: str | None = after
         is_last = False
         while not is_last and not self._stopping.is_set():
-            lessons, at, is_last = await self._chunk(at)
+            lessons, last_id, is_last = await self._next_chunk(last_id)
             self.progress.chunk, self.progress.chunk_done = len(lessons), 0
-            left_alone = [x for x in lessons if self._is_left_alone(x)]
+            left_alone = [lesson for lesson in lessons if self._is_left_alone(lesson)]
             yield [Step(lesson, "has_video") for lesson in left_alone], None
-            wanted = [x for x in lessons if not self._is_left_alone(x)]
+            wanted = [lesson for lesson in lessons if not self._is_left_alone(lesson)]
             rivals = await self._rivals(wanted)
             search = Search(
                 wanted, self._mux, self._stopping, to_the_end=self._options.trust_passthrough
@@ -118,22 +117,25 @@ class Backfill:
             async for page in search.pages():
                 yield [step(found, self._rules, self._options, rivals) for found in page], None
             if not self._stopping.is_set():
-                yield [], at
+                yield [], last_id
 
-    async def _chunk(self, after: str | None) -> tuple[list[Lesson], str | None, bool]:
+    async def _next_chunk(self, after: str | None) -> tuple[list[Lesson], str | None, bool]:
+        """Return the waiting lessons of a chunk, the id it ends at, and whether it is the last."""
         lessons: list[Lesson] = []
-        while len(lessons) < CHUNK and not self._stopping.is_set():
-            some, walked, at = await self._books.legacy_lessons(after, WALK, self.progress.begun_at)
-            lessons += some
+        while len(lessons) < CHUNK_LESSONS and not self._stopping.is_set():
+            batch, walked, last_id = await self._store.legacy_lessons(
+                after, LESSONS_PER_CALL, self.progress.begun_at
+            )
+            lessons += batch
             self.progress.walked += walked
-            if at is None:
+            if last_id is None:
                 return lessons, after, True
-            after = at
+            after = last_id
         return lessons, after, False
 
     def _is_left_alone(self, lesson: Lesson) -> bool:
         return lesson.is_draft_with_video and not self._options.include_drafts
 
-    async def _rivals(self, lessons: Sequence[Lesson]) -> Any:
+    async def _rivals(self, lessons: Sequence[Lesson]) -> Mapping[str, Mapping[str, Any]]:
         ids = sorted({target.id for lesson in lessons for target in lesson.targets})
-        return await self._books.rivals(ids) if ids else {}
+        return await self._store.rivals(ids) if ids else {}

@@ -1,4 +1,4 @@
-"""What an operator does to one lesson by hand, whatever the button: a command, or a page's form."""
+"""Publish one lesson by hand, for the command line and the dashboard."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,22 +13,19 @@ from worker.errors import WorkerError
 from worker.lesson import Lesson
 from worker.scan.environment import KnowsEnvironment, environment_of_our_ids
 from worker.scan.observe import AsksMux
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 
 LEASE_SECONDS = 5.0
 
-By = tuple[str, str | None]
-"""Who did it, and why, for the audit."""
 
-
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
-    """What publishing by hand needs of Mux."""
+class MuxApi(AsksMux, KnowsEnvironment, Protocol):
+    """The part of Mux's client that backfill and publishing by hand use."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What became of a lesson that was to be published, with the ids that it plays by."""
+class PublishResult:
+    """The outcome of publishing a lesson, with the ids that it plays by."""
 
     outcome: Literal["published", "attached", "unchanged", "published_before"]
     lesson: Lesson
@@ -36,85 +33,89 @@ class Done:
     playback_id: str | None
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
+        """Return the outcome in a sentence for the operator."""
         lesson = self.lesson
         match self.outcome:
             case "published":
                 return f"{lesson.id} is published."
             case "attached":
-                return f"{lesson.id} has its video; it is no draft and stays {lesson.status}."
+                return f"{lesson.id} has its video. It is no draft and stays {lesson.status}."
             case "unchanged":
-                return f"{lesson.id} was settled by somebody else just now: see status."
+                return f"{lesson.id} was settled by another process just now. Check its status."
             case "published_before":
                 return f"{lesson.id} is published already, and plays as {self.playback_id}."
 
 
-async def the_lesson(books: Books, id_: str) -> Lesson:
-    """Give the one lesson that an id means; raises WorkerError where there is none or several."""
-    found = await books.find_lessons(id_)
+async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
+    """Return the only lesson with this id, be it a lesson's, an upload's or an asset's.
+
+    Raises WorkerError where there is none, or more than one.
+    """
+    found = await lessons.find_lessons(id_)
     if not found:
         raise WorkerError(
-            f"No lesson, upload or asset here has the id {shown(id_)}: copy the whole id from the "
+            f"No lesson, upload or asset has the id {_printable(id_)}. Copy the whole id from the "
             "app's address, from Mux or from the log."
         )
     if len(found) > 1:
         ids = ", ".join(lesson.id for lesson in found[:5])
-        raise WorkerError(f"{shown(id_)} is of several lessons, name one: {ids}.")
+        raise WorkerError(f"{_printable(id_)} belongs to several lessons. Name one of them: {ids}.")
     return found[0]
 
 
-def shown(text: str) -> str:
-    """Write an id as it may be printed."""
+def _printable(text: str) -> str:
     return ascii(text if len(text) <= 60 else f"{text[:60]}...")
 
 
-async def look(lesson: Lesson, mux: AsksMux) -> Found:
-    """Ask Mux about one lesson's video."""
+async def observe_lesson(lesson: Lesson, mux: AsksMux) -> Found:
+    """Return what Mux knows about a lesson's video."""
     async for page in Search([lesson], mux, asyncio.Event()).pages():
         for found in page:
             return found
-    raise WorkerError("Mux was not asked to the end: try again.")
+    raise WorkerError("The search in Mux was interrupted. Try again.")
 
 
-async def publish(lesson: Lesson, mux: KnowsMux, books: Books, rules: Rules, by: By) -> Done:
-    """Ask Mux about a lesson, and publish it if its video can be played.
+async def publish(
+    lesson: Lesson, mux: MuxApi, lessons: LessonStore, rules: Rules, by: By
+) -> PublishResult:
+    """Observe a lesson's video at Mux, and publish the lesson if the video can be played.
 
     Raises WorkerError with the reason where it is not published, Unavailable where Mux or Supabase
-    does not answer.
+    does not respond.
     """
     environment = await mux.environment()
-    found = await look(lesson, mux)
+    found = await observe_lesson(lesson, mux)
     if found.observation is not None and not found.observation.found:
-        await environment_of_our_ids(mux, books)
-    rivals = await books.rivals([target.id for target in lesson.targets])
-    one = step(found, rules, Options(include_drafts=True), rivals)
-    seen = one.observation
-    if one.kind not in UPDATED or seen is None:
-        raise WorkerError(f"{lesson.id} is not published: {_why_not(one)}")
-    decided = settlement(seen, (), rules)
+        await environment_of_our_ids(mux, lessons)
+    rivals = await lessons.rivals([target.id for target in lesson.targets])
+    planned = step(found, rules, Options(include_drafts=True), rivals)
+    observation = planned.observation
+    if planned.kind not in UPDATED or observation is None:
+        raise WorkerError(f"{lesson.id} is not published: {_reason(planned)}")
+    decided = settlement(observation, (), rules)
     playback_id = decided.verdict.playback_id
-    wanted = ("published", seen.asset_id, playback_id)
+    wanted = ("published", observation.asset_id, playback_id)
     if (lesson.status, lesson.asset_id, lesson.playback_id) == wanted:
-        return Done("published_before", lesson, seen.asset_id, playback_id)
-    if one.act != "settle" or one.missing:
-        answer = (await books.adopt([replace(one, by_hand=True).adoption()], LEASE_SECONDS))[0]
-        if answer["outcome"] != "adopted":
-            return _done(lesson, [answer])
-    outcomes = await books.publish(settlement_json(decided), environment, by)
-    return _done(lesson, outcomes)
+        return PublishResult("published_before", lesson, observation.asset_id, playback_id)
+    if planned.act != "settle" or planned.missing:
+        adoption = replace(planned, by_hand=True).adoption()
+        adopted = (await lessons.adopt([adoption], LEASE_SECONDS))[0]
+        if adopted["outcome"] != "adopted":
+            return _result(lesson, [adopted])
+    outcomes = await lessons.publish(settlement_json(decided), environment, by)
+    return _result(lesson, outcomes)
 
 
-def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
-    outcome = next((one for one in outcomes if one.get("lesson_id") == lesson.id), None)
+def _result(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> PublishResult:
+    outcome = next((row for row in outcomes if row.get("lesson_id") == lesson.id), None)
+    changed = f"{lesson.id} was changed in the meantime. Check its status, then try again."
     if outcome is None:
-        raise WorkerError(
-            f"{lesson.id} was changed meanwhile: look at it with status and try again."
-        )
+        raise WorkerError(changed)
     match outcome["outcome"]:
         case "published" | "attached" | "unchanged" as name:
-            return Done(name, lesson, outcome["asset_id"], outcome["playback_id"])
+            return PublishResult(name, lesson, outcome["asset_id"], outcome["playback_id"])
         case "busy":
-            raise WorkerError(f"{lesson.id} is locked by somebody else: try again in a moment.")
+            raise WorkerError(f"{lesson.id} is locked by another transaction. Try again.")
         case "older":
             raise WorkerError(
                 f"{lesson.id} is not published: it has a newer video than the one it names. To go "
@@ -124,21 +125,21 @@ def _done(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> Done:
         case "disputed":
             raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")
         case "changed" | "gone" | "ask" | "left_alone":
-            raise WorkerError(f"{lesson.id} was changed meanwhile: look at it and try again.")
+            raise WorkerError(changed)
         case "failed":
             raise WorkerError(f"{lesson.id} is not published: {outcome.get('message')}")
         case other:
-            why = outcome.get("message") or other
-            raise WorkerError(f"{lesson.id} is not published, the database refuses: {why}")
+            reason = outcome.get("message") or other
+            raise WorkerError(f"{lesson.id} is not published. The database refuses it: {reason}")
 
 
-def _why_not(one: Step) -> str:
-    seen = one.observation
-    if one.kind == "followed" and seen is not None:
+def _reason(planned: Step) -> str:
+    observation = planned.observation
+    if planned.kind == "followed" and observation is not None:
         return (
-            f"its {seen.subject} is {seen.status} at Mux. Wait: the worker publishes a tracked "
-            "lesson by itself."
+            f"its {observation.subject} is {observation.status} at Mux. Wait: the worker publishes "
+            "a tracked lesson by itself."
         )
-    if one.kind == "no_video":
-        return "nothing here tells of a video. Have the instructor upload one."
-    return f"{one.kind}: {wording.kind(one.kind, one.message)}"
+    if planned.kind == "no_video":
+        return "it names no video. Have the instructor upload one."
+    return f"{planned.kind}: {wording.kind(planned.kind, planned.message)}"

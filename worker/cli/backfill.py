@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.backfill.plan import Step
     from worker.cli.backfill_report import Report
     from worker.settings import Settings
-    from worker.supabase.lessons import Books
+    from worker.supabase.backfill import BackfillStore
 
 MAX_EXAMPLES = 3
 
@@ -94,27 +94,26 @@ async def _backfill(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.backfill.backfill import Backfill
     from worker.backfill.plan import Options
     from worker.cli.backfill_report import Report, summary
-    from worker.decide import Rules
     from worker.shutdown import Signals
-    from worker.supabase.lessons import Books
+    from worker.supabase.backfill import BackfillStore
 
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()
     async with parts(settings, stopping, bulk=True) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
+        lessons = BackfillStore(store.call)
         work = Backfill(
             mux,
             store,
-            books,
-            rules=Rules(settings.playback_policies, settings.give_up_after_seconds),
+            lessons,
+            rules=settings.rules,
             options=Options(arguments.include_drafts, arguments.trust_passthrough),
             stopping=stopping,
         )
         began = time.monotonic()
         with Report(arguments.report) as report:
             if arguments.apply:
-                await _apply(work, arguments, books, report)
+                await _apply(work, arguments, lessons, report)
             else:
                 await _plan(work, report)
     show(summary(work.progress, mux.requests, time.monotonic() - began))
@@ -167,18 +166,18 @@ def _ids(step: "Step") -> list[str]:
 
 
 async def _apply(
-    work: "Backfill", arguments: argparse.Namespace, books: "Books", report: "Report"
+    work: "Backfill", arguments: argparse.Namespace, lessons: "BackfillStore", report: "Report"
 ) -> None:
     from worker.cli.backfill_progress import progress_shown
 
     try:
         async with progress_shown(work.progress, "repairing"):
-            await work.apply(anew=arguments.from_start)
+            await work.apply(from_start=arguments.from_start)
     finally:
         if work.progress.begun_at is not None:
             with suppress(Exception):
-                await _list(work.progress.begun_at, books, report)
-    if work.progress.goes_on:
+                await _list(work.progress.begun_at, lessons, report)
+    if work.progress.is_resumed:
         print("This continued an interrupted backfill; the counts include it.")
     if report.first:
         show(*report.first)
@@ -187,10 +186,10 @@ async def _apply(
         print(f"and {more:,} more." + ("" if arguments.report else " --report FILE lists all."))
 
 
-async def _list(since: str, books: "Books", report: "Report") -> None:
+async def _list(since: str, lessons: "BackfillStore", report: "Report") -> None:
     """Add the findings that the database has recorded since this backfill first began."""
     after: str | None = None
-    while findings := await books.findings(since, after):
+    while findings := await lessons.findings(since, after):
         for finding in findings:
             ids = {
                 name: finding[name]

@@ -27,16 +27,15 @@ async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
     import asyncio
 
     from worker.app import parts
-    from worker.backfill.publish import publish, the_lesson
-    from worker.decide import Rules
-    from worker.supabase.lessons import Books
+    from worker.backfill.publish import find_lesson, publish
+    from worker.supabase.lessons import LessonStore
 
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
     async with parts(settings, asyncio.Event()) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
-        lesson = await the_lesson(books, arguments.lesson)
-        done = await publish(lesson, mux, books, rules, (operator_name(), arguments.reason))
+        lessons = LessonStore(store.call)
+        lesson = await find_lesson(lessons, arguments.lesson)
+        by = (operator_name(), arguments.reason)
+        done = await publish(lesson, mux, lessons, settings.rules, by)
     print(done)
     if done.outcome != "published_before":
         print(f"asset {done.asset_id}\nplays as {done.playback_id}")

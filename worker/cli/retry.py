@@ -10,7 +10,7 @@ from worker.wording import count
 if TYPE_CHECKING:
     from worker.lesson import Lesson
     from worker.settings import Settings
-    from worker.supabase.lessons import Books
+    from worker.supabase.lessons import LessonStore
 
     By = tuple[str, str | None]
 
@@ -36,22 +36,24 @@ async def _retry(arguments: argparse.Namespace, settings: "Settings") -> int:
     import asyncio
 
     from worker.app import parts
-    from worker.supabase.lessons import Books
+    from worker.supabase.lessons import LessonStore
 
     by = (operator_name(), arguments.reason)
-    async with parts(settings, asyncio.Event()) as (_, store, _scanner):
-        await store.check_schema()
-        books = Books(store.call)
+    async with parts(settings, asyncio.Event()) as (_, scan_store, _scanner):
+        await scan_store.check_schema()
+        store = LessonStore(scan_store.call)
         if arguments.all_failed:
-            return await _retry_all(books, arguments.type, by)
-        return await _retry_named(books, arguments.lessons, arguments.type, by)
+            return await _retry_all(store, arguments.type, by)
+        return await _retry_named(store, arguments.lessons, arguments.type, by)
 
 
-async def _retry_named(books: "Books", names: list[str], error_type: str | None, by: "By") -> int:
-    from worker.backfill.publish import the_lesson
+async def _retry_named(
+    store: "LessonStore", names: list[str], error_type: str | None, by: "By"
+) -> int:
+    from worker.backfill.publish import find_lesson
 
-    lessons = [await the_lesson(books, name) for name in names]
-    retried = await books.retry([lesson.id for lesson in lessons], error_type, None, by)
+    lessons = [await find_lesson(store, name) for name in names]
+    retried = await store.retry([lesson.id for lesson in lessons], error_type, None, by)
     for lesson in lessons:
         print(f"{lesson.id} {_result(lesson, lesson.id in retried, error_type)}")
     return DONE if len(retried) == len({lesson.id for lesson in lessons}) else FAILED
@@ -68,13 +70,13 @@ def _result(lesson: "Lesson", is_retried: bool, error_type: str | None) -> str:
     return "is locked by another transaction. Try again in a moment."
 
 
-async def _retry_all(books: "Books", error_type: str | None, by: "By") -> int:
-    from worker.supabase.lessons import RETRY_AT_ONCE
+async def _retry_all(store: "LessonStore", error_type: str | None, by: "By") -> int:
+    from worker.supabase.lessons import RETRIES_PER_CALL
 
     total, after = 0, None
-    while retried := await books.retry(None, error_type, after, by):
+    while retried := await store.retry(None, error_type, after, by):
         total, after = total + len(retried), retried[-1]
-        if len(retried) < RETRY_AT_ONCE:
+        if len(retried) < RETRIES_PER_CALL:
             break
     print(f"{count(total, 'failed lesson')} due again.")
     return DONE

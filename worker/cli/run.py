@@ -1,4 +1,4 @@
-"""The command `run`: the daemon, and what works and answers beside it."""
+"""The command `run`: the daemon, with the HTTP server and the adoption beside it."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
 from worker.cli.command import Subparsers
+from worker.cli.exit_codes import DONE, FAILED
 from worker.errors import WorkerError
 
 if TYPE_CHECKING:
@@ -29,33 +30,32 @@ def run(_arguments: argparse.Namespace) -> NoReturn:
     began = time.monotonic()
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
-    asyncio.run(work_until_the_end(settings, began))
+    asyncio.run(run_daemon(settings, began))
 
 
-async def work_until_the_end(settings: "Settings", began: float) -> NoReturn:
-    """Work until a signal or a fault of our own ends it, then end the process.
+async def run_daemon(settings: "Settings", began: float) -> NoReturn:
+    """Run until a signal or an error ends it, then end the process.
 
-    From inside the loop, without leaving it: asyncio and Python would wait for threads that hang
-    in a name lookup, a second signal would meet its default handler, and a broken standard output
-    would change the exit status.
+    The process ends from inside the event loop. Otherwise asyncio and Python would wait for threads
+    that hang in a name lookup, a second signal would meet its default handler, and a broken
+    standard output would change the exit status.
     """
     from worker.telemetry import logs
 
-    code = 0
+    code = DONE
     try:
-        await _work(settings, began)
-    except WorkerError as error:  # no fault of ours: PORT is in use, say
+        await _run(settings, began)
+    except WorkerError as error:  # an operator's to mend, for example PORT in use
         logs.get_logger().error("worker.stopped", message=str(error))
-        code = 1
-    except Exception:  # noqa: BLE001  # told with its traceback, and it ends the process
-        # A fault of our own ends the process: its platform restarts it, and hiding it helps nobody.
+        code = FAILED
+    except Exception:  # noqa: BLE001  # a programming error: logged with its traceback
         logs.get_logger().exception("worker.crashed")
-        code = 1
+        code = FAILED  # the platform restarts the process
     logs.flush()
     os._exit(code)
 
 
-async def _work(settings: "Settings", began: float) -> None:
+async def _run(settings: "Settings", began: float) -> None:
     import asyncio
 
     from worker.shutdown import Signals
@@ -63,35 +63,14 @@ async def _work(settings: "Settings", began: float) -> None:
 
     stopping = asyncio.Event()
     signals = Signals(stopping, settings.shutdown_seconds)
-    signals.listen()  # before the large imports, in the middle of which a signal may come
+    signals.listen()  # before the slow imports, since a signal may come during them
     log = logs.get_logger()
     if settings.port is None and liveness.file_of(settings) is None:
         log.warning("worker.started", version=__version__, message=liveness.NO_DIRECTORY)
     else:
         log.info("worker.started", version=__version__)
 
-    from worker.app import bulk_mux, parts
-    from worker.daemon.adoption import Adopter, Adoption
-    from worker.daemon.loop import Daemon
-    from worker.daemon.retention import Retention
-    from worker.monitoring import watch_for, watched
-    from worker.supabase.lessons import Books
+    from worker import app
 
-    watch = watch_for(settings)
-    async with parts(settings, stopping, watch) as (mux, store, reconciler):
-        books = Books(store.call)
-        adopter = Adopter(bulk_mux(settings, stopping, store, watch), books)
-        daemon = Daemon(
-            mux,
-            store,
-            reconciler.scan,
-            interval_seconds=settings.scan_interval_seconds,
-            shutdown_seconds=settings.shutdown_seconds,
-            stopping=stopping,
-        )
-        async with (
-            Adoption(adopter, books, settings, stopping).beside(),
-            watched(settings, watch, daemon, reconciler, (mux, store)),
-        ):
-            await daemon.run(Retention(store, settings.event_retention_days))
+    await app.run(settings, stopping)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

@@ -10,7 +10,7 @@ from worker.cli.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
     from worker.settings import Settings
-    from worker.supabase.lessons import Books
+    from worker.supabase.lessons import LessonStore
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -49,16 +49,16 @@ async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
     import asyncio
 
     from worker.app import parts
-    from worker.supabase.lessons import Books
+    from worker.supabase.lessons import LessonStore
 
     async with parts(settings, asyncio.Event()) as (mux, store, _):
         await store.check_schema()
-        books = Books(store.call)
+        lessons = LessonStore(store.call)
         if arguments.lesson is not None:
-            return await _show_lesson(arguments, books, mux)
+            return await _show_lesson(arguments, lessons, mux)
         if arguments.watch is not None:
-            await _watch(arguments, books)
-        _show_table(await books.status(), as_json=arguments.json)
+            await _watch(arguments, lessons)
+        _show_table(await lessons.status(), as_json=arguments.json)
     return DONE
 
 
@@ -71,7 +71,7 @@ def _show_table(status: dict[str, Any], *, as_json: bool) -> None:
         show(status_view(status))
 
 
-async def _watch(arguments: argparse.Namespace, books: "Books") -> None:
+async def _watch(arguments: argparse.Namespace, lessons: "LessonStore") -> None:
     """Show the table until the process is interrupted: in place on a terminal, else repeatedly."""
     import asyncio
 
@@ -82,24 +82,24 @@ async def _watch(arguments: argparse.Namespace, books: "Books") -> None:
     target = console()
     if arguments.json or not target.is_terminal:
         while True:
-            _show_table(await books.status(), as_json=arguments.json)
+            _show_table(await lessons.status(), as_json=arguments.json)
             await asyncio.sleep(arguments.watch)
     with Live(console=target, auto_refresh=False) as live:
         while True:
-            live.update(status_view(await books.status()), refresh=True)
+            live.update(status_view(await lessons.status()), refresh=True)
             await asyncio.sleep(arguments.watch)
 
 
-async def _show_lesson(arguments: argparse.Namespace, books: "Books", mux: Any) -> int:
-    from worker.backfill.publish import look, the_lesson
+async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mux: Any) -> int:
+    from worker.backfill.publish import find_lesson, observe_lesson
     from worker.cli.status_view import lesson_view
     from worker.errors import Unavailable, explain
 
-    lesson = await the_lesson(books, arguments.lesson)
-    details = await books.lesson(lesson.id)
+    lesson = await find_lesson(lessons, arguments.lesson)
+    details = await lessons.lesson(lesson.id)
     code = DONE
     try:
-        observation = (await look(lesson, mux)).observation
+        observation = (await observe_lesson(lesson, mux)).observation
         details["mux"] = None if observation is None else observation.as_json()
     except Unavailable as fault:
         details["mux"] = {"unavailable": explain(fault)}

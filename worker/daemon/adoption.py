@@ -1,67 +1,103 @@
-"""Adopt lessons: begin to track what they name, or give them back what they could play.
+"""Adopt lessons: track the upload that a lesson names, or restore the video that it had.
 
-The app saved the form before, or without, tracking the upload; or it saved a form that was left
-open over a lesson that had its video. Which upload is the newest, and whose, the database decides.
+A lesson is not tracked where the app saved it before, or without, tracking the upload. It may also
+have lost its video to a form that was left open. The database decides which upload is the newest,
+and whose.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from worker import wording
-from worker.errors import StatementTimeout, Unavailable
+from worker.errors import MuxUnauthorized, MuxUnavailable, StatementTimeout, Unavailable
 from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux
-from worker.sleep import pause
-from worker.supabase.lessons import Books
-from worker.telemetry.logs import Sparingly, get_logger
-from worker.telemetry.outcome_log import HOUR_SECONDS
-
-if TYPE_CHECKING:
-    from worker.settings import Settings
+from worker.scan.probe import Control
+from worker.shutdown import sleep_unless_stopping
+from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 
 FIRST_AFTER = 6
 EVERY = 60
 """In scan intervals: first after half a minute, then every five, at the default of 5 s."""
 
-LONGEST_PAUSE_SECONDS = 300.0
+MAX_PAUSE_SECONDS = 300.0
 
-LONGEST_WALK, SHORTEST_WALK = 2000, 20
-"""In lessons; where the database cuts a pass off, the next one goes a tenth of the way."""
+MAX_LESSONS, MIN_LESSONS = 2000, 20
+"""Lessons looked at in one run; after a statement timeout a tenth of them."""
 
 LESSONS_PER_FOUND = 40
 
 log = get_logger()
 
 
-class KnowsMux(AsksMux, KnowsEnvironment, Protocol):
+class AdoptionMux(AsksMux, KnowsEnvironment, Protocol):
     """What adopting needs of Mux."""
 
 
-class Adopter:
-    """Adopts the lessons that it is given; asks Mux only what an id is that is new to a lesson."""
+class AdoptionStore(Protocol):
+    """What adopting needs of the database."""
 
-    def __init__(self, mux: KnowsMux, books: Books) -> None:
+    async def recorded_environment(self) -> str | None:
+        """Return the Mux environment in which our ids were last found."""
+        ...
+
+    async def adopt(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Adopt lessons, and return what became of each."""
+        ...
+
+    async def untracked(self, walk: int, at_most: int) -> list[str]:
+        """Return those of the next `walk` lessons that may name what is not tracked."""
+        ...
+
+
+class Adopter:
+    """Adopts given lessons; asks Mux only about ids that are new to a lesson."""
+
+    def __init__(self, mux: AdoptionMux, store: AdoptionStore) -> None:
         self._mux = mux
-        self._books = books
-        self._disputed = Sparingly(HOUR_SECONDS)
+        self._store = store
+        self._disputed = LogThrottle(HOUR_SECONDS)
+        self._refused = LogThrottle(HOUR_SECONDS)
+        self._failed_ids = LogThrottle(HOUR_SECONDS)
 
     async def adopt(self, lesson_ids: Sequence[str]) -> None:
-        """Adopt some lessons.
+        """Adopt lessons.
 
-        Raises Unavailable when Mux or Supabase is; what was not adopted then has its turn later.
+        Raises Unavailable when Mux or Supabase is; what was not adopted then is found again later.
         """
-        answers = await self._books.adopt([{"lesson_id": id_} for id_ in lesson_ids])
-        asked = [answer for answer in answers if answer["outcome"] == "ask"]
-        if asked and await self._books.home() in (None, await self._mux.environment()):
-            known = [await self._identify(a["lesson_id"], a["id"], a["kind"]) for a in asked]
-            answers += await self._books.adopt(known)
+        answers = await self._store.adopt([{"lesson_id": id_} for id_ in lesson_ids])
+        unknown = [answer for answer in answers if answer["outcome"] == "ask"]
+        recorded = await self._store.recorded_environment() if unknown else None
+        if unknown and recorded in (None, await self._mux.environment()):
+            answers += await self._store.adopt(await self._identify_all(unknown))
         for answer in answers:
-            self._tell(answer)
+            self._log(answer)
+
+    async def _identify_all(self, unknown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what ids are at Mux, without those that fail alone: their lessons wait."""
+        control, known = Control(self._mux), []
+        for answer in unknown:
+            try:
+                known.append(
+                    await self._identify(answer["lesson_id"], answer["id"], answer["kind"])
+                )
+            except (MuxUnavailable, MuxUnauthorized) as fault:
+                await control.ask(fault)
+                if self._failed_ids.allow(answer["id"]):
+                    which = "asset_id" if answer["kind"] == "asset" else "upload_id"
+                    log.warning(
+                        "mux.id_failed",
+                        lesson_id=answer["lesson_id"],
+                        **{which: answer["id"]},
+                        reason=fault.reason,
+                        message="Mux does not answer about the id that this lesson names.",
+                    )
+        return known
 
     async def _identify(self, lesson_id: str, id_: str, kind: str) -> dict[str, Any]:
-        """Ask Mux what an id is; what that is worth, the database decides."""
+        """Return whether Mux knows an id as an upload's or an asset's."""
         known = {"lesson_id": lesson_id, "id": id_}
         if kind == "either":
             upload = await self._mux.upload(id_)
@@ -72,13 +108,22 @@ class Adopter:
             return {**known, "upload_id": asset.upload_id, "asset_id": id_}
         return {**known, "missing": [id_]}
 
-    def _tell(self, answer: dict[str, Any]) -> None:
-        restored = answer if answer["outcome"] == "restored" else answer.get("restored")
+    def _log(self, answer: dict[str, Any]) -> None:
         if answer["outcome"] == "adopted":
             log.info("lesson.adopted", **_ids(answer))
-        if restored:
-            log.info("lesson.restored", **_ids(restored), playback_id=restored["playback_id"])
-        if answer["outcome"] == "disputed" and self._disputed.may_say(answer["lesson_id"]):
+        for result in (answer, answer.get("restored") or {}):
+            if result.get("outcome") == "restored":
+                log.info("lesson.restored", **_ids(result), playback_id=result["playback_id"])
+            elif result.get("outcome") == "refused" and self._refused.allow(result["sqlstate"]):
+                by = {"raised_by": result["raised_by"]} if result.get("raised_by") else {}
+                log.error(
+                    "lesson.refused",
+                    **_ids(result),
+                    sqlstate=result["sqlstate"],
+                    message=result["message"],
+                    **by,
+                )
+        if answer["outcome"] == "disputed" and self._disputed.allow(answer["lesson_id"]):
             log.warning(
                 "adoption.failed",
                 **_ids(answer),
@@ -87,24 +132,35 @@ class Adopter:
             )
 
 
-class Adoption:
-    """Adopts a few lessons a pass, every five minutes."""
+class PeriodicAdoption:
+    """Looks for lessons to adopt every five minutes, a few thousand at a time.
+
+    An outage is logged by the scan. A fault that only the adoption meets, and that an operator has
+    to end, is logged here: a grant that is missing on one of its functions, for example.
+    """
 
     def __init__(
-        self, adopter: Adopter, books: Books, settings: "Settings", stopping: asyncio.Event
+        self,
+        adopter: Adopter,
+        store: AdoptionStore,
+        interval_seconds: float,
+        stopping: asyncio.Event,
+        scans_are_well: Callable[[], bool],
     ) -> None:
         self._adopter = adopter
-        self._books = books
-        self._interval_seconds = settings.scan_interval_seconds
+        self._store = store
+        self._interval_seconds = interval_seconds
         self._stopping = stopping
-        self._walk = LONGEST_WALK
-        self._cut_off = Sparingly(HOUR_SECONDS)
+        self._scans_are_well = scans_are_well
+        self._lessons = MAX_LESSONS
+        self._timeouts = LogThrottle(HOUR_SECONDS)
+        self._logged_fault: str | None = None
 
     @asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
-        """Adopt from time to time for as long as the block lasts.
+    async def running(self) -> AsyncIterator[None]:
+        """Adopt again and again while the block runs.
 
-        A fault of our own stops the worker, and is raised at the end of the block.
+        A programming error stops the worker, and is raised at the end of the block.
         """
         task = asyncio.create_task(self._run())
         task.add_done_callback(lambda _: self._stopping.set())
@@ -118,36 +174,42 @@ class Adoption:
     async def _run(self) -> None:
         await self._pause(FIRST_AFTER)
         while not self._stopping.is_set():
-            await self._adopt_what_can_be()
+            await self._adopt_through_faults()
             await self._pause(EVERY)
 
-    async def _adopt_what_can_be(self) -> None:
-        """Do one pass; go in smaller steps past what is too much for one statement."""
+    async def _pause(self, intervals: float) -> None:
+        seconds = min(intervals * self._interval_seconds, MAX_PAUSE_SECONDS)
+        await sleep_unless_stopping(seconds, self._stopping)
+
+    async def _adopt_through_faults(self) -> None:
+        """Adopt once; look at fewer lessons after a statement timeout."""
         try:
             await self.adopt()
-            self._walk = min(self._walk * 10, LONGEST_WALK)
-        except StatementTimeout as fault:
-            self._walk = max(self._walk // 10, SHORTEST_WALK)
-            if self._cut_off.may_say("cut off"):
-                log.warning(
-                    "adoption.failed",
-                    reason=fault.reason,
-                    message=f"{fault.message} The next pass looks at {self._walk} lessons.",
-                )
-        except Unavailable:
-            pass  # the scan tells of an outage
-
-    async def _pause(self, intervals: float) -> None:
-        await pause(min(intervals * self._interval_seconds, LONGEST_PAUSE_SECONDS), self._stopping)
+            self._lessons = min(self._lessons * 10, MAX_LESSONS)
+            self._logged_fault = None
+        except StatementTimeout as error:
+            self._lessons = max(self._lessons // 10, MIN_LESSONS)
+            if self._timeouts.allow("timeout"):
+                message = f"{error.message} The next run looks at {self._lessons} lessons."
+                log.warning("adoption.failed", reason=error.reason, message=message)
+        except Unavailable as error:
+            self._log_fault(error)
 
     async def adopt(self) -> None:
-        """Do one pass.
+        """Adopt what the next lessons name.
 
-        Raises Unavailable when Mux or Supabase is; what was not adopted then has its turn later.
+        Raises Unavailable when Mux or Supabase is; what was not adopted then is found again later.
         """
-        lesson_ids = await self._books.untracked(self._walk, self._walk // LESSONS_PER_FOUND or 1)
-        if lesson_ids:
+        at_most = self._lessons // LESSONS_PER_FOUND or 1
+        if lesson_ids := await self._store.untracked(self._lessons, at_most):
             await self._adopter.adopt(lesson_ids)
+
+    def _log_fault(self, error: Unavailable) -> None:
+        """Log once a fault that needs an operator and that scans do not meet."""
+        is_news = error.needs_operator and error.reason != self._logged_fault
+        if is_news and self._scans_are_well():
+            self._logged_fault = error.reason
+            log.error("adoption.failed", reason=error.reason, message=error.message)
 
 
 def _ids(answer: dict[str, Any]) -> dict[str, str]:

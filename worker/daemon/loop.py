@@ -1,8 +1,9 @@
-"""The long-running worker: one pass after another, until a signal asks it to stop."""
+"""Scan again and again, through outages, until the process is asked to stop."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -10,40 +11,49 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from worker.daemon.outage import Outage
 from worker.daemon.retention import PAUSE_SECONDS, Retention
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
-from worker.telemetry.outcome_log import Heartbeat, ScanReport
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_history import Fault, Service
+from worker.telemetry.scan_report import ScanReport
 
-SHARE_FOR_THE_PASS = 0.5
-"""Part of the shutdown's time in which the pass under way may end by itself."""
+SHARE_FOR_THE_SCAN = 0.5
+"""The part of the shutdown's time in which the scan under way may end by itself."""
 
 T = TypeVar("T")
 
 
 class ChecksMux(Protocol):
-    """What the daemon needs of Mux."""
+    """What the loop needs of Mux."""
 
     async def check(self) -> object:
-        """Ask Mux one harmless question."""
+        """Send one harmless request."""
         ...
 
 
 class ChecksStore(Protocol):
-    """What the daemon needs of the database."""
+    """What the loop needs of the database."""
 
     async def check_schema(self) -> None:
-        """Make sure that sql/ is applied."""
+        """Raise SchemaOutdated where files of sql/ are not applied."""
         ...
 
     async def summary(self) -> dict[str, Any]:
-        """Count rows."""
+        """Return numbers of rows."""
         ...
 
 
-class Daemon:
-    """Scans every `interval_seconds`, at once after a full batch, and less while a service is out.
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often to scan, and how long the process may take to stop."""
 
-    APScheduler only ticks. It goes by the wall clock, so the loop also wakes by a timeout of its
-    own, and a clock that is set back costs nothing.
+    interval_seconds: float
+    shutdown_seconds: float
+
+
+class Daemon:
+    """Scans once an interval, at once after a full batch, and less often during an outage.
+
+    APScheduler only ticks. It uses the wall clock, so the loop also wakes by a monotonic timeout,
+    and a clock that is set back does no harm.
     """
 
     def __init__(
@@ -51,48 +61,48 @@ class Daemon:
         mux: ChecksMux,
         store: ChecksStore,
         scan: Callable[[], Awaitable[ScanReport]],
-        *,
-        interval_seconds: float,
-        shutdown_seconds: float,
+        timing: Timing,
         stopping: asyncio.Event,
+        telemetry: Telemetry,
     ) -> None:
         self._mux = mux
         self._store = store
         self._scan = scan
-        self._interval = interval_seconds
-        self._shutdown_seconds = shutdown_seconds
+        self._timing = timing
         self._stopping = stopping
-        self.on_pass_ended: Callable[[float], None] = lambda _rest_seconds: None
-        """Called when a pass has ended, with the seconds until the next one."""
-        self.passes = Passes()
+        self._telemetry = telemetry
         self._tick = asyncio.Event()
-        self._mux_outage = Outage("mux", interval_seconds)
-        self._supabase_outage = Outage("supabase", interval_seconds)
-        self._heartbeat = Heartbeat()
+        self._mux_outage = Outage("mux", timing.interval_seconds)
+        self._supabase_outage = Outage("supabase", timing.interval_seconds)
         self._schema_is_checked = False
 
+    def outages(self) -> Mapping[Service, Fault]:
+        """Return the outages under way."""
+        outages = (self._mux_outage, self._supabase_outage)
+        return {outage.service: outage.fault for outage in outages if outage.fault is not None}
+
     async def run(self, retention: Retention) -> None:
-        """Work until `stopping` is set, then end within the shutdown's time."""
-        scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over what TZ may hold
+        """Scan until `stopping` is set, then end within the shutdown's time."""
+        scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over some values of TZ
         scheduler.add_job(
             self._on_tick,
             "interval",
-            seconds=self._interval,
+            seconds=self._timing.interval_seconds,
             coalesce=True,
             misfire_grace_time=None,
         )
         retention.schedule(scheduler)
         scheduler.start()
-        grace = self._shutdown_seconds * SHARE_FOR_THE_PASS
+        grace = self._timing.shutdown_seconds * SHARE_FOR_THE_SCAN
         try:
             while not self._stopping.is_set():
                 self._tick.clear()
-                pause = await self._unless_stopped(self._pass(), grace) or 0.0
-                self.on_pass_ended(pause)
-                await self._rest(pause, retention)
+                pause = await self._unless_stopped(self._scan_once(), grace) or 0.0
+                self._telemetry.scan_ended(pause)
+                await self._wait(pause, retention)
         finally:
             scheduler.remove_all_jobs()
-            await asyncio.sleep(0)  # a tick that was just begun ends, and is not cut off
+            await asyncio.sleep(0)  # a tick that has just begun ends without being cancelled
             scheduler.shutdown(wait=False)
 
     async def _on_tick(self) -> None:
@@ -100,7 +110,7 @@ class Daemon:
         self._tick.set()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace: float) -> T | None:
-        """Do some work; once a stop is asked for, it has so many seconds to end by itself."""
+        """Return what some work returns; None if a stop came and it did not end within `grace`."""
         task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,41 +122,45 @@ class Daemon:
             await asyncio.wait({task})
         return None if task.cancelled() else task.result()
 
-    async def _pass(self) -> float:
-        """Do one pass and give the seconds to rest after it."""
+    async def _scan_once(self) -> float:
+        """Scan, record what came of it, and return the seconds to pause."""
         try:
-            if not self._schema_is_checked:
-                await self._store.check_schema()
-                self._schema_is_checked = True
-            if self._mux_outage.is_on:
-                await self._mux.check()
-            report = await self._scan()
-            if self._mux_outage.is_on:
-                self._mux_outage.end(await self._rows_waiting(report))
-            self._supabase_outage.end()
-            self._heartbeat.beat(report)
-            self.passes.finished(report)
-        except (MuxUnavailable, MuxUnauthorized) as fault:
-            self.passes.cut_short(fault)
-            self._supabase_outage.end()
-            self._mux_outage.note(fault)
+            report = await self._scan_through_outage()
+        except (MuxUnavailable, MuxUnauthorized) as error:
+            self._supabase_outage.end()  # Mux is asked only after Supabase has answered
+            self._mux_outage.record(error)
+            self._telemetry.scan_failed(error)
             return self._mux_outage.seconds_to_next_try
-        except SupabaseUnavailable as fault:
-            self.passes.cut_short(fault)
-            self._supabase_outage.note(fault)
+        except SupabaseUnavailable as error:
+            self._supabase_outage.record(error)
+            self._telemetry.scan_failed(error)
             return self._supabase_outage.seconds_to_next_try
-        return 0.0 if report.is_full else self._interval
+        self._supabase_outage.end()
+        self._telemetry.scan_finished(report)
+        return 0.0 if report.is_full else self._timing.interval_seconds
+
+    async def _scan_through_outage(self) -> ScanReport:
+        """Scan, and end the outage of Mux if there was one."""
+        if not self._schema_is_checked:
+            await self._store.check_schema()
+            self._schema_is_checked = True
+        if self._mux_outage.is_ongoing:
+            await self._mux.check()
+        report = await self._scan()
+        if self._mux_outage.is_ongoing:
+            self._mux_outage.end(await self._rows_waiting(report))
+        return report
 
     async def _rows_waiting(self, report: ScanReport) -> int:
-        """Count the rows that an outage left due: those just looked at, and those still there."""
+        """Count the rows that an outage left due: those of this scan, and those still due."""
         summary = await self._store.summary()
         return report.looked_at + int(summary["due"])
 
-    async def _rest(self, seconds: float, retention: Retention) -> None:
-        """Wait for the next tick, or for some seconds in an outage, pruning the audit meanwhile."""
+    async def _wait(self, seconds: float, retention: Retention) -> None:
+        """Wait for the next tick, or some seconds in an outage; prune the audit meanwhile."""
         until = time.monotonic() + seconds
         while not self._stopping.is_set():
-            is_pruning = not self._supabase_outage.is_on and await self._unless_stopped(
+            is_pruning = not self._supabase_outage.is_ongoing and await self._unless_stopped(
                 retention.prune_some(), 0.0
             )
             left = until - time.monotonic()
@@ -156,10 +170,9 @@ class Daemon:
                 return
 
     async def _wakes_within(self, seconds: float) -> bool:
-        """Wait some seconds, in an outage for nothing but a stop; tell whether one woke us."""
-        in_outage = self._mux_outage.is_on or self._supabase_outage.is_on
+        """Wait for a tick or a stop, in an outage for a stop only; return whether it came."""
         waits = [asyncio.create_task(self._stopping.wait())]
-        if not in_outage:
+        if not self.outages():
             waits.append(asyncio.create_task(self._tick.wait()))
         woken, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:

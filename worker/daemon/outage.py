@@ -1,40 +1,37 @@
-"""Keep an outage to two log lines and few questions: when it begins, when it ends."""
+"""Log the beginning and the end of an outage, and lengthen the pauses between its tries."""
 
 import random
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from worker.errors import MuxUnauthorized, MuxUnavailable, Unavailable
 from worker.telemetry.logs import get_logger
+from worker.telemetry.scan_history import Fault, Service
 
-Service = Literal["mux", "supabase"]
-
-FIRST_PAUSE, LONGEST_PAUSE = 1, 12
-FIRST_UNAUTHORIZED_PAUSE, LONGEST_UNAUTHORIZED_PAUSE = 6, 60
+FIRST_PAUSE, MAX_PAUSE = 1, 12
+FIRST_UNAUTHORIZED_PAUSE, MAX_UNAUTHORIZED_PAUSE = 6, 60
 """Pauses, in scan intervals: a worker that scans often also notices early that an outage is over.
 
-A refused token pauses longer, since a person has to act before asking again can help.
+After a refused token they are longer, since only an operator can end that.
 """
 
-LONGEST_PAUSE_SECONDS = 60.0
-LONGEST_UNAUTHORIZED_PAUSE_SECONDS = 300.0
-"""Bounds for long intervals, beyond which only the interval itself may go."""
+MAX_PAUSE_SECONDS = 60.0
+MAX_UNAUTHORIZED_PAUSE_SECONDS = 300.0
+"""Bounds for long intervals; only a single interval may be longer."""
 
-LONGEST_WISH_SECONDS = 3600.0
-"""The most of a `Retry-After` that is honoured: a header that is a mistake must not silence us."""
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""The longest `Retry-After` that is honoured: a mistaken header must not stop the worker."""
 
-_OUT: dict[Service, str] = {"mux": "mux.unavailable", "supabase": "supabase.unavailable"}
+_UNAVAILABLE: dict[Service, str] = {"mux": "mux.unavailable", "supabase": "supabase.unavailable"}
 _RECOVERED: dict[Service, str] = {"mux": "mux.recovered", "supabase": "supabase.recovered"}
 
 log = get_logger()
 
 
 class Outage:
-    """A service that does not answer: since when, and when to ask it again.
+    """Whether a service does not answer as it should, since when, and when to try it again.
 
-    One line when it begins; another only if it turns into something that needs an operator, into
-    something else that does, or back: each asks for something else to be done.
+    The beginning is one log line. Another follows where what an operator has to do changes.
     Pauses begin at one scan interval (six for a refused token) and double each time.
     """
 
@@ -44,60 +41,68 @@ class Outage:
         interval_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service = service
+        self.service = service
         self._interval = interval_seconds
         self._clock = clock
-        self._began: float | None = None
-        self._announced: str | None = None
+        self._began = 0.0
+        self._logged: str | None = None
         self._pauses = 0
         self._next_try = 0.0
+        self.fault: Fault | None = None
+        """Why the service did not answer when it was last tried; None if it did."""
 
     @property
-    def is_on(self) -> bool:
-        """Whether the service was not answering when it was last asked."""
-        return self._began is not None
+    def is_ongoing(self) -> bool:
+        """Whether the service did not answer when it was last tried."""
+        return self.fault is not None
 
     @property
     def seconds_to_next_try(self) -> float:
-        """Seconds until the service should be asked again; 0 when it may be asked now."""
-        return max(0.0, self._next_try - self._clock()) if self.is_on else 0.0
+        """Seconds until the service should be tried again; 0 without an outage."""
+        return max(0.0, self._next_try - self._clock()) if self.is_ongoing else 0.0
 
-    def note(self, fault: Unavailable) -> None:
-        """Note that the service did not answer, and say so if that is news."""
+    def record(self, error: Unavailable) -> None:
+        """Record that the service did not answer, and log it if that is news."""
         now = self._clock()
-        if self._began is None:
+        if self.fault is None:
             self._began, self._pauses = now, 0
-        news = fault.reason if fault.needs_somebody else "passes"
-        if news != self._announced:
-            self._announced = news
-            self._say(fault)
-        first, longest = _pauses(fault, self._interval)
-        pause = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
-        if isinstance(fault, MuxUnavailable) and fault.retry_after_seconds is not None:
-            pause = max(pause, min(fault.retry_after_seconds, LONGEST_WISH_SECONDS))
-        self._pauses += 1
-        self._next_try = now + pause
+        since = self.fault.since if self.fault else time.time()
+        self.fault = Fault(since, error.reason, error.message, error.needs_operator)
+        news = error.reason if error.needs_operator else "transient"
+        if news != self._logged:
+            self._logged = news
+            self._log(error)
+        self._next_try = now + self._next_pause(error)
 
     def end(self, rows_waiting: int | None = None) -> None:
-        """Note that the service answers again, and say how long it did not."""
-        if self._began is None:
+        """Record that the service answers, and log how long the outage was, if there was one."""
+        if self.fault is None:
             return
+        self.fault = self._logged = None
         seconds = round(self._clock() - self._began, 1)
-        self._began = self._announced = None
         fields = {} if rows_waiting is None else {"rows_waiting": rows_waiting}
-        log.info(_RECOVERED[self._service], outage_seconds=seconds, **fields)
+        log.info(_RECOVERED[self.service], outage_seconds=seconds, **fields)
 
-    def _say(self, fault: Unavailable) -> None:
-        event = "mux.unauthorized" if isinstance(fault, MuxUnauthorized) else _OUT[self._service]
-        speak = log.error if fault.needs_somebody else log.warning
-        speak(event, reason=fault.reason, message=fault.message)
+    def _next_pause(self, error: Unavailable) -> float:
+        first, longest = _pauses(error, self._interval)
+        pause: float = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
+        self._pauses += 1
+        if isinstance(error, MuxUnavailable) and error.retry_after_seconds is not None:
+            return max(pause, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))
+        return pause
+
+    def _log(self, error: Unavailable) -> None:
+        is_refusal = isinstance(error, MuxUnauthorized)
+        event = "mux.unauthorized" if is_refusal else _UNAVAILABLE[self.service]
+        write = log.error if error.needs_operator else log.warning
+        write(event, reason=error.reason, message=error.message)
 
 
-def _pauses(fault: Unavailable, interval: float) -> tuple[float, float]:
-    """Give the first and the longest pause in seconds: 5 and 60 at the default interval of 5."""
-    first, longest, bound = FIRST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE_SECONDS
-    if isinstance(fault, MuxUnauthorized):
-        first, longest = FIRST_UNAUTHORIZED_PAUSE, LONGEST_UNAUTHORIZED_PAUSE
-        bound = LONGEST_UNAUTHORIZED_PAUSE_SECONDS
+def _pauses(error: Unavailable, interval: float) -> tuple[float, float]:
+    """Return the first and the longest pause in seconds: 5 and 60 at the default interval of 5."""
+    first, longest, bound = FIRST_PAUSE, MAX_PAUSE, MAX_PAUSE_SECONDS
+    if isinstance(error, MuxUnauthorized):
+        first, longest = FIRST_UNAUTHORIZED_PAUSE, MAX_UNAUTHORIZED_PAUSE
+        bound = MAX_UNAUTHORIZED_PAUSE_SECONDS
     bound = max(interval, min(longest * interval, bound))
     return min(first * interval, bound), bound

@@ -1,4 +1,4 @@
-"""Once a day, remove the audit rows that are old enough: in small batches, between the scans."""
+"""Remove old audit rows once a day, in small batches between the scans."""
 
 import random
 import time
@@ -11,11 +11,11 @@ from worker.telemetry.logs import get_logger
 
 BATCH = 1000
 PAUSE_SECONDS = 0.2
-"""Between two batches, so that the database has time for others."""
+"""Between two batches, so that other work gets its turn in the database."""
 
 FIRST_AFTER_SECONDS = (300.0, 3900.0)
-"""When the first day's work begins: soon, since a platform may restart the worker every day, and
-at a random moment, so that replicas, which are started together, do not meet."""
+"""Bounds of the delay before the first run: short, since a platform may restart the worker every
+day, and random, so that replicas do not run at the same time."""
 
 log = get_logger()
 
@@ -29,9 +29,9 @@ class PrunesEvents(Protocol):
 
 
 class Retention:
-    """Removes audit rows older than `days` from when APScheduler says so until none is left.
+    """Removes audit rows older than `days`, once a day until none is left.
 
-    What Supabase does not answer is left for the next day: nothing depends on it.
+    A fault of Supabase ends the run; the rest is removed the next day.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class Retention:
         self._count = 0
 
     def schedule(self, scheduler: Any) -> None:
-        """Have APScheduler say every day that it is time."""
+        """Schedule a run every day."""
         first_after = self._first_after
         if first_after is None:
-            first_after = random.uniform(*FIRST_AFTER_SECONDS)  # noqa: S311  # apart, not secret
+            first_after = random.uniform(*FIRST_AFTER_SECONDS)  # noqa: S311  # jitter
         scheduler.add_job(
             self.begin,
             "interval",
@@ -64,12 +64,12 @@ class Retention:
         )
 
     async def begin(self) -> None:
-        """Note that it is time; a coroutine, since APScheduler runs plain functions in a thread."""
+        """Begin a run; a coroutine, since APScheduler runs plain functions in a thread."""
         if self._began is None:
             self._began, self._count = self._clock(), 0
 
     async def prune_some(self) -> bool:
-        """Remove one batch, if it is time; tell whether there may be more."""
+        """Remove one batch if a run is under way; return whether there may be more."""
         if self._began is None:
             return False
         try:
@@ -83,7 +83,7 @@ class Retention:
         self._end(log.info)
         return False
 
-    def _end(self, say: Callable[..., Any], **fields: str) -> None:
+    def _end(self, write: Callable[..., Any], **fields: str) -> None:
         seconds = self._clock() - (self._began or 0.0)
         self._began = None
-        say("events.pruned", count=self._count, seconds=round(seconds, 3), **fields)
+        write("events.pruned", count=self._count, seconds=round(seconds, 3), **fields)

@@ -14,11 +14,12 @@ NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
     for what in (
-        *("claim", "doctor", "prune_events", "refuse", "release", "schema_version", "settle"),
-        *("note_events", "slow_down", "summary", "take_note", "take_turns"),
+        *("claim", "doctor", "prune_events", "record_refusal", "release"),
+        *("schema_version", "settle", "acquire_requests", "slow_down"),
+        *("note_events", "summary", "take_note"),
         *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
         *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
-        *("overview", "past", "make_due"),
+        *("overview", "lesson_events", "make_due"),
     )
 )
 OPEN_TO_APP = frozenset(

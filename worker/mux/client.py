@@ -27,7 +27,7 @@ from worker.mux.response import (
 from worker.mux.retry import Patience, Tries
 from worker.mux.thread import in_daemon_thread
 from worker.settings import Settings
-from worker.telemetry.hooks import Watch
+from worker.telemetry.hooks import Telemetry
 
 PAGE_SIZE = 100
 """The most that Mux gives a page."""
@@ -63,15 +63,15 @@ class Mux:
         settings: Settings,
         stopping: asyncio.Event,
         pace: Pace,
-        watch: Watch | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
         self._timeout = timeout = settings.mux_timeout_seconds
         self._probe_seconds = in_all = probe_seconds(settings.scan_interval_seconds)
         self._probe_timeout = min(timeout, TRY_OF_A_PROBE * in_all)
         self._pace = pace
-        self._watch = watch or Watch()
-        self._patience = Patience(stopping, self._watch)
+        self._telemetry = telemetry or Telemetry()
+        self._patience = Patience(stopping, self._telemetry)
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
@@ -165,12 +165,12 @@ class Mux:
             async with asyncio.timeout(seconds):
                 answer = await in_daemon_thread(lambda: _fetch(ask, read_seconds))
         except TimeoutError as error:
-            self._watch.mux_answered(route, "timeout")
+            self._telemetry.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
         except MuxUnavailable as fault:
-            self._watch.mux_answered(route, fault.reason)
+            self._telemetry.mux_answered(route, fault.reason)
             raise
-        self._watch.mux_answered(route, str(answer.status))
+        self._telemetry.mux_answered(route, str(answer.status))
         self.is_refused = answer.status in (401, 403)
         self.rate_limit = answer.rate_limit
         if answer.status == 429 or answer.is_used_up_beyond(self._pace.per_second):

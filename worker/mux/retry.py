@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.sleep import pause
-from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.shutdown import sleep_unless_stopping
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.logs import LogThrottle, get_logger
 
 ATTEMPTS = 4
 RETRY_WITHIN_SECONDS = 10.0
@@ -46,10 +46,10 @@ class Tries:
 class Patience:
     """Repeats a request to Mux that failed, a few times; not through a shutdown."""
 
-    def __init__(self, stopping: asyncio.Event, watch: Watch | None = None) -> None:
+    def __init__(self, stopping: asyncio.Event, telemetry: Telemetry | None = None) -> None:
         self._stopping = stopping
-        self._watch = watch or Watch()
-        self._said = Sparingly(60)
+        self._telemetry = telemetry or Telemetry()
+        self._said = LogThrottle(60)
 
     async def repeat(self, request: Callable[[], Coroutine[Any, Any, T]], tries: Tries) -> T:
         """Return the first result.
@@ -60,7 +60,7 @@ class Patience:
             retry=retry_if_exception_type((MuxUnavailable, MuxUnauthorized)),
             stop=partial(self._is_over, tries=tries),
             wait=_pause,
-            sleep=partial(pause, stopping=self._stopping),
+            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
             before_sleep=self._say,
             reraise=True,
         )
@@ -79,8 +79,8 @@ class Patience:
     def _say(self, state: RetryCallState) -> None:
         fault = _fault(state)
         if fault is not None:
-            self._watch.mux_retried(fault.reason)
-        if fault is not None and self._said.may_say(fault.reason):
+            self._telemetry.mux_retried(fault.reason)
+        if fault is not None and self._said.allow(fault.reason):
             log.info(
                 "mux.retry",
                 reason=fault.reason,

@@ -16,7 +16,7 @@ class KnowsEnvironment(Protocol):
 class KnowsHome(Protocol):
     """What is asked of the database."""
 
-    async def home(self) -> str | None:
+    async def recorded_environment(self) -> str | None:
         """Give the environment in which our ids were last found."""
         ...
 
@@ -26,7 +26,7 @@ async def environment_of_our_ids(mux: KnowsEnvironment, books: KnowsHome) -> str
 
     Raises WorkerError where it is another than that of our ids: each would seem unknown there.
     """
-    environment, home = await mux.environment(), await books.home()
+    environment, home = await mux.environment(), await books.recorded_environment()
     if home not in (None, environment):
         raise WorkerError(
             f"The Mux token belongs to environment {environment}, and our ids were last found in "

@@ -17,7 +17,8 @@ from worker.scan.environment import KnowsEnvironment
 from worker.scan.observe import AsksMux, Probes, observe
 from worker.scan.settling import Settling
 from worker.scan.sweep import FEW, Credit
-from worker.telemetry.outcome_log import Reporter, ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 CLAIMS_A_SWEEP = 5
 """The rows of so many claims are looked for in one walk; it is not begun anew for each of them."""
@@ -83,7 +84,8 @@ class Reconciler:
         batching: Batching,
         rules: Rules,
         stopping: asyncio.Event,
-        reporter: Reporter | None = None,
+        telemetry: Telemetry | None = None,
+        adopt: Callable[[Sequence[str]], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
@@ -91,15 +93,11 @@ class Reconciler:
         self._batching = batching
         self._rules = rules
         self._stopping = stopping
-        self._reporter = reporter or Reporter()
+        self._telemetry = telemetry or Telemetry()
+        self._adopt = adopt
         self._clock = clock
         self._faults: Counter[str] = Counter()
         """How many looks in a row Mux did not answer about one id alone, by the claim's id."""
-        self.on_progress: Callable[[], None] = lambda: None
-        """Called whenever a page is settled."""
-
-        self.adopt: Callable[[Sequence[str]], Awaitable[None]] | None = None
-        """Called with lessons that name what may be newer than their tracked upload."""
 
     async def scan(self) -> ScanReport:
         """Do one scan.
@@ -123,7 +121,6 @@ class Reconciler:
             report.is_full |= report.released > 0 and not self._stopping.is_set()
         report.requests = self._mux.requests - requests
         report.seconds = time.monotonic() - began
-        self._reporter.watch.scanned(report.seconds)
         return report
 
     async def _claim(self) -> Claimed:
@@ -179,11 +176,11 @@ class Reconciler:
         self._count_faults(page)
         outcomes = await self._store.settle(settlements, home if rules.at_home else None)
         scan.settled(page, outcomes)
-        self._reporter.tell(settlements, outcomes)
+        self._telemetry.settled(settlements, outcomes)
         await self._adopt_newer(outcomes)
-        self.on_progress()
+        self._telemetry.scan_progressed()
         if not rules.at_home:
-            self._reporter.tell_environment(settlements, environment, home)
+            self._telemetry.environment_mismatched(settlements, environment, home)
 
     async def _adopt_newer(self, outcomes: Sequence[Outcome]) -> None:
         """Have those lessons adopted that name what may be newer than their tracked upload.
@@ -191,9 +188,9 @@ class Reconciler:
         If that fails, the adoption that runs from time to time does it.
         """
         named = [o.lesson_id for o in outcomes if o.reason == "names_newer" and o.lesson_id]
-        if named and self.adopt is not None:
+        if named and self._adopt is not None:
             with suppress(Unavailable):
-                await self.adopt(named)
+                await self._adopt(named)
 
     def _count_faults(self, page: Sequence[Sighting]) -> None:
         if len(self._faults) > MOST_FAULTS:

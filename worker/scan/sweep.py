@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Page, Sighting, is_mux_id
 
 FEW = 2
-"""So many due rows are not worth a page; figures in docs/sweep.md."""
+"""So many due rows are not worth a page; figures in docs/performance.md."""
 
 FIRST_CREDIT = 3
 MOST_CREDIT = 10

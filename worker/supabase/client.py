@@ -1,4 +1,4 @@
-"""Call the database's functions through Supabase: the only module that knows its client."""
+"""Call SQL functions over Supabase's API, with retries: the only module that imports its client."""
 
 import asyncio
 import time
@@ -14,28 +14,29 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from worker.errors import SupabaseBusy, SupabaseUnavailable
 from worker.network import proxy_for, trust
 from worker.settings import Settings
-from worker.sleep import pause
-from worker.supabase.errors import is_final, refusal
-from worker.supabase.serialize import sendable
-from worker.telemetry.hooks import Watch
+from worker.shutdown import sleep_unless_stopping
+from worker.supabase.errors import error_for, is_permanent
+from worker.supabase.serialize import sanitize
+from worker.telemetry.hooks import Telemetry
 
 ATTEMPTS = 4
-"""Of one call; what passes within seconds is repeated for as long as LONGEST_TRY allows."""
+"""How often a call is sent at most. SupabaseBusy is retried until DEADLINE_TIMEOUTS instead."""
 
-LONGEST_TRY = 1.5
-"""In timeouts: one call, whose connecting, sending and reading have a timeout each, and no try
-begins later than that. So a connection that has died heals unnoticed, and a hang is told soon."""
+DEADLINE_TIMEOUTS = 1.5
+"""The deadline of one attempt, in timeouts, since connecting, sending and reading have a timeout
+each. No attempt begins later either. So a dead connection is replaced unnoticed, and a hang is
+reported soon."""
 
 KEEP_ALIVE_SECONDS = 30.0
 
 _status: ContextVar[int] = ContextVar("_status")
-"""The HTTP status of the answer to this task's call, which the client drops."""
+"""The HTTP status of the response to this task's call, which the client drops."""
 
 
-class Database:
-    """Calls functions, each in a transaction of its own, and repeats what fails for a moment.
+class RpcClient:
+    """Calls SQL functions, each in its own transaction, and retries transient errors.
 
-    Whoever calls sees to it that a function does no harm when it is called twice.
+    So a function must be safe to call twice.
     """
 
     def __init__(
@@ -44,26 +45,26 @@ class Database:
         http: httpx.AsyncClient,
         timeout: float,
         stopping: asyncio.Event,
-        watch: Watch,
+        telemetry: Telemetry,
     ) -> None:
         self._client = client
         self._http = http
         self._timeout = timeout
         self._stopping = stopping
-        self._watch = watch
+        self._telemetry = telemetry
         self.calls = 0
 
     @classmethod
     async def connect(
-        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
-    ) -> "Database":
-        """Prepare the client; nothing is sent yet."""
+        cls, settings: Settings, stopping: asyncio.Event, telemetry: Telemetry | None = None
+    ) -> "RpcClient":
+        """Return a client that is ready; nothing is sent yet."""
         timeout = settings.supabase_timeout_seconds
         http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout),
             limits=httpx.Limits(max_connections=10, keepalive_expiry=KEEP_ALIVE_SECONDS),
             follow_redirects=False,
-            event_hooks={"response": [_note_status]},
+            event_hooks={"response": [_record_status]},
             trust_env=False,
             proxy=proxy_for(settings.supabase_url),
             verify=trust(),
@@ -73,65 +74,65 @@ class Database:
         )
         key = settings.supabase_service_role_key.get_secret_value()
         client = await create_async_client(settings.supabase_url, key, options)
-        return cls(client, http, timeout, stopping, watch or Watch())
+        return cls(client, http, timeout, stopping, telemetry or Telemetry())
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
-        """Call a function, and give what it returns.
+        """Return the response of an SQL function.
 
-        Raises SupabaseUnavailable when it does not answer as it should, after a few tries.
+        Raises SupabaseUnavailable when there is none after a few attempts.
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(SupabaseUnavailable),
-            stop=self._is_out_of_patience,
+            stop=self._is_last_attempt,
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            sleep=partial(pause, stopping=self._stopping),
+            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
             reraise=True,
         )
-        return await retrying(self._watched, function, sendable(params))
+        return await retrying(self._measured, function, sanitize(params))
 
-    async def _watched(self, function: str, params: dict[str, Any]) -> Any:
+    async def _measured(self, function: str, params: dict[str, Any]) -> Any:
         began, reason = time.monotonic(), "cancelled"
         try:
-            answer = await self._once(function, params)
+            response = await self._send(function, params)
             reason = ""
-            return answer
-        except SupabaseUnavailable as fault:
-            reason = fault.reason
+            return response
+        except SupabaseUnavailable as error:
+            reason = error.reason
             raise
         finally:
-            self._watch.rpc_ended(function, time.monotonic() - began, reason)
+            self._telemetry.rpc_ended(function, time.monotonic() - began, reason)
 
-    async def _once(self, function: str, params: dict[str, Any]) -> Any:
+    async def _send(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1
         try:
-            async with asyncio.timeout(self._timeout * LONGEST_TRY):
+            async with asyncio.timeout(self._timeout * DEADLINE_TIMEOUTS):
                 return (await self._client.rpc(function, params).execute()).data
         except APIError as error:
             message, details = error.message or "no reason given", str(error.details or "")
-            raise refusal(
+            raise error_for(
                 function, error.code, _status.get(), message[:300], details[:300]
             ) from error
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
+            raise SupabaseUnavailable("timeout", "Supabase did not respond in time.") from error
         except httpx.HTTPError as error:
-            words = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise refusal(function, "connection", 0, words) from error
+            message = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise error_for(function, "connection", 0, message) from error
         except (ValueError, RecursionError) as error:
-            raise SupabaseUnavailable("unreadable", "Supabase's answer is no JSON.") from error
+            raise SupabaseUnavailable("unreadable", "Supabase's response is not JSON.") from error
 
-    def _is_out_of_patience(self, state: RetryCallState) -> bool:
-        fault = state.outcome.exception() if state.outcome else None
+    def _is_last_attempt(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
         return (
             self._stopping.is_set()
-            or (state.attempt_number >= ATTEMPTS and not isinstance(fault, SupabaseBusy))
-            or (state.seconds_since_start or 0) >= self._timeout * LONGEST_TRY
-            or is_final(fault)
+            or (state.attempt_number >= ATTEMPTS and not isinstance(error, SupabaseBusy))
+            or (state.seconds_since_start or 0) >= self._timeout * DEADLINE_TIMEOUTS
+            or is_permanent(error)
         )
 
 
-async def _note_status(response: httpx.Response) -> None:
+async def _record_status(response: httpx.Response) -> None:
     _status.set(response.status_code)

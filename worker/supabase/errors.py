@@ -1,4 +1,4 @@
-"""Sort what Supabase answers in place of a result: one table of its errors, by their codes."""
+"""Turn the error responses of Supabase into exceptions: one table of its error codes."""
 
 import re
 from typing import NamedTuple
@@ -15,17 +15,17 @@ REQUIRED_FILE = "016_status_page"
 """The last file of sql/ that this worker needs applied."""
 
 _CODE = re.compile(r"PGRST\w+|[0-9A-Z]{5}|connection")
-"""A code of PostgREST's, an SQLSTATE, or ours for an exchange that broke off."""
+"""A code of PostgREST, an SQLSTATE, or our own code for a broken connection."""
 
 
 class _Rule(NamedTuple):
-    """What a code means; `words`, where there are any, must occur in what was said."""
+    """What some codes mean, if `words`, a regular expression, matches the error's text too."""
 
     codes: str
-    fault: type[SupabaseUnavailable]
+    error: type[SupabaseUnavailable]
     sentence: str
     reason: str = ""
-    """One word for log and metric; the code itself where there is none."""
+    """One word for log and metric; if it is empty, the code."""
 
     words: str = ""
 
@@ -37,29 +37,29 @@ _KEY = (
 )
 _LOGIN = (
     "The database refuses the login of PostgREST ({message}). Restart the project in the "
-    "dashboard; if that does not help, ask Supabase's support."
+    "dashboard; if that does not help, contact Supabase's support."
 )
 _FAILED = "Supabase failed {function} ({message})."
 
 _RULES = (
-    # What passes within seconds, and is repeated for that long.
+    # Transient within seconds, and retried for that long.
     _Rule(
         "40001|40P01|55P03",  # serialization failure, deadlock, lock timeout
         SupabaseBusy,
         "{function} conflicts with other transactions ({message}).",
     ),
-    # A token that Supabase's gateway makes for each request, and PostgREST's clock is behind:
-    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 answers PGRST301.
+    # Supabase's gateway makes a token for each request, and PostgREST's clock may be behind:
+    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 responds with PGRST301.
     _Rule(
         "PGRST30[13]",
         SupabaseBusy,
-        "The clocks within Supabase differ ({message}). If this lasts, ask Supabase's support.",
+        "The clocks within Supabase differ ({message}). If this lasts, contact Supabase's support.",
         "clock_skew",
         words="(?i)issued ?at ?future|not ?yet ?valid",
     ),
-    # What the same call in smaller pieces may avoid.
+    # A smaller batch may avoid it.
     _Rule("57014", StatementTimeout, "{function} exceeds the statement timeout."),
-    # What lasts until an operator acts. PostgREST: docs.postgrest.org/en/stable/references/errors
+    # Permanent until an operator acts. PostgREST: docs.postgrest.org/en/stable/references/errors
     _Rule(
         "PGRST106",
         SupabaseNeedsOperator,
@@ -68,10 +68,10 @@ _RULES = (
         "schema_not_exposed",
     ),
     _Rule(
-        "PGRST202|42883",  # the latter while PostgREST does not know yet that it is gone
+        "PGRST202|42883",  # the latter until PostgREST notices that the function is missing
         SchemaOutdated,
-        f"The database has no function {{function}}: apply sql/ up to {REQUIRED_FILE}.sql. "
-        "If that was done just now, PostgREST is about to notice.",
+        f"The database has no function {{function}}. Apply sql/ up to {REQUIRED_FILE}.sql; if you "
+        "have just done that, wait until PostgREST notices.",
         "function_missing",
         words=r"Could not find|^function public\.worker_",
     ),
@@ -124,14 +124,14 @@ _RULES = (
         "The key may not call {function} ({message}). Apply the files of sql/ again, in order.",
         "forbidden",
     ),
-    # What passes: connections, resources, restarts, plans and prepared statements that are stale.
+    # Transient: connections, resources, restarts, stale plans and prepared statements.
     _Rule(
         "08...|25P..|40...|53...|55...|57...|58...|XX...|0A000|26000|42P05",
         SupabaseUnavailable,
         _FAILED,
     ),
     _Rule(
-        "21000|3F000|42...|PT...",  # PT…: raised by functions of sql/, of wrong parameters
+        "21000|3F000|42...|PT...",  # PT…: raised by functions of sql/ for wrong parameters
         SupabaseNeedsOperator,
         "{function} does not fit the database ({message}). Apply the files of sql/ of this version "
         "again, in order.",
@@ -144,8 +144,8 @@ _RULES = (
     _Rule(
         "PGRST002",
         SupabaseUnavailable,
-        "PostgREST loads its schema cache. If this lasts, check that every exposed schema in the "
-        "dashboard's API settings exists.",
+        "PostgREST is loading its schema cache. If this lasts, check that every exposed schema in "
+        "the dashboard's API settings exists.",
     ),
     # The gateway: https://supabase.com/docs/guides/platform/http-status-codes
     _Rule(
@@ -158,7 +158,7 @@ _RULES = (
     _Rule(
         "403",
         SupabaseNeedsOperator,
-        "Supabase does not let the worker in ({message}). Check SUPABASE_SERVICE_ROLE_KEY, and any "
+        "Supabase denies the worker access ({message}). Check SUPABASE_SERVICE_ROLE_KEY, and any "
         "proxy or firewall before Supabase.",
         "forbidden",
     ),
@@ -171,15 +171,15 @@ _RULES = (
     _Rule(
         "3..|400|404|405|406|410|415|421|426|501",
         SupabaseNeedsOperator,
-        "What answers at SUPABASE_URL is not a Supabase project ({message}). Set it to "
+        "The server at SUPABASE_URL is not a Supabase project ({message}). Set it to "
         "https://<ref>.supabase.co, with the project's ref.",
         "wrong_address",
     ),
     _Rule(
         "52.|530",
         SupabaseUnavailable,
-        "The gateway does not reach the project ({message}). If this lasts, restart the project in "
-        "the dashboard.",
+        "Supabase's gateway cannot reach the project ({message}). If this lasts, restart the "
+        "project in the dashboard.",
     ),
     _Rule(
         "connection",
@@ -198,35 +198,35 @@ _RULES = (
         # EAI_NONAME and EAI_NODATA as glibc, musl and macOS word them.
         words="Name or service not known|Name does not resolve|nodename nor servname|No address",
     ),
-    _Rule("connection", SupabaseUnavailable, "No answer from Supabase: {message}"),
+    _Rule("connection", SupabaseUnavailable, "Supabase did not respond: {message}."),
     _Rule(".*", SupabaseUnavailable, _FAILED),
 )
-"""The first rule that fits counts."""
+"""The first rule that matches applies."""
 
 
-def refusal(
+def error_for(
     function: str, code: str | None, status: int, message: str, details: str = ""
 ) -> SupabaseUnavailable:
-    """Return our error for a call of a function that was answered with an error.
+    """Return the exception for an error response to the call of a function.
 
-    What is answered without a code comes from the gateway or from something before it, and is
-    judged by its HTTP status.
+    A response without a code comes from the gateway or something in front of it, and is classified
+    by its HTTP status.
     """
     code = code if code and _CODE.fullmatch(code) else str(status)
-    said = f"{message} {details}"
-    rule = next(r for r in _RULES if re.fullmatch(r.codes, code) and re.search(r.words, said))
-    sentence = rule.sentence.format(function=function, message=_named(code, message))
-    return rule.fault(rule.reason or code, sentence)
+    text = f"{message} {details}"
+    rule = next(r for r in _RULES if re.fullmatch(r.codes, code) and re.search(r.words, text))
+    sentence = rule.sentence.format(function=function, message=_with_code(code, message))
+    return rule.error(rule.reason or code, sentence)
 
 
-def _named(code: str, message: str) -> str:
-    """Put the code before what was said, unless it is ours."""
-    said = message.strip().removesuffix(".")
-    return said if code == "connection" else f"{code}: {said}"
+def _with_code(code: str, message: str) -> str:
+    """Return the message with the code before it, unless the code is our own."""
+    message = message.strip().removesuffix(".")
+    return message if code == "connection" else f"{code}: {message}"
 
 
-def is_final(error: BaseException | None) -> bool:
-    """Whether the same call at once would fail again: too large, or an operator has to act."""
+def is_permanent(error: BaseException | None) -> bool:
+    """Whether an immediate retry would fail: the call is too large, or an operator has to act."""
     return isinstance(error, StatementTimeout | SupabaseNeedsOperator) and not (
-        isinstance(error, SchemaOutdated)  # PostgREST may be about to notice a new function
+        isinstance(error, SchemaOutdated)  # PostgREST may not have noticed a new function yet
     )

@@ -1,4 +1,4 @@
-"""What the worker asks of its database: one method for each of its SQL functions."""
+"""Call the SQL functions of scans, webhooks, the rate limit, retention and the doctor."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,173 +7,223 @@ from typing import Any
 from uuid import uuid4
 
 from worker.claim_limits import Batching
-from worker.errors import SchemaOutdated, SupabaseUnavailable
+from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import Claim, Claimed, Note, Outcome, Settlement
 from worker.mux.rate_limit import Turns
 from worker.settings import Settings
-from worker.supabase.bisect import Halving
-from worker.supabase.client import Database
+from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
-from worker.supabase.serialize import expect, note_json, read, settlement_json
-from worker.telemetry.hooks import Watch
+from worker.supabase.serialize import expect, note_json, parse, settlement_json, timeout_outcome
+from worker.telemetry.hooks import Telemetry
 
-SETTLE_AT_ONCE = 100
-SWEEP_SECONDS = 15.0
-"""How long sweeping is left to the worker that did it last, at the least."""
+SETTLEMENTS_PER_CALL = 100
+MAX_SLOW_ITEMS = 1000
+"""How many slow items are remembered; with more, all are forgotten."""
 
-LAST_CALL_SECONDS = 1.0
-MOST_TURNS_PER_SECOND = 10_000
-"""The rate at which a turn takes the least time from others that the database allows."""
+SWEEP_LEASE_SECONDS = 15.0
+"""How long the worker that swept last keeps the right to sweep, at least."""
+
+RELEASE_ON_CLOSE_SECONDS = 1.0
+MAX_REQUESTS_PER_SECOND = 10_000
+"""The highest rate that the database allows: a request reserved at it delays others least."""
+
+Item = dict[str, Any]
 
 
-class Store:
-    """Calls the worker's functions in the database.
+class ScanStore:
+    """Calls the SQL functions that the daemon needs, one method each.
 
-    All methods raise SupabaseUnavailable when Supabase does not answer as it should, after a few
-    tries: settling twice is harmless, so a call whose answer was lost is simply repeated.
+    All methods raise SupabaseUnavailable when Supabase does not respond properly after a few
+    attempts. Settling twice is harmless, so a call whose response was lost is simply repeated.
     """
 
-    def __init__(self, database: Database, *, sweep_seconds: float = SWEEP_SECONDS) -> None:
-        self._database = database
-        self._rpc = database.call
-        self._name = str(uuid4())
-        self._sweep_seconds = sweep_seconds
-        self._sweeps = False
-        self._halving = Halving(self._rpc)
+    def __init__(
+        self, client: RpcClient, *, sweep_lease_seconds: float = SWEEP_LEASE_SECONDS
+    ) -> None:
+        self._client = client
+        self._worker_id = str(uuid4())
+        self._sweep_lease_seconds = sweep_lease_seconds
+        self._is_sweeper = False
+        self._slow_ids: set[tuple[str | None, str | None]] = set()
 
     @classmethod
     async def connect(
-        cls, settings: Settings, stopping: asyncio.Event, watch: Watch | None = None
-    ) -> "Store":
-        """Prepare the client; nothing is sent yet."""
-        database = await Database.connect(settings, stopping, watch)
-        sweep_seconds = max(SWEEP_SECONDS, 2 * settings.scan_interval_seconds)
-        return cls(database, sweep_seconds=sweep_seconds)
+        cls, settings: Settings, stopping: asyncio.Event, telemetry: Telemetry | None = None
+    ) -> "ScanStore":
+        """Return a store whose client is ready; nothing is sent yet."""
+        client = await RpcClient.connect(settings, stopping, telemetry)
+        lease_seconds = max(SWEEP_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
+        return cls(client, sweep_lease_seconds=lease_seconds)
 
     @property
     def calls(self) -> int:
-        """How many calls were sent, repeats included."""
-        return self._database.calls
+        """How many calls were sent, retries included."""
+        return self._client.calls
 
     async def close(self) -> None:
-        """Leave sweeping to others, if it was ours, and close the connections."""
-        if self._sweeps:
-            with suppress(SupabaseUnavailable, TimeoutError):  # then its time just runs out
-                async with asyncio.timeout(LAST_CALL_SECONDS):
-                    await self._rpc("worker_release", {"claimed": [], "sweeper": self._name})
-        await self._database.close()
+        """Give up the right to sweep, and close the connections."""
+        if self._is_sweeper:
+            with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
+                async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
+                    await self.call("worker_release", {"claimed": [], "sweeper": self._worker_id})
+        await self._client.close()
 
     async def check_schema(self) -> None:
-        """Make sure that sql/ is applied.
-
-        Raises SchemaOutdated, naming what to apply.
-        """
-        applied = expect(await self._rpc("worker_schema_version", {}), str)
+        """Raise SchemaOutdated, naming the files to apply, if the database lacks files of sql/."""
+        applied = expect(await self.call("worker_schema_version", {}), str)
         if applied < REQUIRED_FILE:
             raise SchemaOutdated(
                 "schema_outdated",
                 f"The database has sql/ up to {applied}.sql and this worker needs it up to "
-                f"{REQUIRED_FILE}.sql: apply the files after {applied}.sql, in order.",
+                f"{REQUIRED_FILE}.sql. Apply the files after {applied}.sql, in order.",
             )
 
     async def claim(self, batching: Batching, few: int) -> Claimed:
-        """Lease due rows.
+        """Lease due rows, and return them.
 
-        More than a few are leased only to the one worker that sweeps; that may become this one.
+        More than `few` rows are leased only to the one worker that sweeps, which this one may
+        become.
         """
         params = {
             "batch_size": batching.probes,
             "lease_seconds": batching.lease_seconds,
             "sweep_size": batching.size,
-            "sweeper": self._name,
+            "sweeper": self._worker_id,
             "sweep_above": few,
-            "sweep_seconds": self._sweep_seconds,
+            "sweep_seconds": self._sweep_lease_seconds,
         }
-        answer = expect(await self._rpc("worker_claim", params), dict)
-        claimed = read(
+        response = expect(await self.call("worker_claim", params), dict)
+        claimed = parse(
             lambda: Claimed(
-                tuple(Claim.from_json(row) for row in answer["rows"]),
-                answer["environment_id"],
-                answer["sweep"],
-                answer["events_arrive"],
-                answer["more_are_due"],
+                tuple(Claim.from_json(row) for row in response["rows"]),
+                response["environment_id"],
+                response["sweep"],
+                response["events_arrive"],
+                response["more_are_due"],
             )
         )
-        self._sweeps = claimed.sweep == "ours" or (self._sweeps and claimed.sweep == "none")
+        still_sweeper = self._is_sweeper and claimed.sweep == "none"
+        self._is_sweeper = claimed.sweep == "ours" or still_sweeper
         return claimed
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Settle any number of settlements, at most a hundred a call.
+        """Settle verdicts in batches, and return the outcomes.
 
-        `environment_id` is the Mux environment, if one of the observations found its id there.
+        `environment_id` is the Mux environment in which one of the observations found its id.
+        Items that exceeded the statement timeout before are settled last, each in its own call.
         """
         outcomes: list[Outcome] = []
-        for start in range(0, len(settlements), SETTLE_AT_ONCE):
-            part = [settlement_json(s) for s in settlements[start : start + SETTLE_AT_ONCE]]
-            outcomes += await self._halving.settle(
-                part, environment_id=environment_id, sweeper=self._name
-            )
+        for start in range(0, len(settlements), SETTLEMENTS_PER_CALL):
+            batch = [settlement_json(s) for s in settlements[start : start + SETTLEMENTS_PER_CALL]]
+            quick = [item for item in batch if _ids(item) not in self._slow_ids]
+            slow = [item for item in batch if _ids(item) in self._slow_ids]
+            for items in ([quick] if quick else []) + [[item] for item in slow]:
+                outcomes += await self._settle_bisecting(items, environment_id)
         return outcomes
 
+    async def _settle_bisecting(
+        self, items: list[Item], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle items in one call, or in halves where it exceeds the statement timeout (57014).
+
+        An item that exceeds it alone is recorded as refused, so that its row backs off. To find it
+        among a hundred takes seven calls that time out.
+        """
+        params = {
+            "verdicts": items,
+            "environment_id": environment_id,
+            "sweeper": self._worker_id,
+        }
+        try:
+            response = await self.call("worker_settle", params)
+        except StatementTimeout:
+            if len(items) == 1:
+                return await self._record_timeout(items[0])
+            half = len(items) // 2
+            first = await self._settle_bisecting(items[:half], environment_id)
+            return first + await self._settle_bisecting(items[half:], environment_id)
+        if len(items) == 1:
+            self._slow_ids.discard(_ids(items[0]))
+        return _outcomes(response)
+
+    async def _record_timeout(self, item: Item) -> list[Outcome]:
+        """Make the item's rows back off; if even that fails, only return the outcome."""
+        if len(self._slow_ids) >= MAX_SLOW_ITEMS:
+            self._slow_ids.clear()
+        self._slow_ids.add(_ids(item))
+        outcome = timeout_outcome(item)
+        params = {"verdict": item, "code": outcome.sqlstate, "problem": outcome.message}
+        try:
+            return _outcomes(await self.call("worker_record_refusal", params))
+        except SupabaseUnavailable:
+            return [outcome]
+
     async def release(self, claims: Sequence[Claim]) -> int:
-        """Hand claimed rows back, due at once and in their place; returns how many were ours."""
+        """Make claimed rows due again, in their old place; return how many were still leased."""
         claimed = [{"id": c.id, "leased_until": c.leased_until, "due_at": c.due_at} for c in claims]
-        return expect(await self._rpc("worker_release", {"claimed": claimed}), int)
+        return expect(await self.call("worker_release", {"claimed": claimed}), int)
 
     async def take_turns(self, count: int, per_second: float, *, bulk: bool) -> Turns:
-        """Take the next moments at which Mux may be asked, in agreement with all other workers."""
-        answer = await self._rpc(
-            "worker_take_turns", {"turns": count, "per_second": per_second, "bulk": bulk}
+        """Reserve the next times at which requests may be sent to Mux, shared by all workers."""
+        params = {"requests": count, "per_second": per_second, "bulk": bulk}
+        response = expect(await self.call("worker_acquire_requests", params), dict)
+        return parse(
+            lambda: Turns(float(response["first_in_seconds"]), float(response["gap_seconds"]))
         )
-        told = expect(answer, dict)
-        return read(lambda: Turns(float(told["first_in_seconds"]), float(told["gap_seconds"])))
 
     async def slow_down(self) -> None:
-        """Have all workers ask Mux less often for a while."""
-        await self._rpc("worker_slow_down", {})
+        """Reduce the rate of all workers for a while, since Mux answered 429."""
+        await self.call("worker_slow_down", {})
 
     async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Take note of facts that settle nothing: rows that wait for them are due at once."""
+        """Record facts that settle nothing; rows that wait for them become due at once."""
         outcomes: list[Outcome] = []
-        for start in range(0, len(notes), SETTLE_AT_ONCE):
-            facts = [note_json(note) for note in notes[start : start + SETTLE_AT_ONCE]]
-            answer = expect(await self._rpc("worker_take_note", {"facts": facts}), list)
-            outcomes += read(lambda answer=answer: [Outcome.from_json(row) for row in answer])  # type: ignore[misc]  # a lambda's default
+        for start in range(0, len(notes), SETTLEMENTS_PER_CALL):
+            facts = [note_json(note) for note in notes[start : start + SETTLEMENTS_PER_CALL]]
+            outcomes += _outcomes(await self.call("worker_take_note", {"facts": facts}))
         return outcomes
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
-        """Tell all workers that webhooks of an environment arrive; gives the recorded one."""
+        """Record that webhooks of an environment arrive; return the recorded environment."""
         params = {"environment_id": environment_id, "has_matched": has_matched}
-        recorded = await self._rpc("worker_note_events", params)
+        recorded = await self.call("worker_note_events", params)
         return recorded if isinstance(recorded, str) else None
 
     async def summary(self) -> dict[str, Any]:
-        """Count what is processing, due, stuck and failed; give the oldest ages in seconds."""
-        return expect(await self._rpc("worker_summary", {}), dict)
+        """Return counts of processing, due, stuck and failed rows, and the oldest ages in s."""
+        return expect(await self.call("worker_summary", {}), dict)
 
     async def prune_events(self, older_than_days: int, at_most: int) -> int:
-        """Remove the oldest audit rows that are older than so many days; returns how many."""
+        """Delete the oldest audit events beyond an age; return how many were deleted."""
         params = {"older_than_days": older_than_days, "at_most": at_most}
-        return expect(await self._rpc("worker_prune_events", params), int)
+        return expect(await self.call("worker_prune_events", params), int)
 
     async def doctor_facts(self) -> dict[str, Any]:
-        """Tell how the database stands: columns, protection, grants, version, clock."""
-        return expect(await self._rpc("worker_doctor", {}), dict)
+        """Return the facts about the database: columns, protection, grants, version, clock."""
+        return expect(await self.call("worker_doctor", {}), dict)
 
     async def rehearse_scan(self) -> None:
-        """Make the calls that a scan makes, in a way that holds up no worker.
+        """Make the calls that a scan makes, in a way that delays no worker.
 
-        A row that is claimed is handed back in its place, and sweeping is left at once.
+        A claimed row is released in its place, and the right to sweep lasts no time.
         """
-        claim = {"batch_size": 1, "lease_seconds": 1, "sweeper": self._name}
-        answer = await self._rpc("worker_claim", {**claim, "sweep_above": -1, "sweep_seconds": 0})
-        rows = read(lambda: [Claim.from_json(row) for row in expect(answer, dict)["rows"]])
-        await self.release(rows)
-        await self.take_turns(1, MOST_TURNS_PER_SECOND, bulk=True)
-        await self._rpc("worker_settle", {"verdicts": []})
+        claim = {"batch_size": 1, "lease_seconds": 1, "sweeper": self._worker_id}
+        params = {**claim, "sweep_above": -1, "sweep_seconds": 0}
+        response = expect(await self.call("worker_claim", params), dict)
+        await self.release(parse(lambda: [Claim.from_json(row) for row in response["rows"]]))
+        await self.take_turns(1, MAX_REQUESTS_PER_SECOND, bulk=True)
+        await self.call("worker_settle", {"verdicts": []})
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
-        """Call one of the functions that have no method here."""
-        return await self._rpc(function, params)
+        """Return the response of an SQL function."""
+        return await self._client.call(function, params)
+
+
+def _ids(item: Item) -> tuple[str | None, str | None]:
+    return item["upload_id"], item["asset_id"]
+
+
+def _outcomes(response: Any) -> list[Outcome]:
+    return parse(lambda: [Outcome.from_json(row) for row in expect(response, list)])

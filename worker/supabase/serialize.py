@@ -1,4 +1,4 @@
-"""What travels to the database and back: settlements, notes, and how answers are read. Pure."""
+"""Convert settlements and notes to JSON, sanitize what is sent, and check what returns. Pure."""
 
 import re
 from collections.abc import Callable
@@ -9,29 +9,29 @@ from worker.model import ClaimVerdict, Note, Outcome, Settlement
 
 T = TypeVar("T")
 
-LONGEST_TEXT_BYTES = 2048
+MAX_TEXT_BYTES = 2048
 
-_UNSENDABLE = re.compile("[\x00\ud800-\udfff]")
+_REFUSED_BY_POSTGRES = re.compile("[\x00\ud800-\udfff]")
 
 
 def settlement_json(settlement: Settlement) -> dict[str, Any]:
-    """Give a settlement as an item of `worker_settle`."""
-    seen, verdict = settlement.observation, settlement.verdict
+    """Return a settlement as an item of `worker_settle`."""
+    observation, verdict = settlement.observation, settlement.verdict
     return {
         "verdict": verdict.action,
         "reason": verdict.reason,
         "message": verdict.message,
         "playback_id": verdict.playback_id,
-        "upload_id": seen.upload_id,
-        "asset_id": seen.asset_id,
-        "claims": list(seen.claims),
-        "observation": seen.as_json(),
+        "upload_id": observation.upload_id,
+        "asset_id": observation.asset_id,
+        "claims": list(observation.claims),
+        "observation": observation.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
     }
 
 
 def note_json(note: Note) -> dict[str, Any]:
-    """Give a note as an item of `worker_take_note`."""
+    """Return a note as an item of `worker_take_note`."""
     return {
         "note": note.kind,
         "verdict": "wait",
@@ -57,48 +57,55 @@ def _claimed_json(claimed: ClaimVerdict) -> dict[str, Any]:
     }
 
 
-def sendable(value: Any) -> Any:
-    """Replace what Postgres takes in no text, and cut what is too long, wherever it stands.
+def sanitize(value: Any) -> Any:
+    """Replace the characters that Postgres refuses in text, and cut texts that are too long.
 
     One NUL or lone surrogate in one string makes Postgres refuse the whole call.
     """
     if isinstance(value, str):
-        if value.isascii() and "\x00" not in value and len(value) <= LONGEST_TEXT_BYTES:
-            return value  # nearly all are like this
-        text = _UNSENDABLE.sub("\ufffd", value)
-        if len(text) * 4 <= LONGEST_TEXT_BYTES:
-            return text
-        return text.encode()[:LONGEST_TEXT_BYTES].decode(errors="ignore")
+        return _sanitize_text(value)
     if isinstance(value, dict):
-        return {sendable(key): sendable(item) for key, item in value.items()}
+        return {sanitize(key): sanitize(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [sendable(item) for item in value]
+        return [sanitize(item) for item in value]
     return value
 
 
-def timed_out(item: dict[str, Any]) -> Outcome:
-    """Give the outcome of an item for which even a call of its own takes too long."""
+def _sanitize_text(text: str) -> str:
+    if text.isascii() and "\x00" not in text and len(text) <= MAX_TEXT_BYTES:
+        return text  # the common case, without a regular expression
+    text = _REFUSED_BY_POSTGRES.sub("\ufffd", text)
+    if len(text) * 4 <= MAX_TEXT_BYTES:
+        return text
+    return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+
+
+def timeout_outcome(item: dict[str, Any]) -> Outcome:
+    """Return the outcome of an item that exceeds the statement timeout in a call of its own."""
     return Outcome(
         "refused",
         upload_id=item["upload_id"],
         asset_id=item["asset_id"],
         sqlstate="57014",
-        message="Settling this one alone exceeds the database's statement timeout.",
+        message="Settling this video alone exceeds the database's statement timeout.",
     )
 
 
 def expect(value: Any, kind: type[T]) -> T:
-    """Give an answer if it is of this kind; raises SupabaseUnavailable if not."""
+    """Return a response of the expected type; raise SupabaseUnavailable for any other."""
     if not isinstance(value, kind):
-        raise SupabaseUnavailable("unreadable", "Supabase's answer is not what it should be.")
+        raise _unreadable()
     return value
 
 
-def read(reader: Callable[[], T]) -> T:
-    """Take an answer apart; raises SupabaseUnavailable if it lacks what it should have."""
+def parse(parser: Callable[[], T]) -> T:
+    """Return what a parser makes of a response; raise SupabaseUnavailable if it lacks a field."""
     try:
-        return reader()
+        return parser()
     except (KeyError, TypeError, AttributeError) as error:
-        raise SupabaseUnavailable(
-            "unreadable", "Supabase's answer is not what it should be."
-        ) from error
+        raise _unreadable() from error
+
+
+def _unreadable() -> SupabaseUnavailable:
+    message = "Supabase's response does not have the expected form."
+    return SupabaseUnavailable("unreadable", message)

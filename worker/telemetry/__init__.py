@@ -1,1 +1,1 @@
-"""What the process reports about itself: logs, metrics, scan history, liveness."""
+"""Report what the process does: the log, metrics, scan history and liveness."""

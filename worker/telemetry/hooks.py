@@ -1,30 +1,85 @@
-"""Who is told what happens in the worker: nobody, unless its numbers are kept. Pure."""
+"""Pass on what happens in the worker to the log, the metrics, the scan history and liveness."""
 
 from collections.abc import Sequence
 
-from worker.model import Outcome, Source
+from worker.errors import Unavailable
+from worker.model import Outcome, Settlement
+from worker.telemetry.scan_report import ScanReport
 
 
-class Watch:
-    """Is told what happens and keeps nothing of it; what keeps numbers overrides its methods."""
+class Telemetry:
+    """Passes every event on to its subscribers.
 
-    def settled(self, source: Source, outcomes: Sequence[Outcome]) -> None:
-        """Hear that facts from one source were settled."""
+    A subscriber is a Telemetry as well, which overrides the events that it records.
+    """
 
-    def scanned(self, seconds: float) -> None:
-        """Hear that a scan ended by itself."""
+    _subscribers: tuple["Telemetry", ...] = ()
+
+    def __init__(self, *subscribers: "Telemetry") -> None:
+        self._subscribers = subscribers
+
+    def subscribe(self, subscriber: "Telemetry") -> None:
+        """Pass the events from now on to one more subscriber."""
+        self._subscribers = (*self._subscribers, subscriber)
+
+    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+        """Report that a page of settlements, all of one source, was settled."""
+        for subscriber in self._subscribers:
+            subscriber.settled(settlements, outcomes)
+
+    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Report what became of the facts in webhooks that lead to no verdict."""
+        for subscriber in self._subscribers:
+            subscriber.notes_settled(outcomes)
+
+    def environment_mismatched(
+        self, settlements: Sequence[Settlement], environment: str, recorded: str | None
+    ) -> None:
+        """Report a page settled while the token's environment is not the recorded one."""
+        for subscriber in self._subscribers:
+            subscriber.environment_mismatched(settlements, environment, recorded)
+
+    def scan_progressed(self) -> None:
+        """Report that the scan under way has settled a page."""
+        for subscriber in self._subscribers:
+            subscriber.scan_progressed()
+
+    def scan_finished(self, report: ScanReport) -> None:
+        """Report a scan that came to its end."""
+        for subscriber in self._subscribers:
+            subscriber.scan_finished(report)
+
+    def scan_failed(self, fault: Unavailable) -> None:
+        """Report a scan that a fault of Mux or Supabase ended."""
+        for subscriber in self._subscribers:
+            subscriber.scan_failed(fault)
+
+    def scan_ended(self, pause_seconds: float) -> None:
+        """Report the end of a scan, finished or failed, and the pause before the next one."""
+        for subscriber in self._subscribers:
+            subscriber.scan_ended(pause_seconds)
 
     def mux_answered(self, route: str, status: str) -> None:
-        """Hear what Mux answered: a status, or in one word why there was none."""
+        """Report a request to Mux: its status, or in one word why there was no response."""
+        for subscriber in self._subscribers:
+            subscriber.mux_answered(route, status)
 
     def mux_retried(self, reason: str) -> None:
-        """Hear that a request to Mux is going to be repeated."""
+        """Report that a request to Mux will be repeated."""
+        for subscriber in self._subscribers:
+            subscriber.mux_retried(reason)
 
     def rpc_ended(self, function: str, seconds: float, reason: str) -> None:
-        """Hear that a call to the database ended; `reason` is one word if it failed, else empty."""
+        """Report a call to the database; `reason` is one word if it failed, else empty."""
+        for subscriber in self._subscribers:
+            subscriber.rpc_ended(function, seconds, reason)
 
     def webhook_answered(self, result: str) -> None:
-        """Hear how a webhook was answered."""
+        """Report how a webhook was answered."""
+        for subscriber in self._subscribers:
+            subscriber.webhook_answered(result)
 
     def published_after_ready(self, seconds: float) -> None:
-        """Hear how long a lesson whose video was ready was not published."""
+        """Report the time between the video being ready and its publication."""
+        for subscriber in self._subscribers:
+            subscriber.published_after_ready(seconds)

@@ -1,4 +1,4 @@
-"""The signs of life of the worker's loop, for those who ask over HTTP or from a shell."""
+"""Say whether the scan loop makes progress: to /healthz, or in a file for `mux-worker health`."""
 
 import hashlib
 import json
@@ -10,87 +10,92 @@ from contextlib import suppress
 from pathlib import Path
 
 from worker.settings import Settings
+from worker.telemetry.hooks import Telemetry
 
 INTERVALS = 3
-REQUESTS_A_ROW = 3
-LONGEST_QUESTION_SECONDS = 30.0
-"""How long one question to Mux is repeated, beyond the time that its last try may take."""
+REQUESTS_PER_ROW = 3
+MAX_RETRY_SECONDS = 30.0
+"""How long one request to Mux is repeated, not counting its last attempt."""
+
+MAX_CALL_TIMEOUTS = 3
+"""How long a call of Supabase takes with its retries, in timeouts."""
+
+WRITE_INTERVAL_SECONDS = 1.0
 
 NO_DIRECTORY = (
-    "No directory for temporary files can be written, so `mux-worker health` cannot see the "
-    "worker. Set PORT, or TMPDIR to a directory that can be written."
+    "`mux-worker health` cannot see the worker: no directory for temporary files can be written. "
+    "Set PORT, or TMPDIR to a directory that can be written."
 )
 
-LONGEST_CALL_TIMEOUTS = 3
-"""How long a call of Supabase takes with its repeats, in timeouts."""
 
-WRITE_EVERY_SECONDS = 1.0
+def longest_scan_seconds(settings: Settings) -> float:
+    """Return how long a scan may go without settling a page: probing one row, then settling it.
 
-
-def longest_pass_seconds(settings: Settings) -> float:
-    """Give how long a pass may go on without settling anything: asking for one row, then settling.
-
-    A pass that settles page after page may take as long as it needs.
+    A scan that settles page after page may take as long as it needs.
     """
-    its_turn = 1 / settings.mux_requests_per_second
-    one_question = its_turn + LONGEST_QUESTION_SECONDS + settings.mux_timeout_seconds
-    return REQUESTS_A_ROW * one_question + LONGEST_CALL_TIMEOUTS * settings.supabase_timeout_seconds
+    turn = 1 / settings.mux_requests_per_second
+    request = turn + MAX_RETRY_SECONDS + settings.mux_timeout_seconds
+    return REQUESTS_PER_ROW * request + MAX_CALL_TIMEOUTS * settings.supabase_timeout_seconds
 
 
-class Pulse:
-    """Knows whether passes are really ending.
+class Liveness(Telemetry):
+    """Knows whether scans end, or settle pages, in time.
 
-    A pass that an outage cut short has ended too, and the longer rest after it is meant to be. With
-    a file, each beat is also written there, for `worker health` where there is no port.
+    A scan that an outage ended counts as well, and the longer pause after it is intended. With a
+    file, progress is also written there, for `mux-worker health` where PORT is not set.
     """
 
     def __init__(
         self,
         interval_seconds: float,
-        longest_pass_seconds: float,
+        longest_scan_seconds: float,
         file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._patience = INTERVALS * interval_seconds + longest_pass_seconds
+        self._allowed_seconds = INTERVALS * interval_seconds + longest_scan_seconds
         self._file = file
         self._clock = clock
         self._written_at = float("-inf")
-        self._beat_at = clock()
-        self._resting_until = self._beat_at
-        self.last_pass_at: float | None = None
-        """Unix seconds at which a pass ended last."""
+        self._last_progress_at = clock()
+        self._pause_ends_at = self._last_progress_at
+        self.last_scan_at: float | None = None
+        """Unix seconds at which the last scan ended."""
 
-    def ended(self, rest_seconds: float) -> None:
-        """Note that a pass has ended, and that the next one begins in so many seconds."""
-        self.last_pass_at = time.time()
-        self._beat(rest_seconds)
+    def scan_ended(self, pause_seconds: float) -> None:
+        """Record that a scan ended, and that the next one begins after a pause."""
+        self.last_scan_at = time.time()
+        self._record_progress(pause_seconds)
 
-    def progressed(self) -> None:
-        """Note that the pass under way has settled something."""
-        self._beat(0.0)
+    def scan_progressed(self) -> None:
+        """Record that the scan under way has settled a page."""
+        self._record_progress(0.0)
 
     def fault(self) -> str | None:
-        """Tell what is wrong with the loop, if something is."""
-        late = self._clock() - self._resting_until - self._patience
-        if late <= 0:
+        """Return what is wrong with the loop; None if nothing is."""
+        if self._clock() <= self._deadline:
             return None
-        seconds = self._clock() - self._beat_at
-        return f"no pass has ended for {seconds:.0f} s; it should within {self._patience:.0f} s"
+        idle, allowed = self._clock() - self._last_progress_at, self._allowed_seconds
+        return f"no scan has ended for {idle:.0f} s; it should within {allowed:.0f} s"
 
-    def _beat(self, rest_seconds: float) -> None:
+    @property
+    def _deadline(self) -> float:
+        return self._pause_ends_at + self._allowed_seconds
+
+    def _record_progress(self, pause_seconds: float) -> None:
         now = self._clock()
-        rested_before = self._resting_until > self._beat_at
-        self._beat_at, self._resting_until = now, now + rest_seconds
-        is_news = rested_before or rest_seconds > WRITE_EVERY_SECONDS
-        if self._file is not None and (is_news or now - self._written_at >= WRITE_EVERY_SECONDS):
+        had_paused = self._pause_ends_at > self._last_progress_at
+        self._last_progress_at, self._pause_ends_at = now, now + pause_seconds
+        is_news = had_paused or pause_seconds > WRITE_INTERVAL_SECONDS
+        is_time = now - self._written_at >= WRITE_INTERVAL_SECONDS
+        if self._file is not None and (is_news or is_time):
             self._written_at = now
-            write(self._file, self._beat_at, self._resting_until + self._patience)
+            write(self._file, now, self._deadline)
 
 
 def file_of(settings: Settings) -> Path | None:
-    """Return the file for the signs of life of this user's worker for this project.
+    """Return the liveness file of this user's worker for this project.
 
-    None with PORT, since /healthz answers there, and where no directory can be written.
+    None with PORT, where /healthz answers instead, and where no directory can be written.
     """
     if settings.port is not None:
         return None
@@ -99,29 +104,29 @@ def file_of(settings: Settings) -> Path | None:
     except FileNotFoundError:
         return None
     project = f"{settings.supabase_url} {settings.mux_token_id.get_secret_value()}"
-    mark = hashlib.sha256(project.encode()).hexdigest()[:12]
-    return Path(directory) / f"mux-worker-{os.getuid()}-{mark}.alive"
+    digest = hashlib.sha256(project.encode()).hexdigest()[:12]
+    return Path(directory) / f"mux-worker-{os.getuid()}-{digest}.alive"
 
 
-def write(file: Path, beat_at: float, good_until: float) -> None:
-    """Write a sign of life, by the clock that all processes of a machine share; or do not.
+def write(file: Path, last_progress_at: float, deadline: float) -> None:
+    """Write progress if that is possible, by the monotonic clock, which all processes share.
 
-    A link that somebody laid there is not followed, nor is a file of another user written.
+    No symbolic link is followed, and no file of another user is written.
     """
-    text = json.dumps({"pid": os.getpid(), "beat_at": beat_at, "good_until": good_until})
+    fields = {"pid": os.getpid(), "last_progress_at": last_progress_at, "deadline": deadline}
     with suppress(OSError):
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
         descriptor = os.open(file, flags, 0o600)
         try:
             if os.fstat(descriptor).st_uid == os.getuid():
                 os.truncate(descriptor, 0)
-                os.write(descriptor, text.encode())
+                os.write(descriptor, json.dumps(fields).encode())
         finally:
             os.close(descriptor)
 
 
 def remove(file: Path | None) -> None:
-    """Take the file away, if it is this process's own: the worker has stopped as it should."""
+    """Remove the file if this process wrote it: the worker has stopped as it should."""
     if file is None:
         return
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -130,28 +135,25 @@ def remove(file: Path | None) -> None:
 
 
 def fault_in(file: Path, now: float) -> str | None:
-    """Tell from the file what is wrong with the worker that writes it, if something is."""
+    """Return what is wrong with the worker that writes the file; None if nothing is."""
     try:
         if file.lstat().st_uid != os.getuid():
             return f"{file} is of another user"
-        told = json.loads(file.read_text())
-        pid, beat_at, good_until = (
-            int(told["pid"]),
-            float(told["beat_at"]),
-            float(told["good_until"]),
-        )
+        fields = json.loads(file.read_text())
+        pid = int(fields["pid"])
+        last_progress_at, deadline = float(fields["last_progress_at"]), float(fields["deadline"])
     except FileNotFoundError:
-        return "there is no worker of this user and project here, or its first pass is under way"
+        return "there is no worker of this user and project here, or its first scan is under way"
     except (OSError, ValueError, KeyError, TypeError):
         return f"{file} cannot be read"
-    if not _lives(pid):
+    if not _is_running(pid):
         return f"the worker with process id {pid} has ended"
-    if not beat_at <= now <= good_until:
-        return f"no pass has ended for {now - beat_at:.0f} s"
+    if not last_progress_at <= now <= deadline:
+        return f"no scan has ended for {now - last_progress_at:.0f} s"
     return None
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, or a console's colours, for us and for libraries."""
+"""Configure structured logging: one JSON object a line, or coloured text on a console."""
 
 import json
 import logging
@@ -12,18 +12,23 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-LONGEST_TEXT = 2000
-LONGEST_TRACEBACK = 6000
-"""Characters of a field."""
+MAX_TEXT = 2000
+MAX_TRACEBACK = 6000
+"""Characters of a field, at most."""
 
-LONGEST_LINE_BYTES = 7999
-"""Of a line as JSON writes it, `\\u0000` for one character: beyond 10,000 Heroku splits it."""
+MAX_LINE_BYTES = 7999
+"""Limit of a line as JSON, where a character may take six bytes: `\\u0000`. Heroku splits lines
+over 10,000 bytes."""
 
-SHORTEST_HALF = 50
-"""Below which cutting a field in half does not shorten its line: no line has so many fields."""
+MIN_HALF_CHARACTERS = 50
+"""A field shorter than twice this is not halved; no line has so many fields that it would help."""
 
-SAME_COMPLAINT_SECONDS = 60.0
-"""How often asyncio may log the same: out of descriptors, it would thousands of times a second."""
+LIBRARY_LINE_SECONDS = 60.0
+"""How often asyncio may log the same line: without file descriptors left, it logs thousands of them
+a second."""
+
+HOUR_SECONDS = 3600.0
+"""How often a lasting problem is logged."""
 
 Event = MutableMapping[str, Any]
 
@@ -37,7 +42,7 @@ def configure(
 ) -> None:
     """Send every log line, ours and the libraries', to `stream` (standard output by default).
 
-    `secrets` are replaced wherever they turn up: the last line of defence, not the first.
+    `secrets` are replaced in every field, as a last line of defence.
     """
     out = stream or sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # stdout is closed
     shared: list[structlog.types.Processor] = [
@@ -45,8 +50,8 @@ def configure(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.format_exc_info,
-        _Redact(secrets),
-        _head_first,
+        _Redactor(secrets),
+        _order_fields,
     ]
     console = form == "console" or (form == "auto" and out.isatty())
     renderer: structlog.types.Processor = (
@@ -54,22 +59,22 @@ def configure(
         if console
         else structlog.processors.JSONRenderer()
     )
-    handler = _Lines(out)
+    handler = _LineHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _bounded,
+                _limit_line,
                 renderer,
             ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)  # libraries speak up only when something is wrong
+    root.setLevel(logging.WARNING)  # of libraries, only warnings and errors
     logging.getLogger("worker").setLevel(level.upper())
-    logging.getLogger("asyncio").filters = [_Seldom()]
+    logging.getLogger("asyncio").filters = [_LibraryThrottle()]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -82,13 +87,13 @@ def configure(
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:
-    """Give the worker's logger, which speaks in events with fields."""
+    """Return the worker's logger, which takes an event and its fields."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger("worker")
     return logger
 
 
 def flush() -> None:
-    """Write out what is buffered; never raises, since it is called when all else is over."""
+    """Write out what is buffered. Never raises: the process is about to end."""
     for handler in logging.getLogger().handlers:
         try:
             handler.flush()
@@ -96,76 +101,76 @@ def flush() -> None:
             continue
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """Write whole lines; one that cannot be written is lost in silence: there is no better place.
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Write whole lines, past Python's buffers; drop a line that cannot be written.
 
-    Past Python's buffers: when a pipe that does not block is full, they lose part of a line, and
-    the next one is glued to the rest.
+    Over a full pipe that does not block, Python's buffers lose part of a line and join the rest
+    with the next one.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         try:
             self._descriptor: int | None = stream.fileno()
-        except OSError:  # a stream in memory has none
+        except OSError:  # a stream in memory has no descriptor
             self._descriptor = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, waiting for a full pipe as if it blocked."""
+        """Write a line; wait while the pipe is full."""
         if self._descriptor is None:
             super().emit(record)
             return
         try:
-            left = f"{self.format(record)}\n".encode(self.stream.encoding, "replace")
-            while left:
-                left = left[self._written(self._descriptor, left) :]
-        except Exception:  # noqa: BLE001  # logging's own rule: no log line ends the program
+            rest = f"{self.format(record)}\n".encode(self.stream.encoding, "replace")
+            while rest:
+                rest = rest[self._write(self._descriptor, rest) :]
+        except Exception:  # noqa: BLE001  # as logging itself: a log line never ends the program
             self.handleError(record)
 
-    def _written(self, descriptor: int, data: bytes) -> int:
+    def _write(self, descriptor: int, data: bytes) -> int:
         try:
             return os.write(descriptor, data)
         except BlockingIOError:
             select.select([], [descriptor], [])
             return 0
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the name is logging's
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
 
 
-class _Seldom(logging.Filter):
-    """Pass a library's line once a minute; lines that begin alike are the same."""
+class _LibraryThrottle(logging.Filter):
+    """Pass a library's line once a minute; lines with the same first line count as one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said = Sparingly(SAME_COMPLAINT_SECONDS)
+        self._throttle = LogThrottle(LIBRARY_LINE_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it may be written."""
-        return self._said.may_say(record.getMessage().partition("\n")[0])
+        """Whether the line may be written."""
+        return self._throttle.allow(record.getMessage().partition("\n")[0])
 
 
-def _bounded(_logger: Any, _method: str, event: Event) -> Event:
-    """Halve the longest field until the line is short enough; a traceback keeps its end."""
-    while len(json.dumps(event)) > LONGEST_LINE_BYTES:
+def _limit_line(_logger: Any, _method: str, event: Event) -> Event:
+    """Halve the longest field until the line is within its limit; a traceback keeps its end."""
+    while len(json.dumps(event)) > MAX_LINE_BYTES:
         name = max(event, key=lambda field: len(json.dumps(event[field])))
         text = str(event[name])
         half = len(text) // 2
-        if half < SHORTEST_HALF:
+        if half < MIN_HALF_CHARACTERS:
             break
         event[name] = f"…{text[-half:]}" if name == "exception" else f"{text[:half]}…"
     return event
 
 
-def _head_first(_logger: Any, _method: str, event: Event) -> Event:
-    """Put when, how grave and what before the fields, for those who read the lines raw."""
+def _order_fields(_logger: Any, _method: str, event: Event) -> Event:
+    """Put timestamp, level and event first, for people who read the raw lines."""
     head = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
     return {**head, **event}
 
 
-class _Redact:
-    """Keep secrets out of a line, and each text within bounds."""
+class _Redactor:
+    """Replace secrets in a line, and cut each text to its limit."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted((s for s in secrets if s), key=len, reverse=True)
@@ -176,48 +181,48 @@ class _Redact:
     def _field(self, name: str, value: Any) -> Any:
         if name.startswith("_"):  # structlog's own, and removed before rendering
             return value
-        if name == "exception":  # a traceback tells at its end what went wrong
-            text = self._redacted(str(value))
-            return text if len(text) <= LONGEST_TRACEBACK else f"…{text[-LONGEST_TRACEBACK:]}"
-        return self._cleaned(value)
+        if name == "exception":  # the end of a traceback says what went wrong
+            text = self._redact(str(value))
+            return text if len(text) <= MAX_TRACEBACK else f"…{text[-MAX_TRACEBACK:]}"
+        return self._limit_value(value)
 
-    def _cleaned(self, value: Any) -> Any:
+    def _limit_value(self, value: Any) -> Any:
         match value:
             case None | bool() | int() | float():
                 return value
             case dict():
-                return {self._clean(str(k)): self._cleaned(v) for k, v in value.items()}
+                return {self._limit_text(str(k)): self._limit_value(v) for k, v in value.items()}
             case list() | tuple():
-                return [self._cleaned(item) for item in value]
+                return [self._limit_value(item) for item in value]
             case _:
-                return self._clean(str(value))
+                return self._limit_text(str(value))
 
-    def _clean(self, text: str) -> str:
-        text = self._redacted(text)
-        return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    def _limit_text(self, text: str) -> str:
+        text = self._redact(text)
+        return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
-    def _redacted(self, text: str) -> str:
+    def _redact(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         if not text.isascii():
-            text = text.encode(errors="replace").decode()  # a lone surrogate would lose the line
+            text = text.encode(errors="replace").decode()  # a lone surrogate cannot be encoded
         return text
 
 
-class Sparingly:
-    """Remember what was said, so that the same thing is not said again for a while."""
+class LogThrottle:
+    """Allow an event once within a time, by its key."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._said: dict[object, float] = {}
+        self._allowed_at: dict[object, float] = {}
 
-    def may_say(self, what: object) -> bool:
-        """Tell whether `what` was not said for the time given, and note that it is said now."""
+    def allow(self, key: object) -> bool:
+        """Return whether `key` was not allowed within the time given, and record it if so."""
         now = self._clock()
-        while self._said and now - next(iter(self._said.values())) >= self._seconds:
-            del self._said[next(iter(self._said))]  # the first was said first
-        if what in self._said:
+        while self._allowed_at and now - next(iter(self._allowed_at.values())) >= self._seconds:
+            del self._allowed_at[next(iter(self._allowed_at))]  # the oldest comes first
+        if key in self._allowed_at:
             return False
-        self._said[what] = now
+        self._allowed_at[key] = now
         return True

@@ -1,17 +1,15 @@
-"""Tell operators what a scan did: one line for each outcome that somebody may have to act on."""
+"""Log what a scan or a webhook did: one line for each outcome that an operator may act on."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from worker.decide import is_stuck, unknown_values
-from worker.model import Claim, ClaimVerdict, Outcome, Settlement
-from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.model import ClaimVerdict, Outcome, Settlement
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
+from worker.telemetry.scan_report import ScanReport
 
-HOUR_SECONDS = 3600.0
 IDLE_SECONDS = 60.0
 
 TEST_ASSET = (
@@ -23,63 +21,67 @@ _DONE = {"published": "lesson.published", "attached": "lesson.attached"}
 log = get_logger()
 
 
-@dataclass(slots=True)
-class ScanReport:
-    """What one scan did: rows claimed and handed back, outcomes by name, requests and seconds."""
+class OutcomeLog(Telemetry):
+    """Writes the log lines about lessons and scans; what lasts is logged once in a while."""
 
-    claimed: int = 0
-    released: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    requests: int = 0
-    seconds: float = 0.0
-    is_full: bool = False
-    """Whether rows are left that are due as well."""
+    def __init__(self) -> None:
+        self._stuck = LogThrottle(HOUR_SECONDS)
+        self._refused = LogThrottle(HOUR_SECONDS)
+        self._mismatched = LogThrottle(HOUR_SECONDS)
+        self._failed_ids = LogThrottle(HOUR_SECONDS)
+        self._unknown = LogThrottle(math.inf)
+        self._idle = LogThrottle(IDLE_SECONDS)
+        self._scans = 0
 
-    left_to_others: bool = False
-    """Whether what is due was left to the worker that sweeps."""
-
-    unasked: int = 0
-    """Rows that Mux's lists settled though nobody had claimed them."""
-
-    @property
-    def looked_at(self) -> int:
-        """Count the rows of which something is known now."""
-        return self.claimed - self.released + self.unasked
-
-
-class Reporter:
-    """Writes the log lines about lessons, and says no lasting thing twice within its time."""
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.watch = watch or Watch()
-        self._stuck = Sparingly(HOUR_SECONDS)
-        self._refused = Sparingly(HOUR_SECONDS)
-        self._elsewhere = Sparingly(HOUR_SECONDS)
-        self._failed_ids = Sparingly(HOUR_SECONDS)
-        self._unknown = Sparingly(math.inf)
-
-    def tell(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
-        """Tell what came of the settlements of one page, which has one source."""
-        if settlements:
-            self.watch.settled(settlements[0].observation.source, outcomes)
+    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+        """Log what became of a page of settlements."""
         test_assets = {s.observation.asset_id for s in settlements if s.observation.is_test}
         for outcome in outcomes:
-            self._tell_outcome(outcome, is_test=outcome.asset_id in test_assets)
+            self._log_outcome(outcome, is_test=outcome.asset_id in test_assets)
         waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
         for settlement in settlements:
-            self._tell_unknown(settlement)
-            self._tell_fault(settlement)
+            self._log_unknown_values(settlement)
+            self._log_failed_id(settlement)
             for claimed in settlement.claims:
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
-                    self._tell_stuck(settlement, claimed)
+                    self._log_stuck(settlement, claimed)
 
-    def tell_notes(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell what came of facts that settle nothing, which only webhooks bring."""
-        self.watch.settled("webhook", outcomes)
+    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Log what became of facts that lead to no verdict."""
         for outcome in outcomes:
-            self._tell_outcome(outcome)
+            self._log_outcome(outcome)
 
-    def _tell_outcome(self, outcome: Outcome, *, is_test: bool = False) -> None:
+    def environment_mismatched(
+        self, settlements: Sequence[Settlement], environment: str, recorded: str | None
+    ) -> None:
+        """Log that Mux knows none of the ids in the token's environment, if that is so."""
+        reasons = {c.verdict.reason for s in settlements for c in s.claims}
+        if "wrong_environment" in reasons and self._mismatched.allow(environment):
+            log.error(
+                "mux.wrong_environment",
+                environment=environment,
+                last_found_in=recorded,
+                message="Mux knows none of these ids in the token's environment: lessons wait. "
+                "Check MUX_TOKEN_ID.",
+            )
+
+    def scan_finished(self, report: ScanReport) -> None:
+        """Log a scan that claimed rows; once a minute the idle ones, together."""
+        self._scans += 1
+        if not report.claimed and not self._idle.allow("idle"):
+            return
+        log.info(
+            "scan.finished",
+            scans=self._scans,
+            claimed=report.claimed,
+            **dict(sorted(report.outcomes.items())),
+            released=report.released,
+            mux_requests=report.requests,
+            seconds=round(report.seconds, 3),
+        )
+        self._scans = 0
+
+    def _log_outcome(self, outcome: Outcome, *, is_test: bool = False) -> None:
         match outcome.name:
             case "published" | "attached":
                 write = log.warning if is_test else log.info
@@ -108,7 +110,7 @@ class Reporter:
                     error_type=outcome.reason,
                     message=outcome.message,
                 )
-            case "refused" if self._refused.may_say(outcome.sqlstate):
+            case "refused" if self._refused.allow(outcome.sqlstate):
                 log.error(
                     "lesson.refused",
                     **_ids(outcome),
@@ -117,43 +119,29 @@ class Reporter:
                     **({"raised_by": outcome.raised_by} if outcome.raised_by else {}),
                 )
 
-    def _tell_unknown(self, settlement: Settlement) -> None:
+    def _log_unknown_values(self, settlement: Settlement) -> None:
         if settlement.observation.source != "probe" and not settlement.claims:
-            return  # somebody else's, as far as we know
+            return  # it may be about a video of another application
         for kind, value in unknown_values(settlement.observation):
-            if self._unknown.may_say((kind, value)):
+            if self._unknown.allow((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)
 
-    def _tell_fault(self, settlement: Settlement) -> None:
-        seen = settlement.observation
-        if seen.status != "fault" or not self._failed_ids.may_say((seen.upload_id, seen.asset_id)):
+    def _log_failed_id(self, settlement: Settlement) -> None:
+        observation = settlement.observation
+        ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
+        if observation.status != "fault" or not self._failed_ids.allow(tuple(ids.values())):
             return
-        ids = {"upload_id": seen.upload_id, "asset_id": seen.asset_id}
         log.warning(
             "mux.id_failed",
             **({"lesson_id": settlement.claims[0].claim.lesson_id} if settlement.claims else {}),
             **{name: value for name, value in ids.items() if value is not None},
-            reason=seen.error_type,
+            reason=observation.error_type,
             message=settlement.verdict.message,
         )
 
-    def tell_environment(
-        self, settlements: Sequence[Settlement], environment: str, home: str | None
-    ) -> None:
-        """Tell that Mux knows none of the ids in the token's environment, if that is so."""
-        reasons = {c.verdict.reason for s in settlements for c in s.claims}
-        if "wrong_environment" in reasons and self._elsewhere.may_say(environment):
-            log.error(
-                "mux.wrong_environment",
-                environment=environment,
-                last_found_in=home,
-                message="Mux knows none of these ids in the token's environment. They wait, and "
-                "are not failed, until one is found: check MUX_TOKEN_ID.",
-            )
-
-    def _tell_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:
-        claim: Claim = claimed.claim
-        if self._stuck.may_say(claim.id):
+    def _log_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:
+        claim = claimed.claim
+        if self._stuck.allow(claim.id):
             log.warning(
                 "lesson.stuck",
                 lesson_id=claim.lesson_id,
@@ -177,27 +165,3 @@ def _ids(outcome: Outcome) -> dict[str, Any]:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
-
-
-class Heartbeat:
-    """Writes `scan.finished`: for every scan that claimed something, else once a minute."""
-
-    def __init__(self) -> None:
-        self._idle = Sparingly(IDLE_SECONDS)
-        self._scans = 0
-
-    def beat(self, report: ScanReport) -> None:
-        """Tell that a scan has finished, together with the idle ones before it."""
-        self._scans += 1
-        if not report.claimed and not self._idle.may_say("idle"):
-            return
-        log.info(
-            "scan.finished",
-            scans=self._scans,
-            claimed=report.claimed,
-            **dict(sorted(report.outcomes.items())),
-            released=report.released,
-            mux_requests=report.requests,
-            seconds=round(report.seconds, 3),
-        )
-        self._scans = 0

@@ -1,4 +1,4 @@
-"""What the last passes did, and which service was out: kept in memory, for those who watch."""
+"""Keep the last scans in memory, for the dashboard and the health checks."""
 
 import time
 from collections import deque
@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from worker.errors import MuxUnauthorized, MuxUnavailable, Unavailable
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
-KEPT = 30
+MAX_ENTRIES = 30
 
 Service = Literal["mux", "supabase"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
-    """A pass, or several alike in a row: idle ones, or those that one fault cut short."""
+class ScanEntry:
+    """A scan, or several alike in a row: idle ones, or scans that the same fault ended."""
 
     ended_at: float
     """Unix seconds at which the last of them ended."""
@@ -34,41 +35,49 @@ class Pass:
         """Whether there was nothing to do."""
         return not (self.claimed or self.outcomes or self.requests or self.fault)
 
-    def is_like(self, other: "Pass") -> bool:
-        """Tell whether two passes can be told as one."""
+    def can_merge(self, other: "ScanEntry") -> bool:
+        """Whether the two can be shown as one entry."""
         both_idle = self.is_idle and other.is_idle
         return both_idle or (self.fault is not None and self.fault == other.fault)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A service that does not answer: since when, in unix seconds, why, and in which words."""
+    """Why a service does not answer as it should, and since when, in unix seconds."""
 
     since: float
     reason: str
     message: str
-    needs_somebody: bool
+    needs_operator: bool
 
 
-class Passes:
-    """Remembers the last passes, and the outage under way."""
+class ScanHistory(Telemetry):
+    """Records the last scans; the outages under way come from the loop that knows them."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        outages: Callable[[], Mapping[Service, Fault]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._outages = outages
         self._clock = clock
-        self._passes: deque[Pass] = deque(maxlen=KEPT)
-        self.faults: dict[Service, Fault] = {}
+        self._entries: deque[ScanEntry] = deque(maxlen=MAX_ENTRIES)
         self.started_at = clock()
 
     @property
-    def last_first(self) -> list[Pass]:
-        """The passes, the last one first."""
-        return list(reversed(self._passes))
+    def outages(self) -> Mapping[Service, Fault]:
+        """Return the outages under way."""
+        return self._outages()
 
-    def finished(self, report: ScanReport) -> None:
-        """Note a pass that ended by itself: both services answer."""
-        self.faults.clear()
-        self._note(
-            Pass(
+    @property
+    def newest_first(self) -> list[ScanEntry]:
+        """Return the scans, the newest first."""
+        return list(reversed(self._entries))
+
+    def scan_finished(self, report: ScanReport) -> None:
+        """Record a scan that came to its end."""
+        self._append(
+            ScanEntry(
                 self._clock(),
                 claimed=report.claimed,
                 outcomes=dict(sorted(report.outcomes.items())),
@@ -78,20 +87,13 @@ class Passes:
             )
         )
 
-    def cut_short(self, fault: Unavailable) -> None:
-        """Note a pass that a fault ended; who asks Mux has heard from Supabase."""
-        service: Service = "supabase"
-        if isinstance(fault, MuxUnavailable | MuxUnauthorized):
-            service = "mux"
-            self.faults.pop("supabase", None)
-        now = self._clock()
-        before = self.faults.get(service)
-        since = before.since if before else now
-        self.faults[service] = Fault(since, fault.reason, fault.message, fault.needs_somebody)
-        self._note(Pass(now, fault=f"{service}: {fault.reason}"))
+    def scan_failed(self, fault: Unavailable) -> None:
+        """Record a scan that a fault ended."""
+        is_of_mux = isinstance(fault, MuxUnavailable | MuxUnauthorized)
+        service: Service = "mux" if is_of_mux else "supabase"
+        self._append(ScanEntry(self._clock(), fault=f"{service}: {fault.reason}"))
 
-    def _note(self, one: Pass) -> None:
-        if self._passes and self._passes[-1].is_like(one):
-            last = self._passes.pop()
-            one = replace(one, times=last.times + 1)
-        self._passes.append(one)
+    def _append(self, entry: ScanEntry) -> None:
+        if self._entries and self._entries[-1].can_merge(entry):
+            entry = replace(entry, times=self._entries.pop().times + 1)
+        self._entries.append(entry)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 
 MOST_CONNECTIONS = 500
 FEWEST_CONNECTIONS = 8
@@ -51,7 +51,7 @@ class Connections:
         self._server = server
         self._listening = listening
         self._places = asyncio.Semaphore(most_connections())
-        self._crashes = Sparingly(60)
+        self._crashes = LogThrottle(60)
 
     async def accept(self) -> None:
         """Accept connections until cancelled."""
@@ -75,7 +75,7 @@ class Connections:
 
     def crashed(self, error: BaseException | None) -> None:
         """Log a fault of our own, which whoever asked learns nothing of."""
-        if self._crashes.may_say(type(error)):
+        if self._crashes.allow(type(error)):
             log.error("web.crashed", exc_info=error)
 
 

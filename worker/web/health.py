@@ -8,8 +8,8 @@ from typing import Protocol
 from aiohttp import web
 
 from worker.errors import Unavailable
-from worker.telemetry.liveness import Pulse
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.scan_history import ScanHistory
 
 ASK_WITHIN_SECONDS = 3.0
 KEEP_SECONDS = 2.0
@@ -36,16 +36,16 @@ class Health:
 
     def __init__(
         self,
-        pulse: Pulse,
+        liveness: Liveness,
         store: ChecksStore,
         mux: WasRefused,
-        passes: Passes,
+        history: ScanHistory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pulse = pulse
+        self._liveness = liveness
         self._store = store
         self._mux = mux
-        self._passes = passes
+        self._history = history
         self._clock = clock
         self._asking = asyncio.Lock()
         self._asked_at = float("-inf")
@@ -53,7 +53,7 @@ class Health:
 
     async def healthz(self, _request: web.Request) -> web.Response:
         """Tell whether passes are really ending; asks nobody."""
-        return _answer(self._pulse.fault())
+        return _answer(self._liveness.fault())
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Tell whether Supabase answers, the schema fits, and Mux took the credentials last.
@@ -81,8 +81,8 @@ class Health:
         return None
 
     def _last_scan(self) -> str | None:
-        fault = self._passes.faults.get("supabase")
-        return f"Supabase: {fault.reason}" if fault and fault.needs_somebody else None
+        fault = self._history.outages.get("supabase")
+        return f"Supabase: {fault.reason}" if fault and fault.needs_operator else None
 
     def _credentials(self) -> str | None:
         return "Mux: unauthorized" if self._mux.is_refused else None

@@ -39,7 +39,7 @@ class Numbers:
         """Give all numbers; those of the tables are left out while the database does not answer."""
         async with self._asking:
             if self._clock() - self._asked_at > KEEP_SECONDS:
-                self._metrics.counted(await self._count())
+                self._metrics.set_counts(await self._count())
                 self._asked_at = self._clock()
         return web.Response(
             body=self._metrics.text(), headers={"Content-Type": self._metrics.content_type}

@@ -6,15 +6,13 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import KnowsMux
-from worker.decide import Rules
+from worker.backfill.publish import MuxApi
 from worker.settings import Settings
-from worker.telemetry.hooks import Watch
-from worker.telemetry.liveness import Pulse
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
 from worker.telemetry.logs import get_logger
 from worker.telemetry.metrics import Metrics
-from worker.telemetry.outcome_log import Reporter
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.scan_history import ScanHistory
 from worker.web.app import Answering, make_app, serving
 from worker.web.health import ChecksStore, Health
 from worker.web.metrics import CountsRows, Numbers
@@ -24,7 +22,7 @@ from worker.web.webhooks.ingest import Hearing, KeepsRows
 log = get_logger()
 
 
-class IsUsed(KnowsMux, Protocol):
+class IsUsed(MuxApi, Protocol):
     """What the server needs of Mux."""
 
     is_refused: bool
@@ -42,22 +40,27 @@ class Keeps(KeepsRows, ChecksStore, CountsRows, Protocol):
 
 @asynccontextmanager
 async def served(
-    settings: Settings, pulse: Pulse, watch: Watch, mux: IsUsed, store: Keeps, passes: Passes
+    settings: Settings,
+    telemetry: Telemetry,
+    liveness: Liveness,
+    mux: IsUsed,
+    store: Keeps,
+    history: ScanHistory,
 ) -> AsyncIterator[int]:
     """Keep the server open for as long as the block lasts; gives the port."""
     assert settings.port is not None  # noqa: S101  # without it there is no server
-    metrics = watch if isinstance(watch, Metrics) else Metrics()
-    metrics.ask_for(lambda: _number(mux.rate_limit[1]), lambda: pulse.last_pass_at)
+    metrics = Metrics(lambda: _number(mux.rate_limit[1]), lambda: liveness.last_scan_at)
+    telemetry.subscribe(metrics)
     answering = Answering(
-        Health(pulse, store, mux, passes),
+        Health(liveness, store, mux, history),
         metrics,
         Numbers(metrics, store),
-        _webhook(settings, store, metrics),
+        _webhook(settings, store, telemetry),
         settings.ops_token.get_secret_value() if settings.ops_token else None,
     )
     app = make_app(answering)
     if settings.ops_token is not None:
-        _add_status_page(app, settings, pulse, mux, store, passes)
+        _add_status_page(app, settings, liveness, mux, store, history)
     async with serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)
         yield port
@@ -66,17 +69,17 @@ async def served(
 def _add_status_page(
     app: web.Application,
     settings: Settings,
-    pulse: Pulse,
+    liveness: Liveness,
     mux: IsUsed,
     store: Keeps,
-    passes: Passes,
+    history: ScanHistory,
 ) -> None:
     from worker.web.dashboard.routes import add_status_page, standing_of
 
-    add_status_page(app, settings, mux, store, standing_of(settings, pulse, passes, mux))
+    add_status_page(app, settings, mux, store, standing_of(settings, liveness, history, mux))
 
 
-def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | None:
+def _webhook(settings: Settings, store: KeepsRows, telemetry: Telemetry) -> Webhook | None:
     secrets = [secret.get_secret_value() for secret in settings.mux_webhook_secret]
     if not secrets:
         log.warning(
@@ -84,8 +87,7 @@ def _webhook(settings: Settings, store: KeepsRows, watch: Watch) -> Webhook | No
             message="There is no MUX_WEBHOOK_SECRET, so webhooks are not taken: only scans are.",
         )
         return None
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    return Webhook(secrets, Hearing(store, rules, Reporter(watch), watch), watch)
+    return Webhook(secrets, Hearing(store, settings.rules, telemetry), telemetry)
 
 
 def _number(text: str | None) -> float | None:

@@ -39,7 +39,7 @@ from worker.mux.client import Mux
 from worker.mux.rate_limit import OwnBudget, Pace
 from worker.settings import Settings
 from worker.supabase.errors import REQUIRED_FILE
-from worker.supabase.scan import Store
+from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
 
@@ -83,7 +83,7 @@ WITHOUT_ROAD = {
 async def examined(settings: Settings) -> Checks:
     """Examine with the real parts, and give the checks by name."""
     stopping = asyncio.Event()
-    store = await Store.connect(settings, stopping)
+    store = await ScanStore.connect(settings, stopping)
     try:
         mux = Mux(settings, stopping, Pace(settings.mux_requests_per_second, OwnBudget()))
         found = [check async for check in examine(settings, mux, store)]
@@ -109,11 +109,11 @@ def doctor(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 @pytest.fixture
 def safeupdate(db: psycopg.Connection) -> Iterator[None]:
-    """Let the database refuse what hosted Supabase would of an earlier worker_take_turns."""
+    """Let the database refuse what hosted Supabase would of an earlier worker_acquire_requests."""
     db.execute(
         "create function public.refuse_update() returns trigger language plpgsql as $$ begin "
         "raise cardinality_violation using message = 'UPDATE requires a WHERE clause'; end $$; "
-        "create trigger refuse_update before update on mux_private.mux_pace "
+        "create trigger refuse_update before update on mux_private.rate_limit "
         "execute function public.refuse_update()"
     )
     yield
@@ -620,8 +620,8 @@ def test_a_scan_that_supabase_refuses_is_found_out(
     """
     course.tracked_lesson(mux.state.create_upload())
     refused = (
-        "worker_take_turns does not fit the database (21000: UPDATE requires a WHERE clause). "
-        "Apply the files of sql/ of this version again, in order."
+        "worker_acquire_requests does not fit the database (21000: UPDATE requires a WHERE "
+        "clause). Apply the files of sql/ of this version again, in order."
     )
     checks = doctor()
     assert health(checks) == {**GOOD, "scan calls": "failed"}
@@ -647,16 +647,22 @@ def test_the_doctor_leaves_rows_and_leader_as_they_were(
         b"(select jsonb_agg(e order by e.id) from mux_asset_events e), "
         b"(select jsonb_agg(s.sweeper) from mux_private.worker_state s)]"
     )
-    turns = b"select next_turn_at < clock_timestamp(), live_at::text from mux_private.mux_pace"
+    turns = (
+        b"select next_request_at < clock_timestamp(), last_live_request_at::text "
+        b"from mux_private.rate_limit"
+    )
     for upload in ("up1", "up2"):
         course.backdate(course.tracked_lesson(upload), 60)
     db.execute(
         "update mux_private.worker_state set sweeper = 'a worker', sweeps_until = 'infinity'"
     )
     db.execute("update mux_asset_tracking set next_check_at = now() - interval '30 s'")
-    before, live_at = db.execute(state).fetchone(), db.execute(turns).fetchone()
+    before, last_live_request_at = db.execute(state).fetchone(), db.execute(turns).fetchone()
     doctor()
-    assert (db.execute(state).fetchone(), db.execute(turns).fetchone()) == (before, live_at)
+    assert (db.execute(state).fetchone(), db.execute(turns).fetchone()) == (
+        before,
+        last_live_request_at,
+    )
     db.execute("update mux_private.worker_state set sweeps_until = '-infinity'")
     before = db.execute(state).fetchone()
     doctor()

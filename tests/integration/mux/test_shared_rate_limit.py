@@ -16,7 +16,7 @@ from worker.errors import MuxUnavailable
 from worker.mux.client import Mux
 from worker.mux.rate_limit import Pace
 from worker.settings import Settings
-from worker.supabase.scan import Store
+from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
 
@@ -37,7 +37,7 @@ async def clients(supabase: LocalSupabase, mux: MuxSimulator) -> AsyncIterator[l
         }
     )
     stopping = asyncio.Event()
-    stores = [await Store.connect(settings, stopping) for _ in range(3)]
+    stores = [await ScanStore.connect(settings, stopping) for _ in range(3)]
     yield [Mux(settings, stopping, Pace(RATE, store)) for store in stores]
     for store in stores:
         await store.close()
@@ -86,6 +86,6 @@ async def test_what_one_is_refused_slows_all_of_them(
     slow = await seen_in(mux, clients[1:], 30)
     # Half the pace, a little more as it comes back, and what was on its way.
     assert len(slow) <= RATE * 0.6 * (slow[-1].at - slow[0].at) + 4
-    db.execute("update mux_private.mux_pace set slowed_at = slowed_at - interval '1 minute'")
+    db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute'")
     quick = await seen_in(mux, clients, 2 * RATE)
     assert busiest(quick) >= 0.75 * RATE

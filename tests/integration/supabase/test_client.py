@@ -11,13 +11,13 @@ from sandbox.supabase.stack import LocalSupabase
 from worker.errors import SupabaseNeedsOperator, SupabaseUnavailable
 from worker.settings import Settings
 from worker.supabase.client import ATTEMPTS
-from worker.supabase.scan import Store
+from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
 
 
 @pytest.fixture
-async def store(supabase: LocalSupabase) -> AsyncIterator[Store]:
+async def store(supabase: LocalSupabase) -> AsyncIterator[ScanStore]:
     """Give a client that waits a second for an answer."""
     settings = Settings.model_validate(
         {
@@ -28,7 +28,7 @@ async def store(supabase: LocalSupabase) -> AsyncIterator[Store]:
             "mux_token_secret": "secret",
         }
     )
-    store = await Store.connect(settings, asyncio.Event())
+    store = await ScanStore.connect(settings, asyncio.Event())
     yield store
     await store.close()
 
@@ -37,7 +37,7 @@ async def store(supabase: LocalSupabase) -> AsyncIterator[Store]:
     ("fault", "calls"), [(Fault("hang"), 2), (Fault("reset"), ATTEMPTS)], ids=["hang", "reset"]
 )
 async def test_a_call_that_gets_no_answer_is_repeated_for_as_long_as_that_is_worth_it(
-    store: Store, supabase: LocalSupabase, fault: Fault, calls: int
+    store: ScanStore, supabase: LocalSupabase, fault: Fault, calls: int
 ) -> None:
     """What fails at once a few times more; what hangs once more, so that it is soon told."""
     supabase.faults.add(fault)
@@ -47,7 +47,7 @@ async def test_a_call_that_gets_no_answer_is_repeated_for_as_long_as_that_is_wor
 
 
 async def test_a_connection_that_hangs_once_is_not_noticed(
-    store: Store, supabase: LocalSupabase
+    store: ScanStore, supabase: LocalSupabase
 ) -> None:
     """The repeat goes over a new one."""
     supabase.faults.add(Fault("hang"), times=1)
@@ -57,7 +57,7 @@ async def test_a_connection_that_hangs_once_is_not_noticed(
 
 @pytest.mark.parametrize("name", MOMENTARY)
 async def test_what_passes_within_seconds_is_not_noticed(
-    store: Store, supabase: LocalSupabase, name: str
+    store: ScanStore, supabase: LocalSupabase, name: str
 ) -> None:
     """A clock that is behind, or others at work: the call is repeated until it is answered."""
     supabase.faults.add(MOMENTARY[name], times=ATTEMPTS)
@@ -65,7 +65,7 @@ async def test_what_passes_within_seconds_is_not_noticed(
     assert store.calls == ATTEMPTS + 1
 
 
-async def test_what_lasts_is_not_repeated(store: Store, supabase: LocalSupabase) -> None:
+async def test_what_lasts_is_not_repeated(store: ScanStore, supabase: LocalSupabase) -> None:
     """Not even once: an operator has to act first."""
     supabase.faults.add(LASTING["a paused project"])
     with pytest.raises(SupabaseNeedsOperator, match=r"^The Supabase project is paused\."):

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 from worker.errors import SupabaseUnavailable
 from worker.settings import Settings
-from worker.telemetry.liveness import Pulse
-from worker.telemetry.metrics import Metrics
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.login_throttle import BURST
 from worker.web.server import served
 from worker.wording import FAILURES
@@ -63,7 +63,7 @@ class FakeStore:
         return {
             "worker_overview": OVERVIEW,
             "worker_lesson": self.lesson if params.get("lesson_id") == LESSON else None,
-            "worker_past": [],
+            "worker_lesson_events": [],
             "worker_make_due": {"outcome": "made_due", "status": "processing"},
             "worker_retry": [],
             "worker_find_lessons": self.found,
@@ -133,7 +133,9 @@ async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
     settings = Settings(_env_file=None, **told).model_copy(update={"port": 0})
     mux: Any = SimpleNamespace(is_refused=False, rate_limit=("5", "4"), requests=1)
     store: Any = FakeStore()
-    async with served(settings, Pulse(5, 100), Metrics(), mux, store, Passes()) as port:
+    async with served(
+        settings, Telemetry(), Liveness(5, 100), mux, store, ScanHistory(dict)
+    ) as port:
         yield f"http://127.0.0.1:{port}", store
 
 

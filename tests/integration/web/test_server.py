@@ -14,12 +14,13 @@ from pytest_mock import MockerFixture
 from structlog.testing import capture_logs
 
 from sandbox.mux.webhooks import signature
-from worker.errors import SchemaOutdated, SupabaseNeedsOperator, SupabaseUnavailable, Unavailable
+from worker.errors import SchemaOutdated, SupabaseUnavailable, Unavailable
 from worker.model import Note, Outcome, Settlement
 from worker.settings import Settings
-from worker.telemetry.liveness import Pulse
-from worker.telemetry.metrics import Metrics
-from worker.telemetry.scan_history import Passes
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.outcome_log import OutcomeLog
+from worker.telemetry.scan_history import Fault, ScanHistory, Service
 from worker.web.connections import most_connections
 from worker.web.server import served
 
@@ -111,8 +112,8 @@ class Site:
     port: int
     store: FakeStore
     mux: Any
-    pulse: Pulse
-    passes: Passes
+    liveness: Liveness
+    outages: dict[Service, Fault]
 
     async def raw(self, request: bytes, within: float = 10) -> bytes:
         """Send bytes on a connection of its own; give all that comes until it is closed."""
@@ -160,10 +161,10 @@ async def site(**more: str) -> AsyncIterator[Site]:
     settings = Settings(_env_file=None, **told)
     free = settings.model_copy(update={"port": 0})
     store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
-    pulse = Pulse(5, 100)
-    passes = Passes()
-    async with served(free, pulse, Metrics(), mux, store, passes) as port:
-        yield Site(port, store, mux, pulse, passes)
+    liveness, outages = Liveness(5, 100), dict[Service, Fault]()
+    telemetry, history = Telemetry(OutcomeLog()), ScanHistory(lambda: outages)
+    async with served(free, telemetry, liveness, mux, store, history) as port:
+        yield Site(port, store, mux, liveness, outages)
 
 
 @pytest.fixture
@@ -346,10 +347,10 @@ async def test_health_is_that_of_the_loop(here: Site) -> None:
     """200 while passes end, also while the database hangs; 503 with the reason when they do not."""
     here.store.may_go_on.clear()
     assert (await here.ask("GET", "/healthz")).body == '{"status": "ok"}'
-    here.pulse._resting_until -= 1000
+    here.liveness._pause_ends_at -= 1000
     answer = await here.ask("GET", "/healthz")
     assert answer.status == 503
-    assert "no pass has ended for" in answer.body
+    assert "no scan has ended for" in answer.body
 
 
 async def test_ready_is_who_could_work_now(here: Site, mocker: MockerFixture) -> None:
@@ -376,10 +377,10 @@ async def test_ready_is_who_could_work_now(here: Site, mocker: MockerFixture) ->
 
 async def test_ready_tells_of_a_scan_that_an_operator_has_to_help(here: Site) -> None:
     """Also where the database answers other questions; what passes by itself is left to them."""
-    here.passes.cut_short(SupabaseNeedsOperator("read_only", "Free disk space."))
+    here.outages["supabase"] = Fault(1.0, "read_only", "Free disk space.", needs_operator=True)
     answer = await here.ask("GET", "/readyz")
     assert (answer.status, json.loads(answer.body)["reason"]) == (503, "Supabase: read_only")
-    here.passes.cut_short(SupabaseUnavailable("timeout", "Supabase did not answer in time."))
+    here.outages["supabase"] = Fault(1.0, "timeout", "No response.", needs_operator=False)
     assert (await here.ask("GET", "/readyz")).status == 200
     assert (await here.ask("GET", "/healthz")).status == 200
 

@@ -12,7 +12,7 @@ from pytest_mock import MockerFixture
 from worker.cli import scan
 from worker.cli.exit_codes import DONE
 from worker.telemetry import logs
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.scan_report import ScanReport
 
 SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0}
 

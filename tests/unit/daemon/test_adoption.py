@@ -1,9 +1,8 @@
 import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
@@ -11,10 +10,17 @@ from pytest_mock import MockerFixture
 from tests.unit.log_lines import told
 from tests.unit.scan.test_observe import FakeMux, created, ready
 from worker import wording
-from worker.daemon.adoption import Adopter, Adoption
-from worker.errors import MuxUnavailable, StatementTimeout, SupabaseUnavailable
-from worker.supabase.lessons import Books
-from worker.telemetry.logs import Sparingly
+from worker.daemon.adoption import Adopter, PeriodicAdoption
+from worker.errors import (
+    MuxUnavailable,
+    StatementTimeout,
+    SupabaseNeedsOperator,
+    SupabaseUnavailable,
+)
+from worker.model import Observation
+from worker.mux.rate_limit import Sent, unheard
+from worker.supabase.lessons import LessonStore
+from worker.telemetry.logs import LogThrottle
 
 Json = dict[str, Any]
 
@@ -29,14 +35,14 @@ class Mux(FakeMux):
 
 @dataclass
 class Database:
-    """A database that gives each lesson's next answer, and remembers what it was asked."""
+    """A database that returns each lesson's next answer, and records the calls."""
 
     answers: dict[str, list[Json]]
     home: str | None = "env1"
     items: list[list[Json]] = field(default_factory=list)
 
     async def call(self, function: str, params: Json) -> Any:
-        """Answer a call of `Books`."""
+        """Answer a call of `LessonStore`."""
         if function == "worker_doctor":
             return {"environment_id": self.home}
         assert (function, params["lease_seconds"]) == ("worker_adopt", None)
@@ -48,7 +54,7 @@ class Database:
 
 
 def asks(id_: str, kind: str) -> Json:
-    """Return the answer by which the database wants to know what an id is."""
+    """Return the answer with which the database asks for an id to be identified."""
     return {"outcome": "ask", "id": id_, "kind": kind}
 
 
@@ -83,10 +89,10 @@ UNCHANGED: Json = {"outcome": "unchanged"}
 async def test_mux_is_asked_only_what_an_id_is(
     asked_for: Json, asked: list[str], known: Json
 ) -> None:
-    """What that is worth, the database decides, which is given the answer."""
+    """The result goes to the database, which decides."""
     mux = Mux(created("up1", "as1"), ready("as1", "up1"), ready("as2"))
     database = Database({"l1": [asked_for, UNCHANGED], "l2": [UNCHANGED]})
-    await Adopter(mux, Books(database.call)).adopt(["l1", "l2"])
+    await Adopter(mux, LessonStore(database.call)).adopt(["l1", "l2"])
     assert mux.asked == asked
     assert database.items == [
         [{"lesson_id": "l1"}, {"lesson_id": "l2"}],
@@ -95,7 +101,7 @@ async def test_mux_is_asked_only_what_an_id_is(
 
 
 async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.StringIO) -> None:
-    """What was adopted is logged, and so is a video that was restored, alone or beside it."""
+    """What was adopted is logged, and a restored video as well, alone or beside it."""
     video = {"upload_id": "up1", "asset_id": "as1", "playback_id": "play1"}
     adopted: Json = {"outcome": "adopted", "upload_id": "up2", "asset_id": None}
     restored = {"outcome": "restored", "lesson_id": "l2", **video}
@@ -109,7 +115,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
         }
     )
     mux = Mux()
-    await Adopter(mux, Books(database.call)).adopt(list(database.answers))
+    await Adopter(mux, LessonStore(database.call)).adopt(list(database.answers))
     assert mux.asked == []
     info: Json = {"level": "info"}
     assert told(out) == [
@@ -122,35 +128,35 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
 
 @pytest.mark.parametrize(("home", "asked"), [("env2", []), (None, ["asset as1"])])
 async def test_in_another_environment_nothing_is_asked(home: str | None, asked: list[str]) -> None:
-    """There every id would seem unknown; the lesson has its turn with the right token."""
+    """There every id would seem unknown; the lesson is adopted with the right token."""
     mux = Mux(ready("as1"))
     database = Database({"l1": [asks("as1", "asset"), UNCHANGED]}, home)
-    await Adopter(mux, Books(database.call)).adopt(["l1"])
+    await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
     assert mux.asked == asked
     assert len(database.items) == 1 + len(asked)
 
 
 async def test_an_outage_of_mux_is_raised_and_leaves_the_lesson_for_later() -> None:
-    """The database is not given what Mux did not say."""
+    """The database gets nothing that Mux did not return."""
     mux = Mux()
     mux.is_down_after = 0
     database = Database({"l1": [asks("as1", "asset")]})
     with pytest.raises(MuxUnavailable):
-        await Adopter(mux, Books(database.call)).adopt(["l1"])
+        await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
     assert len(database.items) == 1
 
 
 async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     out: io.StringIO, mocker: MockerFixture
 ) -> None:
-    """For each lesson; it says what to do."""
+    """For each lesson, with what to do."""
     now = [0.0]
     mocker.patch(
-        "worker.daemon.adoption.Sparingly", lambda seconds: Sparingly(seconds, lambda: now[0])
+        "worker.daemon.adoption.LogThrottle", lambda seconds: LogThrottle(seconds, lambda: now[0])
     )
     disputed = {"outcome": "disputed", "reason": "lesson_mismatch"}
     database = Database({"l1": [disputed] * 4, "l2": [disputed]})
-    adopter = Adopter(Mux(), Books(database.call))
+    adopter = Adopter(Mux(), LessonStore(database.call))
     for now[0], lessons in ((0, ["l1"]), (60, ["l1", "l2"]), (3599, ["l1"]), (3601, ["l1"])):
         await adopter.adopt(lessons)
     lines = told(out)
@@ -164,47 +170,92 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     }
 
 
+async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
+    out: io.StringIO,
+) -> None:
+    """Its own lesson waits, and it is logged once an hour; the control question tells."""
+
+    class PartlyDown(Mux):
+        async def upload(self, upload_id: str, sent: Sent = unheard) -> Observation:
+            if upload_id == "bad":
+                raise MuxUnavailable("server_error", "Mux failed.")
+            return await super().upload(upload_id, sent)
+
+    mux = PartlyDown(created("up1", "as1"))
+    bad, good = asks("bad", "either"), asks("up1", "either")
+    database = Database({"l1": [bad, bad], "l2": [good, UNCHANGED, good, UNCHANGED]})
+    adopter = Adopter(mux, LessonStore(database.call))
+    for _ in range(2):
+        await adopter.adopt(["l1", "l2"])
+        assert database.items.pop() == [
+            {"lesson_id": "l2", "id": "up1", "upload_id": "up1", "asset_id": "as1"}
+        ]
+    assert mux.asked == ["control", "upload up1"] * 2
+    assert told(out) == [
+        {
+            "level": "warning",
+            "event": "mux.id_failed",
+            "lesson_id": "l1",
+            "upload_id": "bad",
+            "reason": "server_error",
+            "message": "Mux does not answer about the id that this lesson names.",
+        }
+    ]
+
+
+async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_hour(
+    out: io.StringIO,
+) -> None:
+    """For each SQLSTATE, with what of the app raised it."""
+    refused = {"outcome": "refused", "sqlstate": "P0001", "message": "no", "raised_by": "rule()"}
+    by_check = {**refused, "lesson_id": "l2", "sqlstate": "23514", "raised_by": None}
+    adopted = {"outcome": "adopted", "upload_id": "up2", "asset_id": None, "restored": by_check}
+    database = Database({"l1": [refused] * 2, "l2": [adopted]})
+    adopter = Adopter(Mux(), LessonStore(database.call))
+    for lessons in (["l1", "l2"], ["l1"]):
+        await adopter.adopt(lessons)
+    error: Json = {"level": "error", "event": "lesson.refused", "message": "no"}
+    assert told(out) == [
+        {**error, "lesson_id": "l1", "sqlstate": "P0001", "raised_by": "rule()"},
+        {"level": "info", "event": "lesson.adopted", "lesson_id": "l2", "upload_id": "up2"},
+        {**error, "lesson_id": "l2", "sqlstate": "23514"},
+    ]
+
+
 class Walked:
-    """A database that cuts off long walks; asks for a stop after so many of them."""
+    """A database that fails over long walks, and sets `stopping` after the last of them."""
 
     def __init__(self, fault: SupabaseUnavailable, longest_walk: int, passes: int) -> None:
         self.walks: list[tuple[int, int]] = []
         self.stopping = asyncio.Event()
         self._fault = fault
-        self._longest_walk = longest_walk
-        self._passes = passes
+        self.longest_walks = [longest_walk] * passes
 
     async def call(self, function: str, params: Json) -> list[Any]:
-        """Find nothing, if it is found in time."""
+        """Find nothing, or fail if the walk is too long."""
         assert function == "worker_untracked"
         self.walks.append((params["walk"], params["at_most"]))
-        if len(self.walks) == self._passes:
+        if len(self.walks) == len(self.longest_walks):
             self.stopping.set()
-        if params["walk"] > self._longest_walk:
+        if params["walk"] > self.longest_walks[len(self.walks) - 1]:
             raise self._fault
         return []
 
 
-class NoAdopter:
-    """Adopts nothing, since nothing is found."""
-
-    async def adopt(self, lesson_ids: Sequence[str]) -> None:
-        """Fail: there is nothing to adopt."""
-        raise AssertionError("nothing was found")
-
-
-async def adopts(database: Walked) -> list[tuple[int, int]]:
-    """Run the adoption until the database asks for a stop; give how far each pass went."""
-    settings = cast(Any, SimpleNamespace(scan_interval_seconds=0.0))
-    adopter = cast(Any, NoAdopter())
-    adoption = Adoption(adopter, Books(database.call), settings, database.stopping)
-    async with adoption.beside():
+async def adopts(
+    database: Walked, scans_are_well: Callable[[], bool] = lambda: True
+) -> list[tuple[int, int]]:
+    """Run the adoption until the database sets `stopping`; return how far each run went."""
+    books = LessonStore(database.call)
+    adopter = Adopter(Mux(), books)
+    adoption = PeriodicAdoption(adopter, books, 0.0, database.stopping, scans_are_well)
+    async with adoption.running():
         await asyncio.wait_for(database.stopping.wait(), 5)
     return database.walks
 
 
-async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.StringIO) -> None:
-    """One bad stretch of lessons does not hold up the others for good; it is said once."""
+async def test_after_a_statement_timeout_the_steps_are_smaller(out: io.StringIO) -> None:
+    """A few lessons that take too long do not stop the others; it is logged once."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 20, 6)) == [
         (2000, 50),
@@ -219,28 +270,62 @@ async def test_what_the_database_cuts_off_is_gone_past_in_smaller_steps(out: io.
             "level": "warning",
             "event": "adoption.failed",
             "reason": "57014",
-            "message": "worker_untracked exceeds the statement timeout. The next pass looks at "
+            "message": "worker_untracked exceeds the statement timeout. The next run looks at "
             "200 lessons.",
         }
     ]
 
 
-async def test_however_often_it_is_cut_off_a_pass_looks_at_some_lessons(out: io.StringIO) -> None:
-    """The walk never shrinks to nothing, from which it could not grow again."""
+async def test_after_many_timeouts_a_run_still_looks_at_some_lessons(out: io.StringIO) -> None:
+    """The step never shrinks to nothing, from which it could not grow again."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
     assert len(told(out)) == 1
 
 
-async def test_an_outage_is_left_to_the_scan_to_tell(out: io.StringIO) -> None:
-    """Nothing is said, and nothing changes."""
+async def test_an_outage_is_left_to_the_scan_to_log(out: io.StringIO) -> None:
+    """Nothing is logged, and nothing changes."""
     fault = SupabaseUnavailable("connection", "down")
     assert await adopts(Walked(fault, 0, 3)) == [(2000, 50)] * 3
     assert told(out) == []
 
 
+REVOKED = SupabaseNeedsOperator("42501", "Apply sql/005_access.sql.")
+
+
+async def test_a_fault_of_its_own_that_needs_an_operator_is_logged_once(out: io.StringIO) -> None:
+    """A grant that only its functions miss, for example: no scan would meet it."""
+    assert await adopts(Walked(REVOKED, 0, 3)) == [(2000, 50)] * 3
+    assert told(out) == [
+        {
+            "level": "error",
+            "event": "adoption.failed",
+            "reason": "42501",
+            "message": "Apply sql/005_access.sql.",
+        }
+    ]
+
+
+async def test_a_fault_that_scans_meet_as_well_is_left_to_them(out: io.StringIO) -> None:
+    """It is logged once scans are well and it is still there."""
+    database = Walked(REVOKED, 0, 5)
+    await adopts(database, lambda: len(database.walks) > 5)
+    assert told(out) == []
+    database = Walked(REVOKED, 0, 5)
+    await adopts(database, lambda: len(database.walks) > 3)
+    assert [line["event"] for line in told(out)] == ["adoption.failed"]
+
+
+async def test_a_fault_that_comes_back_is_logged_again(out: io.StringIO) -> None:
+    """After a run that succeeded."""
+    database = Walked(REVOKED, 0, 4)
+    database.longest_walks = [0, 0, 2000, 0]
+    await adopts(database)
+    assert len(told(out)) == 2
+
+
 async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
-    """Those, and with one call."""
+    """All of them, with one call."""
     calls: list[Json] = []
 
     async def call(function: str, params: Json) -> list[Any]:
@@ -249,9 +334,9 @@ async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
             return ["l1", "l2"]
         return [{"outcome": "unchanged", **item} for item in params["adoptions"]]
 
-    books = Books(call)
-    settings = cast(Any, SimpleNamespace(scan_interval_seconds=5.0))
-    await Adoption(Adopter(Mux(), books), books, settings, asyncio.Event()).adopt()
+    books = LessonStore(call)
+    adopter = Adopter(Mux(), books)
+    await PeriodicAdoption(adopter, books, 5.0, asyncio.Event(), lambda: True).adopt()
     assert calls == [
         {"worker_untracked": {"walk": 2000, "at_most": 50}},
         {

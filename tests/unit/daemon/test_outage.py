@@ -1,10 +1,11 @@
 import io
+import time
 from typing import Any
 
 import pytest
 
 from tests.unit.log_lines import told
-from worker.daemon.outage import Outage, Service
+from worker.daemon.outage import Outage
 from worker.errors import (
     MuxUnauthorized,
     MuxUnavailable,
@@ -12,6 +13,7 @@ from worker.errors import (
     SupabaseUnavailable,
     Unavailable,
 )
+from worker.telemetry.scan_history import Fault, Service
 
 
 class Clock:
@@ -21,13 +23,13 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Give a clock that stands still."""
+    """Return a clock that stands still."""
     return Clock()
 
 
@@ -36,15 +38,15 @@ REFUSED = MuxUnauthorized("http_401", "wrong token")
 
 
 def outage(clock: Clock, service: Service = "mux") -> Outage:
-    """Make an outage at the default pace of a scan every five seconds."""
+    """Return an outage at the default interval of five seconds."""
     return Outage(service, 5.0, clock)
 
 
 def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> None:
-    """However often it is noted, and for whatever passing reason; the end says how long it was."""
+    """However often it is recorded, and for any transient reason; the end says how long it was."""
     here = outage(clock)
     for fault in (DOWN, MuxUnavailable("timeout", "slow"), DOWN):
-        here.note(fault)
+        here.record(fault)
         clock.now += 10
     here.end(rows_waiting=7)
     here.end()
@@ -54,11 +56,11 @@ def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> No
     ]
 
 
-def test_an_outage_that_needs_somebody_is_told_too(clock: Clock, out: io.StringIO) -> None:
+def test_a_refused_token_during_an_outage_is_logged(clock: Clock, out: io.StringIO) -> None:
     """When it turns into a refused token and back, each turn is a line."""
     here = outage(clock)
     for fault in (DOWN, REFUSED, REFUSED, DOWN):
-        here.note(fault)
+        here.record(fault)
     assert [(line["event"], line["level"]) for line in told(out)] == [
         ("mux.unavailable", "warning"),
         ("mux.unauthorized", "error"),
@@ -72,10 +74,10 @@ RESTRICTED = SupabaseNeedsOperator("restricted", "Pay.")
 
 
 def test_supabase_is_an_error_where_an_operator_must_act(clock: Clock, out: io.StringIO) -> None:
-    """Each turn is a line: into an error, into another that asks for something else, and back."""
+    """Each change is a line: into an error, into another one, and back."""
     here = outage(clock, "supabase")
     for fault in (PASSING, PAUSED, PAUSED, RESTRICTED, RESTRICTED, PASSING, PASSING):
-        here.note(fault)
+        here.record(fault)
         clock.now += 10
     here.end()
     assert [(line["level"], line["event"], line.get("reason")) for line in told(out)] == [
@@ -103,19 +105,38 @@ def test_a_second_outage_is_announced_like_the_first(
     """Two outages of one service, for the same reason, are two lines at each end."""
     here = outage(clock, service)
     for _ in range(2):
-        here.note(fault)
-        here.note(fault)
+        here.record(fault)
+        here.record(fault)
         clock.now += 10
         here.end()
     pair = [began, ("info", f"{service}.recovered")]
     assert [(line["level"], line["event"]) for line in told(out)] == pair * 2
 
 
+def test_an_outage_knows_its_last_fault_and_its_beginning(clock: Clock, out: io.StringIO) -> None:
+    """In unix seconds, however its fault changes; afterwards there is none."""
+    here, began = outage(clock), time.time()
+    faults: list[Fault | None] = [here.fault]
+    for fault in (DOWN, REFUSED):
+        here.record(fault)
+        faults.append(here.fault)
+    here.end()
+    faults.append(here.fault)
+    since = faults[1].since if faults[1] else 0.0
+    assert since == pytest.approx(began, abs=5)
+    assert faults == [
+        None,
+        Fault(since, "http_503", "down", needs_operator=False),
+        Fault(since, "http_401", "wrong token", needs_operator=True),
+        None,
+    ]
+
+
 def pauses(here: Outage, fault: Any, times: int) -> list[float]:
-    """Note a fault some times and give the pause after each."""
+    """Record a fault some times, and return the pause after each."""
     found = []
     for _ in range(times):
-        here.note(fault)
+        here.record(fault)
         found.append(here.seconds_to_next_try)
     return found
 
@@ -128,8 +149,8 @@ def test_pauses_double_from_one_interval_to_a_minute(clock: Clock) -> None:
         assert base * 0.8 <= pause <= base * 1.2
 
 
-def test_a_refused_token_is_asked_about_less_often(clock: Clock) -> None:
-    """From half a minute to five minutes: nothing changes until somebody acts."""
+def test_after_a_refused_token_pauses_are_longer(clock: Clock) -> None:
+    """From half a minute to five minutes: only an operator can end that."""
     for pause, base in zip(pauses(outage(clock), REFUSED, 5), (30, 60, 120, 240, 300), strict=True):
         assert base * 0.8 <= pause <= base * 1.2
 
@@ -137,7 +158,7 @@ def test_a_refused_token_is_asked_about_less_often(clock: Clock) -> None:
 def test_mux_may_ask_for_a_longer_pause(clock: Clock) -> None:
     """A Retry-After beyond the pause is honoured."""
     here = outage(clock)
-    here.note(MuxUnavailable("rate_limited", "x", retry_after_seconds=90))
+    here.record(MuxUnavailable("rate_limited", "x", retry_after_seconds=90))
     assert here.seconds_to_next_try == 90
     clock.now += 60
     assert here.seconds_to_next_try == 30
@@ -146,7 +167,7 @@ def test_mux_may_ask_for_a_longer_pause(clock: Clock) -> None:
 def test_no_header_silences_the_worker_for_ever(clock: Clock) -> None:
     """A Retry-After of years is a mistake: an hour is the most."""
     here = outage(clock)
-    here.note(MuxUnavailable("rate_limited", "x", retry_after_seconds=1e9))
+    here.record(MuxUnavailable("rate_limited", "x", retry_after_seconds=1e9))
     assert here.seconds_to_next_try == 3600
 
 
@@ -155,6 +176,6 @@ def test_after_the_end_the_next_outage_begins_small(clock: Clock) -> None:
     here = outage(clock)
     pauses(here, DOWN, 6)
     here.end()
-    assert (here.is_on, here.seconds_to_next_try) == (False, 0.0)
+    assert (here.is_ongoing, here.seconds_to_next_try) == (False, 0.0)
     (first,) = pauses(here, DOWN, 1)
     assert first <= 6

@@ -7,14 +7,15 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from tests.unit.log_lines import told
-from worker.daemon.loop import Daemon
+from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import BATCH, Retention
 from worker.errors import SupabaseUnavailable
-from worker.telemetry.outcome_log import ScanReport
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 
 class Audit:
-    """A database with some old audit rows, which the test may take down."""
+    """A database with some old audit rows, which a test can make fail."""
 
     def __init__(self, old: int) -> None:
         self.old = old
@@ -34,39 +35,39 @@ class Audit:
 
 
 class Clock:
-    """A clock on which every look takes two seconds."""
+    """A clock on which every reading takes two seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         self.now += 2
         return self.now
 
 
 def pruned(out: io.StringIO) -> list[dict[str, Any]]:
-    """Read the lines about pruning without their times."""
+    """Return the lines about pruning without their timestamps."""
     return [line for line in told(out) if line["event"] == "events.pruned"]
 
 
 async def all_of(retention: Retention) -> int:
-    """Prune until there is no more; give how many batches said that there is."""
+    """Prune to the end; return the number of batches after which there was more."""
     batches = 0
     while await retention.prune_some():
         batches += 1
     return batches
 
 
-async def test_before_it_is_time_nothing_is_asked(out: io.StringIO) -> None:
-    """The database hears of retention once a day only."""
+async def test_before_its_time_nothing_is_pruned(out: io.StringIO) -> None:
+    """The database is called once a day only."""
     audit = Audit(10)
     assert await all_of(Retention(audit, 90)) == 0
     assert (audit.asked, pruned(out)) == ([], [])
 
 
-async def test_batch_after_batch_until_none_is_left_and_told_once(out: io.StringIO) -> None:
-    """One line at the end, with how many there were and how long it took; then quiet."""
+async def test_batches_are_removed_until_none_is_left_and_logged_once(out: io.StringIO) -> None:
+    """One line at the end, with the number of rows and the seconds."""
     audit = Audit(2 * BATCH + 1)
     retention = Retention(audit, 90, clock=Clock())
     await retention.begin()
@@ -80,7 +81,7 @@ async def test_batch_after_batch_until_none_is_left_and_told_once(out: io.String
 
 
 async def test_a_fault_leaves_the_rest_for_the_next_day(out: io.StringIO) -> None:
-    """It raises nothing, is told once with its reason, and the next day removes all."""
+    """It is logged once with its reason, and the next day removes all."""
     audit = Audit(BATCH + 7)
     retention = Retention(audit, 30, clock=Clock())
     await retention.begin()
@@ -105,10 +106,10 @@ async def test_a_fault_leaves_the_rest_for_the_next_day(out: io.StringIO) -> Non
     ]
 
 
-async def test_a_day_that_comes_while_the_last_is_not_done_goes_on_with_it(
+async def test_a_run_that_is_due_while_another_is_under_way_continues_it(
     out: io.StringIO,
 ) -> None:
-    """What was counted stays counted."""
+    """The count goes on."""
     audit = Audit(BATCH + 7)
     retention = Retention(audit, 90, clock=Clock())
     await retention.begin()
@@ -118,8 +119,8 @@ async def test_a_day_that_comes_while_the_last_is_not_done_goes_on_with_it(
     assert [line["count"] for line in pruned(out)] == [BATCH + 7]
 
 
-async def test_it_comes_every_day_and_first_within_the_hour_after_some_minutes() -> None:
-    """At a random moment: replicas that are started together do not meet."""
+async def test_it_runs_every_day_and_first_some_minutes_to_an_hour_after_the_start() -> None:
+    """At a random moment, so that replicas do not run at the same time."""
     scheduler = AsyncIOScheduler()
     began = datetime.now(UTC)
     for _ in range(50):
@@ -135,20 +136,20 @@ class Service:
     """A Mux and a database with nothing to do."""
 
     async def check(self) -> None:
-        """Be there."""
+        """Answer."""
 
     async def check_schema(self) -> None:
-        """Be up to date."""
+        """Have every file of sql/."""
 
     async def summary(self) -> dict[str, Any]:
-        """Count nothing."""
+        """Return that no rows are due."""
         return {"due": 0}
 
 
 def daemon(
     scan: Callable[[], ScanReport], stopping: asyncio.Event, interval_seconds: float = 3600
 ) -> Daemon:
-    """Make a daemon that rests for an hour between scans unless they are full."""
+    """Return a daemon that pauses for an hour between scans unless they are full."""
 
     async def scanned() -> ScanReport:
         return scan()
@@ -157,21 +158,21 @@ def daemon(
         Service(),
         Service(),
         scanned,
-        interval_seconds=interval_seconds,
-        shutdown_seconds=20,
-        stopping=stopping,
+        Timing(interval_seconds, shutdown_seconds=20),
+        stopping,
+        Telemetry(),
     )
 
 
 async def begun(audit: Audit) -> Retention:
-    """Give a retention whose time has come."""
+    """Return a retention with a run under way."""
     retention = Retention(audit, 90)
     await retention.begin()
     return retention
 
 
 async def test_a_busy_worker_removes_one_batch_between_two_scans(out: io.StringIO) -> None:
-    """However much is due, retention gets on; however much is old, no scan waits for more."""
+    """However many rows are due, pruning goes on; no scan waits for more than one batch."""
     stopping, audit, order = asyncio.Event(), Audit(3 * BATCH), list[str]()
 
     def scan() -> ScanReport:
@@ -186,8 +187,8 @@ async def test_a_busy_worker_removes_one_batch_between_two_scans(out: io.StringI
     assert [line["count"] for line in pruned(out)] == [3 * BATCH]
 
 
-async def test_an_idle_worker_removes_all_while_it_rests(out: io.StringIO) -> None:
-    """A long pause between scans holds nothing up."""
+async def test_an_idle_worker_removes_all_within_one_pause(out: io.StringIO) -> None:
+    """It does not wait for the next scan."""
     stopping, audit, scans = asyncio.Event(), Audit(2 * BATCH), list[ScanReport]()
 
     def scan() -> ScanReport:
@@ -200,7 +201,7 @@ async def test_an_idle_worker_removes_all_while_it_rests(out: io.StringIO) -> No
 
 
 async def test_while_supabase_is_out_nothing_is_pruned(out: io.StringIO) -> None:
-    """An outage is asked about by the scan alone; retention waits for its end."""
+    """Only scans try Supabase during an outage; retention waits for its end."""
     stopping, audit = asyncio.Event(), Audit(1)
     asked_until_scan: list[int] = []
 
@@ -217,7 +218,7 @@ async def test_while_supabase_is_out_nothing_is_pruned(out: io.StringIO) -> None
 
 
 async def test_a_stop_waits_for_no_batch(out: io.StringIO) -> None:
-    """A batch that hangs is cut off: its rows are removed another day."""
+    """A batch that hangs is cancelled: its rows are removed another day."""
     stopping = asyncio.Event()
 
     class Hangs(Audit):

@@ -205,9 +205,9 @@ def test_every_table_must_be_there_and_protected(
         (
             [
                 function("worker_claim", service_role=False),
-                *without("worker_take_turns", without("worker_claim", ALL_FUNCTIONS)),
+                *without("worker_acquire_requests", without("worker_claim", ALL_FUNCTIONS)),
             ],
-            ("failed", "missing: worker_take_turns; closed to service_role: worker_claim"),
+            ("failed", "missing: worker_acquire_requests; closed to service_role: worker_claim"),
         ),
         (
             [*ALL_FUNCTIONS, function("tracks", authenticated=True)],

@@ -16,6 +16,8 @@ from worker.model import Claim, Claimed, Observation, Outcome, Page, PlaybackId,
 from worker.mux.rate_limit import Sent, unheard
 from worker.scan.scanner import Reconciler
 from worker.scan.sweep import FEW, FIRST_CREDIT
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.outcome_log import OutcomeLog
 
 NO_PAGE = Page((), None)
 FAULTS = [
@@ -166,10 +168,11 @@ def rows(count: int) -> list[Claim]:
     return [replace(CLAIM, id=f"t{n}", upload_id=f"up{n}", check_count=1) for n in range(count)]
 
 
-def reconciler(mux: FakeMux, store: FakeStore, size: int = 10) -> Reconciler:
+def reconciler(mux: FakeMux, store: FakeStore, size: int = 10, **more: Any) -> Reconciler:
     """Put a reconciler on the fakes."""
+    batching = Batching(size, 60, size)
     return Reconciler(
-        mux, store, batching=Batching(size, 60, size), rules=Rules(), stopping=asyncio.Event()
+        mux, store, batching=batching, rules=Rules(), stopping=asyncio.Event(), **more
     )
 
 
@@ -369,8 +372,7 @@ async def test_a_lesson_that_names_something_newer_is_adopted_within_the_scan(
         if fault is not None:
             raise fault
 
-    scanner = reconciler(FakeMux({"up0", "up1", "up2"}), Newer(rows(3)))
-    scanner.adopt = adopt
+    scanner = reconciler(FakeMux({"up0", "up1", "up2"}), Newer(rows(3)), adopt=adopt)
     report = await scanner.scan()
     assert adopted == [["lt0"]]
     assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
@@ -577,7 +579,8 @@ async def test_what_strangers_carry_is_not_told(mocker: MockerFixture) -> None:
     told = mocker.patch("worker.telemetry.outcome_log.log.warning")
     store = FakeStore(rows(3), sweep="ours")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
-    await reconciler(FakeMux(pages=[page]), store).scan()
+    telemetry = Telemetry(OutcomeLog())
+    await reconciler(FakeMux(pages=[page]), store, telemetry=telemetry).scan()
     told.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
 
 

@@ -13,16 +13,16 @@ from worker.errors import (
     SupabaseNeedsOperator,
     SupabaseUnavailable,
 )
-from worker.supabase.errors import is_final, refusal
+from worker.supabase.errors import error_for, is_permanent
 
 
-def judged(fault: Fault) -> SupabaseUnavailable:
-    """Judge an answer the way the client hands it on."""
+def classified(fault: Fault) -> SupabaseUnavailable:
+    """Return the exception for a response, as the client reads it."""
     if fault.content_type != "application/json" or not fault.body:
         phrase = next((s.phrase for s in HTTPStatus if s == fault.status), "Request failed")
-        return refusal("worker_claim", str(fault.status), fault.status, phrase)
-    told = json.loads(fault.body)
-    return refusal("worker_claim", told.get("code"), fault.status, told["message"])
+        return error_for("worker_claim", str(fault.status), fault.status, phrase)
+    body = json.loads(fault.body)
+    return error_for("worker_claim", body.get("code"), fault.status, body["message"])
 
 
 REASONS = {
@@ -61,38 +61,38 @@ REASONS = {
 }
 
 
-def test_what_lasts_needs_an_operator_and_says_what_to_do() -> None:
-    """In two sentences or more; it is not repeated at once, since that would not help."""
-    told = {name: judged(fault) for name, fault in LASTING.items()}
-    assert {name: fault.reason for name, fault in told.items()} == REASONS
-    assert {type(fault) for fault in told.values()} == {SupabaseNeedsOperator, SchemaOutdated}
-    for name, fault in told.items():
-        assert fault.needs_somebody, name
-        assert is_final(fault) == (fault.reason != "function_missing"), name
+def test_a_permanent_error_needs_an_operator_and_says_what_to_do() -> None:
+    """In two sentences or more; it is not retried at once, since that would not help."""
+    errors = {name: classified(fault) for name, fault in LASTING.items()}
+    assert {name: fault.reason for name, fault in errors.items()} == REASONS
+    assert {type(fault) for fault in errors.values()} == {SupabaseNeedsOperator, SchemaOutdated}
+    for name, fault in errors.items():
+        assert fault.needs_operator, name
+        assert is_permanent(fault) == (fault.reason != "function_missing"), name
         assert re.fullmatch(r".+\. [A-Z].+\.", fault.message), name
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_what_passes_is_no_error(name: str) -> None:
-    """It ends the scan, and the call is repeated a few times before."""
-    fault = judged(PASSING[name])
+def test_a_transient_error_needs_no_operator(name: str) -> None:
+    """It ends the scan, after the call was retried a few times."""
+    fault = classified(PASSING[name])
     assert type(fault) is SupabaseUnavailable
-    assert not fault.needs_somebody
-    assert not is_final(fault)
+    assert not fault.needs_operator
+    assert not is_permanent(fault)
 
 
 @pytest.mark.parametrize("name", MOMENTARY)
-def test_what_passes_within_seconds_is_repeated_for_seconds(name: str) -> None:
+def test_an_error_that_passes_within_seconds_is_busy(name: str) -> None:
     """Serialization failures, deadlocks, lock timeouts, and clocks that differ."""
-    fault = judged(MOMENTARY[name])
+    fault = classified(MOMENTARY[name])
     assert isinstance(fault, SupabaseBusy)
-    assert not is_final(fault)
+    assert not is_permanent(fault)
 
 
-def test_the_words_of_some_faults() -> None:
-    """They name what was found, then what to do."""
+def test_the_messages_of_some_errors() -> None:
+    """They say what was found, then what to do."""
     found = {
-        name: judged(LASTING[name]).message
+        name: classified(LASTING[name]).message
         for name in ("a project over its quota", "a paused project", "a schema that is not exposed")
     }
     assert found == {
@@ -106,11 +106,11 @@ def test_the_words_of_some_faults() -> None:
     }
 
 
-def test_a_statement_that_takes_too_long_is_not_repeated() -> None:
-    """The same call would be cut off again; a smaller one may not."""
-    fault = refusal("worker_settle", "57014", 500, "canceling statement")
+def test_a_statement_timeout_is_permanent() -> None:
+    """The same call would time out again; a smaller one may not."""
+    fault = error_for("worker_settle", "57014", 500, "canceling statement")
     assert isinstance(fault, StatementTimeout)
-    assert is_final(fault)
+    assert is_permanent(fault)
 
 
 @pytest.mark.parametrize(
@@ -121,30 +121,30 @@ def test_a_statement_that_takes_too_long_is_not_repeated() -> None:
         ("ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "certificate"),
     ],
 )
-def test_a_host_that_is_wrong_needs_an_operator(words: str, reason: str) -> None:
-    """A name that nobody has, or a certificate of somebody else."""
-    fault = refusal("worker_claim", "connection", 0, words)
-    assert (fault.reason, fault.needs_somebody) == (reason, True)
+def test_a_wrong_host_needs_an_operator(words: str, reason: str) -> None:
+    """A name that does not exist, or a certificate of another host."""
+    fault = error_for("worker_claim", "connection", 0, words)
+    assert (fault.reason, fault.needs_operator) == (reason, True)
 
 
-def test_a_broken_connection_passes() -> None:
-    """Also a resolver that is not there for the moment."""
+def test_a_broken_connection_is_transient() -> None:
+    """So is a name lookup that fails for the moment."""
     for words in ("ReadError", "ConnectError: [Errno -3] Temporary failure in name resolution"):
-        fault = refusal("worker_claim", "connection", 0, words)
+        fault = error_for("worker_claim", "connection", 0, words)
         assert type(fault) is SupabaseUnavailable
-        assert fault.message == f"No answer from Supabase: {words}"
+        assert fault.message == f"Supabase did not respond: {words}."
 
 
 def test_postgrest_says_why_it_cannot_connect() -> None:
-    """A password that is wrong lasts, other reasons do not."""
-    said = 'FATAL:  password authentication failed for user "authenticator"'
-    lasting = refusal("worker_claim", "PGRST000", 503, "Database connection error.", said)
-    assert (lasting.reason, lasting.needs_somebody) == ("database_login", True)
-    passing = refusal("worker_claim", "PGRST000", 503, "Database connection error.", "refused")
-    assert (passing.reason, passing.needs_somebody) == ("PGRST000", False)
+    """A wrong password is permanent, other reasons are not."""
+    details = 'FATAL:  password authentication failed for user "authenticator"'
+    lasting = error_for("worker_claim", "PGRST000", 503, "Database connection error.", details)
+    assert (lasting.reason, lasting.needs_operator) == ("database_login", True)
+    passing = error_for("worker_claim", "PGRST000", 503, "Database connection error.", "refused")
+    assert (passing.reason, passing.needs_operator) == ("PGRST000", False)
 
 
-def test_words_of_others_are_shown_as_they_are() -> None:
-    """Braces in them are no places to fill."""
-    fault = refusal("worker_claim", "P0001", 400, "no {function} today")
+def test_a_message_of_the_database_is_shown_unchanged() -> None:
+    """Braces in it are no placeholders."""
+    fault = error_for("worker_claim", "P0001", 400, "no {function} today")
     assert "(P0001: no {function} today)" in fault.message

@@ -1,29 +1,27 @@
-"""How many lessons go into one call."""
-
 from typing import Any
 
-from worker.supabase.lessons import ADOPT_AT_ONCE, RETRY_AT_ONCE, Books
+from worker.supabase.lessons import ADOPTIONS_PER_CALL, RETRIES_PER_CALL, LessonStore
 
 
-async def test_any_number_of_lessons_is_retried_by_name() -> None:
-    """In calls of as many as one may hold; what each retried is told."""
+async def test_any_number_of_lessons_is_retried_by_id() -> None:
+    """In batches; the lessons that each retried are returned."""
     calls: list[list[str]] = []
 
     async def call(function: str, params: dict[str, Any]) -> list[str]:
-        assert (function, params["at_most"]) == ("worker_retry", RETRY_AT_ONCE)
-        ids: list[str] = params["lesson_ids"]
-        calls.append(ids)
-        return ids[1:]
+        assert (function, params["at_most"]) == ("worker_retry", RETRIES_PER_CALL)
+        batch: list[str] = params["lesson_ids"]
+        calls.append(batch)
+        return batch[1:]
 
-    names = [f"l{n}" for n in range(2 * RETRY_AT_ONCE + 1)]
-    told = await Books(call).retry(names, None, None, ("ines", None))
-    assert [len(ids) for ids in calls] == [RETRY_AT_ONCE, RETRY_AT_ONCE, 1]
-    assert [name for ids in calls for name in ids] == names
-    assert told == [name for ids in calls for name in ids[1:]]
+    ids = [f"l{n}" for n in range(2 * RETRIES_PER_CALL + 1)]
+    retried = await LessonStore(call).retry(ids, None, None, ("ines", None))
+    assert [len(batch) for batch in calls] == [RETRIES_PER_CALL, RETRIES_PER_CALL, 1]
+    assert [id_ for batch in calls for id_ in batch] == ids
+    assert retried == [id_ for batch in calls for id_ in batch[1:]]
 
 
 async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
-    """A hundred a call, each with the same lease; without one the rows are due at once."""
+    """A hundred a call, each with the same lease; without a lease the rows are due at once."""
     calls: list[tuple[int, float | None]] = []
 
     async def call(function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
@@ -32,8 +30,8 @@ async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
         items: list[dict[str, Any]] = params["adoptions"]
         return items
 
-    items = [{"lesson_id": f"l{n}"} for n in range(2 * ADOPT_AT_ONCE + 1)]
-    assert await Books(call).adopt(items, 20.0) == items
-    assert await Books(call).adopt(items[:1]) == items[:1]
-    assert await Books(call).adopt([]) == []
-    assert calls == [(ADOPT_AT_ONCE, 20.0), (ADOPT_AT_ONCE, 20.0), (1, 20.0), (1, None)]
+    items = [{"lesson_id": f"l{n}"} for n in range(2 * ADOPTIONS_PER_CALL + 1)]
+    assert await LessonStore(call).adopt(items, 20.0) == items
+    assert await LessonStore(call).adopt(items[:1]) == items[:1]
+    assert await LessonStore(call).adopt([]) == []
+    assert calls == [(ADOPTIONS_PER_CALL, 20.0), (ADOPTIONS_PER_CALL, 20.0), (1, 20.0), (1, None)]

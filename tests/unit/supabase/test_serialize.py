@@ -6,34 +6,34 @@ from hypothesis import strategies as st
 
 from tests.unit.test_decide import CLAIM
 from worker.model import ClaimVerdict, Observation, Settlement, Verdict
-from worker.supabase.serialize import LONGEST_TEXT_BYTES, sendable, settlement_json
+from worker.supabase.serialize import MAX_TEXT_BYTES, sanitize, settlement_json
 
 
-def test_what_postgres_takes_in_no_text_is_replaced() -> None:
+def test_characters_that_postgres_refuses_are_replaced() -> None:
     """NUL and lone surrogates, in keys and values, however deep."""
-    assert sendable({"a\x00": ["x\ud800y", {"b": ("\udfff", 1, None, True)}]}) == {
+    assert sanitize({"a\x00": ["x\ud800y", {"b": ("\udfff", 1, None, True)}]}) == {
         "a\ufffd": ["x\ufffdy", {"b": ["\ufffd", 1, None, True]}]
     }
 
 
 @given(st.text(st.characters()) | st.text("äß€😀", min_size=600))
 def test_any_text_can_be_sent(text: str) -> None:
-    """It encodes, holds no NUL, and is at most 2 kB long without a broken character."""
-    sent = sendable(text).encode()
+    """It encodes, has no NUL, and is at most 2 kB long without a broken character."""
+    sent = sanitize(text).encode()
     assert b"\x00" not in sent
-    assert len(sent) <= LONGEST_TEXT_BYTES
-    if len(text.encode(errors="replace")) <= LONGEST_TEXT_BYTES // 4:
-        assert len(sendable(text)) == len(text)
+    assert len(sent) <= MAX_TEXT_BYTES
+    if len(text.encode(errors="replace")) <= MAX_TEXT_BYTES // 4:
+        assert len(sanitize(text)) == len(text)
 
 
-def test_a_settlement_travels_whole() -> None:
-    """The item has the fact, its verdict, and each claimed row with its own."""
-    seen = Observation("upload", "missing", "probe", upload_id="up1")
+def test_a_settlement_is_sent_whole() -> None:
+    """The item has the observation, its verdict, and each claimed row with its own."""
+    observation = Observation("upload", "missing", "probe", upload_id="up1")
     waits, fails = (
         Verdict("wait", "upload_not_found", missing=True),
         Verdict("fail", "gave_up", "x"),
     )
-    item = settlement_json(Settlement(seen, waits, (ClaimVerdict(CLAIM, fails, 7.5),)))
+    item = settlement_json(Settlement(observation, waits, (ClaimVerdict(CLAIM, fails, 7.5),)))
     assert json.loads(json.dumps(item)) == {
         "verdict": "wait",
         "reason": "upload_not_found",
@@ -76,5 +76,5 @@ def test_a_settlement_travels_whole() -> None:
     ids=["fits", "one too many", "four bytes", "three bytes", "replaced first"],
 )
 def test_a_long_text_keeps_all_the_characters_that_fit(text: str, kept: str) -> None:
-    """It is cut at 2 kB, before the character that would be split."""
-    assert sendable(text) == kept
+    """It is cut at 2 kB, before a character that would be split."""
+    assert sanitize(text) == kept

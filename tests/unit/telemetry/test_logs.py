@@ -14,7 +14,7 @@ from worker.telemetry import logs
 
 @pytest.fixture
 def out() -> Iterator[io.StringIO]:
-    """Configure JSON logs into a buffer, with two secrets; afterwards all is as before."""
+    """Configure JSON logs into a buffer, with two secrets; restore the configuration afterwards."""
     root = logging.getLogger()
     before = root.handlers, root.level
     stream = io.StringIO()
@@ -24,8 +24,8 @@ def out() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-def test_a_line_is_one_object_with_its_head_first(out: io.StringIO) -> None:
-    """When, how grave and what come before the fields; the time is UTC."""
+def test_a_line_is_one_object_that_begins_with_timestamp_level_and_event(out: io.StringIO) -> None:
+    """They come before the other fields; the time is UTC."""
     logs.get_logger().info("lesson.published", lesson_id="l1", waited_seconds=1.5)
     line = json.loads(out.getvalue())
     assert list(line) == ["timestamp", "level", "event", "lesson_id", "waited_seconds"]
@@ -35,8 +35,8 @@ def test_a_line_is_one_object_with_its_head_first(out: io.StringIO) -> None:
     ]
 
 
-def test_libraries_speak_json_too_and_only_when_something_is_wrong(out: io.StringIO) -> None:
-    """A warning of a library is a line like ours; what it tells besides is dropped."""
+def test_libraries_log_json_too_and_only_warnings_and_errors(out: io.StringIO) -> None:
+    """A warning of a library is a line like ours; lower levels are dropped."""
     logging.getLogger("httpx").info("HTTP Request: GET https://example.org")
     logging.getLogger("httpx").warning("odd: %s", "thing")
     assert told(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
@@ -58,7 +58,7 @@ def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
 
 
 def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
-    """A fault of our own is still one line."""
+    """A crash is one line as well."""
     try:
         raise ValueError("broken")
     except ValueError:
@@ -69,20 +69,20 @@ def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
 
 
 def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
-    """There it says what went wrong; whole it would make a line that a platform splits."""
+    """The end says what went wrong; a platform would split the whole."""
     try:
-        raise ValueError("y" * 2 * logs.LONGEST_TRACEBACK + "the reason")
+        raise ValueError("y" * 2 * logs.MAX_TRACEBACK + "the reason")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
     text = told(out)[0]["exception"]
-    assert len(text) == logs.LONGEST_TRACEBACK + 1
+    assert len(text) == logs.MAX_TRACEBACK + 1
     assert text.endswith("the reason")
 
 
 def test_a_long_text_is_cut(out: io.StringIO) -> None:
-    """No field makes a line that a platform would split."""
+    """No field is so long that a platform would split the line."""
     logs.get_logger().info("x", message="y" * 50_000)
-    assert len(told(out)[0]["message"]) == logs.LONGEST_TEXT + 1
+    assert len(told(out)[0]["message"]) == logs.MAX_TEXT + 1
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_a_line_is_under_8000_bytes_as_it_is_written(
     assert line.keys() >= fields.keys()
 
 
-def test_the_same_complaint_of_asyncio_is_written_once_a_minute(out: io.StringIO) -> None:
-    """Out of descriptors it complains thousands of times a second, each time of another socket."""
+def test_a_repeated_line_of_asyncio_is_written_once_a_minute(out: io.StringIO) -> None:
+    """Without file descriptors left it logs thousands a second, each about another socket."""
     for number in range(1000):
         logging.getLogger("asyncio").error("socket.accept() out of resource\nsocket: %d", number)
     logging.getLogger("asyncio").error("Task exception was never retrieved")
@@ -142,14 +142,14 @@ def test_a_slow_pipe_gets_whole_lines(out: io.StringIO) -> None:
 
 
 def test_the_level_is_the_settings(out: io.StringIO) -> None:
-    """What is below it is not written."""
+    """Lines below it are not written."""
     logs.configure(form="json", level="warning", stream=out)
     logs.get_logger().info("scan.finished")
     assert out.getvalue() == ""
 
 
-def test_a_console_line_is_for_people(out: io.StringIO) -> None:
-    """The console format is no JSON, and without a terminal has no colours."""
+def test_a_console_line_is_no_json(out: io.StringIO) -> None:
+    """Without a terminal it has no colours either."""
     logs.configure(form="console", stream=out)
     logs.get_logger().info("lesson.published", lesson_id="l1")
     assert "lesson.published" in out.getvalue()
@@ -157,18 +157,18 @@ def test_a_console_line_is_for_people(out: io.StringIO) -> None:
     assert "\x1b" not in out.getvalue()
 
 
-def test_a_thing_is_said_again_only_after_its_time() -> None:
-    """Sparingly speaks once per thing and period, by its own clock."""
+def test_a_key_is_allowed_again_only_after_its_time() -> None:
+    """An event is allowed once per key and period, by the clock given."""
     now = 0.0
-    sparingly = logs.Sparingly(60, clock=lambda: now)
-    assert [sparingly.may_say("a"), sparingly.may_say("a"), sparingly.may_say("b")] == [
+    throttle = logs.LogThrottle(60, clock=lambda: now)
+    assert [throttle.allow("a"), throttle.allow("a"), throttle.allow("b")] == [
         True,
         False,
         True,
     ]
     now = 59.0
-    assert sparingly.may_say("c")
+    assert throttle.allow("c")
     now = 60.0
-    assert [sparingly.may_say(what) for what in "aabc"] == [True, False, True, False]
+    assert [throttle.allow(what) for what in "aabc"] == [True, False, True, False]
     now = 120.0
-    assert [sparingly.may_say(what) for what in "cab"] == [True, True, True]
+    assert [throttle.allow(what) for what in "cab"] == [True, True, True]

@@ -8,7 +8,8 @@ import pytest
 from tests.unit.log_lines import told
 from tests.unit.test_decide import CLAIM
 from worker.model import ClaimVerdict, Observation, Outcome, PlaybackId, Settlement, Verdict
-from worker.telemetry.outcome_log import Heartbeat, Reporter, ScanReport
+from worker.telemetry.outcome_log import OutcomeLog
+from worker.telemetry.scan_report import ScanReport
 
 IDS: dict[str, Any] = {"lesson_id": "l1", "upload_id": "up1", "asset_id": "as1"}
 
@@ -18,16 +19,16 @@ def outcome(name: str, **more: Any) -> Outcome:
     return Outcome(name, tracking_id="t1", **IDS, **{"age_seconds": 12.34, **more})
 
 
-def test_an_id_that_fails_alone_is_told_once_an_hour(out: io.StringIO) -> None:
-    """With its ids, the lesson, and what Mux did; another id is told of, too."""
-    reporter = Reporter()
+def test_an_id_that_fails_alone_is_logged_once_an_hour(out: io.StringIO) -> None:
+    """With its ids, the lesson, and what Mux returned; another id is logged as well."""
+    outcome_log = OutcomeLog()
     for asset in ("as1", "as1", "as2"):
         seen = Observation(
             "asset", "fault", "probe", asset_id=asset, error_type="http_500", error_message="500."
         )
         verdict = Verdict("wait", "mux_fault", "Mux does not answer about this asset: 500.")
         claimed = ClaimVerdict(CLAIM, verdict, 5)
-        reporter.tell([Settlement(seen, verdict, (claimed,))], [outcome("waiting")])
+        outcome_log.settled([Settlement(seen, verdict, (claimed,))], [outcome("waiting")])
     line = {
         "level": "warning",
         "event": "mux.id_failed",
@@ -42,7 +43,7 @@ def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
     """The line of its publication says that it will not last."""
     seen = Observation("asset", "ready", "probe", "up1", "as1", is_test=True)
     settled = Settlement(seen, Verdict("publish", "asset_ready", playback_id="p1"))
-    Reporter().tell([settled], [outcome("published", playback_id="p1"), outcome("waiting")])
+    OutcomeLog().settled([settled], [outcome("published", playback_id="p1"), outcome("waiting")])
     assert told(out) == [
         {
             "level": "warning",
@@ -111,22 +112,22 @@ def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
 def test_each_outcome_that_matters_is_a_line(
     out: io.StringIO, given: Outcome, line: dict[str, Any]
 ) -> None:
-    """With the ids, and what somebody needs to act."""
-    Reporter().tell([], [given])
+    """With the ids, and what an operator needs to act."""
+    OutcomeLog().settled([], [given])
     assert told(out) == [{**line, **IDS}]
 
 
 def test_what_changes_nothing_is_no_line(out: io.StringIO) -> None:
     """Waiting, unchanged, unmatched and busy are only counted."""
-    Reporter().tell([], [outcome(n) for n in ("waiting", "unchanged", "unmatched", "busy")])
+    OutcomeLog().settled([], [outcome(n) for n in ("waiting", "unchanged", "unmatched", "busy")])
     assert told(out) == []
 
 
-def test_a_refusal_is_said_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
+def test_a_refusal_is_logged_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
     """A trigger that refuses a hundred lessons is one line."""
-    reporter = Reporter()
+    outcome_log = OutcomeLog()
     for sqlstate in ("23514", "23514", "42883"):
-        reporter.tell([], [outcome("refused", sqlstate=sqlstate)])
+        outcome_log.settled([], [outcome("refused", sqlstate=sqlstate)])
     assert [line["sqlstate"] for line in told(out)] == ["23514", "42883"]
 
 
@@ -138,12 +139,12 @@ def waiting(seen: Observation, age: float) -> Settlement:
     )
 
 
-def test_a_stuck_lesson_is_said_once(out: io.StringIO) -> None:
+def test_a_stuck_lesson_is_logged_once(out: io.StringIO) -> None:
     """Not at every scan, and not before half an hour."""
-    reporter = Reporter()
+    outcome_log = OutcomeLog()
     seen = Observation("asset", "preparing", "probe", upload_id="up1", asset_id="as1")
     for age in (1799, 1800, 1830):
-        reporter.tell([waiting(seen, age)], [outcome("waiting")])
+        outcome_log.settled([waiting(seen, age)], [outcome("waiting")])
     assert told(out) == [
         {
             "level": "warning",
@@ -157,24 +158,26 @@ def test_a_stuck_lesson_is_said_once(out: io.StringIO) -> None:
     ]
 
 
-def test_an_unknown_value_is_said_once(out: io.StringIO) -> None:
-    """By kind and value, whichever row showed it."""
-    reporter = Reporter()
+def test_an_unknown_value_is_logged_once(out: io.StringIO) -> None:
+    """By kind and value, whatever row has it."""
+    outcome_log = OutcomeLog()
     seen = Observation("asset", "odd", "probe", playback_ids=(PlaybackId("x", "new"),))
     for _ in range(3):
-        reporter.tell([waiting(seen, 1)], [])
+        outcome_log.settled([waiting(seen, 1)], [])
     assert [(line["kind"], line["value"]) for line in told(out)] == [
         ("asset_status", "odd"),
         ("policy", "new"),
     ]
 
 
-def test_idle_scans_are_told_together(out: io.StringIO) -> None:
-    """The first, then those of a minute with the next that is told."""
-    heart = Heartbeat()
+def test_idle_scans_are_logged_together(out: io.StringIO) -> None:
+    """The first, then those of a minute with the next line."""
+    outcome_log = OutcomeLog()
     for _ in range(3):
-        heart.beat(ScanReport())
-    heart.beat(ScanReport(2, 1, Counter({"waiting": 1}), requests=3, seconds=0.12345))
+        outcome_log.scan_finished(ScanReport())
+    outcome_log.scan_finished(
+        ScanReport(2, 1, Counter({"waiting": 1}), requests=3, seconds=0.12345)
+    )
     assert told(out) == [
         {
             "level": "info",

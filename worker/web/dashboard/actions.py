@@ -9,7 +9,7 @@ from aiohttp import web
 from worker.backfill import publish
 from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.logs import get_logger
 from worker.text import clean_input
 from worker.web.dashboard.auth import Form, Operator
@@ -57,8 +57,8 @@ class Buttons:
 
     def __init__(
         self,
-        books: Books,
-        mux: publish.KnowsMux,
+        books: LessonStore,
+        mux: publish.MuxApi,
         rules: Rules,
         overview: Overview,
         messages: Messages,
@@ -87,7 +87,7 @@ class Buttons:
         self._messages.keep(operator, lesson_id, said)
         return see_other(f"/lessons/{lesson_id}")
 
-    async def _do(self, action: str, lesson_id: str, by: publish.By) -> str:
+    async def _do(self, action: str, lesson_id: str, by: By) -> str:
         match action:
             case "look":
                 return await within(self._look(lesson_id, by))
@@ -96,7 +96,7 @@ class Buttons:
             case _:
                 return await self._publish(lesson_id, by)
 
-    async def _look(self, lesson_id: str, by: publish.By) -> str:
+    async def _look(self, lesson_id: str, by: By) -> str:
         told = await self._books.make_due(lesson_id, by)
         if told["outcome"] == "busy":
             raise WorkerError("Somebody is at work on it just now: try again in a moment.")
@@ -104,18 +104,18 @@ class Buttons:
             raise WorkerError("It does not wait for a video, so there is nothing to look for.")
         return "It is looked at next."
 
-    async def _retry(self, lesson_id: str, by: publish.By) -> str:
+    async def _retry(self, lesson_id: str, by: By) -> str:
         if lesson_id not in await self._books.retry([lesson_id], None, None, by):
-            told = await self._books.lesson_if_any(lesson_id)
+            told = await self._books.lesson_or_none(lesson_id)
             if told is not None and (told["row"] or {}).get("status") == "error":
                 raise WorkerError("Somebody is at work on it just now: try again in a moment.")
             raise WorkerError("It has not failed, so there is nothing to retry.")
         return "It is looked at again, as if its upload had just begun."
 
-    async def _publish(self, lesson_id: str, by: publish.By) -> str:
+    async def _publish(self, lesson_id: str, by: By) -> str:
         try:
             async with asyncio.timeout(PUBLISH_WITHIN_SECONDS):
-                lesson = await publish.the_lesson(self._books, lesson_id)
+                lesson = await publish.find_lesson(self._books, lesson_id)
                 return str(await publish.publish(lesson, self._mux, self._books, self._rules, by))
         except TimeoutError as error:
             raise SupabaseUnavailable(

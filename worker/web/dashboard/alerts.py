@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.telemetry.scan_history import Fault, Pass
+from worker.telemetry.scan_history import Fault, ScanEntry
 from worker.text import duration
 from worker.web.dashboard.overview_cache import Seen
 from worker.wording import count
@@ -28,9 +28,9 @@ class Standing:
     """What the process knows without asking anybody."""
 
     loop_fault: str | None
-    last_pass_at: float | None
+    last_scan_at: float | None
     started_at: float
-    passes: tuple[Pass, ...]
+    scans: tuple[ScanEntry, ...]
     mux: Fault | None
     supabase: Fault | None
     mux_refuses: bool
@@ -62,7 +62,7 @@ def _of_services(standing: Standing, seen: Seen) -> Iterator[Trouble]:
 
 
 def _advice(standing: Standing) -> str:
-    if standing.supabase is not None and standing.supabase.needs_somebody:
+    if standing.supabase is not None and standing.supabase.needs_operator:
         return "It does not pass by itself."
     return "No lesson is lost by that. See status.supabase.com."
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from aiohttp import web
 
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.logs import LogThrottle, get_logger
 from worker.text import clean_input
 from worker.web.dashboard.login_throttle import Lane, Slowing
 from worker.web.dashboard.render import Pages, see_other
@@ -50,7 +50,7 @@ class Entrance:
         self._sessions = sessions
         self._slowing = slowing
         self._pages = pages
-        self._refusals = Sparingly(REFUSED_EVERY_SECONDS)
+        self._refusals = LogThrottle(REFUSED_EVERY_SECONDS)
 
     def page(self, handler: PageHandler) -> Handler:
         """Ask for a login before a page."""
@@ -186,7 +186,7 @@ class Entrance:
         )
 
     def _note_refusal(self, reason: str) -> None:
-        if self._refusals.may_say(reason):
+        if self._refusals.allow(reason):
             log.warning("web.refused", message=reason)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from worker.errors import SupabaseUnavailable, Unavailable
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 
 ASK_WITHIN_SECONDS = 3.0
 KEEP_SECONDS = 2.0
@@ -30,7 +30,7 @@ class Seen:
 class Overview:
     """Asks for the overview, with a deadline; keeps the answer for all who look at the page."""
 
-    def __init__(self, books: Books, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, books: LessonStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._books = books
         self._clock = clock
         self._asking = asyncio.Lock()

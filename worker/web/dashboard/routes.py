@@ -5,12 +5,11 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import KnowsMux
-from worker.decide import Rules
+from worker.backfill.publish import MuxApi
 from worker.settings import Settings
-from worker.supabase.lessons import Books
-from worker.telemetry.liveness import Pulse
-from worker.telemetry.scan_history import Passes
+from worker.supabase.lessons import LessonStore
+from worker.telemetry.liveness import Liveness
+from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import Buttons, Messages
 from worker.web.dashboard.alerts import Standing
 from worker.web.dashboard.auth import Entrance
@@ -29,7 +28,7 @@ class CallsFunctions(Protocol):
         ...
 
 
-class Mux(KnowsMux, Protocol):
+class Mux(MuxApi, Protocol):
     """What the page needs of Mux."""
 
     is_refused: bool
@@ -46,12 +45,11 @@ def add_status_page(
 ) -> None:
     """Add the pages, the login, the buttons, and what pages are made of."""
     assert settings.ops_token is not None  # noqa: S101  # without it there is no page
-    pages, messages, books = Pages(), Messages(), Books(store.call)
+    pages, messages, books = Pages(), Messages(), LessonStore(store.call)
     overview = Overview(books)
     entrance = Entrance(Sessions(settings.ops_token.get_secret_value()), Slowing(), pages)
     page = StatusPage(pages, books, overview, standing, messages)
-    rules = Rules(settings.playback_policies, settings.give_up_after_seconds)
-    buttons = Buttons(books, mux, rules, overview, messages)
+    buttons = Buttons(books, mux, settings.rules, overview, messages)
     app.router.add_get("/", entrance.page(page.index))
     app.router.add_get("/lessons/{id}", entrance.page(page.lesson))
     app.router.add_get("/search", entrance.page(page.search))
@@ -67,18 +65,18 @@ def add_status_page(
 
 
 def standing_of(
-    settings: Settings, pulse: Pulse, passes: Passes, mux: Mux
+    settings: Settings, liveness: Liveness, history: ScanHistory, mux: Mux
 ) -> Callable[[], Standing]:
     """Give a way to ask the process how it stands."""
 
     def ask() -> Standing:
         return Standing(
-            loop_fault=pulse.fault(),
-            last_pass_at=pulse.last_pass_at,
-            started_at=passes.started_at,
-            passes=tuple(passes.last_first),
-            mux=passes.faults.get("mux"),
-            supabase=passes.faults.get("supabase"),
+            loop_fault=liveness.fault(),
+            last_scan_at=liveness.last_scan_at,
+            started_at=history.started_at,
+            scans=tuple(history.newest_first),
+            mux=history.outages.get("mux"),
+            supabase=history.outages.get("supabase"),
             mux_refuses=mux.is_refused,
             mux_requests=mux.requests,
             rate_limit=mux.rate_limit,

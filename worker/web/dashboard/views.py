@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from worker.errors import Unavailable, explain
-from worker.supabase.lessons import Books
+from worker.supabase.lessons import LessonStore
 from worker.web.dashboard.actions import Messages
 from worker.web.dashboard.alerts import Standing, headline, troubles
 from worker.web.dashboard.auth import Operator
@@ -28,7 +28,7 @@ class StatusPage:
     def __init__(
         self,
         pages: Pages,
-        books: Books,
+        books: LessonStore,
         overview: Overview,
         standing: Callable[[], Standing],
         messages: Messages,
@@ -61,10 +61,10 @@ class StatusPage:
         if not _UUID.fullmatch(lesson_id):
             return self._no_lesson(operator, request.match_info["id"], [])
         try:
-            told = await within(self._books.lesson_if_any(lesson_id))
+            told = await within(self._books.lesson_or_none(lesson_id))
             if told is None:
                 return self._no_lesson(
-                    operator, lesson_id, await within(self._books.past(lesson_id))
+                    operator, lesson_id, await within(self._books.lesson_events(lesson_id))
                 )
         except Unavailable as fault:
             return self._fault(operator, fault)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from worker.errors import Unavailable
-from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.logs import LogThrottle, get_logger
 from worker.web.webhooks.batcher import GroupCommit
 from worker.web.webhooks.bodies import Bodies, Broken, TooLarge, TooManyLarge
 from worker.web.webhooks.event import Event, NoEvent, read_event
@@ -62,12 +62,12 @@ class Webhook:
         self,
         secrets: Sequence[str],
         hearing: Hearing,
-        watch: Watch,
+        telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = secrets
         self._hearing = hearing
-        self._watch = watch
+        self._telemetry = telemetry
         self._clock = clock
         self._group = GroupCommit[Event](hearing.settle, within_seconds=SETTLE_WITHIN_SECONDS)
         self._bodies = Bodies()
@@ -89,7 +89,7 @@ class Webhook:
             result = self._refuse(_Refused("unavailable", fault.reason, fault.message))
         finally:
             self._at_once -= 1
-        self._watch.webhook_answered(result)
+        self._telemetry.webhook_answered(result)
         response = web.Response(status=_STATUS[result], text=f"{result}\n")
         if response.status not in (200, 401):
             response.force_close()  # what is left of the body is not worth reading
@@ -141,8 +141,8 @@ class _Diary:
     """Writes what came of webhooks: a line a minute for the good, rarer for each bad reason."""
 
     def __init__(self) -> None:
-        self._good = Sparingly(ACCEPTED_EVERY_SECONDS)
-        self._bad = Sparingly(REJECTED_EVERY_SECONDS)
+        self._good = LogThrottle(ACCEPTED_EVERY_SECONDS)
+        self._bad = LogThrottle(REJECTED_EVERY_SECONDS)
         self._accepted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
 
@@ -151,14 +151,14 @@ class _Diary:
         log.debug("webhook.received", type=event.type[:80], id=event.id[:80])
         self._accepted["events"] += 1
         self._accepted["of_no_use"] += not event.is_of_use
-        if self._good.may_say("accepted"):
+        if self._good.allow("accepted"):
             log.info("webhook.accepted", **self._accepted)
             self._accepted.clear()
 
     def rejected(self, refusal: _Refused) -> None:
         """Note a request that was not taken in."""
         self._rejected[refusal.reason] += 1
-        if self._bad.may_say(refusal.reason):
+        if self._bad.allow(refusal.reason):
             log.warning(
                 "webhook.rejected",
                 reason=refusal.reason,

@@ -8,9 +8,8 @@ from typing import Protocol
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
 from worker.model import Note, Outcome, Settlement
-from worker.telemetry.hooks import Watch
-from worker.telemetry.logs import Sparingly, get_logger
-from worker.telemetry.outcome_log import HOUR_SECONDS, Reporter
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.web.webhooks.event import Event
 
 SECONDS_BETWEEN_NOTICES = 5.0
@@ -48,17 +47,15 @@ class Hearing:
         self,
         store: KeepsRows,
         rules: Rules,
-        reporter: Reporter,
-        watch: Watch,
+        telemetry: Telemetry,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._rules = rules
-        self._reporter = reporter
-        self._watch = watch
+        self._telemetry = telemetry
         self._clock = clock
-        self._noticed = Sparingly(SECONDS_BETWEEN_NOTICES)
-        self._elsewhere = Sparingly(HOUR_SECONDS)
+        self._noticed = LogThrottle(SECONDS_BETWEEN_NOTICES)
+        self._elsewhere = LogThrottle(HOUR_SECONDS)
         self._has_matched = False
 
     async def settle(self, events: Sequence[Event]) -> list[Event]:
@@ -73,12 +70,12 @@ class Hearing:
         if facts:
             settlements = [settlement(fact, (), self._rules) for fact in facts]
             outcomes += await self._store.settle(settlements, None)
-            self._reporter.tell(settlements, outcomes)
+            self._telemetry.settled(settlements, outcomes)
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
         if notes:
             taken = await self._store.take_note(notes)
-            self._reporter.tell_notes(taken)
+            self._telemetry.notes_settled(taken)
             outcomes += taken
         self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
         busy = [outcome for outcome in outcomes if outcome.name == "busy"]
@@ -90,7 +87,7 @@ class Hearing:
         They count where their environment is the recorded one, or a row matched.
         """
         has_matched, self._has_matched = self._has_matched, False
-        if not self._noticed.may_say((environment_id, has_matched)):
+        if not self._noticed.allow((environment_id, has_matched)):
             return
         with suppress(Unavailable):
             recorded = await self._store.note_events(environment_id, has_matched=has_matched)
@@ -98,7 +95,7 @@ class Hearing:
                 self._tell_environment(environment_id, recorded)
 
     def _tell_environment(self, environment_id: str | None, recorded: str | None) -> None:
-        if environment_id != recorded and self._elsewhere.may_say(environment_id):
+        if environment_id != recorded and self._elsewhere.allow(environment_id):
             log.warning(
                 "webhook.wrong_environment",
                 environment=environment_id,
@@ -117,7 +114,7 @@ class Hearing:
         }
         for outcome in outcomes:
             if outcome.name == "published" and (since := ready.get(outcome.asset_id)):
-                self._watch.published_after_ready(max(0.0, self._clock() - since))
+                self._telemetry.published_after_ready(max(0.0, self._clock() - since))
 
 
 def _is_lost(event: Event, busy: Sequence[Outcome]) -> bool:

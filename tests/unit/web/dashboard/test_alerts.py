@@ -1,13 +1,10 @@
 import re
-from collections import Counter
 from html import unescape
 from typing import Any
 
 import pytest
 
-from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
-from worker.telemetry.outcome_log import ScanReport
-from worker.telemetry.scan_history import KEPT, Fault, Passes
+from worker.telemetry.scan_history import Fault
 from worker.web.dashboard.alerts import Standing, headline, troubles
 from worker.web.dashboard.chart import HOURS, TALL, TOP, draw
 from worker.web.dashboard.overview_cache import Seen
@@ -17,7 +14,6 @@ from worker.wording import FAILURES, UNKNOWN_FAILURE
 NOW = "2026-01-01T00:00:00+00:00"
 WELL = Standing(None, 1.0, 0.0, (), None, None, False, 3, ("5", "4"), takes_webhooks=False)
 COUNTS = {"processing": 4, "due": 0, "stuck": 0, "error": 2, "oldest_due_seconds": None}
-SUPABASE = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
 
 
 def seen(fault: str | None = None, **counts: Any) -> Seen:
@@ -71,45 +67,6 @@ def test_hours_that_were_not_counted_are_marked() -> None:
     assert not chart.is_whole
 
 
-def test_idle_passes_are_told_as_one() -> None:
-    """So are those that the same fault cut short; the last is first."""
-    now = 100.0
-    passes = Passes(lambda: now)
-    for _ in range(3):
-        passes.finished(ScanReport())
-    passes.finished(ScanReport(claimed=2, outcomes=Counter(waiting=2), requests=1, seconds=0.5))
-    for _ in range(2):
-        passes.cut_short(SUPABASE)
-    told = [(p.times, p.claimed, p.fault) for p in passes.last_first]
-    assert told == [(2, 0, "supabase: timeout"), (1, 2, None), (3, 0, None)]
-
-
-def test_passes_take_bounded_memory() -> None:
-    """The oldest are forgotten."""
-    passes = Passes()
-    for n in range(KEPT + 5):
-        passes.finished(ScanReport(claimed=n + 1))
-    assert [p.claimed for p in passes.last_first] == list(range(KEPT + 5, 5, -1))
-
-
-def test_a_fault_lasts_from_its_first_pass_to_the_next_good_one() -> None:
-    """Who hears from Mux that it is out has heard from Supabase."""
-    times = iter(range(100))
-    passes = Passes(lambda: float(next(times)))
-    passes.cut_short(SUPABASE)
-    passes.cut_short(SUPABASE)
-    assert passes.faults == {
-        "supabase": Fault(1, SUPABASE.reason, SUPABASE.message, needs_somebody=False)
-    }
-    passes.cut_short(MuxUnavailable("http_503", "Mux failed."))
-    passes.cut_short(MuxUnauthorized("http_401", "Mux refuses the token."))
-    assert passes.faults == {
-        "mux": Fault(3, "http_401", "Mux refuses the token.", needs_somebody=True)
-    }
-    passes.finished(ScanReport())
-    assert passes.faults == {}
-
-
 def test_when_all_is_well_nothing_needs_anybody() -> None:
     """The headline counts."""
     assert troubles(WELL, seen()) == []
@@ -152,7 +109,7 @@ def test_the_gravest_is_said_first() -> None:
     """Before lessons come services."""
     from dataclasses import replace
 
-    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_somebody=False))
+    standing = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_operator=False))
     assert [t.gravity for t in troubles(standing, seen(stuck=3))] == ["bad", "warn"]
 
 

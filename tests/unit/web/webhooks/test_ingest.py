@@ -9,8 +9,7 @@ from structlog.testing import capture_logs
 
 from worker.decide import Rules
 from worker.model import Note, Observation, Outcome, Settlement
-from worker.telemetry.hooks import Watch
-from worker.telemetry.outcome_log import Reporter
+from worker.telemetry.hooks import Telemetry
 from worker.web.webhooks.event import Event
 from worker.web.webhooks.ingest import Hearing
 
@@ -68,7 +67,7 @@ def event(kind: Literal["look", "deleted"], upload_id: str) -> Event:
 
 async def test_only_a_deletion_that_met_a_lock_has_to_be_sent_again() -> None:
     """Each event that told of it; for what only asks for a look, there is the scan."""
-    hearing = Hearing(cast(Any, Rows({"up1", "up2"})), Rules(), Reporter(), Watch())
+    hearing = Hearing(cast(Any, Rows({"up1", "up2"})), Rules(), Telemetry())
     events = [event("deleted", "up1"), event("look", "up2"), event("deleted", "up3")]
     assert await hearing.settle([*events, events[0]]) == [events[0], events[0]]
     assert await hearing.settle(events[1:]) == []
@@ -82,7 +81,7 @@ def ready(upload_id: str) -> Event:
 
 async def test_news_of_a_published_video_that_met_a_lock_has_to_be_sent_again() -> None:
     """No scan would find out that its playback id was replaced."""
-    hearing = Hearing(cast(Any, Rows({"up1"})), Rules(), Reporter(), Watch())
+    hearing = Hearing(cast(Any, Rows({"up1"})), Rules(), Telemetry())
     assert await hearing.settle([ready("up1"), ready("up2")]) == [ready("up1")]
 
 
@@ -101,7 +100,7 @@ async def test_events_of_another_mux_environment_are_told_once_an_hour(
 ) -> None:
     """Unless one is about a row of ours: the database hears both, and which environment it was."""
     rows = Rows(set(), {"unknown"})
-    hearing = Hearing(cast(Any, rows), Rules(), Reporter(), Watch())
+    hearing = Hearing(cast(Any, rows), Rules(), Telemetry())
     event = replace(ready(upload_id), environment_id=environment)
     with capture_logs() as logged:
         for _ in range(3):
@@ -114,7 +113,7 @@ async def test_events_of_another_mux_environment_are_told_once_an_hour(
 async def test_events_of_another_environment_do_not_hide_our_own() -> None:
     """Each environment is told of by itself, however quickly the other's follow."""
     rows = Rows(set(), {"unknown"})
-    hearing = Hearing(cast(Any, rows), Rules(), Reporter(), Watch())
+    hearing = Hearing(cast(Any, rows), Rules(), Telemetry())
     for environment in ("elsewhere", "home", "elsewhere", "home"):
         await hearing.notice(environment)
     assert rows.told == [("elsewhere", False), ("home", False)]

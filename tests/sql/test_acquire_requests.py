@@ -1,0 +1,187 @@
+import time
+from itertools import pairwise
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.sql.conftest import Connections
+from tests.sql.service import Service
+
+GAP = 1.03 / 4
+"""Seconds between requests at four a second: a little more than a quarter, as some arrive early."""
+
+HALVED = """
+    update mux_private.rate_limit
+    set slowed_at = clock_timestamp() - make_interval(secs => %s), slowed_to = 0.5"""
+
+
+pytestmark = pytest.mark.stack
+
+
+def acquire(
+    service: Service, requests: Any = 1, rate: Any = 4, bulk: Any = False
+) -> tuple[Any, Any]:
+    """Reserve requests; return the seconds to the first and between them."""
+    row = service.connection.execute(
+        "select worker_acquire_requests(%s, %s, %s)", [requests, rate, bulk]
+    ).fetchone()
+    assert row is not None
+    return row[0]["first_in_seconds"], row[0]["gap_seconds"]
+
+
+def moment(service: Service, *, bulk: bool = False) -> float:
+    """Reserve a request; return its time by this machine's clock."""
+    now = time.monotonic()
+    first, _ = acquire(service, bulk=bulk)
+    return now + float(first)
+
+
+def test_the_first_request_is_at_once_and_the_others_follow(service: Service) -> None:
+    """A free request is due now; the next is due a gap after the last one reserved."""
+    assert acquire(service, 3) == (0, pytest.approx(GAP))
+    first, _ = acquire(service)
+    assert 3 * GAP - 0.2 < first <= 3 * GAP
+
+
+def test_workers_never_get_the_same_time(connections: Connections, db: psycopg.Connection) -> None:
+    """Three connections reserve alternately: all times together are a gap apart."""
+    workers = [connections.service() for _ in range(3)]
+    moments: list[float] = []
+    for n in range(9):
+        worker = workers[n % 3]
+        (now,) = worker.connection.execute(
+            "select extract(epoch from clock_timestamp())"
+        ).fetchone() or (0,)
+        first, gap = acquire(worker, 2)
+        worker.connection.commit()
+        moments += [float(now) + first, float(now) + first + gap]
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(gaps) > GAP - 0.05
+    assert sum(gaps) < 17 * GAP + 0.3
+
+
+def test_unused_requests_are_not_saved_up(service: Service, db: psycopg.Connection) -> None:
+    """After a quiet minute the next request is due now, and the one after it a gap later."""
+    acquire(service, 4)
+    db.execute(
+        "update mux_private.rate_limit set next_request_at = next_request_at - interval '1 minute'"
+    )
+    assert acquire(service)[0] == 0
+    assert acquire(service)[0] > GAP - 0.2
+
+
+def test_a_worker_waits_for_another_that_is_reserving(
+    connections: Connections, db: psycopg.Connection
+) -> None:
+    """The row is locked until the other transaction ends."""
+    one, other = connections.service(), connections.service()
+    acquire(one, 4)
+    other.connection.execute("set local lock_timeout = '50ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        acquire(other)
+
+
+def test_slowing_down_halves_the_rate_of_all_workers(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """At most once a second, and the next request is a second away."""
+    for _ in range(3):  # three workers were refused at once
+        service.connection.execute("select worker_slow_down()")
+    first, gap = acquire(service)
+    assert 0.8 < first <= 1
+    assert gap == pytest.approx(2 * GAP, rel=0.02)
+
+
+@pytest.mark.parametrize(("seconds", "share"), [(0, 0.5), (5, 0.6), (15, 0.8), (25, 1), (3600, 1)])
+def test_the_rate_grows_back_by_itself(
+    service: Service, db: psycopg.Connection, seconds: float, share: float
+) -> None:
+    """A tenth of it every five seconds."""
+    db.execute(HALVED, [seconds])
+    assert acquire(service)[1] == pytest.approx(GAP / share, rel=0.02)
+
+
+def test_refused_again_it_slows_further_but_never_to_nothing(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """Half of half, down to a tenth."""
+    gaps = []
+    for _ in range(6):
+        service.connection.execute("select worker_slow_down()")
+        gaps.append(acquire(service)[1])
+        db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1.01 s'")
+    assert gaps[1] == pytest.approx(GAP / 0.26, rel=0.03)
+    assert gaps[-1] == pytest.approx(GAP / 0.1, rel=0.03)
+
+
+def test_bulk_work_gets_every_fourth_request_while_live_work_goes_on(service: Service) -> None:
+    """Bulk requests are four gaps apart once live work has reserved."""
+    acquire(service)
+    firsts = [moment(service, bulk=True) for _ in range(3)]
+    assert [later - earlier for earlier, later in pairwise(firsts)] == [
+        pytest.approx(4 * GAP, abs=0.1)
+    ] * 2
+
+
+def test_live_work_does_not_wait_for_bulk_requests(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """The gaps between bulk requests are free for live work."""
+    began = moment(service)
+    acquire(service, bulk=True)
+    live = [moment(service) - began for _ in range(3)]
+    assert live == [pytest.approx(n * GAP, abs=0.15) for n in (2, 3, 4)]
+
+
+def test_bulk_work_alone_gets_all_requests(service: Service, db: psycopg.Connection) -> None:
+    """Once live work has reserved nothing for ten seconds."""
+    began = moment(service)
+    db.execute(
+        "update mux_private.rate_limit "
+        "set last_live_request_at = last_live_request_at - interval '11 s'"
+    )
+    firsts = [moment(service, bulk=True) - began for _ in range(3)]
+    assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in (1, 2, 3)]
+
+
+def test_a_clock_that_was_set_back_stops_no_requests(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """A next request an hour from now means that, and is dropped."""
+    db.execute("update mux_private.rate_limit set next_request_at = now() + interval '1 hour'")
+    assert acquire(service)[0] == 0
+
+
+def test_a_clock_that_was_set_back_keeps_no_worker_slow(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """A 429 and a live request an hour from now are ignored; a 429 that comes now counts."""
+    ahead = "now() + interval '1 hour'"
+    db.execute(f"update mux_private.rate_limit set slowed_at = {ahead}, slowed_to = 0.1".encode())
+    db.execute(f"update mux_private.rate_limit set last_live_request_at = {ahead}".encode())
+    firsts = [acquire(service, bulk=True)[0] for _ in range(3)]
+    assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in range(3)]
+    assert acquire(service)[1] == pytest.approx(GAP)
+    service.connection.execute("select worker_slow_down()")
+    assert acquire(service)[1] == pytest.approx(2 * GAP, rel=0.02)
+
+
+def test_a_slow_rate_is_no_clock_that_was_set_back(service: Service) -> None:
+    """At one request in a hundred seconds, the next request is rightly far away."""
+    acquire(service, rate=0.01)
+    assert acquire(service, rate=0.01)[0] > 100
+
+
+@pytest.mark.parametrize(
+    ("requests", "rate", "bulk"),
+    [(0, 4, False), (1001, 4, False), (None, 4, False), (1, 0, False), (1, -1, False),
+     (1, None, False), (1, "nan", False), (1, "infinity", False), (1, 4, None)],
+)  # fmt: skip
+def test_invalid_parameters_are_refused(
+    service: Service, requests: Any, rate: Any, bulk: Any
+) -> None:
+    """With PT400, which PostgREST turns into a response 400."""
+    with pytest.raises(psycopg.Error) as refused:
+        acquire(service, requests, rate, bulk)
+    assert refused.value.sqlstate == "PT400"

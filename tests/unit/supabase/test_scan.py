@@ -1,0 +1,97 @@
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_mock import MockerFixture
+
+from worker.errors import StatementTimeout, SupabaseUnavailable
+from worker.model import Observation, Outcome, Settlement, Verdict
+from worker.supabase.client import RpcClient
+from worker.supabase.scan import ScanStore
+
+TIMED_OUT = Outcome("refused", upload_id="up0", sqlstate="57014")
+
+
+class FakeClient(RpcClient):
+    """Times out for every call that holds a slow upload, and records how many items each had."""
+
+    def __init__(self, *slow: str, is_down: bool = False) -> None:
+        self.slow = set(slow)
+        self.is_down = is_down
+        self.timed_out: list[int] = []
+        self.settled: list[int] = []
+
+    async def call(self, function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """Settle, or record a refusal."""
+        if function == "worker_record_refusal":
+            if self.is_down:
+                raise SupabaseUnavailable("timeout", "x")
+            upload_id = params["verdict"]["upload_id"]
+            return [{"outcome": "refused", "upload_id": upload_id, "sqlstate": params["code"]}]
+        ids = [item["upload_id"] for item in params["verdicts"]]
+        if self.slow & set(ids):
+            self.timed_out.append(len(ids))
+            raise StatementTimeout("57014", "x")
+        self.settled.append(len(ids))
+        return [{"outcome": "published", "upload_id": id_} for id_ in ids]
+
+
+def settlements(count: int) -> list[Settlement]:
+    """Return settlements of the uploads up0, up1 and so on."""
+    return [
+        Settlement(
+            Observation("asset", "ready", "sweep", upload_id=f"up{n}", asset_id=f"as{n}"),
+            Verdict("publish", "asset_ready", playback_id="p"),
+            (),
+        )
+        for n in range(count)
+    ]
+
+
+def refused(outcomes: Sequence[Outcome]) -> list[str | None]:
+    """Return the uploads that were refused."""
+    return [outcome.upload_id for outcome in outcomes if outcome.name == "refused"]
+
+
+async def test_a_slow_item_is_found_by_bisection_and_settled_alone_afterwards() -> None:
+    """Seven calls time out to find it among a hundred, then one a time, after the others."""
+    client = FakeClient("up0")
+    store = ScanStore(client)
+    outcomes = await store.settle(settlements(100), None)
+    assert [o.name for o in outcomes].count("published") == 99
+    assert TIMED_OUT in outcomes
+    assert client.timed_out == [100, 50, 25, 12, 6, 3, 1]
+
+    client.timed_out, client.settled = [], []
+    outcomes = await store.settle(settlements(100), None)
+    assert outcomes[-1] == TIMED_OUT
+    assert (client.settled, client.timed_out) == ([99], [1])
+
+
+async def test_an_item_that_is_no_longer_slow_is_settled_with_the_others() -> None:
+    """As soon as it was settled in time."""
+    client = FakeClient("up1")
+    store = ScanStore(client)
+    await store.settle(settlements(2), None)
+    client.slow, client.settled = set(), []
+    await store.settle(settlements(2), None)
+    await store.settle(settlements(2), None)
+    assert client.settled == [1, 1, 2]
+
+
+async def test_a_timeout_that_cannot_be_recorded_is_returned() -> None:
+    """The row keeps its lease, which is its backoff then."""
+    store = ScanStore(FakeClient("up0", is_down=True))
+    (outcome,) = await store.settle(settlements(1), None)
+    assert (outcome.name, outcome.upload_id, outcome.sqlstate) == ("refused", "up0", "57014")
+
+
+async def test_the_number_of_remembered_items_is_limited(mocker: MockerFixture) -> None:
+    """Beyond it, all are forgotten and searched for again."""
+    mocker.patch("worker.supabase.scan.MAX_SLOW_ITEMS", 2)
+    client = FakeClient("up0", "up1", "up2")
+    store = ScanStore(client)
+    await store.settle(settlements(3), None)
+    client.timed_out = []
+    outcomes = await store.settle(settlements(3), None)
+    assert client.timed_out == [2, 1, 1, 1]
+    assert sorted(map(str, refused(outcomes))) == ["up0", "up1", "up2"]
