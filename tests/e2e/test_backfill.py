@@ -34,7 +34,7 @@ def command(
 
 def counts(output: str) -> dict[str, int]:
     """Read the kinds of a summary with their counts."""
-    found = re.findall(r"^ *([\d,]+) (?:updated|skipped|failed) +(\w+):", output, re.MULTILINE)
+    found = re.findall(r"^ *([\d,]+) +(?:updated|skipped|failed) +(\w+):", output, re.MULTILINE)
     return {kind: int(count.replace(",", "")) for count, kind in found}
 
 

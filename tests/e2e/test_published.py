@@ -221,7 +221,7 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     ran = _scan(environment)
     logged, words = _split(ran.stderr)
     assert ran.stdout == (
-        "Looked at 3 rows: 1 failed, 1 published, 1 waiting.\n"
+        "Checked 3 rows: 1 failed, 1 published, 1 waiting.\n"
         "Now 1 processing (0 due, 0 stuck), 1 failed.\n"
     )
     assert ran.returncode == 0
@@ -234,7 +234,7 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     again = _scan(environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == (
-        "Looked at 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 failed.\n"
+        "Checked 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 failed.\n"
     )
 
 
@@ -256,7 +256,7 @@ def test_scan_says_in_one_sentence_what_is_down(
     else:
         supabase.stop_postgrest()
     try:
-        ran = _scan(environment, LOG_LEVEL="debug")
+        ran = _scan(environment)
     finally:
         if down == "supabase":
             supabase.start_postgrest()
@@ -269,7 +269,7 @@ def test_scan_says_in_one_sentence_what_is_down(
 
     if down == "mux":
         mux.start()
-    assert _scan(environment).stdout.startswith("Looked at 1 rows: 1 published.\n")
+    assert _scan(environment).stdout.startswith("Checked 1 rows: 1 published.\n")
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

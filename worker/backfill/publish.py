@@ -69,10 +69,11 @@ def _printable(text: str) -> str:
 
 async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
     """Return what Mux knows about a lesson's video."""
-    async for page in Search([lesson], mux, asyncio.Event()).pages():
-        for found in page:
-            return found
-    raise WorkerError("The search in Mux was interrupted. Try again.")
+    pages = Search([lesson], mux, asyncio.Event()).pages()
+    found = [found async for page in pages for found in page]
+    if not found:
+        raise WorkerError("The search in Mux was interrupted. Try again.")
+    return found[0]
 
 
 async def publish(
