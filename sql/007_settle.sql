@@ -407,6 +407,18 @@ $$;
 comment on function mux_private.settle_recheck is
   'Settles the look at a ready row whose playback id seemed to be gone: updated, unplayable, or unchanged. Both rows are locked by the caller.';
 
+-- A failed row is not scanned: an event that meets its lock has to come again.
+create or replace function mux_private.busy(p_tracking_id uuid) returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object(
+      'outcome', 'busy', 'reason', case t.status when 'error' then 'not_scanned' end))
+    from public.mux_asset_tracking t where t.id = p_tracking_id);
+end
+$$;
+comment on function mux_private.busy is 'The outcome for a row that is locked, or whose lesson is; null where there is no such row.';
+
 create or replace function mux_private.settle_row(
   item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb
 ) returns jsonb
@@ -438,7 +450,7 @@ begin
     if not found then
       if exists (select 1 from public.lessons l where l.id = lesson_id) then
         perform mux_private.back_off(tracking_id, 5);
-        return untouched || '{"outcome": "busy"}';
+        return untouched || mux_private.busy(tracking_id);
       end if;
       return untouched || '{"outcome": "unmatched"}';
     end if;
@@ -447,9 +459,7 @@ begin
   select t.* into tracking
   from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
   if not found then
-    return untouched || jsonb_build_object('outcome',
-      case when exists (select 1 from public.mux_asset_tracking t where t.id = tracking_id)
-      then 'busy' else 'unmatched' end);
+    return untouched || coalesce(mux_private.busy(tracking_id), '{"outcome": "unmatched"}');
   end if;
 
   if tracking.status = 'ready' and claim is not null then
@@ -730,7 +740,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'tracks', 'rows_about',
+      and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'busy', 'tracks', 'rows_about',
                         'names_newer', 'outcome', 'pause_of', 'can_write_without_waiting', 'write_video', 'publish', 'fail', 'wait',
                         'back_off', 'raised_by', 'record_refusal', 'settle_row')
   loop

@@ -17,13 +17,15 @@
     wording, text  every reason in a sentence; durations, ids and foreign text made safe to print
     errors         the exceptions
 
-A package imports only from below; `mux` and `supabase` never import each other.
+A module imports from its own layer or from below, and `mux` and `supabase` never import each
+other: tests/unit/test_architecture.py has the table.
 
     webhook (signed event) ──┐
     sweep   (100 a page) ────┼─> Observation ─> decide ─> Verdict ─> settle (SQL) ─> Outcome
     probe   (one request) ───┘                                          log, metrics, audit <─┘
 
-Read `model`, `decide`, `scan.scanner`, then `sql/007_settle.sql`: 500 lines.
+Read `model`, `decide` and `scan.scanner`, then `worker_settle` and `settle_row` in
+`sql/007_settle.sql`.
 """
 
 __version__ = "0.1.0"

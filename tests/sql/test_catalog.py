@@ -100,6 +100,7 @@ MAY_CALL = {
         "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
         "mux_private.adopt(jsonb,jsonb,double precision)",
         "mux_private.as_written(text)",
+        "mux_private.busy(uuid)",
         (
             "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
             "timestamp with time zone)"

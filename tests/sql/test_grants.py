@@ -73,6 +73,7 @@ CALLABLE = [
             "as_written",
             "back_off",
             "begin_to_track",
+            "busy",
             "can_write_without_waiting",
             "contradicts",
             "differences",

@@ -275,3 +275,18 @@ def test_a_locked_tracking_row_is_busy(
     assert service.outcomes(fact(WAIT, "up1", "as1")) == ["busy"]
     assert service.outcomes(fact(FAIL, "up1", "as1")) == ["busy"]
     assert course.state(lesson)["status"] == "draft"
+
+
+@pytest.mark.parametrize("what", ["lessons", "mux_asset_tracking"])
+def test_an_event_about_a_failed_row_that_meets_a_lock_has_to_come_again(
+    what: str, course: Course, service: Service, connections: Connections
+) -> None:
+    """No scan looks at it; a row that is processing is looked at by the next one."""
+    failed = course.tracked_lesson("up1", status="error", error_type="upload_not_found")
+    waiting = course.tracked_lesson("up2")
+    other = connections.transaction()
+    other.execute(f"select 1 from {what} for update".encode())
+    outcomes = service.settle(fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
+    assert {
+        outcome["lesson_id"]: (outcome["outcome"], outcome.get("reason")) for outcome in outcomes
+    } == {str(failed): ("busy", "not_scanned"), str(waiting): ("busy", None)}

@@ -61,8 +61,9 @@ class EventIngest:
     async def settle(self, events: Sequence[Event]) -> list[Event]:
         """Settle a batch of events, a repeated one once; return those that Mux must send again.
 
-        These are the events about a video that a lesson has which met a lock, since no scan finds
-        out what they say. Raises SupabaseUnavailable; Mux sends the whole batch again then.
+        These are the events that met a lock on a row that no scan looks at: of a deleted asset, of
+        a lesson that has its video, or of one that failed. Raises SupabaseUnavailable; Mux sends
+        the whole batch again then.
         """
         outcomes: list[Outcome] = []
         facts = list(dict.fromkeys(event.fact for event in events if event.fact))
@@ -121,7 +122,7 @@ def _must_be_resent(event: Event, busy: Sequence[Outcome]) -> bool:
     observation = event.observation
     is_deletion = event.note is not None and event.note.kind == "deleted"
     return observation is not None and any(
-        (is_deletion or outcome.reason == "recheck")
+        (is_deletion or outcome.reason in ("recheck", "not_scanned"))
         and (outcome.upload_id, outcome.asset_id) == (observation.upload_id, observation.asset_id)
         for outcome in busy
     )

@@ -20,9 +20,15 @@ class Rows:
     The environment in which our ids were found is `home`.
     """
 
-    def __init__(self, locked: set[str | None], unknown: Container[str | None] = ()) -> None:
+    def __init__(
+        self,
+        locked: set[str | None],
+        unknown: Container[str | None] = (),
+        reason: str | None = "recheck",
+    ) -> None:
         self._locked = locked
         self._unknown = unknown
+        self._reason = reason
         self.marked: list[tuple[str | None, bool]] = []
 
     async def settle(
@@ -37,7 +43,7 @@ class Rows:
                 "busy" if one.upload_id in self._locked else "waiting",
                 upload_id=one.upload_id,
                 asset_id=one.asset_id,
-                reason="recheck",
+                reason=self._reason,
             )
             for one in seen
         ]
@@ -79,10 +85,15 @@ def ready(upload_id: str) -> Event:
     return Event(f"ready-{upload_id}", "video.asset.ready", None, fact=seen)
 
 
-async def test_news_of_a_published_video_that_met_a_lock_has_to_be_sent_again() -> None:
-    """No scan would find out that its playback id was replaced."""
-    ingest = EventIngest(cast(Any, Rows({"up1"})), Rules(), Telemetry())
-    assert await ingest.settle([ready("up1"), ready("up2")]) == [ready("up1")]
+@pytest.mark.parametrize(
+    ("reason", "resent"), [("recheck", ["up1"]), ("not_scanned", ["up1"]), (None, [])]
+)
+async def test_an_event_that_met_a_lock_has_to_be_sent_again_where_no_scan_looks(
+    reason: str | None, resent: list[str]
+) -> None:
+    """Of a published lesson, or of one that failed; a row that is processing is scanned."""
+    ingest = EventIngest(cast(Any, Rows({"up1"}, reason=reason)), Rules(), Telemetry())
+    assert await ingest.settle([ready("up1"), ready("up2")]) == [ready(id_) for id_ in resent]
 
 
 @pytest.mark.parametrize(
