@@ -57,7 +57,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What Mux said about one upload or asset.
+    """What Mux returned for one upload or asset.
 
     It carries only ids that Mux returned or that were requested, never other ids of the row that
     is probed. `status` is Mux's own status, or `missing` (404), `rejected` (another 4xx for this id
