@@ -11,7 +11,7 @@ Kind = Literal["asset", "either"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An id to look for in Mux, and where it stands."""
+    """An id to look up in Mux, and the column that holds it."""
 
     kind: Kind
     id: str
@@ -31,21 +31,21 @@ class Row:
     tracked_at: str
     error_type: str | None = None
 
-    def is_about(self, seen: Observation) -> bool:
-        """Whether a fact settles this row, by the rule of `mux_private.tracks`."""
-        by_asset = seen.asset_id is not None and self.asset_id == seen.asset_id
+    def matches(self, observation: Observation) -> bool:
+        """Whether an observation settles this row, by the rule of `mux_private.tracks`."""
+        by_asset = observation.asset_id is not None and self.asset_id == observation.asset_id
         if self.upload_id == UPLOAD_UNKNOWN:
             return by_asset
-        if seen.upload_id is None:
-            return by_asset or self.upload_id == seen.asset_id
-        return self.upload_id in (seen.upload_id, seen.asset_id)
+        if observation.upload_id is None:
+            return by_asset or self.upload_id == observation.asset_id
+        return self.upload_id in (observation.upload_id, observation.asset_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """A lesson that is a draft or holds a temporary id, with its tracking row.
 
-    `targets` are the ids to ask Mux for, the one that counts first.
+    `targets` are the ids to look up in Mux, the one that takes precedence first.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Lesson:
 
     @classmethod
     def from_json(cls, lesson: Mapping[str, Any]) -> Self:
-        """Read a lesson of `worker_legacy_lessons` and its like."""
+        """Return a lesson from a row of `worker_legacy_lessons` or `worker_find_lessons`."""
         row = lesson["row"]
         names = ("creator_id", "created_at", "status", "asset_id", "playback_id")
         return cls(
@@ -71,7 +71,7 @@ class Lesson:
 
     @property
     def is_draft_with_video(self) -> bool:
-        """Whether it could be played and was not published: its instructor may have meant that."""
+        """Whether the lesson is a draft that could be played, perhaps unpublished on purpose."""
         playback_id = self.playback_id
         return (
             self.status == "draft"
@@ -81,17 +81,17 @@ class Lesson:
 
     @property
     def may_have_video(self) -> bool:
-        """Whether anything at all tells of an upload."""
+        """Whether the lesson has an id or a tracking row, so that it may have an upload."""
         return bool(self.asset_id or self.playback_id or self.row)
 
 
-def looks_for(target: Target, name: str) -> list[Claim]:
-    """Return what a sweep or a probe takes to look for an id: as an upload's and an asset's."""
-    as_asset = _look(f"{name}/a", UPLOAD_UNKNOWN, target.id)
+def claims_for(target: Target, name: str) -> list[Claim]:
+    """Return the claims by which a sweep or a probe looks up an id."""
+    as_asset = _claim(f"{name}/a", UPLOAD_UNKNOWN, target.id)
     if target.kind == "asset":
         return [as_asset]
-    return [_look(f"{name}/u", target.id, None), as_asset]
+    return [_claim(f"{name}/u", target.id, None), as_asset]
 
 
-def _look(name: str, upload_id: str, asset_id: str | None) -> Claim:
+def _claim(name: str, upload_id: str, asset_id: str | None) -> Claim:
     return Claim(name, "", "", upload_id, asset_id, "", "", 0.0, 0, None, 0)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from worker.lesson import Lesson, Row, Target, looks_for
+from worker.lesson import Lesson, Row, Target, claims_for
 from worker.model import UPLOAD_UNKNOWN, Observation
 
 UP, ASSET = "U" * 44, "A" * 44
@@ -64,22 +64,22 @@ def test_an_id_is_looked_for_as_what_it_may_be(
     kind: Any, looks: list[tuple[str, str, str | None]]
 ) -> None:
     """A page tells of both; what is an asset's is never sent as an upload's."""
-    found = looks_for(Target(kind, "x", ""), "l/0")
+    found = claims_for(Target(kind, "x", ""), "l/0")
     assert [(look.id, look.upload_id, look.asset_id) for look in found] == looks
 
 
 def test_which_facts_settle_a_row() -> None:
     """By upload, also where that is an asset's id; by asset where the upload is not known."""
     fact = Observation("asset", "ready", "probe", upload_id=UP, asset_id=ASSET)
-    assert ROW.is_about(fact)
-    assert replace(ROW, upload_id=ASSET).is_about(fact)
-    assert not replace(ROW, upload_id="other", asset_id=ASSET).is_about(fact)
-    assert replace(ROW, upload_id=UPLOAD_UNKNOWN, asset_id=ASSET).is_about(fact)
-    assert not replace(ROW, upload_id=UPLOAD_UNKNOWN).is_about(fact)
+    assert ROW.matches(fact)
+    assert replace(ROW, upload_id=ASSET).matches(fact)
+    assert not replace(ROW, upload_id="other", asset_id=ASSET).matches(fact)
+    assert replace(ROW, upload_id=UPLOAD_UNKNOWN, asset_id=ASSET).matches(fact)
+    assert not replace(ROW, upload_id=UPLOAD_UNKNOWN).matches(fact)
     by_asset = replace(fact, upload_id=None)
-    assert replace(ROW, asset_id=ASSET).is_about(by_asset)
-    assert replace(ROW, upload_id=ASSET).is_about(by_asset)
-    assert not ROW.is_about(by_asset)
+    assert replace(ROW, asset_id=ASSET).matches(by_asset)
+    assert replace(ROW, upload_id=ASSET).matches(by_asset)
+    assert not ROW.matches(by_asset)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What follows for a lesson from what was found of its video. Pure."""
+"""Plan what a backfill does for a lesson, given what was found of its video. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,29 +22,29 @@ LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
 
 
 def ending(kind: str) -> Ending:
-    """Give the summary's word for a kind."""
+    """Return the total of the summary in which a kind is counted."""
     return "updated" if kind in UPDATED else "skipped" if kind in SKIPPED else "failed"
 
 
 def is_listed(kind: str) -> bool:
-    """Tell whether the lessons of a kind are named one by one."""
+    """Whether the lessons of a kind are listed individually."""
     return ending(kind) == "failed" or kind in LISTED_THOUGH_SKIPPED
 
 
 _FAILING: Mapping[str | None, Act] = {None: "adopt", "processing": "settle"}
 _WAITING: Mapping[str | None, Act] = {"processing": "settle", "ready": "nothing"}
-"""What carries a verdict out, by the status of the row that is about the same upload."""
+"""How a verdict is applied, by the status of the row that tracks the same upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator wants taken that is left alone otherwise."""
+    """The lessons and assets that a backfill includes only if the operator says so."""
 
     include_drafts: bool = False
     trust_passthrough: bool = False
 
     def as_json(self) -> dict[str, bool]:
-        """Give the options for the database."""
+        """Return the options as the database stores them."""
         return {
             "include_drafts": self.include_drafts,
             "trust_passthrough": self.trust_passthrough,
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done for one lesson: its kind, and what carries it out."""
+    """What is done for one lesson: its kind, and the act that does it."""
 
     lesson: Lesson
     kind: str
@@ -61,28 +61,28 @@ class Step:
     message: str | None = None
     observation: Observation | None = None
     target_id: str | None = None
-    """What Mux was asked for; None where an asset that names the lesson was found."""
+    """The id that was found in Mux; None for an asset that names the lesson."""
 
     missing: tuple[str, ...] = ()
-    """What the lesson names, and Mux does not know."""
+    """The ids of the lesson that Mux does not know."""
 
     by_hand: bool = False
 
     def known(self) -> dict[str, Any]:
-        """Give what is known of the lesson, for those who look at it by hand."""
+        """Return what is known of the lesson, for the report."""
         lesson = self.lesson
         row = lesson.row
-        told: dict[str, Any] = {
+        known: dict[str, Any] = {
             "lesson_status": lesson.status,
             "asked_for": [target.id for target in lesson.targets],
             "tracked_upload_id": row.upload_id if row else None,
             "tracked_asset_id": row.asset_id if row else None,
         }
         if self.observation is not None:
-            told["upload_id"] = self.observation.upload_id
-            told["asset_id"] = self.observation.asset_id
-            told["mux_status"] = self.observation.status
-        return {name: value for name, value in told.items() if value not in (None, [])}
+            known["upload_id"] = self.observation.upload_id
+            known["asset_id"] = self.observation.asset_id
+            known["mux_status"] = self.observation.status
+        return {name: value for name, value in known.items() if value not in (None, [])}
 
     @property
     def may_restore(self) -> bool:
@@ -105,20 +105,20 @@ class Step:
         }
 
 
-def finding(one: Step) -> dict[str, Any]:
-    """Give a lesson that could not be repaired as the database keeps it."""
+def finding(listed: Step) -> dict[str, Any]:
+    """Return a lesson that could not be repaired, as the database stores it."""
     return {
-        "lesson_id": one.lesson.id,
-        "kind": one.kind,
-        "message": one.message,
-        "known": one.known(),
+        "lesson_id": listed.lesson.id,
+        "kind": listed.kind,
+        "message": listed.message,
+        "known": listed.known(),
     }
 
 
 def step(
     found: Found, rules: Rules, options: Options, rivals: Mapping[str, Mapping[str, Any]]
 ) -> Step:
-    """Decide for one lesson; the verdict about its video is `decide`'s, as for any other."""
+    """Return the step for one lesson. The verdict about its video is that of `decide`."""
     lesson, seen = found.lesson, found.observation
     if why := _is_of_another(lesson, rivals):
         return Step(lesson, "lesson_mismatch", message=why, observation=seen)
@@ -135,8 +135,8 @@ def step(
     if seen is None or not seen.found:
         return _by_absence(found)
     target_id = found.target.id if found.target is not None and seen is found.observation else None
-    one = _by_verdict(lesson, seen, rules)
-    return replace(one, target_id=target_id, missing=found.missing)
+    planned = _by_verdict(lesson, seen, rules)
+    return replace(planned, target_id=target_id, missing=found.missing)
 
 
 def _by_absence(found: Found) -> Step:
@@ -156,7 +156,7 @@ def _by_absence(found: Found) -> Step:
 
 def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
     verdict = decide(seen, None, rules)
-    row = lesson.row if lesson.row is not None and lesson.row.is_about(seen) else None
+    row = lesson.row if lesson.row is not None and lesson.row.matches(seen) else None
     status = row.status if row else None
     by_hand = lesson.is_draft_with_video
     match verdict.action:
@@ -178,13 +178,13 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
 
 
 def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Say why a lesson does not get a video whose id others hold, too; None if it may."""
+    """Return why a lesson does not get a video whose id other lessons hold; None if it does."""
     for target in lesson.targets:
         rival = rivals.get(target.id)
         if rival is not None and rival.get("is_disputed"):
             return wording.failure(
                 "lesson_mismatch",
-                f"Lessons of several instructors hold the id {target.id}: an operator has to clear "
+                f"Lessons of several instructors hold the id {target.id}. An operator has to clear "
                 "the ids of the wrong lesson.",
             )
         if rival is not None and rival["creator_id"] != lesson.creator_id:
@@ -193,5 +193,5 @@ def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> s
 
 
 def _claimed(kind: str, found: Found) -> str:
-    ids = " and ".join(one.asset_id or "?" for one in found.claimed_by)
+    ids = " and ".join(asset.asset_id or "?" for asset in found.claimed_by)
     return wording.kind(kind, f"Asset {ids}.")

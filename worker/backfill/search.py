@@ -1,11 +1,11 @@
-"""Find out from Mux what became of lessons' videos: by the page first, then one by one."""
+"""Search Mux for the videos of lessons: sweep its lists first, then probe single ids."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from worker.errors import MuxUnavailable
-from worker.lesson import Lesson, Target, looks_for
+from worker.lesson import Lesson, Target, claims_for
 from worker.model import Claim, MatchedObservation, Observation, Page
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import observe
@@ -14,10 +14,10 @@ from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A lesson, and what Mux said about the id that counts.
+    """A lesson, and the observation of the id that takes precedence.
 
-    `observation` is None where there is no id to ask for. `claimed_by` are assets that carry the
-    lesson's id, two at most; all of them are known only when `is_whole`.
+    `observation` is None where there is no id to look up. `claimed_by` are assets that name the
+    lesson, two at most; all of them are known only if the whole list was read (`is_whole`).
     """
 
     lesson: Lesson
@@ -28,7 +28,7 @@ class Found:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The ids that count before the one that was found, none of which Mux knows."""
+        """The ids with precedence over the one that was found, all of them unknown to Mux."""
         if self.target is None or self.observation is None or not self.observation.found:
             return ()
         return tuple(t.id for t in self.lesson.targets[: self.lesson.targets.index(self.target)])
@@ -36,7 +36,7 @@ class Found:
 
 @dataclass(slots=True)
 class _Case:
-    """A lesson that is looked for: which looks are left, and what was seen."""
+    """A lesson whose video is searched: the look-ups that are left, and the observations."""
 
     lesson: Lesson
     targets: tuple[Target, ...]
@@ -48,16 +48,16 @@ class _Case:
 
 @dataclass(slots=True)
 class _Walk(PageBudget):
-    """Walk a list as long as that costs no more than asking for each lesson would.
+    """Read a list as long as that costs no more than a probe for each lesson.
 
-    A page may also bring the ids of lessons that have none: `to_the_end` walks for these.
+    With `to_the_end` the whole list is read, for assets that name a lesson without ids.
     """
 
     sought_now: Callable[[], int] = int
     to_the_end: bool = False
 
     def match(self, rows: int) -> None:
-        """Earn what was found."""
+        """Add a page for each row that was found."""
         self.pages += rows
 
     @property
@@ -67,7 +67,7 @@ class _Walk(PageBudget):
 
 
 class Search:
-    """Looks for the videos of some lessons and gives each lesson once, by the page."""
+    """Searches for the videos of lessons, and yields each lesson once, in pages."""
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class Search:
         for lesson in lessons:
             case = _Case(lesson, lesson.targets)
             for number, target in enumerate(case.targets):
-                case.looks += looks_for(target, f"{lesson.id}/{number}")
+                case.looks += claims_for(target, f"{lesson.id}/{number}")
             self._open[lesson.id] = case
 
     async def pages(self) -> AsyncIterator[list[Found]]:
-        """Give every lesson with what was found; ends early when a stop is asked for.
+        """Yield every lesson with what was found, until the worker stops.
 
-        Raises MuxUnavailable and MuxUnauthorized as they come.
+        Raises MuxUnavailable or MuxUnauthorized from the first request that fails.
         """
         if self._waiting() > SWEEP_ABOVE or (self._to_the_end and self._open):
             async for page in self._sweep(of_assets=True):
@@ -102,7 +102,7 @@ class Search:
         while self._open and not self._stopping.is_set():
             yield self._give_up()
             async for page in observe(self._next_looks(), self._mux, self._stopping):
-                yield self._take_answers(page)
+                yield self._take_probes(page)
 
     def _waiting(self) -> int:
         return sum(1 for case in self._open.values() if case.looks)
@@ -113,13 +113,13 @@ class Search:
     def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[MatchedObservation]]:
         sought = self._waiting if of_assets else self._without_asset
 
-        been_at: set[str] = set()
+        cursors: set[str] = set()
 
-        async def fetch(at: str | None) -> Page:
-            page = await (self._mux.assets(at) if of_assets else self._mux.uploads(at))
-            if page.next in been_at:
-                raise MuxUnavailable("unreadable", "Mux's list leads back to where it was.")
-            been_at.add(page.next or "")
+        async def fetch(cursor: str | None) -> Page:
+            page = await (self._mux.assets(cursor) if of_assets else self._mux.uploads(cursor))
+            if page.next in cursors:
+                raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
+            cursors.add(page.next or "")
             if of_assets and page.next is None:
                 self._is_whole = True
             return page
@@ -133,18 +133,18 @@ class Search:
 
     def _take(self, page: list[MatchedObservation]) -> list[Found]:
         touched: dict[str, _Case] = {}
-        for sighting in page:
-            seen = sighting.observation
+        for match in page:
+            seen = match.observation
             for text in set(seen.lesson_references):
                 case = self._open.get(text.lower())
                 if case is not None and len(case.claimed_by) < 2:
                     case.claimed_by.append(seen)
-            for look in sighting.claims:
+            for look in match.claims:
                 case = self._open.get(look.id.partition("/")[0])
                 if case is None:
                     continue
                 if seen.subject == "upload" and seen.status == "asset_created":
-                    case.looks = [_with_asset(one, look, seen) for one in case.looks]
+                    case.looks = [_with_asset(other, look, seen) for other in case.looks]
                 else:
                     case.seen.setdefault(look.id.split("/")[1], seen)
                     touched[case.lesson.id] = case
@@ -158,24 +158,24 @@ class Search:
             replace(case.looks[0], check_count=looked) for case in self._open.values() if case.looks
         ]
 
-    def _take_answers(self, page: list[MatchedObservation]) -> list[Found]:
+    def _take_probes(self, page: list[MatchedObservation]) -> list[Found]:
         found = []
-        for sighting in page:
-            for look in sighting.claims:
+        for match in page:
+            for look in match.claims:
                 lesson_id, number, _ = look.id.split("/")
                 case = self._open[lesson_id]
-                case.last = sighting.observation
-                # What Mux does not answer about may be there: no other id stands for it.
-                if sighting.observation.found or sighting.observation.status == "fault":
+                case.last = match.observation
+                # A fault does not mean that the id is missing, so no other id replaces it.
+                if match.observation.found or match.observation.status == "fault":
                     target = case.targets[int(number)]
-                    found.append(self._close(case, sighting.observation, target))
-                else:  # an upload's id that Mux does not know was asked for as an asset's, too
+                    found.append(self._close(case, match.observation, target))
+                else:  # an unknown upload id was also looked up as an asset's
                     is_done = f"{lesson_id}/{number}/"
-                    case.looks = [one for one in case.looks if not one.id.startswith(is_done)]
+                    case.looks = [look for look in case.looks if not look.id.startswith(is_done)]
         return found
 
     def _give_up(self) -> list[Found]:
-        """Close the cases that have nothing left to ask, with what a list said or Mux answered."""
+        """Close the cases that have no look-up left, with the observation of a list or a probe."""
         found = []
         for case in list(self._open.values()):
             if not case.looks:

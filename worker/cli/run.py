@@ -45,7 +45,7 @@ async def run_daemon(settings: "Settings", began: float) -> NoReturn:
     code = DONE
     try:
         await _run(settings, began)
-    except WorkerError as error:  # an operator's to mend, for example PORT in use
+    except WorkerError as error:  # an operator has to act, for example PORT is in use
         logs.get_logger().error("worker.stopped", message=str(error))
         code = FAILED
     except Exception:  # noqa: BLE001  # a programming error: logged with its traceback

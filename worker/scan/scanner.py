@@ -96,14 +96,14 @@ class Scanner:
     async def _claim(self) -> ClaimedBatch:
         """Lease due rows; for a sweep several times, since its pages cover all of them."""
         batch = await self._store.claim(self._limits, SWEEP_ABOVE)
-        calls, goes_on = 1, batch.sweep == "ours" and batch.more_are_due
-        while goes_on and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
+        calls, continues = 1, batch.sweep == "ours" and batch.more_are_due
+        while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
                 more = await self._store.claim(self._limits, SWEEP_ABOVE)
             except BaseException:
                 await self._release(batch.claims, ProbeLimits())
                 raise
-            calls, goes_on = calls + 1, more.more_are_due
+            calls, continues = calls + 1, more.more_are_due
             claims = batch.claims + more.claims
             batch = replace(batch, claims=claims, more_are_due=more.more_are_due)
         return batch

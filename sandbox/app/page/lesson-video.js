@@ -20,7 +20,7 @@ async function call(supabase, name, args) {
 export const trackUpload = (supabase, lessonId, uploadId) => call(supabase, "track_upload", { lesson_id: lessonId, upload_id: uploadId });
 export const checkAssetStatus = (supabase, lessonId) => call(supabase, "check_asset_status", { lesson_id: lessonId });
 export const publishLesson = (supabase, lessonId) => call(supabase, "publish_lesson", { lesson_id: lessonId });
-/** Give the status now and at every further look, until it is ready or error, or nobody asks. */
+/** Yield the status now and after each pause, until it is ready or error, or the signal aborts. */
 export async function* watchVideo(supabase, lessonId, signal = new AbortController().signal) {
     for (let pause = 5_000; !signal.aborted; pause = Math.min(pause * 1.5, 30_000)) {
         try {

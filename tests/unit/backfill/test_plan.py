@@ -147,7 +147,7 @@ def test_of_a_disputed_id_nobody_gets_the_video() -> None:
     rivals = {"up": {"lesson_id": None, "creator_id": None, "is_disputed": True}}
     one = step(Found(DRAFT, READY, UP), Rules(), Options(), rivals)
     said = (
-        f"{FAILURES['lesson_mismatch']} Lessons of several instructors hold the id up: an operator "
+        f"{FAILURES['lesson_mismatch']} Lessons of several instructors hold the id up. An operator "
         "has to clear the ids of the wrong lesson."
     )
     assert (one.kind, one.act, one.message) == ("lesson_mismatch", "nothing", said)
