@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the settings.
 
-        Raises SettingsError, which names every fault with what would be right, and no secret.
+        Raises SettingsError, which names every fault and how to correct it, but never a secret.
         """
         try:
             if Path(ENV_FILE).is_dir():

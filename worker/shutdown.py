@@ -42,7 +42,7 @@ class Signals:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup ignores SIGHUP
-            # The loop wakes whichever thread gets the signal; its callback has to wait for it.
+            # The loop wakes in any case; its callback has to wait until the loop runs.
             loop.add_signal_handler(number, self._stopping.set)
             signal.signal(number, self._record)
 
@@ -65,6 +65,6 @@ class Signals:
             signal=self.received,
             forced=True,
             message=f"The worker did not stop within {self._seconds:g} s. Claimed rows fall due "
-            "again when their lease ends; nothing is half done.",
+            "again when their lease ends; no change is incomplete.",
         )
         flush()

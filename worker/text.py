@@ -1,7 +1,7 @@
 """Write durations, ids and foreign text so that they are safe to print. Pure.
 
-Escaping HTML is the templates' part. What remains are characters that control a terminal, reverse
-the direction of a text, or are invisible: they are replaced by their code point.
+Templates escape HTML. This module handles characters that control a terminal, reverse
+the direction of a text, or are invisible: it replaces them by their code point.
 """
 
 import unicodedata

@@ -47,12 +47,12 @@ REASONS: Mapping[str, str] = {
     "unknown_status": "Mux reports a status that this version does not know. Look for a newer "
     "version of the worker.",
     "mux_fault": "Mux answers with an error for this video alone. The worker tries again by "
-    "itself; if it lasts, upload the video again.",
+    "itself. If it continues, upload the video again.",
     "playback_ids_changed": "The playback ids of the video changed in Mux.",
     "names_newer": "The lesson names another upload, which the worker checks first.",
     "wrong_environment": "The Mux token belongs to another environment than the upload. Check "
     "MUX_TOKEN_ID.",
-    "by_hand": "An operator asked for it.",
+    "by_hand": "An operator requested it.",
 }
 """Each reason of a verdict that is not a failure."""
 
@@ -66,9 +66,10 @@ KINDS: Mapping[str, str] = {
     "is ready.",
     "has_video": "The draft has a real playback id. Use --include-drafts to publish such drafts.",
     "no_video": "The draft never had a video. There is nothing to do.",
-    "claimed": "An asset in Mux carries the lesson's id. Use --trust-passthrough to accept that.",
-    "claimed_twice": "Several assets in Mux carry the lesson's id. Save the ids of the right one "
-    "in the lesson.",
+    "claimed": "An asset in Mux has the lesson's id as its passthrough. Use "
+    "--trust-passthrough to accept that.",
+    "claimed_twice": "Several assets in Mux have the lesson's id as their passthrough. Save the "
+    "ids of the right one in the lesson.",
     "unchanged": "Another process settled the lesson first. There is nothing to do.",
     "changed": "The lesson was changed or deleted meanwhile. Run the backfill again.",
     "busy": "Another transaction has locked the lesson. Run the backfill again.",

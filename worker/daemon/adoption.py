@@ -2,7 +2,7 @@
 
 A lesson is not tracked where the app saved it before, or without, tracking the upload. It may also
 have lost its video to a form that was left open. The database decides which upload is the newest,
-and whose.
+and whose it is.
 """
 
 import asyncio
@@ -40,11 +40,11 @@ class AdoptionStore(Protocol):
         ...
 
     async def adopt(self, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Adopt lessons, and return what became of each."""
+        """Adopt lessons, and return the outcome of each."""
         ...
 
     async def untracked(self, walk: int, at_most: int) -> list[str]:
-        """Return those of the next `walk` lessons that may name what is not tracked."""
+        """Return those of the next `walk` lessons that may name an untracked upload or asset."""
         ...
 
 
@@ -132,8 +132,8 @@ class Adopter:
 class PeriodicAdoption:
     """Looks for lessons to adopt every five minutes, a few thousand at a time.
 
-    An outage is logged by the scan. A fault that only the adoption meets, and that an operator has
-    to end, is logged here: a grant that is missing on one of its functions, for example.
+    An outage is logged by the scan. A fault that only the adoption meets, and that lasts
+    until an operator acts, is logged here: a missing grant on one of its functions, for example.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class PeriodicAdoption:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Adopt again and again while the block runs.
+        """Adopt periodically while the block runs.
 
         A programming error stops the worker, and is raised at the end of the block.
         """
@@ -203,8 +203,8 @@ class PeriodicAdoption:
 
     def _log_fault(self, error: Unavailable) -> None:
         """Log once a fault that needs an operator and that scans do not meet."""
-        is_news = error.needs_operator and error.reason != self._logged_fault
-        if is_news and self._scans_are_well():
+        is_new = error.needs_operator and error.reason != self._logged_fault
+        if is_new and self._scans_are_well():
             self._logged_fault = error.reason
             log.error("adoption.failed", reason=error.reason, message=error.message)
 

@@ -16,7 +16,7 @@ from worker.telemetry.scan_history import Fault, Service
 from worker.telemetry.scan_report import ScanReport
 
 SHARE_FOR_THE_SCAN = 0.5
-"""The part of the shutdown's time in which the scan under way may end by itself."""
+"""The share of the shutdown's time in which the scan under way may end by itself."""
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class ChecksStore(Protocol):
         ...
 
     async def summary(self) -> dict[str, Any]:
-        """Return numbers of rows."""
+        """Return counts of rows."""
         ...
 
 
@@ -110,7 +110,7 @@ class Daemon:
         self._tick.set()
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace: float) -> T | None:
-        """Return what some work returns; None if a stop came and it did not end within `grace`."""
+        """Return the result of `work`; None if it did not end within `grace` of a stop."""
         task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,11 +123,11 @@ class Daemon:
         return None if task.cancelled() else task.result()
 
     async def _scan_once(self) -> float:
-        """Scan, record what came of it, and return the seconds to pause."""
+        """Scan, record the result, and return the seconds to pause."""
         try:
             report = await self._scan_through_outage()
         except (MuxUnavailable, MuxUnauthorized) as error:
-            self._supabase_outage.end()  # Mux is asked only after Supabase has answered
+            self._supabase_outage.end()  # a scan calls Mux only after Supabase has answered
             self._mux_outage.record(error)
             self._telemetry.scan_failed(error)
             return self._mux_outage.seconds_to_next_try
@@ -157,7 +157,7 @@ class Daemon:
         return report.looked_at + int(summary["due"])
 
     async def _wait(self, seconds: float, retention: Retention) -> None:
-        """Wait for the next tick, or some seconds in an outage; prune the audit meanwhile."""
+        """Wait for the next tick, or for `seconds` in an outage; prune the audit meanwhile."""
         until = time.monotonic() + seconds
         while not self._stopping.is_set():
             is_pruning = not self._supabase_outage.is_ongoing and await self._unless_stopped(
@@ -171,10 +171,10 @@ class Daemon:
 
     async def _wakes_within(self, seconds: float) -> bool:
         """Wait for a tick or a stop, in an outage for a stop only; return whether it came."""
-        waits = [asyncio.create_task(self._stopping.wait())]
+        events = [asyncio.create_task(self._stopping.wait())]
         if not self.outages():
-            waits.append(asyncio.create_task(self._tick.wait()))
-        woken, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+            events.append(asyncio.create_task(self._tick.wait()))
+        woken, _ = await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for event in events:
+            event.cancel()
         return bool(woken)

@@ -31,7 +31,7 @@ log = get_logger()
 class Outage:
     """Whether a service does not answer as it should, since when, and when to try it again.
 
-    The beginning is one log line. Another follows where what an operator has to do changes.
+    The beginning is one log line. Another is logged when the operator has something else to do.
     Pauses begin at one scan interval (six for a refused token) and double each time.
     """
 
@@ -62,15 +62,15 @@ class Outage:
         return max(0.0, self._next_try - self._clock()) if self.is_ongoing else 0.0
 
     def record(self, error: Unavailable) -> None:
-        """Record that the service did not answer, and log it if that is news."""
+        """Record that the service did not answer, and log it if the reason is new."""
         now = self._clock()
         if self.fault is None:
             self._began, self._pauses = now, 0
         since = self.fault.since if self.fault else time.time()
         self.fault = Fault(since, error.reason, error.message, error.needs_operator)
-        news = error.reason if error.needs_operator else "transient"
-        if news != self._logged:
-            self._logged = news
+        reason = error.reason if error.needs_operator else "transient"
+        if reason != self._logged:
+            self._logged = reason
             self._log(error)
         self._next_try = now + self._next_pause(error)
 

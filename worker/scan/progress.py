@@ -31,7 +31,7 @@ class ScanProgress:
             for claim in match.claims:
                 del self.claims[claim.id]
         unclaimed = _count_unclaimed(page, outcomes)
-        self.report.unasked += unclaimed
+        self.report.unclaimed += unclaimed
         if self.budget is not None:
             self.budget.earn(unclaimed)
         self.report.outcomes.update(outcome.name for outcome in _reportable(page, outcomes))

@@ -28,7 +28,7 @@ class Telemetry:
             subscriber.settled(settlements, outcomes)
 
     def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Report what became of the facts in webhooks that lead to no verdict."""
+        """Report the outcomes of facts in webhooks that lead to no verdict."""
         for subscriber in self._subscribers:
             subscriber.notes_settled(outcomes)
 
@@ -45,7 +45,7 @@ class Telemetry:
             subscriber.scan_progressed()
 
     def scan_finished(self, report: ScanReport) -> None:
-        """Report a scan that came to its end."""
+        """Report a scan that was completed."""
         for subscriber in self._subscribers:
             subscriber.scan_finished(report)
 
@@ -60,7 +60,7 @@ class Telemetry:
             subscriber.scan_ended(pause_seconds)
 
     def mux_answered(self, route: str, status: str) -> None:
-        """Report a request to Mux: its status, or in one word why there was no response."""
+        """Report a request to Mux: its status, or one word for why there was no response."""
         for subscriber in self._subscribers:
             subscriber.mux_answered(route, status)
 

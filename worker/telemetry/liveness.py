@@ -1,4 +1,4 @@
-"""Say whether the scan loop makes progress: to /healthz, or in a file for `mux-worker health`."""
+"""Report whether the scan loop progresses: to /healthz, or in a file for `mux-worker health`."""
 
 import hashlib
 import json
@@ -33,15 +33,15 @@ def longest_scan_seconds(settings: Settings) -> float:
 
     A scan that settles page after page may take as long as it needs.
     """
-    turn = 1 / settings.mux_requests_per_second
-    request = turn + MAX_RETRY_SECONDS + settings.mux_timeout_seconds
+    wait = 1 / settings.mux_requests_per_second
+    request = wait + MAX_RETRY_SECONDS + settings.mux_timeout_seconds
     return REQUESTS_PER_ROW * request + MAX_CALL_TIMEOUTS * settings.supabase_timeout_seconds
 
 
 class Liveness(Telemetry):
     """Knows whether scans end, or settle pages, in time.
 
-    A scan that an outage ended counts as well, and the longer pause after it is intended. With a
+    A scan that an outage ended also counts, and the longer pause after it is expected. With a
     file, progress is also written there, for `mux-worker health` where PORT is not set.
     """
 
@@ -85,9 +85,9 @@ class Liveness(Telemetry):
         now = self._clock()
         had_paused = self._pause_ends_at > self._last_progress_at
         self._last_progress_at, self._pause_ends_at = now, now + pause_seconds
-        is_news = had_paused or pause_seconds > WRITE_INTERVAL_SECONDS
-        is_time = now - self._written_at >= WRITE_INTERVAL_SECONDS
-        if self._file is not None and (is_news or is_time):
+        is_change = had_paused or pause_seconds > WRITE_INTERVAL_SECONDS
+        is_write_due = now - self._written_at >= WRITE_INTERVAL_SECONDS
+        if self._file is not None and (is_change or is_write_due):
             self._written_at = now
             write(self._file, now, self._deadline)
 
@@ -126,7 +126,7 @@ def write(file: Path, last_progress_at: float, deadline: float) -> None:
 
 
 def remove(file: Path | None) -> None:
-    """Remove the file if this process wrote it: the worker has stopped as it should."""
+    """Remove the file if this process wrote it: the worker has stopped normally."""
     if file is None:
         return
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -138,7 +138,7 @@ def fault_in(file: Path, now: float) -> str | None:
     """Return what is wrong with the worker that writes the file; None if nothing is."""
     try:
         if file.lstat().st_uid != os.getuid():
-            return f"{file} is of another user"
+            return f"{file} belongs to another user"
         fields = json.loads(file.read_text())
         pid = int(fields["pid"])
         last_progress_at, deadline = float(fields["last_progress_at"]), float(fields["deadline"])

@@ -63,12 +63,12 @@ class Metrics(Telemetry):
         )
         self._ready = self._histogram(
             "ready_to_published_seconds",
-            "Time from ready at Mux to publication; only webhooks name the moment of ready.",
+            "Time from ready at Mux to publication; only webhooks say when a video became ready.",
             READY_WAITS,
         )
         self._scans = self._histogram("scan_seconds", "Duration of scans.", SCANS)
         self._requests = self._counter(
-            "mux_requests", "Requests to Mux; status is a reason if there was no answer.",
+            "mux_requests", "Requests to Mux; status is a reason if there was no response.",
             "route", "status",
         )  # fmt: skip
         self._retries = self._counter(
@@ -85,7 +85,7 @@ class Metrics(Telemetry):
             "refused_tokens", "Requests to the dashboard or the metrics with a wrong OPS_TOKEN."
         )
         remaining = self._gauge(
-            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last answer."
+            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
         )
         last_scan = self._gauge(
             "last_scan_timestamp_seconds", "Unix time at which the last scan ended."

@@ -23,7 +23,7 @@ log = get_logger()
 
 
 class OutcomeLog(Telemetry):
-    """Writes the log lines about lessons and scans; what lasts is logged once in a while."""
+    """Writes the log lines about lessons and scans; a lasting problem is logged once an hour."""
 
     def __init__(self) -> None:
         self._stuck = LogThrottle(HOUR_SECONDS)
@@ -35,7 +35,7 @@ class OutcomeLog(Telemetry):
         self._scans = 0
 
     def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
-        """Log what became of a page of settlements."""
+        """Log the outcomes of a page of settlements."""
         test_assets = {s.observation.asset_id for s in settlements if s.observation.is_test}
         for outcome in outcomes:
             self._log_outcome(outcome, is_test=outcome.asset_id in test_assets)
@@ -48,14 +48,14 @@ class OutcomeLog(Telemetry):
                     self._log_stuck(settlement, claimed)
 
     def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Log what became of facts that lead to no verdict."""
+        """Log the outcomes of facts that lead to no verdict."""
         for outcome in outcomes:
             self._log_outcome(outcome)
 
     def environment_mismatched(
         self, settlements: Sequence[Settlement], environment: str, recorded: str | None
     ) -> None:
-        """Log that Mux knows none of the ids in the token's environment, if that is so."""
+        """Log that Mux knows none of the ids in the token's environment, if so."""
         reasons = {c.verdict.reason for s in settlements for c in s.claims}
         if "wrong_environment" in reasons and self._mismatched.allow(environment):
             log.error(

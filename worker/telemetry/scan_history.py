@@ -17,7 +17,7 @@ Service = Literal["mux", "supabase"]
 
 @dataclass(frozen=True, slots=True)
 class ScanEntry:
-    """A scan, or several alike in a row: idle ones, or scans that the same fault ended."""
+    """One scan, or consecutive scans that were idle or that the same fault ended."""
 
     ended_at: float
     """Unix seconds at which the last of them ended."""
@@ -52,7 +52,7 @@ class Fault:
 
 
 class ScanHistory(Telemetry):
-    """Records the last scans; the outages under way come from the loop that knows them."""
+    """Records the last scans; the current outages come from the scan loop."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ScanHistory(Telemetry):
         return list(reversed(self._entries))
 
     def scan_finished(self, report: ScanReport) -> None:
-        """Record a scan that came to its end."""
+        """Record a scan that was completed."""
         self._append(
             ScanEntry(
                 self._clock(),

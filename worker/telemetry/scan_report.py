@@ -1,4 +1,4 @@
-"""What one scan did, in numbers."""
+"""Count what one scan did."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ class ScanReport:
     left_to_others: bool = False
     """Whether the due rows were left to the worker that sweeps."""
 
-    unasked: int = 0
+    unclaimed: int = 0
     """Rows that Mux's lists settled although no worker had claimed them."""
 
     @property
     def looked_at(self) -> int:
-        """Return the number of rows about which something is known now."""
-        return self.claimed - self.released + self.unasked
+        """Return the number of rows whose state is known now."""
+        return self.claimed - self.released + self.unclaimed

@@ -68,7 +68,7 @@ class Connections:
         self._free.release()
 
     def log_crash(self, error: BaseException | None) -> None:
-        """Log an error of the server's own, which its response does not show."""
+        """Log an error of the server, which the response does not show."""
         if self._crashes.allow(type(error)):
             log.error("web.crashed", exc_info=error)
 

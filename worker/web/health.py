@@ -58,8 +58,8 @@ class Health:
     async def readyz(self, _request: web.Request) -> web.Response:
         """Return whether Supabase answers, the schema fits, and Mux accepts the credentials.
 
-        An error that ended the last scan and needs an operator counts too: the database may answer
-        this check and refuse the scan.
+        An error that ended the last scan and needs an operator also counts: the database may answer
+        this check but refuse the scan.
         """
         return _response(await self._database() or self._last_scan() or self._credentials())
 

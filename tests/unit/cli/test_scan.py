@@ -44,7 +44,7 @@ class FakeParts:
 
 FULL = ScanReport(claimed=4, released=2, outcomes=Counter(waiting=2), is_full=True)
 LAST = ScanReport(claimed=1, outcomes=Counter(published=1))
-FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unasked=3, is_full=True)
+FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unclaimed=3, is_full=True)
 
 
 @pytest.mark.parametrize(

@@ -616,7 +616,7 @@ async def test_unclaimed_rows_keep_the_sweep_going() -> None:
     report = await scanner(mux, store).scan()
     assert report.requests == 12 + 1 + 3
     # Each of the twelve pages, and the page of probes.
-    assert (report.claimed, report.unasked) == (3, 13)
+    assert (report.claimed, report.unclaimed) == (3, 13)
     assert report.outcomes == {"waiting": 3, "published": 13}
 
 

@@ -1,4 +1,4 @@
-"""What operators do to one lesson: check now, retry, publish."""
+"""Carry out an operator's action on a lesson: check now, retry or publish."""
 
 import asyncio
 from collections import OrderedDict
@@ -59,13 +59,13 @@ class LessonActions:
 
     def __init__(
         self,
-        books: LessonStore,
+        store: LessonStore,
         mux: publish.MuxApi,
         rules: Rules,
         overview: OverviewCache,
         messages: Messages,
     ) -> None:
-        self._books = books
+        self._store = store
         self._mux = mux
         self._rules = rules
         self._overview = overview
@@ -96,7 +96,7 @@ class LessonActions:
                 return await self._publish(lesson_id, by)
 
     async def _check(self, lesson_id: str, by: By) -> str:
-        match (await self._books.make_due(lesson_id, by))["outcome"]:
+        match (await self._store.make_due(lesson_id, by))["outcome"]:
             case "made_due":
                 return "The next scan checks the lesson."
             case "busy":
@@ -105,9 +105,9 @@ class LessonActions:
                 raise WorkerError("The lesson does not wait for a video. There is nothing to do.")
 
     async def _retry(self, lesson_id: str, by: By) -> str:
-        if lesson_id in await self._books.retry([lesson_id], None, None, by):
+        if lesson_id in await self._store.retry([lesson_id], None, None, by):
             return "The lesson is due again, as if its upload had just begun."
-        lesson = await self._books.lesson_or_none(lesson_id)
+        lesson = await self._store.lesson_or_none(lesson_id)
         if lesson is not None and (lesson["row"] or {}).get("status") == "error":
             raise WorkerError(BUSY)
         raise WorkerError("The lesson has not failed. There is nothing to retry.")
@@ -115,8 +115,8 @@ class LessonActions:
     async def _publish(self, lesson_id: str, by: By) -> str:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-                lesson = await publish.find_lesson(self._books, lesson_id)
-                done = await publish.publish(lesson, self._mux, self._books, self._rules, by)
+                lesson = await publish.find_lesson(self._store, lesson_id)
+                done = await publish.publish(lesson, self._mux, self._store, self._rules, by)
         except TimeoutError as error:
             raise SupabaseUnavailable(
                 "timeout",

@@ -1,4 +1,4 @@
-"""What the process knows about its services, and which of it needs an operator. Pure."""
+"""Find what needs an operator, from the state of the services and the lessons. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who may use the dashboard and the metrics: HTTP Basic or Bearer, with OPS_TOKEN."""
+"""Restrict the dashboard and the metrics to holders of OPS_TOKEN: HTTP Basic or Bearer."""
 
 import hmac
 from base64 import b64decode
@@ -32,7 +32,7 @@ class OperatorAuth:
         self._refusals = LogThrottle(REFUSED_LOG_SECONDS)
 
     def guard(self, handler: Handler) -> Handler:
-        """Return a handler that checks the token, and the sender of what changes something."""
+        """Return a handler that checks the token, and the origin of a POST request."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             header = request.headers.get("Authorization")
@@ -58,7 +58,7 @@ class OperatorAuth:
         if self._refusals.allow("token"):
             log.warning(
                 "web.refused",
-                message="A request had a wrong token. If this goes on, check who calls the worker.",
+                message="A request had a wrong token. If it repeats, check who calls the worker.",
             )
 
 

@@ -1,4 +1,4 @@
-"""The chart of the last day: lessons published and failed in each hour. Pure."""
+"""Draw the chart of the last day: lessons published and failed in each hour. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

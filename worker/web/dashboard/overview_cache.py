@@ -30,8 +30,8 @@ class Snapshot:
 class OverviewCache:
     """Queries the overview with a timeout, and keeps it for all pages."""
 
-    def __init__(self, books: LessonStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._books = books
+    def __init__(self, store: LessonStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
         self._clock = clock
         self._lock = asyncio.Lock()
         self._queried_at = self._received_at = float("-inf")
@@ -55,7 +55,7 @@ class OverviewCache:
     async def _query(self) -> None:
         began = self._clock()
         try:
-            self._overview = await with_timeout(self._books.overview())
+            self._overview = await with_timeout(self._store.overview())
             self._received_at = self._clock()
             self._fault = None
         except Unavailable as fault:

@@ -108,7 +108,7 @@ def see_other(path: str) -> web.Response:
 
 
 def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
-    """Return a moment in UTC as HTML; a value that is no moment as it is."""
+    """Return a moment in UTC as HTML; any other value unchanged."""
     moment = _parse(at)
     if moment is None:
         return "" if at is None else str(at)

@@ -37,10 +37,10 @@ def add_dashboard(
     state: Callable[[], ServiceState],
 ) -> None:
     """Add the pages, the actions, and the files that pages load."""
-    pages, messages, books = Pages(), Messages(), LessonStore(call)
-    overview = OverviewCache(books)
-    views = Views(pages, books, overview, state, messages)
-    actions = LessonActions(books, mux, settings.rules, overview, messages)
+    pages, messages, store = Pages(), Messages(), LessonStore(call)
+    overview = OverviewCache(store)
+    views = Views(pages, store, overview, state, messages)
+    actions = LessonActions(store, mux, settings.rules, overview, messages)
     app.router.add_get("/", auth.guard(views.index))
     app.router.add_get("/lessons/{id}", auth.guard(views.lesson))
     app.router.add_get("/search", auth.guard(views.search))

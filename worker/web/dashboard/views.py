@@ -1,4 +1,4 @@
-"""The dashboard's pages: the overview, one lesson, and the search."""
+"""Answer with the dashboard's pages: the overview, a lesson, and the search."""
 
 import re
 from collections.abc import Callable
@@ -28,19 +28,19 @@ class Views:
     def __init__(
         self,
         pages: Pages,
-        books: LessonStore,
+        store: LessonStore,
         overview: OverviewCache,
         state: Callable[[], ServiceState],
         messages: Messages,
     ) -> None:
         self._pages = pages
-        self._books = books
+        self._store = store
         self._overview = overview
         self._state = state
         self._messages = messages
 
     async def index(self, request: web.Request) -> web.Response:
-        """Return the overview; what the process knows also while Supabase does not answer."""
+        """Return the overview; without Supabase, it shows what the process itself knows."""
         snapshot = await self._overview.get()
         state = self._state()
         overview = snapshot.overview
@@ -61,10 +61,10 @@ class Views:
         if not _UUID.fullmatch(lesson_id):
             return self._no_lesson(operator, request.match_info["id"], [])
         try:
-            lesson = await with_timeout(self._books.lesson_or_none(lesson_id))
+            lesson = await with_timeout(self._store.lesson_or_none(lesson_id))
             if lesson is None:
-                past = await with_timeout(self._books.lesson_events(lesson_id))
-                return self._no_lesson(operator, lesson_id, past)
+                events = await with_timeout(self._store.lesson_events(lesson_id))
+                return self._no_lesson(operator, lesson_id, events)
         except Unavailable as fault:
             return self._error(operator, fault)
         is_refresh = "X-Refresh" in request.headers
@@ -79,7 +79,7 @@ class Views:
         if not query:
             return see_other("/")
         try:
-            found = await with_timeout(self._books.find_lessons(query, MAX_FOUND + 1))
+            found = await with_timeout(self._store.find_lessons(query, MAX_FOUND + 1))
         except Unavailable as fault:
             return self._error(request[OPERATOR], fault)
         if len(found) == 1:

@@ -1,4 +1,4 @@
-"""Settle events in batches: one call at a time, and what arrives meanwhile in the next one."""
+"""Settle events in batches: one call at a time; later events form the next batch."""
 
 import asyncio
 from collections import deque

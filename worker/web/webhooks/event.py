@@ -1,7 +1,7 @@
-"""Read an event of Mux into what follows from it. Pure.
+"""Parse an event of Mux into an observation or a note. Pure.
 
 An event's data is the upload or asset as it was when the event was made, so it is parsed like a
-response of the API. The event's type counts only for what a response never says.
+response of the API. The event's type is used only for states that no response reports.
 """
 
 import json
@@ -18,7 +18,7 @@ ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated", "deleted"})
 
 
 class InvalidEvent(Exception):
-    """The body is no event of Mux, or not what an event of its type must be."""
+    """The body is not an event of Mux, or lacks what an event of its type has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Event:
 
     @property
     def observation(self) -> Observation | None:
-        """What Mux said; None if the event is ignored."""
+        """Return what Mux reported; None if the event is ignored."""
         return self.fact or (self.note.observation if self.note else None)
 
     @property
@@ -59,9 +59,9 @@ def read_event(body: bytes) -> Event:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent("no JSON") from error
+        raise InvalidEvent("it is not JSON") from error
     if not isinstance(content, Mapping) or not isinstance(content.get("type"), str):
-        raise InvalidEvent("no object with a type")
+        raise InvalidEvent("it is not an object with a type")
     type_, event_id = content["type"], content.get("id")
     event = Event(
         event_id if isinstance(event_id, str) else "",
@@ -72,7 +72,9 @@ def read_event(body: bytes) -> Event:
     try:
         return _with_meaning(event, content.get("data"))
     except (UnreadableResponse, AttributeError) as error:
-        raise InvalidEvent(f"data that is no {'.'.join(type_.split('.')[:2])[:40]}") from error
+        raise InvalidEvent(
+            f"its data is not that of {'.'.join(type_.split('.')[:2])[:40]}"
+        ) from error
 
 
 def _with_meaning(event: Event, data: Any) -> Event:

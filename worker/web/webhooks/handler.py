@@ -50,7 +50,7 @@ log = get_logger()
 
 
 class _Rejected(Exception):
-    """The request ends with this result; the message is for the log."""
+    """A request that is rejected with this result; the message is for the log."""
 
     def __init__(self, result: str, reason: str, message: str) -> None:
         super().__init__(message)
@@ -106,14 +106,18 @@ class WebhookHandler:
         if isinstance(signature, str):
             raise _Rejected("unsigned", signature, _MESSAGES[signature])
         if self._concurrent > MAX_CONCURRENT:
-            raise _Rejected("unavailable", "busy", f"More than {MAX_CONCURRENT} events at once.")
+            raise _Rejected(
+                "unavailable", "busy", f"More than {MAX_CONCURRENT} events arrived at once."
+            )
         body = await self._body(request)
         if not signature.is_of(body, self._secrets):
             raise _Rejected("unsigned", "wrong", _MESSAGES["wrong"])
         try:
             event = read_event(body)
         except InvalidEvent as error:
-            raise _Rejected("invalid", "no_event", f"The signed body is {error}.") from error
+            raise _Rejected(
+                "invalid", "no_event", f"The signed body is not valid: {error}."
+            ) from error
         if not event.is_ignored:
             await self._batcher.submit(event)
         if event.is_about_video:
@@ -149,8 +153,8 @@ class _WebhookLog:
     """Logs accepted events once a minute, and each reason of a rejection every ten minutes."""
 
     def __init__(self) -> None:
-        self._good = LogThrottle(ACCEPTED_LOG_SECONDS)
-        self._bad = LogThrottle(REJECTED_LOG_SECONDS)
+        self._accepted_throttle = LogThrottle(ACCEPTED_LOG_SECONDS)
+        self._rejected_throttle = LogThrottle(REJECTED_LOG_SECONDS)
         self._accepted: Counter[str] = Counter()
         self._rejected: Counter[str] = Counter()
 
@@ -159,14 +163,14 @@ class _WebhookLog:
         log.debug("webhook.received", type=event.type[:80], id=event.id[:80])
         self._accepted["events"] += 1
         self._accepted["ignored"] += event.is_ignored
-        if self._good.allow("accepted"):
+        if self._accepted_throttle.allow("accepted"):
             log.info("webhook.accepted", **self._accepted)
             self._accepted.clear()
 
     def rejected(self, rejection: _Rejected) -> None:
         """Record a request that was rejected."""
         self._rejected[rejection.reason] += 1
-        if self._bad.allow(rejection.reason):
+        if self._rejected_throttle.allow(rejection.reason):
             log.warning(
                 "webhook.rejected",
                 reason=rejection.reason,

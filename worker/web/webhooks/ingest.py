@@ -1,4 +1,4 @@
-"""Settle what events say: decide, settle and log, as for any observation."""
+"""Settle the facts in events: decide, settle and log, as for any observation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -59,11 +59,11 @@ class EventIngest:
         self._has_matched = False
 
     async def settle(self, events: Sequence[Event]) -> list[Event]:
-        """Settle a batch of events, a repeated one once; return those that Mux must send again.
+        """Settle a batch of events, a repeated event once; return those that Mux must send again.
 
-        These are the events that met a lock on a row that no scan looks at: of a deleted asset, of
-        a lesson that has its video, or of one that failed. Raises SupabaseUnavailable; Mux sends
-        the whole batch again then.
+        These are events that met a locked row which no scan reads: of a deleted asset, of a lesson
+        that has its video, or of a video that failed. Raises SupabaseUnavailable; Mux then sends
+        the whole batch again.
         """
         outcomes: list[Outcome] = []
         facts = list(dict.fromkeys(event.fact for event in events if event.fact))
@@ -100,9 +100,9 @@ class EventIngest:
                 "webhook.wrong_environment",
                 environment=environment_id,
                 recorded=recorded,
-                message="An event is of another Mux environment than the videos of the lessons. "
-                "Remove the webhook in that environment, or set MUX_WEBHOOK_SECRET and the Mux "
-                "token of the right one.",
+                message="An event belongs to another Mux environment than the videos of the "
+                "lessons. Remove the webhook in that environment, or set MUX_WEBHOOK_SECRET and "
+                "the Mux token of the right environment.",
             )
 
     def _measure(self, events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
@@ -118,7 +118,7 @@ class EventIngest:
 
 
 def _must_be_resent(event: Event, busy: Sequence[Outcome]) -> bool:
-    """Whether an event met a lock, and no scan finds out what it says."""
+    """Whether the event's row was locked, and no scan would find its fact."""
     observation = event.observation
     is_deletion = event.note is not None and event.note.kind == "deleted"
     return observation is not None and any(

@@ -31,7 +31,7 @@
     if (status === 200 && page) {
       refreshedAt = new Date();
       warn("");
-      // Replacing the main element would clear a selection that is about to be copied.
+      // Replacing the main element would clear a selection that the operator may want to copy.
       if (getSelection().isCollapsed) replaceMain(page);
     } else if (status === 401) {
       warn("The worker refuses the token. Load the page again.");
@@ -67,17 +67,17 @@
     fresh.querySelectorAll(".wide").forEach((table, i) => { table.scrollLeft = scrolled[i] || 0; });
     if (focused) restoreFocus(fresh, focused, section);
     document.title = page.title;
-    const [headline, news] = [document, page].map((where) => where.getElementById("headline"));
-    if (headline.textContent !== news.textContent) headline.textContent = news.textContent;
+    const [headline, newHeadline] = [document, page].map((doc) => doc.getElementById("headline"));
+    if (headline.textContent !== newHeadline.textContent) headline.textContent = newHeadline.textContent;
   }
 
   // The same element, else the heading of its section, else the page.
   function restoreFocus(main, focused, section) {
     const label = section && section.getAttribute("aria-labelledby");
-    const place = label ? main.querySelector(`[aria-labelledby="${label}"]`) : main;
-    const same = place && [...place.querySelectorAll(focused.tagName)]
+    const container = label ? main.querySelector(`[aria-labelledby="${label}"]`) : main;
+    const same = container && [...container.querySelectorAll(focused.tagName)]
       .find((element) => keyOf(element) === keyOf(focused));
-    const heading = place && place.querySelector("h2");
+    const heading = container && container.querySelector("h2");
     (same || heading || main).focus({ preventScroll: true });
   }
 
