@@ -161,7 +161,7 @@ class Mux:
 
 
 class Ledger(BackfillStore):
-    """The worker's books, kept by the database on the service's connection."""
+    """The worker's record of lessons, in the database, on the service's connection."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(self._rpc)

@@ -1,4 +1,4 @@
-"""Carry out what follows for lessons: adopt them, then settle what was seen."""
+"""Apply a plan to lessons: adopt them, then settle what Mux reported."""
 
 import asyncio
 import random
@@ -21,89 +21,89 @@ _KINDS = {
     "older": "unchanged",
     "disputed": "lesson_mismatch",
 }
-"""Outcomes of `worker_adopt` that have another name among the backfill's kinds."""
+"""The backfill's kinds for outcomes of `worker_adopt` that have another name there."""
 
 
-class Settles(Protocol):
-    """What carrying out needs of the database, besides the books."""
+class Settler(Protocol):
+    """The call, besides adoption, that applying a plan needs of the database."""
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Settle verdicts."""
+        """Settle verdicts in one call."""
         ...
 
 
-class Carrier:
-    """Carries steps out: adopt, then settle, as two calls for any number of lessons."""
+class Applier:
+    """Applies steps: adopt, then settle, as two calls for any number of lessons."""
 
-    def __init__(self, store: Settles, books: LessonStore, rules: Rules) -> None:
+    def __init__(self, store: Settler, lessons: LessonStore, rules: Rules) -> None:
         self._store = store
-        self._books = books
+        self._lessons = lessons
         self._rules = rules
         self.settlements: list[Settlement] = []
         self.outcomes: list[Outcome] = []
         self.adopted: list[Step] = []
-        """What was settled and adopted last, for whoever tells of it."""
+        """The steps of the last `apply` that adopted a lesson."""
 
-    async def carry_out(self, steps: Sequence[Step], environment: str) -> list[Step]:
-        """Do what the steps say; give them as they came out."""
+    async def apply(self, steps: Sequence[Step], environment: str) -> list[Step]:
+        """Apply the steps; return one step per lesson, with the kind it ended as."""
         self.settlements, self.outcomes, self.adopted = [], [], []
-        told = {one.lesson.id: one for one in steps}
+        results = {step.lesson.id: step for step in steps}
         claims: dict[str, Claim] = {}
         to_adopt = [s for s in steps if s.act == "adopt" or s.may_restore]
         for adopted in await self._adopt(to_adopt):
             lesson_id, outcome = adopted["lesson_id"], adopted["outcome"]
-            acted = told[lesson_id]
+            step = results[lesson_id]
             if outcome == "adopted":
                 claims[lesson_id] = Claim.from_json(adopted["claim"])
-                self.adopted.append(acted)
-            elif (acted.act == "adopt" and outcome != "tracked") or (
-                acted.act == "nothing" and outcome == "restored"
+                self.adopted.append(step)
+            elif (step.act == "adopt" and outcome != "tracked") or (
+                step.act == "nothing" and outcome == "restored"
             ):
-                told[lesson_id] = _came_out(acted, adopted)
-        if to_settle := [s for s in told.values() if s.act != "nothing"]:
-            await self._settle(to_settle, claims, environment, told)
-        return list(told.values())
+                results[lesson_id] = _not_adopted(step, adopted)
+        if to_settle := [s for s in results.values() if s.act != "nothing"]:
+            await self._settle(to_settle, claims, environment, results)
+        return list(results.values())
 
     async def _adopt(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
-        """Adopt, the oldest lessons first, and those again that somebody had locked."""
-        told: dict[str, dict[str, Any]] = {}
+        """Adopt, the oldest lessons first; try locked lessons again."""
+        adoptions: dict[str, dict[str, Any]] = {}
         left = sorted(steps, key=lambda s: (s.lesson.created_at or "~", s.lesson.id))
         for attempt in range(BUSY_TRIES):
             if attempt and left:
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)
-            answers = await self._books.adopt([s.adoption() for s in left], LEASE_SECONDS)
-            told |= {answer["lesson_id"]: answer for answer in answers}
-            left = [s for s in left if told[s.lesson.id]["outcome"] == "busy"]
+            rows = await self._lessons.adopt([s.adoption() for s in left], LEASE_SECONDS)
+            adoptions |= {row["lesson_id"]: row for row in rows}
+            left = [s for s in left if adoptions[s.lesson.id]["outcome"] == "busy"]
             if not left:
                 break
-        return list(told.values())
+        return list(adoptions.values())
 
     async def _settle(
         self,
         steps: Sequence[Step],
         claims: dict[str, Claim],
         environment: str,
-        told: dict[str, Step],
+        results: dict[str, Step],
     ) -> None:
-        about: dict[Observation, list[Claim]] = {}
-        for one in steps:
-            if one.observation is not None:
-                mine = about.setdefault(one.observation, [])
-                mine += [claims[one.lesson.id]] if one.lesson.id in claims else []
+        claims_of: dict[Observation, list[Claim]] = {}
+        for step in steps:
+            if step.observation is not None:
+                group = claims_of.setdefault(step.observation, [])
+                group += [claims[step.lesson.id]] if step.lesson.id in claims else []
         self.settlements = [
-            settlement(seen, tuple((c, random.random()) for c in mine), self._rules)  # noqa: S311  # jitter
-            for seen, mine in about.items()
+            settlement(observed, tuple((c, random.random()) for c in group), self._rules)  # noqa: S311  # jitter
+            for observed, group in claims_of.items()
         ]
         self.outcomes = await self._settle_all(environment)
         for outcome in self.outcomes:
-            acted = told.get(outcome.lesson_id or "")
-            if acted is not None and acted.act != "nothing":
-                told[acted.lesson.id] = _settled(acted, outcome)
+            applied = results.get(outcome.lesson_id or "")
+            if applied is not None and applied.act != "nothing":
+                results[applied.lesson.id] = _settled(applied, outcome)
 
     async def _settle_all(self, environment: str) -> list[Outcome]:
-        """Settle, and again what somebody had locked; the rest falls due by itself."""
+        """Settle; try locked rows again. A row that stays locked falls due for the scan."""
         outcomes = await self._store.settle(self.settlements, environment)
         for _ in range(BUSY_TRIES - 1):
             busy = {o.lesson_id for o in outcomes if o.name == "busy"}
@@ -112,23 +112,24 @@ class Carrier:
             await asyncio.sleep(BUSY_PAUSE_SECONDS)
             ids = {o.upload_id or o.asset_id for o in outcomes if o.name == "busy"}
             again = [
-                one
-                for one in self.settlements
-                if ids & {one.observation.upload_id, one.observation.asset_id}
+                item
+                for item in self.settlements
+                if ids & {item.observation.upload_id, item.observation.asset_id}
             ]
-            told = await self._store.settle(again, environment)
+            retried = await self._store.settle(again, environment)
             outcomes = [o for o in outcomes if o.name != "busy"]
-            outcomes += [o for o in told if o.lesson_id in busy]
+            outcomes += [o for o in retried if o.lesson_id in busy]
         return outcomes
 
 
-def _came_out(one: Step, adopted: dict[str, Any]) -> Step:
-    """Read what adopting did where nothing is left to settle."""
+def _not_adopted(step: Step, adopted: dict[str, Any]) -> Step:
+    """Return the result of a lesson that adoption left with nothing to settle."""
     kind = _KINDS.get(adopted["outcome"], adopted["outcome"])
-    return Step(one.lesson, kind, "nothing", _why(Outcome.from_json(adopted)), one.observation)
+    message = _message(Outcome.from_json(adopted))
+    return Step(step.lesson, kind, "nothing", message, step.observation)
 
 
-def _settled(one: Step, outcome: Outcome) -> Step:
+def _settled(step: Step, outcome: Outcome) -> Step:
     kind = outcome.name
     if kind == "failed":
         kind = outcome.reason or "failed"
@@ -136,10 +137,11 @@ def _settled(one: Step, outcome: Outcome) -> Step:
         kind = "followed"  # the row is there and falls due
     elif kind == "unmatched":
         kind = "changed"
-    return Step(one.lesson, kind, "nothing", _why(outcome) or one.message, one.observation)
+    message = _message(outcome) or step.message
+    return Step(step.lesson, kind, "nothing", message, step.observation)
 
 
-def _why(outcome: Outcome) -> str | None:
-    """Give an outcome's message, and what of the app the database would not because of."""
+def _message(outcome: Outcome) -> str | None:
+    """Return an outcome's message, with the app's trigger or constraint that raised it."""
     by = f" (raised by {outcome.raised_by})" if outcome.raised_by else ""
     return f"{outcome.message}{by}" if outcome.message else None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.backfill.apply import Carrier, Settles
+from worker.backfill.apply import Applier, Settler
 from worker.backfill.plan import Options, Step, ending, finding, is_listed, step
 from worker.backfill.publish import MuxApi
 from worker.backfill.search import Search
@@ -47,7 +47,7 @@ class Backfill:
     def __init__(
         self,
         mux: MuxApi,
-        store: Settles,
+        store: Settler,
         backfill_store: BackfillStore,
         *,
         rules: Rules,
@@ -59,7 +59,7 @@ class Backfill:
         self._rules = rules
         self._options = options
         self._stopping = stopping
-        self._carrier = Carrier(store, backfill_store, rules)
+        self._applier = Applier(store, backfill_store, rules)
         self.progress = Progress()
 
     async def plan(self, report: Callable[[Step], None]) -> None:
@@ -80,7 +80,7 @@ class Backfill:
         progress.counts.update(run["counts"])
         recorded = Counter(progress.counts)
         async for steps, after in self._steps(run["after"]):
-            done = await self._carrier.carry_out(steps, environment)
+            done = await self._applier.apply(steps, environment)
             self._count(done)
             # The others are candidates again after an interruption, and are counted with the chunk.
             findings = [s for s in done if is_listed(s.kind)]

@@ -245,9 +245,9 @@ async def adopts(
     database: Walked, scans_are_well: Callable[[], bool] = lambda: True
 ) -> list[tuple[int, int]]:
     """Run the adoption until the database sets `stopping`; return how far each run went."""
-    books = LessonStore(database.call)
-    adopter = Adopter(Mux(), books)
-    adoption = PeriodicAdoption(adopter, books, 0.0, database.stopping, scans_are_well)
+    lessons = LessonStore(database.call)
+    adopter = Adopter(Mux(), lessons)
+    adoption = PeriodicAdoption(adopter, lessons, 0.0, database.stopping, scans_are_well)
     async with adoption.running():
         await asyncio.wait_for(database.stopping.wait(), 5)
     return database.walks
@@ -333,9 +333,9 @@ async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:
             return ["l1", "l2"]
         return [{"outcome": "unchanged", **item} for item in params["adoptions"]]
 
-    books = LessonStore(call)
-    adopter = Adopter(Mux(), books)
-    await PeriodicAdoption(adopter, books, 5.0, asyncio.Event(), lambda: True).adopt()
+    lessons = LessonStore(call)
+    adopter = Adopter(Mux(), lessons)
+    await PeriodicAdoption(adopter, lessons, 5.0, asyncio.Event(), lambda: True).adopt()
     assert calls == [
         {"worker_untracked": {"walk": 2000, "at_most": 50}},
         {
