@@ -73,8 +73,8 @@ class Database:
     def settle(self, items: list[Json], outcome: str) -> None:
         """Settle as the worker does, and make sure that all of it came out as it should."""
         outcomes = self.call("select worker_settle(%s, null, 'bench')", Jsonb(items))
-        told = {o["outcome"] for o in outcomes}
-        assert told <= {outcome}, told
+        result = {o["outcome"] for o in outcomes}
+        assert result <= {outcome}, result
 
     def published(self, count: int) -> list[Json]:
         """Give facts about uploads that were published long ago, as a page of a list has them."""

@@ -72,7 +72,7 @@ class Kept:
 def webhooks(sizes: Sizes) -> Answer:
     """Measure events in three mixes, then a steady stream of uploads with and without webhooks."""
     sent, asked, mib = _send_all(sizes.webhook_events)
-    told, untold = (_keep_uploading(sizes, with_webhooks) for with_webhooks in (True, False))
+    result, untold = (_keep_uploading(sizes, with_webhooks) for with_webhooks in (True, False))
     rows = [
         Row(
             f"Webhook sent to lesson published, {mix.name}: p50 / p99 in ms",
@@ -96,13 +96,13 @@ def webhooks(sizes: Sizes) -> Answer:
         Row(
             f"{sizes.in_flight} uploads in flight, with webhooks: ready to published, "
             "p50 / p99 in seconds",
-            told.halves,
+            result.halves,
             f"without: {untold.halves}",
             is_headline=True,
         ),
         Row(
             "Mux requests a second, the same",
-            f"{told.asked_per_second:.2f}",
+            f"{result.asked_per_second:.2f}",
             f"without: {untold.asked_per_second:.2f}",
             limit="0",
         ),
@@ -168,7 +168,7 @@ def _send_all(number: int) -> tuple[list[Sent], int, float]:
 def _send(here: Stage, settings: dict[str, str], mix: tuple[str, int, float], number: int) -> Sent:
     name, at_once, per_second = mix
     before, calls = here.count("published"), len(here.supabase.requests)
-    told = subprocess.run(
+    result = subprocess.run(
         [
             *(sys.executable, "-m", "bench.sender", settings["PORT"]),
             *(settings["MUX_WEBHOOK_SECRET"], str(at_once), str(per_second)),
@@ -179,7 +179,7 @@ def _send(here: Stage, settings: dict[str, str], mix: tuple[str, int, float], nu
         text=True,
         check=True,
     )
-    answered = json.loads(told.stdout)
+    answered = json.loads(result.stdout)
     assert answered["refused"] == []
     assert here.count("published") == before + number
     return Sent(name, answered["seconds"], answered["took"], len(here.supabase.requests) - calls)

@@ -2,7 +2,7 @@
 --   lesson, with the worker's own columns. A table that the app made before is completed and
 --   keeps every value; how it was is kept in mux_private.of_the_app.
 -- Needs: 001.
--- Locks: an older table, access exclusive while it is written anew with its indexes (some ten
+-- Locks: an older table, access exclusive while it is rewritten with its indexes (some ten
 --   seconds for a million rows). A new one: lessons, share row exclusive for a moment (foreign key).
 -- Undo: down/002_asset_tracking.sql (drops the table with its rows; one that the app made before is
 --   given back to it instead)
@@ -102,7 +102,7 @@ alter table public.mux_asset_tracking enable row level security;
 alter table public.mux_asset_tracking alter column id set default gen_random_uuid();
 
 -- When a row's upload began was not kept before; its last change is the best that is known. The
--- table is written anew rather than updated: quicker, without dead rows, and no trigger of the
+-- table is rewritten rather than updated: quicker, without dead rows, and no trigger of the
 -- app's fires.
 do $$
 begin

@@ -39,7 +39,7 @@ comment on column public.mux_asset_events.actor is 'Who: a user''s id, the opera
 comment on column public.mux_asset_events.event is 'tracked, or the outcome: published, attached, restored, updated, unplayable, failed, waiting, refused; rechecked where a ready row is to be looked at once more; made_due where an operator had it looked at again.';
 comment on column public.mux_asset_events.lesson_id is 'The lesson; no foreign key, so that the audit outlives it.';
 comment on column public.mux_asset_events.tracking_id is 'The row of mux_asset_tracking.';
-comment on column public.mux_asset_events.creator_id is 'The lesson''s instructor then. Only she reads it: whoever makes a lesson may choose its id, also that of a deleted one.';
+comment on column public.mux_asset_events.creator_id is 'The lesson''s instructor then. Only this user reads it: a user who creates a lesson may choose its id, also that of a deleted lesson.';
 comment on column public.mux_asset_events.upload_id is 'The upload that the row tracked then.';
 comment on column public.mux_asset_events.asset_id is 'The Mux asset, if it was known.';
 comment on column public.mux_asset_events.playback_id is 'The playback id that was published.';
@@ -62,7 +62,7 @@ return coalesce(
 );
 comment on function mux_private.actor() is 'Who asks: the user''s id, else the operator that the worker names, else the role of the token, else the database user.';
 
--- Security definer: nobody may insert into the audit but through this function.
+-- Security definer: this function is the only way to insert into the audit.
 create or replace function mux_private.record_event(
   event text,
   tracking public.mux_asset_tracking,

@@ -198,7 +198,7 @@ begin
   if new.settled_at = old.settled_at then new.settled_at := null; end if;
   if new.tracked_at = old.tracked_at then new.tracked_at := now(); end if;
   -- A new upload is due from its beginning on; another look at the same one is due a moment later,
-  -- by which it is told from the uploads that webhooks may still tell of.
+  -- which distinguishes it from the uploads that webhooks may still report.
   if new.next_check_at = old.next_check_at then
     new.next_check_at := now() + case when new.upload_id = old.upload_id then interval '1 microsecond' else interval '0' end;
   end if;

@@ -31,8 +31,7 @@ create policy "Service role can read all events" on public.mux_asset_events
   for select to service_role using (true);
 
 -- Policies say which rows, column grants which columns; this says which values. Its name sorts
--- before the trigger that starts an upload anew, so it sees what was written and not what that
--- makes of it.
+-- before the trigger that restarts an upload, so it sees the values as they were written.
 create or replace function mux_private.guard_tracking() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -57,7 +56,7 @@ begin
 end
 $$;
 comment on function mux_private.guard_tracking() is
-  'Trigger: lets nobody but the service role and the owner write another status than processing, move a row to another lesson, or store a text of any length.';
+  'Trigger: lets only the service role and the owner write another status than processing, move a row to another lesson, or store a text of any length.';
 revoke execute on function mux_private.guard_tracking() from public, anon, authenticated;
 
 create or replace trigger guard_tracking

@@ -23,7 +23,7 @@ comment on column mux_private.worker_state.environment_id is 'The Mux environmen
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
 comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
 comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
-comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last told of an upload or asset, within some seconds.';
+comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last reported an upload or asset, accurate to some seconds.';
 alter table mux_private.worker_state enable row level security;
 drop policy if exists "Service role has full access" on mux_private.worker_state;
 create policy "Service role has full access" on mux_private.worker_state
@@ -50,14 +50,14 @@ begin
   return true;
 end
 $$;
-comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for so many seconds, unless another is.';
+comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for the given number of seconds, unless another worker is.';
 
--- While Mux's webhooks arrive, an upload that has just begun is left to them: nobody looks at it in
+-- While Mux's webhooks arrive, an upload that has just begun is left to them: no scan reads it in
 -- its first minute, unless something has made it due since. When they stop, that ends by itself.
 create or replace function mux_private.events_arrive() returns boolean
 language sql stable set search_path = public, extensions, pg_temp
 return coalesce((select s.events_at > now() - interval '10 minutes' from mux_private.worker_state s), false);
-comment on function mux_private.events_arrive() is 'Whether Mux''s webhooks have told of an upload or asset in the last ten minutes.';
+comment on function mux_private.events_arrive() is 'Whether Mux''s webhooks have reported an upload or asset in the last ten minutes.';
 
 create or replace function mux_private.is_left_to_events(tracking public.mux_asset_tracking) returns boolean
 language sql stable set search_path = public, extensions, pg_temp

@@ -579,8 +579,8 @@ comment on function mux_private.record_refusal is 'Makes a row back off whose ve
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
--- Somebody may track one upload for all her lessons: of rows that nobody claimed a fact takes a
--- hundred, and the others have their turn when they are due.
+-- A user may track one upload for all of their lessons: of unclaimed rows a fact takes a hundred,
+-- and the others are settled when they fall due.
 create or replace function mux_private.rows_about(verdicts jsonb)
 returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = public, extensions, pg_temp as $$

@@ -108,7 +108,7 @@ return (
   ) d
 );
 comment on function mux_private.differences() is
-  'How the catalog differs from what sql/ made, in words; empty if it does not. What was added counts only where it lets somebody in.';
+  'How the catalog differs from what sql/ made, in words; empty if it does not. What was added counts only where it grants access.';
 
 create or replace function public.worker_doctor() returns jsonb
 language sql stable set search_path = public, extensions, pg_temp

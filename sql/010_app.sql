@@ -11,7 +11,7 @@ create or replace function public.check_asset_status(lesson_id uuid default null
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  told jsonb;
+  result jsonb;
 begin
   if auth.uid() is null then
     raise sqlstate 'PT401' using message = 'check_asset_status needs a signed-in user';
@@ -28,7 +28,7 @@ begin
         'type', t.error_type) end,
     'stuck', coalesce(t.status = 'processing' and t.tracked_at < now() - interval '30 minutes', false),
     'checkedAt', t.last_checked_at
-  ) into told
+  ) into result
   from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
   cross join lateral (
     select coalesce(t.status = 'ready' and t.error_type in ('playback_ids_withdrawn', 'asset_deleted'), false) as is_so
@@ -37,11 +37,11 @@ begin
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
-  return told;
+  return result;
 end
 $$;
 comment on function public.check_asset_status(uuid) is
-  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of somebody else.';
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of another user.';
 
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
@@ -99,7 +99,7 @@ begin atomic
   select mux_private.app_track_upload($1, $2, $3);
 end;
 comment on function public.track_upload(uuid, text, text) is
-  'For the app: begins to wait for the video of a lesson of one''s own, or begins anew with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
+  'For the app: begins to wait for the video of a lesson of one''s own, or starts over with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
 -- (A body of SQL would keep the app from changing these columns.)
 create or replace function mux_private.app_asset(
@@ -190,7 +190,7 @@ begin
 end
 $$;
 comment on function mux_private.app_require_video is
-  'Raises PT400 if a lesson has no real asset to publish by hand, PT409 if Mux has said that it is broken or it is somebody else''s.';
+  'Raises PT400 if a lesson has no real asset to publish by hand, PT409 if Mux has said that it is broken or it belongs to another user.';
 
 -- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
 -- the audit. Whose lesson it is, it checks itself.
@@ -293,7 +293,7 @@ create or replace function public.publish_lesson(lesson_id uuid default null) re
 language sql set search_path = public, extensions, pg_temp
 return mux_private.app_publish($1);
 comment on function public.publish_lesson(uuid) is
-  'For the app: publishes a lesson of one''s own by hand, with the real asset id that is known of it, and has the worker fill in or repair its playback id. Answers {playable}: whether the lesson has a real playback id already. 400 without a video, 404 for a lesson of somebody else, 409 if Mux has said that the video is broken.';
+  'For the app: publishes a lesson of one''s own by hand, with the real asset id that is known of it, and has the worker fill in or repair its playback id. Answers {playable}: whether the lesson has a real playback id already. 400 without a video, 404 for a lesson of another user, 409 if Mux has said that the video is broken.';
 
 revoke execute on function
   public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),

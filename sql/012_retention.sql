@@ -1,14 +1,14 @@
 -- What it does: makes worker_prune_events, which removes audit rows that are old enough.
 -- Needs: 003.
--- Locks: none. (The function locks the rows that it deletes, which nobody else writes.)
+-- Locks: none. (The function locks the rows that it deletes, which nothing else writes.)
 -- Undo: down/012_retention.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Security definer: nobody may delete from the audit but through this function, and so nobody what
--- is younger than a day. Ids grow with time: reading the first few tells whether there is anything
+-- Security definer: this function is the only way to delete from the audit, and deletes no row
+-- younger than a day. Ids grow with time: reading the first few tells whether there is anything
 -- to do, however large the table is, or was when this connection began.
 create or replace function mux_private.prune_events(older_than_days integer, at_most integer) returns integer
 language plpgsql security definer set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -47,7 +47,7 @@ create or replace function public.worker_prune_events(
 language sql set search_path = public, extensions, pg_temp
 return mux_private.prune_events($1, $2);
 comment on function public.worker_prune_events is
-  'For the worker: removes audit rows that are older than so many days (at least 1), the oldest first, at most so many (1 to 1000). Returns how many it removed; called until that is 0, it removes all. Each call also removes at most so many ids from the upload history that were superseded as long ago and that Mux never knew.';
+  'For the worker: removes audit rows that are older than a number of days (at least 1), the oldest first, up to a limit (1 to 1000). Returns how many it removed; called until that is 0, it removes all. Each call also removes, up to the same limit, ids from the upload history that were superseded as long ago and that Mux never knew.';
 
 revoke execute on function mux_private.prune_events from public, anon, authenticated;
 revoke execute on function public.worker_prune_events from public, anon, authenticated;

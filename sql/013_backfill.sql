@@ -25,9 +25,9 @@ comment on column mux_private.backfill_runs.only_row is 'Always true.';
 comment on column mux_private.backfill_runs.begun_at is 'When it began.';
 comment on column mux_private.backfill_runs.finished_at is 'When it had gone over all lessons; null before.';
 comment on column mux_private.backfill_runs.noted_at is 'When it said last how far it was.';
-comment on column mux_private.backfill_runs.options is 'With which options; one with others begins anew.';
+comment on column mux_private.backfill_runs.options is 'The options of the run; with other options a run starts over.';
 comment on column mux_private.backfill_runs.after is 'All lessons up to this id are done.';
-comment on column mux_private.backfill_runs.counts is 'What came of them, by kind.';
+comment on column mux_private.backfill_runs.counts is 'How many lessons ended as each kind.';
 
 create table if not exists mux_private.backfill_findings (
   lesson_id uuid primary key references public.lessons (id) on delete cascade,
@@ -171,7 +171,7 @@ end
 $$;
 comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
 
--- By the primary key and so many lessons a call, however few of them wait: no call meets a
+-- By the primary key and a fixed number of lessons a call, however few of them wait: no call meets a
 -- statement timeout. By index, as worker_settle does: see there.
 create or replace function public.worker_legacy_lessons(
   after uuid default null, walk integer default 2000, since timestamptz default null
@@ -179,7 +179,7 @@ create or replace function public.worker_legacy_lessons(
 language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
-  told jsonb;
+  result jsonb;
 begin
   if walk is null or walk not between 1 and 10000 then
     raise sqlstate 'PT400' using message = 'worker_legacy_lessons needs walk (1 to 10000)';
@@ -201,12 +201,12 @@ begin
       left join mux_private.backfill_findings f on f.lesson_id = l.id and f.found_at >= since
         and (f.asset_id, f.playback_id) is not distinct from (left(l.mux_asset_id, 300), left(l.mux_playback_id, 300))
       where w.waits and f.lesson_id is null), '[]')
-  ) into told;
-  return told;
+  ) into result;
+  return result;
 end
 $$;
 comment on function public.worker_legacy_lessons is
-  'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next so many by id, but for those that were found hopeless since a time. next is where to go on, null at the end.';
+  'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next ones by id, up to a limit, but for those that were found hopeless since a time. next is where to go on, null at the end.';
 
 -- Security definer: no other role may read the history.
 create or replace function mux_private.first_instructors(ids text[]) returns table (mux_id text, creator_id uuid)
@@ -237,7 +237,7 @@ create or replace function public.worker_rivals(ids text[] default null) returns
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  told jsonb;
+  result jsonb;
 begin
   with held as (
     select l.id, l.creator_id, left(l.mux_asset_id, 300) as mux_asset_id, left(l.mux_playback_id, 300) as mux_playback_id
@@ -271,8 +271,8 @@ begin
     'lesson_id', case when o.is_hers and not o.is_disputed then o.id end,
     'creator_id', case when not o.is_disputed then o.creator_id end,
     'is_disputed', o.is_disputed)), '{}')
-  into told from oldest o;
-  return told;
+  into result from oldest o;
+  return result;
 end
 $$;
 comment on function public.worker_rivals is
@@ -561,24 +561,24 @@ comment on function public.worker_adopt is
   'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, missing: the ids that Mux does not know}; compared: the lessons that hold the same id were compared before, and disputed: what came of that; trusted: an asset names the lesson; by_hand: an operator wants it published. Outcomes: adopted (with a claim, leased for lease_seconds, else due at once), restored, ask (Mux, for id), tracked, unchanged, older, disputed, left_alone (with a reason), busy, changed, gone, refused.';
 
 create or replace function public.worker_backfill_begin(
-  options jsonb default '{}', anew boolean default false
+  options jsonb default '{}', from_start boolean default false
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   run mux_private.backfill_runs;
-  goes_on boolean;
+  resumed boolean;
 begin
   select r.* into strict run from mux_private.backfill_runs r for no key update;
-  goes_on := not anew and run.begun_at is not null and run.finished_at is null
+  resumed := not from_start and run.begun_at is not null and run.finished_at is null
     and run.options = worker_backfill_begin.options and run.noted_at > now() - interval '7 days';
-  if not goes_on then
+  if not resumed then
     update mux_private.backfill_runs r
     set begun_at = now(), finished_at = null, noted_at = now(), options = worker_backfill_begin.options, after = null, counts = '{}'
     where r.only_row
     returning r.* into run;
   end if;
-  return jsonb_build_object('begun_at', run.begun_at, 'after', run.after, 'counts', run.counts, 'goes_on', goes_on);
+  return jsonb_build_object('begun_at', run.begun_at, 'after', run.after, 'counts', run.counts, 'resumed', resumed);
 end
 $$;
 comment on function public.worker_backfill_begin is
@@ -623,7 +623,7 @@ return (
   ) f
 );
 comment on function public.worker_backfill_findings is
-  'For the worker: the lessons that could not be given a video since a time, by id, so many a call.';
+  'For the worker: the lessons that could not be given a video since a time, by id, up to a limit a call.';
 
 -- One instructor may name a thousand uploads that Mux does not know. So of each part of the table
 -- every instructor has a lesson looked at in turn. The walk stays at a part while that has more than

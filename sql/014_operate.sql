@@ -132,7 +132,7 @@ begin
 end
 $$;
 comment on function public.worker_retry is
-  'For the worker''s command retry: failed rows become due, with their clocks anew; by lesson, or so many of all after a lesson, of one error_type if given. Returns their lessons.';
+  'For the worker''s command retry: failed rows become due, with their clocks restarted; by lesson, or up to a limit of all after a lesson, of one error_type if given. Returns their lessons.';
 
 -- How long a video waited is not known to the second: at most since the last look that found it
 -- not ready.

@@ -9,8 +9,8 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Waits a moment for a row that somebody else is just settling: unlike a verdict, which the next
--- scan would find again, nobody would ever ask Mux again for a deletion.
+-- Waits a moment for a row that another transaction is settling: unlike a verdict, which the next
+-- scan would find again, a deletion is never asked for again.
 create or replace function mux_private.note_fact(
   item jsonb, tracking_id uuid, lesson_id uuid
 ) returns jsonb
@@ -83,9 +83,9 @@ begin
 end
 $$;
 comment on function public.worker_take_note is
-  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called unplayable where the lesson plays the video. What cannot be locked in a moment is busy: to be told of again.';
+  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called unplayable where the lesson plays the video. What cannot be locked in a moment is busy: the caller has to send it again.';
 
--- An event of an environment that holds none of our ids tells nothing of our uploads.
+-- An event of an environment that holds none of our ids is no evidence about our uploads.
 create or replace function public.worker_note_events(
   environment_id text default null, has_matched boolean default false
 ) returns text
@@ -102,7 +102,7 @@ begin
 end
 $$;
 comment on function public.worker_note_events is
-  'For the worker: a webhook of this Mux environment has just told of an upload or asset, perhaps about a row of ours. If it is the environment in which our ids were last found, or a row matched, the scan leaves new uploads to the webhooks for ten minutes. Returns the recorded environment.';
+  'For the worker: a webhook of this Mux environment has just reported an upload or asset, perhaps about a row of ours. If it is the environment in which our ids were last found, or a row matched, the scan leaves new uploads to the webhooks for ten minutes. Returns the recorded environment.';
 
 
 revoke execute on function mux_private.note_fact from public, anon, authenticated;

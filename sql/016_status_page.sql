@@ -33,7 +33,7 @@ begin
 end
 $$;
 comment on function mux_private.first_event_since is
-  'The id from which on the audit is younger than a moment, among the newest so many.';
+  'The id from which on the audit is younger than a moment, among the newest ids, up to a limit.';
 
 -- In plpgsql, as whatever reads lessons: a body of SQL keeps the app from changing its columns' types.
 create or replace function mux_private.overview_row(tracking public.mux_asset_tracking) returns jsonb
@@ -59,16 +59,16 @@ language plpgsql stable set search_path = public, extensions, pg_temp set enable
 #variable_conflict use_column
 declare
   first_id bigint;
-  told jsonb;
+  result jsonb;
 begin
   if (at_most between 1 and 100) is not true then
     raise sqlstate 'PT400' using message = 'worker_overview needs at_most (1 to 100)';
   end if;
   first_id := mux_private.first_event_since(now() - interval '1 day', 100000);
-  told := public.worker_summary() || jsonb_build_object(
+  result := public.worker_summary() || jsonb_build_object(
     'now', now(),
     'events_seconds', (select extract(epoch from now() - s.events_at) from mux_private.worker_state s));
-  told := told || jsonb_build_object(
+  result := result || jsonb_build_object(
     'waiting', (
       select coalesce(jsonb_agg(mux_private.overview_row(t) order by t.next_check_at, t.id), '[]')
       from (
@@ -82,7 +82,7 @@ begin
         where s.status = 'processing' and s.tracked_at < now() - interval '30 minutes'
         order by s.tracked_at limit at_most
       ) t),
-    -- The app's own table may have held failed rows of which nobody knows since when.
+    -- The app's own table may have held failed rows whose time of failure is unknown.
     'failed_rows', (
       select coalesce(jsonb_agg(mux_private.overview_row(t) order by t.settled_at desc nulls last, t.id), '[]')
       from (
@@ -93,7 +93,7 @@ begin
          where f.status = 'error' and f.settled_at is null order by f.settled_at limit at_most)
         limit at_most
       ) t));
-  told := told || jsonb_build_object(
+  result := result || jsonb_build_object(
     'published', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'lesson_id', e.lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text, 'event', e.event,
@@ -124,7 +124,7 @@ begin
       select case when b.happened_at > now() - interval '1 day' then extract(epoch from now() - b.happened_at) end
       from public.mux_asset_events b
       where b.id < first_id order by b.id desc limit 1));
-  return told;
+  return result;
 end
 $$;
 comment on function public.worker_overview is
@@ -171,7 +171,7 @@ begin
 end
 $$;
 comment on function public.worker_make_due is
-  'For the worker''s status page: a lesson that is processing is looked at next, with the operator and the reason in the audit. Says made_due; busy while somebody has the row locked; unchanged where it is not processing, with its status.';
+  'For the worker''s status page: a lesson that is processing is looked at next, with the operator and the reason in the audit. Says made_due; busy while another transaction has the row locked; unchanged where it is not processing, with its status.';
 
 do $$
 declare

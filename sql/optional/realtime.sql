@@ -1,7 +1,7 @@
 -- What it does: adds mux_asset_tracking to the publication of Supabase Realtime, for an app that
 --   would rather subscribe to its rows than ask check_asset_status now and then.
 -- Needs: 005; Realtime, with its publication supabase_realtime.
--- Locks: mux_asset_tracking, share update exclusive for a moment: nobody waits.
+-- Locks: mux_asset_tracking, share update exclusive for a moment: no query waits.
 -- Costs: every change of a row is checked against the policies once per subscriber, also for those
 --   who may not see it. And rows change often: each look of the worker at an upload is two updates
 --   (claimed: next_check_at; settled: check_count and the clocks), which go through the WAL and
@@ -20,7 +20,7 @@ begin
   select p.* into publication from pg_publication p where p.pubname = 'supabase_realtime';
   if not found then
     raise exception 'publication supabase_realtime does not exist'
-      using hint = 'It comes with Supabase Realtime: is Realtime switched on? Where it was dropped, "create publication supabase_realtime" makes it anew.';
+      using hint = 'It comes with Supabase Realtime: is Realtime switched on? Where it was dropped, "create publication supabase_realtime" creates it again.';
   end if;
   if to_regclass('public.mux_asset_tracking') is null then
     raise exception 'table public.mux_asset_tracking does not exist'

@@ -91,8 +91,8 @@ def test_a_ready_video_is_not_published_over_a_placeholder_that_may_be_newer(
     save_form_again(db, new)
     worker.start(SCAN_INTERVAL_SECONDS="0.5")  # the adoption that runs beside it comes after 3 s
     assert_published(worker, course, mux, lesson, new)
-    told = lines(worker, "lesson.adopted", "lesson.published", lesson_id=str(lesson))
-    assert [line["event"] for line in told] == ["lesson.adopted", "lesson.published"]
+    result = lines(worker, "lesson.adopted", "lesson.published", lesson_id=str(lesson))
+    assert [line["event"] for line in result] == ["lesson.adopted", "lesson.published"]
     happened = [picked(e, "event", "upload_id", "reason") for e in course.events(lesson)]
     assert happened == [
         ("tracked", old, None),

@@ -124,11 +124,11 @@ def test_the_plan_changes_nothing_and_is_stable(
         untracked(course, mux.state.create_upload(SLOW))
     before = tables(db)
     plans = [command(environment, "backfill", "--plan") for _ in range(2)]
-    told = [re.sub(r"in [\d,]+ s\.", "", plan.stdout) for plan in plans]
-    assert told[0] == told[1]
+    result = [re.sub(r"in [\d,]+ s\.", "", plan.stdout) for plan in plans]
+    assert result[0] == result[1]
     assert [plan.returncode for plan in plans] == [0, 0]
-    assert counts(told[0]) == {"published": 5, "followed": 5, "upload_not_found": 5}
-    assert "\x1b" not in told[0]
+    assert counts(result[0]) == {"published": 5, "followed": 5, "upload_not_found": 5}
+    assert "\x1b" not in result[0]
     assert tables(db) == before
 
 

@@ -70,14 +70,14 @@ def test_mux_has_not_recovered_before_a_whole_scan_went_well(
     worker.start()
     assert_published(worker, course, mux, lesson, upload_id)
     recovered = worker.wait_for("mux.recovered")
-    told = lines(worker, *OUTAGE, "lesson.published")
-    assert [line["event"] for line in told] == [
+    result = lines(worker, *OUTAGE, "lesson.published")
+    assert [line["event"] for line in result] == [
         "mux.retry",
         "mux.unavailable",
         "lesson.published",
         "mux.recovered",
     ]
-    assert told[1] == {
+    assert result[1] == {
         "level": "warning",
         "event": "mux.unavailable",
         "reason": "http_503",

@@ -53,9 +53,9 @@ def test_an_id_that_fails_alone_holds_up_its_own_row_and_no_other(
     lesson = course.tracked_lesson(good)
     assert_published(worker, course, mux, lesson, good)
     worker.wait_until(lambda: course.row(held_up)["check_count"] >= 3)
-    (told,) = lines(worker, "mux.id_failed")
+    (result,) = lines(worker, "mux.id_failed")
     names = ("level", "lesson_id", "asset_id", "reason")
-    assert picked(told, *names) == ("warning", str(held_up), asset_id, REASONS[kind])
+    assert picked(result, *names) == ("warning", str(held_up), asset_id, REASONS[kind])
     assert lines(worker, *OUTAGE, "lesson.failed") == []
 
     mux.faults.clear()

@@ -90,8 +90,8 @@ def test_publish_asks_mux_and_publishes_with_the_real_ids(
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"{lesson} is published.\n")
         assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
-        told = picked(course.events(lesson)[-1], "event", "actor", "message")
-        assert told == ("published", "operator ines", "She asked by phone.")
+        result = picked(course.events(lesson)[-1], "event", "actor", "message")
+        assert result == ("published", "operator ines", "She asked by phone.")
         again = command(environment, "publish", name)
         assert (again.returncode, again.stdout.split(",")[0]) == (
             0,
@@ -182,7 +182,7 @@ def test_publish_refuses_what_cannot_be_played(
         "upload_not_found": untracked(course, "Gone"),
         "it names no video": course.lesson(),
         "another instructor": untracked(course, theirs),
-        "an operator has to clear": untracked(course, disputed),
+        "An operator has to clear": untracked(course, disputed),
     }
     before = tables(db)
     for word, lesson in lessons.items():
@@ -320,10 +320,10 @@ def test_status_counts_and_tells_what_failed(
     assert f" {failed}\n" in done.stdout
     assert "no video " * 33 in done.stdout  # the database gives its first 300 characters
     assert "\x1b" not in done.stdout
-    told = json.loads(command(environment, "status", "--json").stdout)
-    assert picked(told, "processing", "ready", "error", "stuck") == (1, 3, 1, 1)
-    assert told["ready_to_published"]["count"] == 3
-    assert [one["error_type"] for one in told["failures"]] == ["asset_errored"]
+    result = json.loads(command(environment, "status", "--json").stdout)
+    assert picked(result, "processing", "ready", "error", "stuck") == (1, 3, 1, 1)
+    assert result["ready_to_published"]["count"] == 3
+    assert [one["error_type"] for one in result["failures"]] == ["asset_errored"]
 
 
 def test_status_of_a_lesson_is_its_story(
@@ -340,9 +340,9 @@ def test_status_of_a_lesson_is_its_story(
         for text in (str(lesson), upload, asset, f"{playback} (public)"):
             assert text in done.stdout
         assert re.search(r"\+\d+\.\d s  published  asset_ready by service_role", done.stdout)
-    told = json.loads(command(environment, "status", upload, "--json").stdout)
-    assert told["mux"]["status"] == "ready"
-    assert [event["event"] for event in told["events"]] == ["tracked", "published"]
+    result = json.loads(command(environment, "status", upload, "--json").stdout)
+    assert result["mux"]["status"] == "ready"
+    assert [event["event"] for event in result["events"]] == ["tracked", "published"]
 
 
 def test_on_a_terminal_there_is_colour_unless_it_is_unwanted(

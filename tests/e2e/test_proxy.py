@@ -76,8 +76,8 @@ def test_the_doctor_takes_the_road_that_the_worker_takes(
     result = doctor(environment, **proxy.variables, **urls)
     checks = {check["name"]: check for check in json.loads(result.stdout)}
     roads = [checks["Supabase network"], checks["Mux network"]]
-    told = [(road["health"], re.sub(r":\d+", "", road["detail"])) for road in roads]
-    assert told == [(health, seen.format(SUPABASE)), (health, seen.format(MUX))]
+    returned = [(road["health"], re.sub(r":\d+", "", road["detail"])) for road in roads]
+    assert returned == [(health, seen.format(SUPABASE)), (health, seen.format(MUX))]
     assert (result.returncode, result.stderr) == (0, "")
     assert {host for _, host in proxy.requests} == {SUPABASE, MUX}
     if scheme == "http":

@@ -33,9 +33,9 @@ def by_hand(browser: Browser, lesson: UUID) -> tuple[int, Any]:
 
 def status(browser: Browser, lesson: UUID) -> tuple[Any, ...]:
     """Poll as the report's hook does; give status, playback id and the type of the error."""
-    code, told = browser.call("check_asset_status", lesson_id=str(lesson))
+    code, result = browser.call("check_asset_status", lesson_id=str(lesson))
     assert code == 200
-    return told["status"], told["playbackId"], (told["error"] or {}).get("type")
+    return result["status"], result["playbackId"], (result["error"] or {}).get("type")
 
 
 def assert_attached(
@@ -43,12 +43,12 @@ def assert_attached(
 ) -> dict[str, Any]:
     """Wait until the worker has given a lesson its video; it must be told of once, as attached."""
     worker.wait_for("lesson.attached", lesson_id=str(lesson))
-    told = published_line(mux, lesson, upload_id) | {"event": "lesson.attached"}
-    assert lines(worker, "lesson.attached", "lesson.published", lesson_id=str(lesson)) == [told]
-    ids = (told["asset_id"], told["playback_id"])
+    result = published_line(mux, lesson, upload_id) | {"event": "lesson.attached"}
+    assert lines(worker, "lesson.attached", "lesson.published", lesson_id=str(lesson)) == [result]
+    ids = (result["asset_id"], result["playback_id"])
     assert picked(course.state(lesson), *VIDEO) == ("published", *ids)
     assert picked(course.row(lesson), *VIDEO) == ("ready", *ids)
-    return told
+    return result
 
 
 def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
@@ -73,9 +73,9 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     clock.advance(30)
 
     assert by_hand(browser, lesson) == (200, {"playable": False})
-    told = assert_attached(worker, course, mux, lesson, upload_id)
+    result = assert_attached(worker, course, mux, lesson, upload_id)
     assert by_hand(browser, lesson) == (200, {"playable": True})
-    assert status(browser, lesson) == ("ready", told["playback_id"], None)
+    assert status(browser, lesson) == ("ready", result["playback_id"], None)
     happened = [picked(e, "event", "reason", "actor") for e in course.events(lesson)]
     assert happened == [
         ("tracked", None, str(course.anna)),

@@ -191,10 +191,10 @@ def test_a_lesson_that_is_no_draft_gets_its_video_and_keeps_its_status(
     course.track(lesson, upload_id)
     worker.start()
     worker.wait_for("lesson.attached", lesson_id=str(lesson))
-    told = published_line(mux, lesson, upload_id) | {"event": "lesson.attached"}
-    assert lines(worker, "lesson.attached", "lesson.published") == [told]
+    result = published_line(mux, lesson, upload_id) | {"event": "lesson.attached"}
+    assert lines(worker, "lesson.attached", "lesson.published") == [result]
     names = ("status", "mux_asset_id", "mux_playback_id")
-    video = (told["asset_id"], told["playback_id"])
+    video = (result["asset_id"], result["playback_id"])
     assert picked(course.state(lesson), *names) == ("archived", *video)
     assert_works_on(worker, course, mux)
 

@@ -104,12 +104,12 @@ def test_each_fault_is_one_line_at_each_end(
         supabase.faults.clear()
         assert_published(worker, course, mux, lesson, upload_id)
         assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]
-    told = supabase_outages(worker, len(cases))
-    for line in told[::2]:  # how many bytes came depends on what there was to say
+    result = supabase_outages(worker, len(cases))
+    for line in result[::2]:  # how many bytes came depends on what there was to say
         line["message"] = line["message"].partition(" (received")[0]
     expected = {name: beginning for name, (_, beginning) in cases.items()}
-    assert dict(zip(cases, told[::2], strict=True)) == expected
-    assert told[1::2] == [SUPABASE_RECOVERED] * len(cases)
+    assert dict(zip(cases, result[::2], strict=True)) == expected
+    assert result[1::2] == [SUPABASE_RECOVERED] * len(cases)
     assert_works_on(worker, course, mux)
 
 

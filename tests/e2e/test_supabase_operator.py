@@ -67,8 +67,8 @@ def test_each_fault_is_told_once_at_its_level_and_heals_by_itself(
         reason = worker.wait_for("supabase.unavailable", times=number)["reason"]
         supabase.faults.wait_for_hits(hits + 8 if level == "warning" else hits + 2)
         assert health(port, "/healthz") == (200, "")
-        told = (503, f"Supabase: {reason}") if level == "error" else (200, "")
-        worker.wait_until(partial(is_ready, port, *told))
+        result = (503, f"Supabase: {reason}") if level == "error" else (200, "")
+        worker.wait_until(partial(is_ready, port, *result))
         supabase.faults.clear()
         worker.wait_for("supabase.recovered", times=number)
     worker.wait_until(lambda: is_ready(port, 200, ""))
@@ -111,8 +111,8 @@ def test_one_fault_after_another_is_told_too(
         supabase.faults.add({**LASTING, **PASSING}[name])
         worker.wait_for("supabase.unavailable", times=number)
     supabase.faults.clear()
-    told = supabase_outages(worker)
-    assert [(line["level"], line.get("reason")) for line in told] == [
+    result = supabase_outages(worker)
+    assert [(line["level"], line.get("reason")) for line in result] == [
         ("error", "paused"),
         ("warning", "521"),
         ("error", "disk_full"),

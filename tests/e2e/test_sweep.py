@@ -92,8 +92,8 @@ def assert_all_published(
     for worker in workers:
         if worker.is_running:
             assert worker.stop() == 0
-    told = [line["lesson_id"] for worker in workers for line in worker.events("lesson.published")]
-    assert Counter(told) == Counter(map(str, lessons))
+    result = [line["lesson_id"] for worker in workers for line in worker.events("lesson.published")]
+    assert Counter(result) == Counter(map(str, lessons))
 
 
 def test_three_among_ten_cost_one_page(
@@ -335,8 +335,10 @@ def test_the_lists_of_another_environment_are_no_home(
     worker.start(LEASE_SECONDS="600")
     worker.wait_for("scan.finished", claimed=5)
     assert worker.stop() == 0
-    told = lines(worker, "mux.wrong_environment", "lesson.failed")
-    assert [picked(line, "environment", "last_found_in") for line in told] == [("elsewhere", home)]
+    result = lines(worker, "mux.wrong_environment", "lesson.failed")
+    assert [picked(line, "environment", "last_found_in") for line in result] == [
+        ("elsewhere", home)
+    ]
     waits = "select status::text, missing_count, count(*) from mux_asset_tracking group by 1, 2"
     assert db.execute(waits.encode()).fetchall() == [("processing", 0, 5)]
     known = db.execute("select environment_id from mux_private.worker_state").fetchone()

@@ -44,8 +44,8 @@ def assert_each_published_once(course: Course, mux: MuxSimulator, uploads: Uploa
 
 def assert_each_told_once(uploads: Uploads, *workers: WorkerProcess) -> None:
     """See that one worker, and only one, says of each lesson that it was published."""
-    told = [line["lesson_id"] for worker in workers for line in worker.events("lesson.published")]
-    assert sorted(told) == sorted(map(str, uploads))
+    result = [line["lesson_id"] for worker in workers for line in worker.events("lesson.published")]
+    assert sorted(result) == sorted(map(str, uploads))
 
 
 def assert_nobody_complained(*workers: WorkerProcess) -> None:

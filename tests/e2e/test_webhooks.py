@@ -56,9 +56,9 @@ class Hooked:
         now = state.clock.now()
         return event_json(kind, now, asset_json(state.asset(asset_id), now), state)
 
-    def post(self, told: dict[str, Any], secret: str = SECRET) -> int | None:
+    def post(self, result: dict[str, Any], secret: str = SECRET) -> int | None:
         """Send an event as Mux would; give the status of the answer."""
-        body = json.dumps(told).encode()
+        body = json.dumps(result).encode()
         return post_webhook(
             f"127.0.0.1:{self.port}", PATH, body, signature(secret, time.time(), body)
         )
@@ -107,8 +107,8 @@ def settled(course: Course, lesson: UUID) -> tuple[Any, ...]:
 
 def source(course: Course, lesson: UUID) -> str:
     """Give the source of the fact that settled a lesson last."""
-    told: str = course.events(lesson)[-1]["observation"]["source"]
-    return told
+    result: str = course.events(lesson)[-1]["observation"]["source"]
+    return result
 
 
 def test_a_lesson_is_published_when_its_event_is_answered(
@@ -120,12 +120,12 @@ def test_a_lesson_is_published_when_its_event_is_answered(
     hooked.mux.requests.clear()
     assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
     assert settled(course, lesson) == ("published", "ready", None)
-    told = published_line(hooked.mux, lesson, upload)
+    result = published_line(hooked.mux, lesson, upload)
     names = ("asset_id", "playback_id")
     state = course.state(lesson)
-    assert (state["mux_asset_id"], state["mux_playback_id"]) == picked(told, *names)
+    assert (state["mux_asset_id"], state["mux_playback_id"]) == picked(result, *names)
     line = hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
-    assert {name: line[name] for name in told} == told
+    assert {name: line[name] for name in result} == result
     assert source(course, lesson) == "webhook"
     assert sum(hooked.mux.requests.by_route().values()) == 0
 

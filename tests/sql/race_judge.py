@@ -37,7 +37,7 @@ class Races:
             told = []
             for action in actions:
                 assert not self._stage.one.starts(action, scene, and_commits=True)
-                told.append(self._stage.one.told())
+                told.append(self._stage.one.result())
             self._known[key] = self._run(*told)
         return self._known[key]
 
@@ -63,7 +63,7 @@ class Races:
         self._stage.holder.execute(held.encode())
         waits = self._stage.one.starts(first, scene, and_commits=True)
         self._stage.holder.rollback()
-        self._stage.one.told()
+        self._stage.one.result()
         return waits
 
     def race_when_held(
@@ -79,7 +79,7 @@ class Races:
         assert one.starts(first, scene, and_commits=True)
         waited = other.starts(second, scene, and_commits=True)
         holder.rollback()
-        return self._run(one.told(), other.told()), waited
+        return self._run(one.result(), other.result()), waited
 
     def find_fault_when_held(
         self, state: str, held: str, first: Action, second: Action
@@ -97,14 +97,14 @@ class Races:
         scene = self._begin(state)
         worker, app = self._stage.one, self._stage.other
         assert not worker.starts(earlier, scene)
-        told = [worker.told()]
+        told = [worker.result()]
         app.starts(between, scene)
         if worker.starts(later, scene):
             app.gives_up()
             worker.gives_up()
             return "the worker waited"
         worker.connection.commit()
-        told = [app.told(), *told, worker.told()]
+        told = [app.result(), *told, worker.result()]
         app.connection.commit()
         run = self._run(*told)
         return self._compare(
@@ -123,7 +123,7 @@ class Races:
             one.connection.rollback()
         else:
             one.connection.commit()
-        told = one.told(), other.told()
+        told = one.result(), other.result()
         other.connection.commit()
         return self._run(*told), waited
 

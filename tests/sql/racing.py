@@ -92,7 +92,7 @@ class Racer:
             assert time.monotonic() < deadline, f"{action} neither ends nor waits"
         return False
 
-    def told(self) -> Any:
+    def result(self) -> Any:
         """Give what the request was told, once it has ended; raises what nobody expects."""
         return self._told.result(10)
 
@@ -115,7 +115,7 @@ class Racer:
             [claims["role"], json.dumps(claims)],
         )
         try:
-            told = action.call(self.connection, scene)
+            result = action.call(self.connection, scene)
         except psycopg.Error as error:
             self.connection.rollback()
             if error.sqlstate not in action.errors:
@@ -123,7 +123,7 @@ class Racer:
             return action.errors[error.sqlstate]
         if and_commits:
             self.connection.commit()
-        return told
+        return result
 
 
 class Stage:

@@ -152,7 +152,7 @@ def test_what_the_app_begins_to_track_meanwhile_stays_tracked(
         stage.holder.execute(TRACKS_NEW, [lesson])
         stage.one.starts(adoption, Scene(None), and_commits=True)
         stage.holder.commit()
-        outcome = stage.one.told()["outcome"]
+        outcome = stage.one.result()["outcome"]
     assert outcome in ("changed", "busy")
     assert course.row(lesson)["upload_id"] == "new"
 

@@ -41,8 +41,8 @@ def test_an_instructor_tracks_her_own_upload(course: Course, anna: psycopg.Conne
     hers.track(lesson, "up1")
     hers.track(lesson, "up2")
     assert hers.row(lesson)["upload_id"] == "up2"
-    told = [(e["event"], e["actor"], e["upload_id"]) for e in hers.events(lesson)]
-    assert told == [("tracked", str(course.anna), "up1"), ("tracked", str(course.anna), "up2")]
+    result = [(e["event"], e["actor"], e["upload_id"]) for e in hers.events(lesson)]
+    assert result == [("tracked", str(course.anna), "up1"), ("tracked", str(course.anna), "up2")]
 
 
 def test_an_upload_that_failed_gets_another_look_when_she_saves_again(

@@ -55,8 +55,8 @@ Way = Callable[[Crime, str], UUID]
 
 def anna_gets_hers(crime: Crime, settled: list[Json]) -> None:
     """Check that her lesson was published by it, as if nobody else were there."""
-    told = [o["outcome"] for o in settled if o["lesson_id"] == str(crime.waiting)]
-    assert told == ["published"]
+    result = [o["outcome"] for o in settled if o["lesson_id"] == str(crime.waiting)]
+    assert result == ["published"]
     state = crime.course.state(crime.waiting)
     assert [state[name] for name in VIDEO] == ["published", "as-waiting", "play-as-waiting"]
     crime.goes_on()
@@ -69,8 +69,8 @@ def test_whoever_tracks_an_upload_later_does_not_get_its_video(crime: Crime, way
     settled = crime.service.settle(fact(PUBLISH, "up-waiting", "as-waiting"))
     anna_gets_hers(crime, settled)
     assert crime.course.state(lesson)["status"] == "draft"
-    told = crime.rpc("check_asset_status", lesson_id=str(lesson)).said
-    assert (told["status"], told["playbackId"], told["error"]["type"]) == (
+    result = crime.rpc("check_asset_status", lesson_id=str(lesson)).said
+    assert (result["status"], result["playbackId"], result["error"]["type"]) == (
         *("error", None),
         "lesson_mismatch",
     )
@@ -159,8 +159,8 @@ def test_a_copy_does_not_keep_anna_from_publishing(crime: Crime) -> None:
     answer = crime.send("POST", "/rpc/publish_lesson", hers, json=body)
     assert answer.said == {"playable": False}
     anna_attached = crime.service.settle(fact(PUBLISH, "up-waiting", "as-waiting"))
-    told = [o["outcome"] for o in anna_attached if o["lesson_id"] == str(crime.waiting)]
-    assert told == ["attached"]
+    result = [o["outcome"] for o in anna_attached if o["lesson_id"] == str(crime.waiting)]
+    assert result == ["attached"]
     crime.goes_on()
 
 

@@ -49,7 +49,7 @@ def test_an_upload_that_was_not_looked_at_is_processing(
 
 
 @pytest.mark.parametrize(
-    ("verdict", "told"),
+    ("verdict", "result"),
     [
         (WAIT, {"status": "processing"}),
         (PUBLISH, {"status": "ready", "playbackId": "play-as1"}),
@@ -61,14 +61,14 @@ def test_what_the_worker_found_is_told(
     instructor: Instructor,
     service: Service,
     verdict: dict[str, str],
-    told: dict[str, Any],
+    result: dict[str, Any],
 ) -> None:
     """The status, the playback id once ready, the error if it failed, and when Mux said so."""
     lesson = course.tracked_lesson("up1")
     settled(course, service, verdict, lesson)
     status = instructor.check_asset_status(lesson)
     checked_at = datetime.fromisoformat(status.pop("checkedAt"))
-    assert {**status, "checkedAt": None} == {**UNKNOWN, **told}
+    assert {**status, "checkedAt": None} == {**UNKNOWN, **result}
     assert checked_at == course.row(lesson)["last_checked_at"]
 
 
@@ -79,9 +79,9 @@ def test_a_failure_always_says_something(
 ) -> None:
     """Also one that the app itself noted before the worker came, without a text."""
     lesson = course.tracked_lesson("up1", status="error", error_type=error_type, error_message=text)
-    told = instructor.check_asset_status(lesson)
+    result = instructor.check_asset_status(lesson)
     message = text if text and text.strip() else UNKNOWN_FAILURE
-    assert told["error"] == {"message": message, "type": error_type}
+    assert result["error"] == {"message": message, "type": error_type}
 
 
 def test_what_the_old_upload_left_is_not_told_of_the_new_one(
@@ -101,8 +101,8 @@ def test_a_playback_id_is_told_of_a_ready_video_alone(
 ) -> None:
     """Before that, whatever stands there may not play."""
     lesson = course.tracked_lesson("up1", status=status, mux_playback_id="play1")
-    told = instructor.check_asset_status(lesson)
-    assert (told["status"], told["playbackId"]) == (status, None)
+    result = instructor.check_asset_status(lesson)
+    assert (result["status"], result["playbackId"]) == (status, None)
 
 
 def test_a_refusal_of_the_database_is_no_error_of_the_video(
@@ -129,8 +129,8 @@ def test_stuck_is_processing_for_over_half_an_hour(
     """Counted since this upload began; what is settled is not stuck."""
     lesson = course.tracked_lesson("up1", status=status)
     course.backdate(lesson, minutes * 60)
-    told = instructor.check_asset_status(lesson)
-    assert (told["status"], told["stuck"]) == (status, stuck)
+    result = instructor.check_asset_status(lesson)
+    assert (result["status"], result["stuck"]) == (status, stuck)
 
 
 @pytest.mark.parametrize("status", ["draft", "published", "archived"])

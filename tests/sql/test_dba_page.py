@@ -49,8 +49,8 @@ DEFINERS = b"""
 def test_every_file_has_its_row() -> None:
     """What is in sql/ and sql/optional/ is in the table, in order, and nothing else."""
     files = [*find_sql_files(), *sorted((SQL / "optional").glob("*.sql"))]
-    told = [name for row in table("The files") for name in names(row[0])]
-    assert told == [str(file.relative_to(SQL)) for file in files]
+    returned = [name for row in table("The files") for name in names(row[0])]
+    assert returned == [str(file.relative_to(SQL)) for file in files]
     assert all(all(row) for row in table("The files"))
 
 
@@ -62,14 +62,14 @@ def test_the_grants_are_those_of_the_database(database: str) -> None:
         granted = {(name, role): may for name, role, may in connection.execute(GRANTS)}
         callable_: dict[str, list[str]] = dict(connection.execute(CALLABLE).fetchall())
     roles = ("anon", "authenticated", "service_role")
-    told, functions = {}, {}
+    returned, functions = {}, {}
     for what, *cells in table("Who may do what"):
         for role, cell in zip(roles, cells, strict=True):
             if cell == "execute":
                 functions[role] = names(what)
             elif cell and not what.startswith("schema"):
-                told[names(what)[0], role] = cell
-    assert told == granted
+                returned[names(what)[0], role] = cell
+    assert returned == granted
     assert functions == callable_
 
 

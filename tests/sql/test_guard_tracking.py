@@ -62,8 +62,8 @@ def test_a_new_row_is_processing(
     course: Course, instructor: Instructor, db: psycopg.Connection, statement: str, status: str
 ) -> None:
     """She cannot call an upload ready or failed that nobody has looked at."""
-    told = refused(instructor.connection, statement, course.lesson(), status)
-    assert told == (OF_WORKER[0], OF_WORKER[1].format(status), OF_WORKER[2])
+    result = refused(instructor.connection, statement, course.lesson(), status)
+    assert result == (OF_WORKER[0], OF_WORKER[1].format(status), OF_WORKER[2])
     assert rows(db) == []
 
 
@@ -84,11 +84,11 @@ def test_a_row_becomes_ready_or_failed_by_the_worker_alone(
     before = rows(db)
     update = "update mux_asset_tracking set upload_id = %s, status = %s where lesson_id = %s"
     for lesson in (processing, settled):
-        for told in (
+        for result in (
             refused(instructor.connection, update, upload, status, lesson),
             refused(instructor.connection, REPORTS_UPSERT, lesson, upload, None, status),
         ):
-            assert told == (OF_WORKER[0], OF_WORKER[1].format(status), OF_WORKER[2])
+            assert result == (OF_WORKER[0], OF_WORKER[1].format(status), OF_WORKER[2])
     assert rows(db) == before
 
 

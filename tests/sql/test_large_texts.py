@@ -82,5 +82,5 @@ def test_a_table_without_a_column_is_read_all_the_same(
             connection.execute(drop)
             for query in CALLS.values():
                 connection.execute(query.encode())
-        told = connection.execute(f"select mux_private.lesson_{column}(%s)".encode(), [lesson])
-        assert told.fetchone() == (None,)
+        result = connection.execute(f"select mux_private.lesson_{column}(%s)".encode(), [lesson])
+        assert result.fetchone() == (None,)

@@ -126,8 +126,8 @@ def test_each_beginning_is_in_the_audit(course: Course, service: Service) -> Non
     course.track(lesson, "up2")
     service.settle(fact(FAIL, "up2"))
     course.track(lesson, "up2")
-    told = [(e["event"], e["upload_id"], e["from_status"]) for e in course.events(lesson)]
-    assert told == [
+    result = [(e["event"], e["upload_id"], e["from_status"]) for e in course.events(lesson)]
+    assert result == [
         ("tracked", "up1", None),
         ("tracked", "up2", "processing"),
         ("failed", "up2", "processing"),

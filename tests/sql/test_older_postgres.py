@@ -145,7 +145,7 @@ def test_the_apps_functions_work(supabase: OlderSupabase, database: str) -> None
         owner.execute("update lessons set status = 'draft'")
         playable = hers.execute("select publish_lesson(%s)->'playable'", [lesson]).fetchone()
         assert playable == (True,)
-        told = hers.execute("select check_asset_status(%s)", [lesson]).fetchone()
-        assert told is not None
-        assert (told[0]["status"], told[0]["playbackId"]) == ("ready", "play-as1")
+        result = hers.execute("select check_asset_status(%s)", [lesson]).fetchone()
+        assert result is not None
+        assert (result[0]["status"], result[0]["playbackId"]) == ("ready", "play-as1")
         assert course.state(lesson)["status"] == "published"

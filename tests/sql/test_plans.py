@@ -141,10 +141,10 @@ def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: Local
         )
         (lesson,) = connection.execute("select md5('lesson1')::uuid").fetchone() or (None,)
         for _ in range(8):
-            told = read_through(
+            result = read_through(
                 connection, lambda: connection.execute("select check_asset_status(%s)", [lesson])
             )
-            assert told == {}
+            assert result == {}
 
 
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not yet analyzed"])

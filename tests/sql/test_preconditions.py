@@ -19,7 +19,7 @@ def refusal(dsn: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "result"),
     [
         ("drop table lessons cascade", "table public.lessons does not exist"),
         (
@@ -120,11 +120,11 @@ def refusal(dsn: str) -> str:
         ),
     ],
 )
-def test_what_cannot_be_served_is_named(database: str, harm: str, told: str) -> None:
+def test_what_cannot_be_served_is_named(database: str, harm: str, result: str) -> None:
     """The first file stops with a sentence, and nothing was changed."""
     run(database, harm)
     before = catalog(database)
-    assert told in refusal(database)
+    assert result in refusal(database)
     assert catalog(database) == before
 
 

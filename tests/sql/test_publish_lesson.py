@@ -155,8 +155,8 @@ def test_a_published_lesson_without_a_video_gets_the_asset(
     assert instructor.publish_lesson(lesson) == {"playable": False}
     assert picked(course.state(lesson), VIDEO) == ("published", "as1", None)
     event = course.events(lesson)[-1]
-    told = ("attached", "by_hand", "published", "published")
-    assert (event["event"], event["reason"], *picked(event, OF_LESSON)) == told
+    result = ("attached", "by_hand", "published", "published")
+    assert (event["event"], event["reason"], *picked(event, OF_LESSON)) == result
 
 
 @pytest.mark.parametrize("lost", [(None, "x"), ("as1", "temp_1")])

@@ -160,13 +160,13 @@ def test_a_withdrawn_playback_id_is_told_and_one_that_comes_back_clears_it(
     names = ("outcome", "reason", "message")
     assert [outcome[name] for name in names] == ["unplayable", "playback_ids_withdrawn", sentence]
     assert stands(course, lesson) == WITHDRAWN
-    told = instructor.check_asset_status(lesson)
-    assert told == {
+    result = instructor.check_asset_status(lesson)
+    assert result == {
         "status": "ready",
         "playbackId": None,
         "error": {"message": sentence, "type": "playback_ids_withdrawn"},
         "stuck": False,
-        "checkedAt": told["checkedAt"],
+        "checkedAt": result["checkedAt"],
     }
     assert settled(service, event(listing())) == [("unchanged", "no_playback_id")]
 
@@ -364,6 +364,6 @@ def test_dead_ids_are_not_given_back(
         "row_upload_id": "up1", "row_tracked_at": row["tracked_at"].isoformat(),
         "row_status": "ready",
     }  # fmt: skip
-    told = service.connection.execute("select worker_adopt(%s)", [Jsonb([adoption])]).fetchone()
-    assert told == ([{"lesson_id": str(lesson), "outcome": "unchanged"}],)
+    result = service.connection.execute("select worker_adopt(%s)", [Jsonb([adoption])]).fetchone()
+    assert result == ([{"lesson_id": str(lesson), "outcome": "unchanged"}],)
     assert course.state(lesson) == state

@@ -16,8 +16,8 @@ def rivals(service: Service, *ids: str) -> dict[str, Json]:
     """Ask for the rivals of ids."""
     row = service.connection.execute("select worker_rivals(%s)", [list(ids)]).fetchone()
     assert row is not None
-    told: dict[str, Json] = row[0]
-    return told
+    result: dict[str, Json] = row[0]
+    return result
 
 
 def held_since(db: psycopg.Connection, lesson: UUID, hours: int) -> None:
@@ -28,8 +28,8 @@ def held_since(db: psycopg.Connection, lesson: UUID, hours: int) -> None:
 
 def whose(lesson: UUID | None, creator: UUID | None) -> Json:
     """Build what is told of an id that is no dispute."""
-    told = {"lesson_id": lesson and str(lesson), "creator_id": creator and str(creator)}
-    return {**told, "is_disputed": False}
+    result = {"lesson_id": lesson and str(lesson), "creator_id": creator and str(creator)}
+    return {**result, "is_disputed": False}
 
 
 DISPUTED = {"lesson_id": None, "creator_id": None, "is_disputed": True}

@@ -221,9 +221,9 @@ def test_claimed_rows_are_all_settled(course: Course, service: Service) -> None:
     """However many rows come before them; each once, by its own verdict."""
     lessons = sorted(course.tracked_lesson("up1") for _ in range(220))
     (claimed,) = (row for row in service.claim(220) if row["lesson_id"] == str(lessons[-1]))
-    told = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, FAIL)] * 2))
-    ends = {outcome["lesson_id"]: outcome["outcome"] for outcome in told}
-    assert (len(told), len(ends)) == (101, 101)
+    result = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, FAIL)] * 2))
+    ends = {outcome["lesson_id"]: outcome["outcome"] for outcome in result}
+    assert (len(result), len(ends)) == (101, 101)
     assert ends == {
         **{str(lesson): "published" for lesson in lessons[:100]},
         str(lessons[-1]): "failed",
@@ -238,8 +238,8 @@ def test_a_claimed_row_that_tracks_something_else_by_now_is_left_alone(
     (claimed,) = service.claim()
     course.track(lesson, "up2")
     before = course.row(lesson)
-    told = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, PUBLISH)]))
-    assert told == [{"outcome": "unmatched", "upload_id": "up1", "asset_id": "as1"}]
+    result = service.settle(fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, PUBLISH)]))
+    assert result == [{"outcome": "unmatched", "upload_id": "up1", "asset_id": "as1"}]
     assert course.row(lesson) == before
 
 

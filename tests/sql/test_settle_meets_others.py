@@ -95,8 +95,8 @@ def test_a_delete_that_waits_for_a_row_written_once_does_not_block_its_second_wr
         settler.settle(facts[first])
     delete = InBackground(app, lambda: app.execute("delete from lessons where id = %s", [lesson]))
     delete.is_seen_to_wait(db)
-    told = settler.outcomes(fact(again, "up1", "as2"))
-    assert told == ["waiting" if first == "refused" else "busy"]
+    result = settler.outcomes(fact(again, "up1", "as2"))
+    assert result == ["waiting" if first == "refused" else "busy"]
     settler.connection.commit()
     delete.ends()
     app.commit()

@@ -39,8 +39,8 @@ def test_a_page_publishes_what_waits_for_it(
         else item
         for n, item in enumerate(page_of(PUBLISH))
     ]
-    told = service.settle(*page)
-    assert [(o["outcome"], o["upload_id"], o["asset_id"]) for o in told] == [
+    result = service.settle(*page)
+    assert [(o["outcome"], o["upload_id"], o["asset_id"]) for o in result] == [
         ("published" if n in ours else "unmatched", f"up{n}", f"as{n}") for n in range(100)
     ]
     assert {n: course.state(lesson)["mux_asset_id"] for n, lesson in lessons.items()} == {

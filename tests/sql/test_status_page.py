@@ -22,14 +22,14 @@ def call(service: Service, query: str, *values: Any) -> Any:
 
 def overview(service: Service, at_most: int = 20) -> dict[str, Any]:
     """Ask for the overview."""
-    told: dict[str, Any] = call(service, "select worker_overview(%s)", at_most)
-    return told
+    result: dict[str, Any] = call(service, "select worker_overview(%s)", at_most)
+    return result
 
 
 def make_due(service: Service, lesson: UUID, why: str | None = None) -> dict[str, Any]:
     """Have a lesson looked at next, as Ines."""
-    told: dict[str, Any] = call(service, "select worker_make_due(%s, 'ines', %s)", lesson, why)
-    return told
+    result: dict[str, Any] = call(service, "select worker_make_due(%s, 'ines', %s)", lesson, why)
+    return result
 
 
 def lessons(rows: list[dict[str, Any]]) -> list[str]:
@@ -39,9 +39,9 @@ def lessons(rows: list[dict[str, Any]]) -> list[str]:
 
 def test_an_empty_database_has_nothing_to_show(service: Service) -> None:
     """All lists are empty, all counts zero, and nothing is missing from the answer."""
-    told = overview(service)
-    assert told.pop("now") is not None
-    assert told == {
+    result = overview(service)
+    assert result.pop("now") is not None
+    assert result == {
         **service.summary(),
         "events_seconds": None,
         "waiting": [],
@@ -74,15 +74,15 @@ def test_the_lists_hold_what_they_are_named_for_the_worst_first(
     for n in range(2):
         service.settle(fact(PUBLISH, f"good{n}", f"as{n}"))
 
-    told = overview(service)
-    assert lessons(told["waiting"]) == [str(x) for x in waits]
-    assert lessons(told["stuck_rows"]) == [str(waits[2]), str(waits[1])]
-    assert lessons(told["failed_rows"]) == [str(failed[n]) for n in (1, 0, 2)]
-    assert told["failed_rows"][0]["error_message"] == "not a video"
-    assert lessons(told["published"]) == [str(done[1]), str(done[0])]
-    assert 60 <= told["published"][0]["waited_seconds"] < 65
-    assert told["hours"] == [{"hours_ago": 0, "published": 2, "failed": 3}]
-    assert (told["processing"], told["stuck"], told["error"]) == (3, 2, 3)
+    result = overview(service)
+    assert lessons(result["waiting"]) == [str(x) for x in waits]
+    assert lessons(result["stuck_rows"]) == [str(waits[2]), str(waits[1])]
+    assert lessons(result["failed_rows"]) == [str(failed[n]) for n in (1, 0, 2)]
+    assert result["failed_rows"][0]["error_message"] == "not a video"
+    assert lessons(result["published"]) == [str(done[1]), str(done[0])]
+    assert 60 <= result["published"][0]["waited_seconds"] < 65
+    assert result["hours"] == [{"hours_ago": 0, "published": 2, "failed": 3}]
+    assert (result["processing"], result["stuck"], result["error"]) == (3, 2, 3)
     few = overview(service, 1)
     shown = [len(few[x]) for x in ("waiting", "stuck_rows", "failed_rows", "published")]
     assert shown == [1, 1, 1, 1]
@@ -104,12 +104,12 @@ def test_the_hours_are_those_of_the_last_day(
                 lesson,
             ],
         )
-    told = overview(service)
-    assert told["hours"] == [
+    result = overview(service)
+    assert result["hours"] == [
         {"hours_ago": 23, "published": 0, "failed": 1},
         {"hours_ago": 2, "published": 1, "failed": 0},
     ]
-    assert told["counted_seconds"] is None
+    assert result["counted_seconds"] is None
 
 
 def test_where_more_happened_than_is_counted_it_says_since_when(
@@ -121,9 +121,9 @@ def test_where_more_happened_than_is_counted_it_says_since_when(
         "select now() - make_interval(secs => 0.5 * (100005 - n)), 'test', 'failed', "
         "gen_random_uuid(), gen_random_uuid() from generate_series(1, 100005) n"
     )
-    told = overview(service)
-    assert sum(hour["failed"] for hour in told["hours"]) == 100_000
-    assert 50_000 <= told["counted_seconds"] < 50_100
+    result = overview(service)
+    assert sum(hour["failed"] for hour in result["hours"]) == 100_000
+    assert 50_000 <= result["counted_seconds"] < 50_100
 
 
 def test_a_lesson_that_is_processing_is_made_due(service: Service, course: Course) -> None:
@@ -189,8 +189,8 @@ def test_the_past_of_a_deleted_lesson_remains(service: Service, course: Course) 
     lesson = course.tracked_lesson("up1")
     service.settle(fact(FAIL, "up1"))
     course.delete(lesson)
-    told = call(service, "select worker_lesson_events(%s, 50)", lesson)
-    assert [event["event"] for event in told] == ["tracked", "failed"]
+    result = call(service, "select worker_lesson_events(%s, 50)", lesson)
+    assert [event["event"] for event in result] == ["tracked", "failed"]
     assert [x["event"] for x in call(service, "select worker_lesson_events(%s, 1)", lesson)] == [
         "failed"
     ]

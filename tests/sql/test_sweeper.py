@@ -133,7 +133,7 @@ def test_two_that_ask_at_once_agree(
     assert claim(other, "other") == ("others", 0)
 
 
-def told(db: psycopg.Connection) -> list[Any]:
+def stored(db: psycopg.Connection) -> list[Any]:
     """Read where each row's version lies and who locked it."""
     return db.execute("select id, ctid, xmin, xmax from mux_asset_tracking order by id").fetchall()
 
@@ -148,10 +148,10 @@ def test_rows_that_are_neither_claimed_nor_changed_are_not_written(
             "update mux_asset_tracking set status = %s, mux_asset_id = %s where lesson_id = %s",
             [status, f"as-{status}", lesson],
         )
-    before = told(db)
+    before = stored(db)
     facts = [fact(WAIT, f"up-{s}", f"as-{s}") for s in ("processing", "ready", "error")]
     assert service.outcomes(*facts) == ["waiting", "unchanged", "unchanged"]
-    assert told(db) == before
+    assert stored(db) == before
 
 
 def test_a_page_of_a_hundred_is_told_apart(course: Course, service: Service) -> None:
@@ -162,11 +162,11 @@ def test_a_page_of_a_hundred_is_told_apart(course: Course, service: Service) -> 
     items = [fact(WAIT, f"stranger{n}", f"as{n}") for n in range(98)]
     items.insert(50, fact(WAIT, "up0", "as-up0", claimed=[looked_at(first, WAIT)]))
     items.insert(10, fact(WAIT, "up1", "as-up1"))
-    told = service.settle(*items)
-    assert [o["outcome"] for o in told] == [
+    result = service.settle(*items)
+    assert [o["outcome"] for o in result] == [
         "waiting" if n in (10, 51) else "unmatched" for n in range(100)
     ]
-    assert told[10]["tracking_id"] == second["id"]
+    assert result[10]["tracking_id"] == second["id"]
 
 
 def test_the_word_migrated_is_no_upload(service: Service, db: psycopg.Connection) -> None:

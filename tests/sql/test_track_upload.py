@@ -111,8 +111,8 @@ def test_the_same_upload_again_stays_ready(
     instructor.track_upload(lesson, "up1", temp)
     look(course, service, PUBLISH)
     row, state, events = course.row(lesson), course.state(lesson), course.events(lesson)
-    told = instructor.track_upload(lesson, "up1", temp)
-    assert (told["status"], told["playbackId"]) == ("ready", "play-as1")
+    result = instructor.track_upload(lesson, "up1", temp)
+    assert (result["status"], result["playbackId"]) == ("ready", "play-as1")
     assert {**course.row(lesson), "updated_at": row["updated_at"]} == row
     assert (course.state(lesson), course.events(lesson)) == (state, events)
     assert service.claim() == []
@@ -149,8 +149,8 @@ def test_the_same_upload_again_changes_nothing_while_it_is_processing(
     look(course, service, WAIT)
     course.backdate(lesson, 3600)
     row, events = course.row(lesson), course.events(lesson)
-    told = instructor.track_upload(lesson, "up1", "temp_up1")
-    assert (told["status"], told["stuck"]) == ("processing", True)
+    result = instructor.track_upload(lesson, "up1", "temp_up1")
+    assert (result["status"], result["stuck"]) == ("processing", True)
     assert {**course.row(lesson), "updated_at": row["updated_at"]} == row
     assert course.events(lesson) == events
 
@@ -260,13 +260,13 @@ def test_a_missing_grant_is_not_taken_for_a_missing_lesson(
     db.execute("revoke insert on mux_asset_tracking from authenticated")
     db.execute("revoke insert (lesson_id) on mux_asset_tracking from authenticated")
     try:
-        told = refusal(instructor.track_upload, lesson, "up1")
+        result = refusal(instructor.track_upload, lesson, "up1")
     finally:
         db.execute(
             "grant insert (lesson_id, upload_id, temp_asset_id, status, updated_at) "
             "on mux_asset_tracking to authenticated"
         )
-    assert told == ("42501", "permission denied for table mux_asset_tracking")
+    assert result == ("42501", "permission denied for table mux_asset_tracking")
 
 
 def test_over_http_each_case_has_its_status(

@@ -133,8 +133,8 @@ def test_the_reports_script_goes_on_working(supabase: LocalSupabase, database: s
                 script.track(lesson, "migrated", status="ready", **ids)
             apply_all(database)
         rows = [course.row(lesson) for lesson in lessons]
-    told = [(row["upload_id"], row["status"], row["mux_playback_id"]) for row in rows]
-    assert told == [("migrated", "ready", "p1")] * 2
+    returned = [(row["upload_id"], row["status"], row["mux_playback_id"]) for row in rows]
+    assert returned == [("migrated", "ready", "p1")] * 2
 
 
 def test_what_is_tracked_while_it_is_applied_is_noted_too(
@@ -208,10 +208,10 @@ def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
             course.lesson(mux_asset_id=text, mux_playback_id=text)
         for _ in range(2):
             apply_all(database)
-            told = owner.execute(
+            returned = owner.execute(
                 "select mux_id, owner, lesson_id, how from mux_private.upload_history"
             ).fetchall()
-            assert sorted(told) == [
+            assert sorted(returned) == [
                 ("mine", ANNA, None, "stood there"),
                 ("theirs", BERT, None, "stood there"),
                 ("y", ANNA, None, "stood there"),

@@ -169,11 +169,11 @@ def test_webhooks_arrive_if_they_are_of_our_environment_or_about_our_rows(
 ) -> None:
     """Where none is recorded yet, only a row tells; whoever asks hears which is recorded."""
     db.execute("update mux_private.worker_state set environment_id = %s where true", [recorded])
-    told = service.connection.execute(
+    result = service.connection.execute(
         "select worker_note_events(%s, %s)", [environment, has_matched]
     ).fetchone()
     arrive = service.connection.execute("select mux_private.events_arrive()").fetchone()
-    assert (told and told[0], arrive) == (recorded, (counts,))
+    assert (result and result[0], arrive) == (recorded, (counts,))
 
 
 def test_what_something_has_made_due_is_not_left(
@@ -219,14 +219,14 @@ def test_when_webhooks_stop_the_scan_is_as_before(
     """Ten minutes after the last one, by itself; and workers are told which of both it is."""
     course.tracked_lesson("up1")
 
-    def told() -> tuple[int, bool]:
+    def result() -> tuple[int, bool]:
         row = service.connection.execute("select worker_claim(10, 60)").fetchone()
         assert row is not None
         return len(row[0]["rows"]), row[0]["events_arrive"]
 
-    assert told() == (0, True)
+    assert result() == (0, True)
     db.execute("update mux_private.worker_state set events_at = now() - interval '601 s'")
-    assert told() == (1, False)
+    assert result() == (1, False)
 
 
 def test_a_row_that_somebody_keeps_locked_is_busy_alone(
@@ -263,8 +263,8 @@ def test_who_copied_an_asset_and_keeps_the_copy_locked_keeps_no_deletion_from_be
     copy = course.tracked_lesson("as0", course.bert)
     with supabase.connect(autocommit=False) as other:
         other.execute("select from mux_private.upload_history where mux_id = 'as0' for update")
-        told = take(service, *(note("deleted", f"up{n}", f"as{n}") for n in range(2)))
-    assert told.count(("unplayable", "asset_deleted")) == 2
+        result = take(service, *(note("deleted", f"up{n}", f"as{n}") for n in range(2)))
+    assert result.count(("unplayable", "asset_deleted")) == 2
     assert [course.row(lesson)["error_type"] for lesson in lessons] == ["asset_deleted"] * 2
     known = db.execute("select lesson_id from mux_private.upload_history where not is_deleted")
     assert known.fetchall() == [(copy,)]

@@ -75,7 +75,7 @@ def _acts() -> st.SearchStrategy[Act]:
 def stories() -> st.SearchStrategy[list[Act]]:
     """Make up stories; in chapters, since lists alone are mostly short."""
     chapters = st.lists(st.lists(_acts(), min_size=1, max_size=10), min_size=1, max_size=8)
-    return chapters.map(lambda told: [act for chapter in told for act in chapter])
+    return chapters.map(lambda result: [act for chapter in result for act in chapter])
 
 
 class Story:

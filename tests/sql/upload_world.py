@@ -177,8 +177,8 @@ class Ledger(BackfillStore):
     ) -> list[Outcome]:
         """Settle verdicts."""
         items = map(settlement_json, settlements)
-        told = self._service.settle(*items, environment=environment_id)
-        return [Outcome.from_json(outcome) for outcome in told]
+        result = self._service.settle(*items, environment=environment_id)
+        return [Outcome.from_json(outcome) for outcome in result]
 
     async def _rpc(self, function: str, params: Json) -> Any:
         types = self._types(function)

@@ -24,7 +24,7 @@ def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
         "error_type": "gave_up",
         "mood": "good",
     }
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "lesson_id": "l",
         "creator_id": "anna",
         "created_at": None,
@@ -48,9 +48,9 @@ def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
         Row("r", UP, None, ASSET, None, "error", "2024-01-02", "gave_up"),
         (Target("either", "new", "temporary id"), Target("asset", ASSET, "tracking row")),
     )
-    assert Lesson.from_json(told) == lesson
+    assert Lesson.from_json(result) == lesson
     untracked = replace(lesson, row=None, targets=())
-    assert Lesson.from_json({**told, "row": None, "targets": []}) == untracked
+    assert Lesson.from_json({**result, "row": None, "targets": []}) == untracked
 
 
 @pytest.mark.parametrize(
@@ -103,5 +103,5 @@ def test_a_draft_with_a_real_playback_id_may_be_meant(
 def test_what_tells_of_an_upload() -> None:
     """An id of any kind, or a row."""
     assert not LESSON.may_have_video
-    told: list[dict[str, Any]] = [{"asset_id": "temp_"}, {"playback_id": "temp_"}, {"row": ROW}]
-    assert all(replace(LESSON, **one).may_have_video for one in told)
+    result: list[dict[str, Any]] = [{"asset_id": "temp_"}, {"playback_id": "temp_"}, {"row": ROW}]
+    assert all(replace(LESSON, **one).may_have_video for one in result)

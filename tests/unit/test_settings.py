@@ -66,7 +66,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "result"),
     [
         ("SUPABASE_URL", "abc.supabase.co", "must look like https://host"),
         ("SUPABASE_URL", "http://abc.supabase.co", "must begin with https://"),
@@ -99,12 +99,12 @@ def test_all_faults_are_named_at_once() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_right(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, result: str
 ) -> None:
     """One line, beginning with the variable's name; nothing else is complained about."""
     (fault,) = refusal(monkeypatch, **{name: value})
     assert fault.startswith(f"  {name} ")
-    assert told in fault
+    assert result in fault
 
 
 REF = "abcdefghijklmnopqrst"

@@ -76,7 +76,7 @@ class Backfill:
         environment = await check_environment(self._mux, self._store)
         run = await self._store.begin(self._options.as_json(), from_start=from_start)
         progress = self.progress
-        progress.begun_at, progress.is_resumed = run["begun_at"], run["goes_on"]
+        progress.begun_at, progress.is_resumed = run["begun_at"], run["resumed"]
         progress.counts.update(run["counts"])
         recorded = Counter(progress.counts)
         async for steps, after in self._steps(run["after"]):

@@ -15,7 +15,7 @@ class BackfillStore(LessonStore):
 
     async def begin(self, options: Mapping[str, bool], *, from_start: bool) -> dict[str, Any]:
         """Begin a backfill, or resume the interrupted one; return where it stands."""
-        params = {"options": dict(options), "anew": from_start}
+        params = {"options": dict(options), "from_start": from_start}
         return expect(await self._call("worker_backfill_begin", params), dict)
 
     async def legacy_lessons(

@@ -321,8 +321,8 @@ async def test_the_budget_slows_down_when_muxs_limit_is_used_up(
     slowed: int,
 ) -> None:
     """After a 429, and when nothing remains of a limit above our own rate."""
-    told = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining}
-    headers = {name: value for name, value in told.items() if value is not None}
+    result = {"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": remaining}
+    headers = {name: value for name, value in result.items() if value is not None}
     body = '{"data": []}' if status == 200 else '{"error": {"type": "x", "messages": []}}'
     mux.faults.add(Fault("answer", status=status, body=body, headers=headers))
     budget = CountingBudget()
@@ -355,10 +355,10 @@ async def test_a_list_is_read_to_its_end(
         pages = [await ask(None)]
         while (at := pages[-1].next) is not None:
             pages.append(await ask(at))
-        told = [s for page in pages for s in page.observations]
-        ids = [s.asset_id if s.subject == "asset" else s.upload_id for s in told]
+        result = [s for page in pages for s in page.observations]
+        ids = [s.asset_id if s.subject == "asset" else s.upload_id for s in result]
         assert ids == made[::-1]
-        assert {s.source for s in told} == {"sweep"}
+        assert {s.source for s in result} == {"sweep"}
     # Only a page that is not full tells that it is the last one.
     assert mux.requests.by_route() == {"GET /video/v1/assets": 3, "GET /video/v1/uploads": 4}
 

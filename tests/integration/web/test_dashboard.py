@@ -107,7 +107,7 @@ class Client:
 @asynccontextmanager
 async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
     """Serve on a free port; yield the address."""
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "supabase_url": "http://localhost",
         "supabase_service_role_key": "sb_secret_x",
         "mux_token_id": "id",
@@ -116,7 +116,7 @@ async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
         "port": 1,
         **more,
     }
-    settings = Settings(_env_file=None, **told).model_copy(update={"port": 0})
+    settings = Settings(_env_file=None, **result).model_copy(update={"port": 0})
     mux: Any = SimpleNamespace(is_refused=False, rate_limit=("5", "4"), requests=1)
     store: Any = FakeStore()
     async with http_server(
@@ -272,8 +272,8 @@ async def test_every_page_is_isolated_from_other_sites(client: Client) -> None:
         assert "unsafe" not in policy
         for rule in ("form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"):
             assert rule in policy
-        told = ("X-Frame-Options", "Referrer-Policy", "X-Content-Type-Options", "Cache-Control")
-        assert [page.headers[name] for name in told] == [
+        result = ("X-Frame-Options", "Referrer-Policy", "X-Content-Type-Options", "Cache-Control")
+        assert [page.headers[name] for name in result] == [
             "DENY",
             "same-origin",
             "nosniff",

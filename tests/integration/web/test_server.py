@@ -132,9 +132,9 @@ class Site:
             lines.append(f"Content-Length: {len(body)}")
         return read(await self.raw("\r\n".join([*lines, "", ""]).encode() + body))
 
-    async def event(self, told: Any = None, **changes: Any) -> Answer:
+    async def event(self, result: Any = None, **changes: Any) -> Answer:
         """Send a signed event."""
-        body = json.dumps({**(told or READY), **changes}).encode()
+        body = json.dumps({**(result or READY), **changes}).encode()
         header = signature(SECRET, time.time(), body)
         return await self.ask("POST", "/webhooks/mux", body, mux_signature=header)
 
@@ -148,7 +148,7 @@ def read(answer: bytes) -> Answer:
 @asynccontextmanager
 async def site(**more: str) -> AsyncIterator[Site]:
     """Serve on a free port."""
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "supabase_url": "http://localhost",
         "supabase_service_role_key": "sb_secret_x",
         "mux_token_id": "id",
@@ -158,7 +158,7 @@ async def site(**more: str) -> AsyncIterator[Site]:
         "port": 1,
         **more,
     }
-    settings = Settings(_env_file=None, **told)
+    settings = Settings(_env_file=None, **result)
     free = settings.model_copy(update={"port": 0})
     store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
     liveness, outages = Liveness(5, 100), dict[Service, Fault]()

@@ -59,8 +59,8 @@ def test_any_signed_event_has_an_answer(fuzzed: Fuzzed, kind: str, data: Any, mo
     """Accepted or invalid, and never an internal error."""
     if more and isinstance(data, dict):
         data = {**READY["data"], **data}
-    told = {"type": kind, "data": data}
-    body = json.dumps(told).encode()
+    returned = {"type": kind, "data": data}
+    body = json.dumps(returned).encode()
     header = signature(SECRET, time.time(), body).encode()
     assert fuzzed.status(body, header) in (200, 400)
 

@@ -171,8 +171,8 @@ async def test_an_upload_without_an_asset_is_found_in_the_list_of_uploads() -> N
     ]
     mux = ListedMux([], uploads)
     found = await search(mux, *(holding(f"l{n}", f"u{n}") for n in range(20)))
-    told = [found[f"l{n}"].observation for n in range(20)]
-    assert told == uploads
+    result = [found[f"l{n}"].observation for n in range(20)]
+    assert result == uploads
     assert mux.asked == ["assets 0", "uploads 0"]
 
 

@@ -48,7 +48,7 @@ FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unclaimed=3, is_ful
 
 
 @pytest.mark.parametrize(
-    ("scans", "done", "told"),
+    ("scans", "done", "result"),
     [
         ([FULL, LAST], 2, "Checked 3 rows: 1 published, 2 waiting."),
         ([FULL], 3, "Checked 6 rows: 6 waiting."),
@@ -59,7 +59,7 @@ FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unclaimed=3, is_ful
 def test_a_scan_ends_when_all_that_was_due_has_been_looked_at(
     scans: list[ScanReport],
     done: int,
-    told: str,
+    result: str,
     monkeypatch: pytest.MonkeyPatch,
     mocker: MockerFixture,
     capsys: pytest.CaptureFixture[str],
@@ -74,4 +74,4 @@ def test_a_scan_ends_when_all_that_was_due_has_been_looked_at(
     mocker.patch.object(logs, "configure")
     assert scan.run(argparse.Namespace()) == DONE
     assert fake.scans == done
-    assert capsys.readouterr().out.splitlines()[0] == told
+    assert capsys.readouterr().out.splitlines()[0] == result

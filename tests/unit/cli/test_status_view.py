@@ -86,7 +86,7 @@ def test_the_table_of_failures_has_a_sentence_for_each_type(
     ages = dict.fromkeys(("oldest_due_seconds", "oldest_processing_seconds"))
     last = {"count": 1, "last_seconds": 1.0, "last_lesson_id": "l1", "last_message": None}
     failures = [{**last, "error_type": name} for name in ("upload_cancelled", "unknown")]
-    told = {**counts, **ages, "ready_to_published": {"count": 0}, "failures": failures}
-    shown = printed(status_view(told))
+    result = {**counts, **ages, "ready_to_published": {"count": 0}, "failures": failures}
+    shown = printed(status_view(result))
     assert f"l1 {failure('upload_cancelled')}" in shown
     assert shown.endswith(f"l1 {UNKNOWN_FAILURE}")

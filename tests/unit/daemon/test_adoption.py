@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from tests.unit.log_lines import told
+from tests.unit.log_lines import logged
 from tests.unit.scan.test_observe import FakeMux, created, ready
 from worker import wording
 from worker.daemon.adoption import Adopter, PeriodicAdoption
@@ -117,7 +117,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
     await Adopter(mux, LessonStore(database.call)).adopt(list(database.answers))
     assert mux.sent == []
     info: Json = {"level": "info"}
-    assert told(out) == [
+    assert logged(out) == [
         {**info, "event": "lesson.adopted", "lesson_id": "l1", "upload_id": "up2"},
         {**info, "event": "lesson.adopted", "lesson_id": "l2", "upload_id": "up2"},
         {**info, "event": "lesson.restored", "lesson_id": "l2", **video},
@@ -158,7 +158,7 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     adopter = Adopter(Mux(), LessonStore(database.call))
     for now[0], lessons in ((0, ["l1"]), (60, ["l1", "l2"]), (3599, ["l1"]), (3601, ["l1"])):
         await adopter.adopt(lessons)
-    lines = told(out)
+    lines = logged(out)
     assert [line["lesson_id"] for line in lines] == ["l1", "l2", "l1"]
     assert lines[0] == {
         "level": "warning",
@@ -190,7 +190,7 @@ async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
             {"lesson_id": "l2", "id": "up1", "upload_id": "up1", "asset_id": "as1"}
         ]
     assert mux.sent == ["control", "upload up1"] * 2
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "warning",
             "event": "mux.id_failed",
@@ -214,7 +214,7 @@ async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_ho
     for lessons in (["l1", "l2"], ["l1"]):
         await adopter.adopt(lessons)
     error: Json = {"level": "error", "event": "lesson.refused", "message": "no"}
-    assert told(out) == [
+    assert logged(out) == [
         {**error, "lesson_id": "l1", "sqlstate": "P0001", "raised_by": "rule()"},
         {"level": "info", "event": "lesson.adopted", "lesson_id": "l2", "upload_id": "up2"},
         {**error, "lesson_id": "l2", "sqlstate": "23514"},
@@ -264,7 +264,7 @@ async def test_after_a_statement_timeout_the_steps_are_smaller(out: io.StringIO)
         (20, 1),
         (200, 5),
     ]
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "warning",
             "event": "adoption.failed",
@@ -279,14 +279,14 @@ async def test_after_many_timeouts_a_run_still_looks_at_some_lessons(out: io.Str
     """The step never shrinks to nothing, from which it could not grow again."""
     fault = StatementTimeout("57014", "worker_untracked exceeds the statement timeout.")
     assert await adopts(Walked(fault, 0, 9)) == [(2000, 50), (200, 5), *[(20, 1)] * 7]
-    assert len(told(out)) == 1
+    assert len(logged(out)) == 1
 
 
 async def test_an_outage_is_left_to_the_scan_to_log(out: io.StringIO) -> None:
     """Nothing is logged, and nothing changes."""
     fault = SupabaseUnavailable("connection", "down")
     assert await adopts(Walked(fault, 0, 3)) == [(2000, 50)] * 3
-    assert told(out) == []
+    assert logged(out) == []
 
 
 REVOKED = SupabaseNeedsOperator("42501", "Apply sql/005_access.sql.")
@@ -295,7 +295,7 @@ REVOKED = SupabaseNeedsOperator("42501", "Apply sql/005_access.sql.")
 async def test_a_fault_of_its_own_that_needs_an_operator_is_logged_once(out: io.StringIO) -> None:
     """A grant that only its functions miss, for example: no scan would meet it."""
     assert await adopts(Walked(REVOKED, 0, 3)) == [(2000, 50)] * 3
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "error",
             "event": "adoption.failed",
@@ -309,10 +309,10 @@ async def test_a_fault_that_scans_meet_as_well_is_left_to_them(out: io.StringIO)
     """It is logged once scans are well and it is still there."""
     database = Walked(REVOKED, 0, 5)
     await adopts(database, lambda: len(database.walks) > 5)
-    assert told(out) == []
+    assert logged(out) == []
     database = Walked(REVOKED, 0, 5)
     await adopts(database, lambda: len(database.walks) > 3)
-    assert [line["event"] for line in told(out)] == ["adoption.failed"]
+    assert [line["event"] for line in logged(out)] == ["adoption.failed"]
 
 
 async def test_a_fault_that_comes_back_is_logged_again(out: io.StringIO) -> None:
@@ -320,7 +320,7 @@ async def test_a_fault_that_comes_back_is_logged_again(out: io.StringIO) -> None
     database = Walked(REVOKED, 0, 4)
     database.longest_walks = [0, 0, 2000, 0]
     await adopts(database)
-    assert len(told(out)) == 2
+    assert len(logged(out)) == 2
 
 
 async def test_the_lessons_that_a_walk_finds_are_adopted() -> None:

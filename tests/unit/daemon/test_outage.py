@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.log_lines import told
+from tests.unit.log_lines import logged
 from worker.daemon.outage import Outage
 from worker.errors import (
     MuxUnauthorized,
@@ -50,7 +50,7 @@ def test_an_outage_is_one_line_at_each_end(clock: Clock, out: io.StringIO) -> No
         clock.now += 10
     here.end(rows_waiting=7)
     here.end()
-    assert told(out) == [
+    assert logged(out) == [
         {"level": "warning", "event": "mux.unavailable", "reason": "http_503", "message": "down"},
         {"level": "info", "event": "mux.recovered", "outage_seconds": 30.0, "rows_waiting": 7},
     ]
@@ -61,7 +61,7 @@ def test_a_refused_token_during_an_outage_is_logged(clock: Clock, out: io.String
     here = outage(clock)
     for fault in (DOWN, REFUSED, REFUSED, DOWN):
         here.record(fault)
-    assert [(line["event"], line["level"]) for line in told(out)] == [
+    assert [(line["event"], line["level"]) for line in logged(out)] == [
         ("mux.unavailable", "warning"),
         ("mux.unauthorized", "error"),
         ("mux.unavailable", "warning"),
@@ -80,7 +80,7 @@ def test_supabase_is_an_error_where_an_operator_must_act(clock: Clock, out: io.S
         here.record(fault)
         clock.now += 10
     here.end()
-    assert [(line["level"], line["event"], line.get("reason")) for line in told(out)] == [
+    assert [(line["level"], line["event"], line.get("reason")) for line in logged(out)] == [
         ("warning", "supabase.unavailable", "503"),
         ("error", "supabase.unavailable", "paused"),
         ("error", "supabase.unavailable", "restricted"),
@@ -110,7 +110,7 @@ def test_a_second_outage_is_announced_like_the_first(
         clock.now += 10
         here.end()
     pair = [began, ("info", f"{service}.recovered")]
-    assert [(line["level"], line["event"]) for line in told(out)] == pair * 2
+    assert [(line["level"], line["event"]) for line in logged(out)] == pair * 2
 
 
 def test_an_outage_knows_its_last_fault_and_its_beginning(clock: Clock, out: io.StringIO) -> None:

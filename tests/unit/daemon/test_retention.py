@@ -6,7 +6,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from tests.unit.log_lines import told
+from tests.unit.log_lines import logged
 from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import BATCH, Retention
 from worker.errors import SupabaseUnavailable
@@ -48,7 +48,7 @@ class Clock:
 
 def pruned(out: io.StringIO) -> list[dict[str, Any]]:
     """Return the lines about pruning without their timestamps."""
-    return [line for line in told(out) if line["event"] == "events.pruned"]
+    return [line for line in logged(out) if line["event"] == "events.pruned"]
 
 
 async def all_of(retention: Retention) -> int:

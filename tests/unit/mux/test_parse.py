@@ -83,12 +83,12 @@ def test_a_passthrough_is_a_lesson_reference_or_json_with_one(
 
 
 @pytest.mark.parametrize(
-    ("told", "is_test"),
+    ("result", "is_test"),
     [({"test": True}, True), ({"test": False}, False), ({"test": "true"}, False), ({}, False)],
 )
-def test_a_test_asset_is_marked(told: dict[str, Any], is_test: bool) -> None:
+def test_a_test_asset_is_marked(result: dict[str, Any], is_test: bool) -> None:
     """The audit has the field only for test assets."""
-    seen = read_asset({"id": "as1", "status": "ready", **told}, "probe")
+    seen = read_asset({"id": "as1", "status": "ready", **result}, "probe")
     assert seen.is_test == is_test
     assert ("is_test" in seen.as_json()) == is_test
 
@@ -111,8 +111,10 @@ def test_a_playback_id_without_a_policy_is_not_accepted() -> None:
 def test_an_asset_id_that_cannot_be_one_is_ignored() -> None:
     """It is never sent to Mux; the probe requests the upload's asset instead."""
     for odd in (None, 7, "", "../x", {"id": "as1"}):
-        told = {"id": "up1", "status": "asset_created", "asset_id": odd}
-        assert read_upload(told, "probe") == Observation("upload", "asset_created", "probe", "up1")
+        result = {"id": "up1", "status": "asset_created", "asset_id": odd}
+        assert read_upload(result, "probe") == Observation(
+            "upload", "asset_created", "probe", "up1"
+        )
 
 
 def test_errors_are_parsed() -> None:
@@ -239,8 +241,8 @@ def test_retry_after_is_a_number_of_seconds(header: str, seconds: float | None) 
 
 def test_the_environment_needs_an_id() -> None:
     """Whoami without one is unreadable."""
-    told = {"environment_id": "env1", "environment_name": "Production"}
-    assert read_environment(told) == Environment("env1", "Production", "?")
+    result = {"environment_id": "env1", "environment_name": "Production"}
+    assert read_environment(result) == Environment("env1", "Production", "?")
     with pytest.raises(UnreadableResponse):
         read_environment({"environment_id": None})
 

@@ -203,8 +203,8 @@ def test_an_unreadable_response_keeps_its_cause() -> None:
 
 def test_the_data_is_parsed_by_the_given_reader() -> None:
     """The response to whoami has the same envelope."""
-    told = {"environment_id": "e1", "environment_name": "Main", "environment_type": "production"}
-    response = Response.of(200, None, json.dumps({"data": told, "surprise": 1}))
+    result = {"environment_id": "e1", "environment_name": "Main", "environment_type": "production"}
+    response = Response.of(200, None, json.dumps({"data": result, "surprise": 1}))
     assert read_data(response, read_environment) == Environment("e1", "Main", "production")
 
 

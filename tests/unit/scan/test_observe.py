@@ -400,8 +400,8 @@ async def test_unclaimed_uploads_of_the_list_are_yielded() -> None:
     mux = FakeMux(uploads=(page,))
     claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
     pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
-    told = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
-    assert told == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
+    result = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
+    assert result == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
 
 
 async def test_a_row_that_has_its_video_is_probed() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.log_lines import told
+from tests.unit.log_lines import logged
 from worker.telemetry import logs
 
 
@@ -30,7 +30,7 @@ def test_a_line_is_one_object_that_begins_with_timestamp_level_and_event(out: io
     line = json.loads(out.getvalue())
     assert list(line) == ["timestamp", "level", "event", "lesson_id", "waited_seconds"]
     assert line["timestamp"].endswith("Z")
-    assert told(out) == [
+    assert logged(out) == [
         {"level": "info", "event": "lesson.published", "lesson_id": "l1", "waited_seconds": 1.5}
     ]
 
@@ -39,7 +39,7 @@ def test_libraries_log_json_too_and_only_warnings_and_errors(out: io.StringIO) -
     """A warning of a library is a line like ours; lower levels are dropped."""
     logging.getLogger("httpx").info("HTTP Request: GET https://example.org")
     logging.getLogger("httpx").warning("odd: %s", "thing")
-    assert told(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
+    assert logged(out) == [{"level": "warning", "event": "odd: thing", "logger": "httpx"}]
 
 
 def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
@@ -54,7 +54,7 @@ def test_no_secret_gets_into_a_line(out: io.StringIO) -> None:
     except ValueError:
         log.exception("worker.crashed")
     assert "s3cret" not in out.getvalue()
-    assert told(out)[0]["key"] == "x *** y"
+    assert logged(out)[0]["key"] == "x *** y"
 
 
 def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
@@ -63,7 +63,7 @@ def test_a_traceback_is_a_field_of_its_line(out: io.StringIO) -> None:
         raise ValueError("broken")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
-    (line,) = told(out)
+    (line,) = logged(out)
     assert (line["level"], line["event"]) == ("error", "worker.crashed")
     assert "ValueError: broken" in line["exception"]
 
@@ -74,7 +74,7 @@ def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
         raise ValueError("y" * 2 * logs.MAX_TRACEBACK + "the reason")
     except ValueError:
         logs.get_logger().exception("worker.crashed")
-    text = told(out)[0]["exception"]
+    text = logged(out)[0]["exception"]
     assert len(text) == logs.MAX_TRACEBACK + 1
     assert text.endswith("the reason")
 
@@ -82,7 +82,7 @@ def test_of_a_long_traceback_the_end_is_kept(out: io.StringIO) -> None:
 def test_a_long_text_is_cut(out: io.StringIO) -> None:
     """No field is so long that a platform would split the line."""
     logs.get_logger().info("x", message="y" * 50_000)
-    assert len(told(out)[0]["message"]) == logs.MAX_TEXT + 1
+    assert len(logged(out)[0]["message"]) == logs.MAX_TEXT + 1
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_repeated_line_of_asyncio_is_written_once_a_minute(out: io.StringIO) -
     for number in range(1000):
         logging.getLogger("asyncio").error("socket.accept() out of resource\nsocket: %d", number)
     logging.getLogger("asyncio").error("Task exception was never retrieved")
-    assert [line["event"].splitlines()[0] for line in told(out)] == [
+    assert [line["event"].splitlines()[0] for line in logged(out)] == [
         "socket.accept() out of resource",
         "Task exception was never retrieved",
     ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.log_lines import told
+from tests.unit.log_lines import logged
 from tests.unit.test_decide import CLAIM
 from worker.model import ClaimVerdict, Observation, Outcome, PlaybackId, Settlement, Verdict
 from worker.telemetry.outcome_log import OutcomeLog
@@ -36,7 +36,7 @@ def test_an_id_that_fails_alone_is_logged_once_an_hour(out: io.StringIO) -> None
         "reason": "http_500",
         "message": "Mux does not answer about this asset: 500.",
     }
-    assert told(out) == [{**line, "asset_id": "as1"}, {**line, "asset_id": "as2"}]
+    assert logged(out) == [{**line, "asset_id": "as1"}, {**line, "asset_id": "as2"}]
 
 
 def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
@@ -44,7 +44,7 @@ def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
     seen = Observation("asset", "ready", "probe", "up1", "as1", is_test=True)
     settled = Settlement(seen, Verdict("publish", "asset_ready", playback_id="p1"))
     OutcomeLog().settled([settled], [outcome("published", playback_id="p1"), outcome("waiting")])
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "warning",
             "event": "lesson.published",
@@ -114,13 +114,13 @@ def test_each_outcome_that_matters_is_a_line(
 ) -> None:
     """With the ids, and what an operator needs to act."""
     OutcomeLog().settled([], [given])
-    assert told(out) == [{**line, **IDS}]
+    assert logged(out) == [{**line, **IDS}]
 
 
 def test_what_changes_nothing_is_no_line(out: io.StringIO) -> None:
     """Waiting, unchanged, unmatched and busy are only counted."""
     OutcomeLog().settled([], [outcome(n) for n in ("waiting", "unchanged", "unmatched", "busy")])
-    assert told(out) == []
+    assert logged(out) == []
 
 
 def test_a_refusal_is_logged_once_an_hour_for_each_sqlstate(out: io.StringIO) -> None:
@@ -128,7 +128,7 @@ def test_a_refusal_is_logged_once_an_hour_for_each_sqlstate(out: io.StringIO) ->
     outcome_log = OutcomeLog()
     for sqlstate in ("23514", "23514", "42883"):
         outcome_log.settled([], [outcome("refused", sqlstate=sqlstate)])
-    assert [line["sqlstate"] for line in told(out)] == ["23514", "42883"]
+    assert [line["sqlstate"] for line in logged(out)] == ["23514", "42883"]
 
 
 def waiting(seen: Observation, age: float) -> Settlement:
@@ -145,7 +145,7 @@ def test_a_stuck_lesson_is_logged_once(out: io.StringIO) -> None:
     seen = Observation("asset", "preparing", "probe", upload_id="up1", asset_id="as1")
     for age in (1799, 1800, 1830):
         outcome_log.settled([waiting(seen, age)], [outcome("waiting")])
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "warning",
             "event": "lesson.stuck",
@@ -164,7 +164,7 @@ def test_an_unknown_value_is_logged_once(out: io.StringIO) -> None:
     seen = Observation("asset", "odd", "probe", playback_ids=(PlaybackId("x", "new"),))
     for _ in range(3):
         outcome_log.settled([waiting(seen, 1)], [])
-    assert [(line["kind"], line["value"]) for line in told(out)] == [
+    assert [(line["kind"], line["value"]) for line in logged(out)] == [
         ("asset_status", "odd"),
         ("policy", "new"),
     ]
@@ -178,7 +178,7 @@ def test_idle_scans_are_logged_together(out: io.StringIO) -> None:
     outcome_log.scan_finished(
         ScanReport(2, 1, Counter({"waiting": 1}), requests=3, seconds=0.12345)
     )
-    assert told(out) == [
+    assert logged(out) == [
         {
             "level": "info",
             "event": "scan.finished",

@@ -141,8 +141,8 @@ def test_a_failed_lesson_always_says_what_happened(
     )
     row |= {"status": "error", "upload_id": "up1", "age_seconds": 1.0, "check_count": 1}
     row |= {"tracked_at": NOW, "error_type": error_type, "error_message": message}
-    told: dict[str, Any] = {**lesson, "lesson_id": "l1", "now": NOW, "row": row, "events": []}
-    page = Pages().page("lesson_detail.html", lesson=told, message=None, operator="Ines")
+    result: dict[str, Any] = {**lesson, "lesson_id": "l1", "now": NOW, "row": row, "events": []}
+    page = Pages().page("lesson_detail.html", lesson=result, message=None, operator="Ines")
     assert isinstance(page.body, bytes)
     words = " ".join(unescape(re.sub(r"<[^>]*>", " ", page.body.decode())).split())
     assert f"State {shown} Lesson Id l1" in words

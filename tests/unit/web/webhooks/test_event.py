@@ -30,8 +30,8 @@ READY = Observation(
 
 def event(kind: str, data: Any = None, **more: Any) -> Event:
     """Return an event of this type."""
-    told = {"type": kind, "id": "e1", "created_at": "2026-09-21T14:13:20.500000Z", "data": data}
-    return read_event(json.dumps({**told, **more}).encode())
+    result = {"type": kind, "id": "e1", "created_at": "2026-09-21T14:13:20.500000Z", "data": data}
+    return read_event(json.dumps({**result, **more}).encode())
 
 
 def test_a_ready_asset_is_an_observation() -> None:
@@ -42,7 +42,7 @@ def test_a_ready_asset_is_an_observation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "found"),
+    ("result", "found"),
     [
         ({"id": "env1", "name": "Production"}, "env1"),
         ({"id": "no id"}, None),
@@ -51,9 +51,9 @@ def test_a_ready_asset_is_an_observation() -> None:
         (None, None),
     ],
 )
-def test_an_event_names_its_environment(told: Any, found: str | None) -> None:
+def test_an_event_names_its_environment(result: Any, found: str | None) -> None:
     """An event without one, or with an invalid one, is an event."""
-    assert event("video.asset.ready", ASSET, environment=told).environment_id == found
+    assert event("video.asset.ready", ASSET, environment=result).environment_id == found
 
 
 @pytest.mark.parametrize("what", ["created", "ready", "errored", "updated"])

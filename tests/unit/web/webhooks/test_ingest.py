@@ -97,7 +97,7 @@ async def test_an_event_that_met_a_lock_has_to_be_sent_again_where_no_scan_looks
 
 
 @pytest.mark.parametrize(
-    ("upload_id", "environment", "told", "lines"),
+    ("upload_id", "environment", "result", "lines"),
     [
         ("ours", "home", True, []),
         ("ours", "elsewhere", True, []),
@@ -107,7 +107,7 @@ async def test_an_event_that_met_a_lock_has_to_be_sent_again_where_no_scan_looks
     ],
 )
 async def test_events_of_another_mux_environment_are_logged_once_an_hour(
-    upload_id: str, environment: str | None, told: bool, lines: list[Any]
+    upload_id: str, environment: str | None, result: bool, lines: list[Any]
 ) -> None:
     """Unless a row matched; the database gets both, and the environment."""
     rows = Rows(set(), {"unknown"})
@@ -117,7 +117,7 @@ async def test_events_of_another_mux_environment_are_logged_once_an_hour(
         for _ in range(3):
             assert await ingest.settle([event]) == []
             await ingest.mark_webhooks_active(event.environment_id)
-    assert rows.marked == [(environment, told)]
+    assert rows.marked == [(environment, result)]
     assert [(one["log_level"], one["environment"], one["recorded"]) for one in logged] == lines
 
 
