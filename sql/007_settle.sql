@@ -670,6 +670,7 @@ begin
     begin
       outcomes := outcomes || mux_private.settle_row(found.item, found.tracking_id, found.lesson_id, found.claim);
     exception
+      -- Not for locked rows, which settle_row skips as busy: for locks that the app's triggers take.
       when serialization_failure or deadlock_detected or lock_not_available then raise;
       when assert_failure or others then
         get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,

@@ -17,7 +17,7 @@ TEST_ASSET = (
     "This is a test asset. Mux deletes it a day after it was made: upload the video without `test`."
 )
 
-_DONE = {"published": "lesson.published", "attached": "lesson.attached"}
+PUBLISH_EVENTS = {"published": "lesson.published", "attached": "lesson.attached"}
 
 log = get_logger()
 
@@ -87,7 +87,7 @@ class OutcomeLog(Telemetry):
             case "published" | "attached":
                 write = log.warning if is_test else log.info
                 write(
-                    _DONE[outcome.name],
+                    PUBLISH_EVENTS[outcome.name],
                     **_ids(outcome),
                     playback_id=outcome.playback_id,
                     waited_seconds=_rounded(outcome.age_seconds),

@@ -13,6 +13,7 @@ from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
 from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.logs import get_logger
+from worker.telemetry.outcome_log import PUBLISH_EVENTS
 from worker.text import clean_input
 from worker.web.dashboard.auth import OPERATOR, is_browser
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
@@ -23,8 +24,6 @@ MAX_MESSAGES = 100
 MAX_FIELDS = 10
 
 BUSY = "Another process is working on the lesson. Try again in a moment."
-
-_EVENTS = {"published": "lesson.published", "attached": "lesson.attached"}
 
 log = get_logger()
 
@@ -127,9 +126,9 @@ class LessonActions:
 
 
 def _log_published(done: publish.PublishResult, operator: str) -> None:
-    if done.outcome in _EVENTS:
+    if done.outcome in PUBLISH_EVENTS:
         log.info(
-            _EVENTS[done.outcome],
+            PUBLISH_EVENTS[done.outcome],
             lesson_id=done.lesson.id,
             asset_id=done.asset_id,
             playback_id=done.playback_id,
