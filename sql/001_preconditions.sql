@@ -322,10 +322,9 @@ begin
       ('mux_asset_id', 'text', true), ('mux_playback_id', 'text', true), ('status', 'public.mux_asset_status', true),
       ('error_message', 'text', true), ('created_at', 'timestamp with time zone', true),
       ('updated_at', 'timestamp with time zone', true),
-      ('tracked_at', 'timestamp with time zone', false), ('error_type', 'text', false), ('check_count', 'integer', false),
-      ('next_check_at', 'timestamp with time zone', false), ('last_checked_at', 'timestamp with time zone', false),
-      ('missing_since', 'timestamp with time zone', false), ('missing_count', 'integer', false),
-      ('settled_at', 'timestamp with time zone', false), ('recheck_at', 'timestamp with time zone', false)
+      ('tracked_at', 'timestamp with time zone', false), ('error_type', 'text', false),
+      ('settled_at', 'timestamp with time zone', false), ('duration_seconds', 'double precision', false),
+      ('aspect_ratio', 'text', false), ('max_resolution', 'text', false)
     ) w (name, type, is_needed)
     left join pg_attribute a on a.attrelid = 'public.mux_asset_tracking'::regclass and a.attname = w.name and not a.attisdropped
     where a.attname is null and w.is_needed or a.attname is not null and a.atttypid is distinct from to_regtype(w.type)

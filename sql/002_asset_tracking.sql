@@ -1,9 +1,10 @@
 -- What it does: makes the enum mux_asset_status and the table mux_asset_tracking, one row a
---   lesson, with the worker's own columns. A table that the app made before is completed and
+--   lesson, with the worker's own columns, and the schedule. A table that the app made before is completed and
 --   keeps every value; how it was is kept in mux_private.of_the_app.
 -- Needs: 001.
--- Locks: an older table, access exclusive while it is rewritten with its indexes (some ten
---   seconds for a million rows). A new one: lessons, share row exclusive for a moment (foreign key).
+-- Locks: an older table, access exclusive for a moment (columns), and share (no writes) while the
+--   index on mux_asset_id is made, unless optional/tracking_indexes.sql made it before. A new one:
+--   lessons, share row exclusive for a moment (foreign key).
 -- Undo: down/002_asset_tracking.sql (drops the table with its rows; one that the app made before is
 --   given back to it instead)
 
@@ -31,7 +32,7 @@ do $$
 declare
   tracking constant regclass := to_regclass('public.mux_asset_tracking');
   is_ours constant boolean := exists (
-    select from pg_constraint where conrelid = tracking and conname = 'looks_are_counted_from_zero');
+    select from pg_attribute where attrelid = tracking and attname = 'settled_at' and not attisdropped);
 begin
   if to_regtype('public.mux_asset_status') is null then
     create type public.mux_asset_status as enum ('processing', 'ready', 'error');
@@ -101,62 +102,21 @@ create table if not exists public.mux_asset_tracking (
 alter table public.mux_asset_tracking enable row level security;
 alter table public.mux_asset_tracking alter column id set default gen_random_uuid();
 
--- When a row's upload began was not kept before; its last change is the best that is known. The
--- table is rewritten rather than updated: quicker, without dead rows, and no trigger of the
--- app's fires.
-do $$
-begin
-  if not exists (
-    select 1 from pg_attribute
-    where attrelid = 'public.mux_asset_tracking'::regclass and attname = 'tracked_at' and not attisdropped
-  ) then
-    alter table public.mux_asset_tracking add column tracked_at timestamptz;
-    alter table public.mux_asset_tracking
-      alter column tracked_at type timestamptz using updated_at,
-      alter column tracked_at set default now(),
-      alter column tracked_at set not null;
-  end if;
-end
-$$;
-
+-- All of them nullable, or of a constant default: no row is rewritten. When the upload of an older
+-- row began was not kept: where tracked_at is null, updated_at is the best that is known.
 alter table public.mux_asset_tracking
   add column if not exists error_type text,
-  -- Counts of looks at one upload, a few thousand at most:
-  -- squawk-ignore prefer-bigint-over-int
-  add column if not exists check_count integer not null default 0,
-  add column if not exists next_check_at timestamptz not null default now(),
-  add column if not exists last_checked_at timestamptz,
-  add column if not exists missing_since timestamptz,
-  -- squawk-ignore prefer-bigint-over-int
-  add column if not exists missing_count integer not null default 0,
+  add column if not exists tracked_at timestamptz,
   add column if not exists settled_at timestamptz,
-  add column if not exists recheck_at timestamptz;
-
--- Not dropped and added again, which would read all rows each time the file is applied.
-do $$
-declare
-  there text[] := array(
-    select conname from pg_constraint where conrelid = 'public.mux_asset_tracking'::regclass);
-begin
-  if not 'looks_are_counted_from_zero' = any (there) then
-    alter table public.mux_asset_tracking
-      add constraint looks_are_counted_from_zero check (check_count >= 0 and missing_count >= 0);
-  end if;
-  if not 'what_is_missing_was_looked_for' = any (there) then
-    alter table public.mux_asset_tracking
-      add constraint what_is_missing_was_looked_for check ((missing_since is null) = (missing_count = 0));
-  end if;
-end
-$$;
+  add column if not exists duration_seconds double precision,
+  add column if not exists aspect_ratio text,
+  add column if not exists max_resolution text;
+alter table public.mux_asset_tracking alter column tracked_at set default now();
 
 create index if not exists idx_mux_asset_tracking_upload_id on public.mux_asset_tracking (upload_id);
 create index if not exists idx_mux_asset_tracking_temp_asset_id on public.mux_asset_tracking (temp_asset_id);
 create index if not exists idx_mux_asset_tracking_mux_asset_id on public.mux_asset_tracking (mux_asset_id)
   where mux_asset_id is not null;
-create index if not exists idx_mux_asset_tracking_due on public.mux_asset_tracking (next_check_at)
-  where status = 'processing';
-create index if not exists idx_mux_asset_tracking_recheck on public.mux_asset_tracking (recheck_at)
-  where recheck_at is not null;
 
 comment on table public.mux_asset_tracking is 'One row a lesson: its current upload to Mux, and how far it is.';
 comment on column public.mux_asset_tracking.id is 'Identifies the row.';
@@ -170,14 +130,11 @@ comment on column public.mux_asset_tracking.error_message is 'Why it failed and 
 comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict. On a ready row: playback_ids_withdrawn or asset_deleted, its video can no longer be played.';
 comment on column public.mux_asset_tracking.created_at is 'When the row was made.';
 comment on column public.mux_asset_tracking.updated_at is 'When its status or its ids last changed.';
-comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here.';
-comment on column public.mux_asset_tracking.check_count is 'How often Mux was asked about this upload.';
-comment on column public.mux_asset_tracking.next_check_at is 'When the row falls due, while it is processing.';
-comment on column public.mux_asset_tracking.last_checked_at is 'When Mux was last asked about it.';
-comment on column public.mux_asset_tracking.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
-comment on column public.mux_asset_tracking.missing_count is 'How many looks in a row found it missing.';
+comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here. Null, in rows from before the worker: updated_at stands for it.';
 comment on column public.mux_asset_tracking.settled_at is 'When it became ready or failed.';
-comment on column public.mux_asset_tracking.recheck_at is 'When a ready row is to be looked at once more, because Mux seems to list its playback id no longer.';
+comment on column public.mux_asset_tracking.duration_seconds is 'How long the video is, in seconds, as Mux said when it was published.';
+comment on column public.mux_asset_tracking.aspect_ratio is 'Width to height of the video, such as 16:9, as Mux said when it was published.';
+comment on column public.mux_asset_tracking.max_resolution is 'The highest resolution in which the video is stored, such as HD, as Mux said when it was published.';
 
 insert into mux_private.of_the_app (kind, statement)
 select 'table', s.statement
@@ -191,6 +148,48 @@ from (
 where exists (select from mux_private.of_the_app o where o.kind = 'table')
   and not exists (select from things_before b where b.name = s.name)
 order by s.part;
+
+-- What looking needs, apart from the app's table: polling writes here alone. Primary key only, and
+-- half of each page free: then every update finds room beside its row, and no index changes with it
+-- (HOT). The claim reads the table whole, which holds only what waits. No foreign key: written twice
+-- in a transaction it would be checked again, and wait for a lesson that is being deleted, while that
+-- delete waits for the row.
+create table if not exists mux_private.schedule (
+  tracking_id uuid primary key,
+  owner text,
+  tracked_at timestamptz not null default now(),
+  is_recheck boolean not null default false,
+  is_backlog boolean not null default false,
+  next_check_at timestamptz not null default now(),
+  -- Counts of looks at one upload, a few thousand at most:
+  -- squawk-ignore prefer-bigint-over-int
+  check_count integer not null default 0,
+  last_checked_at timestamptz,
+  missing_since timestamptz,
+  -- squawk-ignore prefer-bigint-over-int
+  missing_count integer not null default 0,
+  progress double precision,
+  constraint looks_are_counted_from_zero check (check_count >= 0 and missing_count >= 0),
+  constraint what_is_missing_was_looked_for check ((missing_since is null) = (missing_count = 0))
+) with (fillfactor = 50);
+comment on table mux_private.schedule is 'When to look at each tracking row that is processing, and at a ready one that is to be looked at once more. Triggers on mux_asset_tracking make and remove its rows.';
+comment on column mux_private.schedule.tracking_id is 'The row of mux_asset_tracking.';
+comment on column mux_private.schedule.owner is 'Whose turn it is: the lesson''s instructor when the row was made.';
+comment on column mux_private.schedule.tracked_at is 'When the upload began to be tracked, so that what waits is counted without reading the app''s table.';
+comment on column mux_private.schedule.is_recheck is 'Whether the row is ready, and is to be looked at once more because Mux seems to list its playback id no longer.';
+comment on column mux_private.schedule.is_backlog is 'Whether a backfill entered the row: live ones come first.';
+comment on column mux_private.schedule.next_check_at is 'When the row falls due; while a worker has it, when its lease ends.';
+comment on column mux_private.schedule.check_count is 'How often Mux was asked about this upload.';
+comment on column mux_private.schedule.last_checked_at is 'When Mux was last asked about it.';
+comment on column mux_private.schedule.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
+comment on column mux_private.schedule.missing_count is 'How many looks in a row found it missing.';
+comment on column mux_private.schedule.progress is 'How far Mux is with encoding it, in per cent, as Mux said last; null where it said nothing.';
+alter table mux_private.schedule enable row level security;
+drop policy if exists "Service role has full access" on mux_private.schedule;
+create policy "Service role has full access" on mux_private.schedule
+  for all to service_role using (true) with check (true);
+revoke all on mux_private.schedule from public, anon, authenticated, service_role;
+grant select, insert, update, delete on mux_private.schedule to service_role;
 
 insert into mux_private.applied_files (name) values ('002_asset_tracking') on conflict do nothing;
 

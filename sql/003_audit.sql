@@ -52,14 +52,17 @@ comment on column public.mux_asset_events.message is 'Why, in words; Mux''s own 
 comment on column public.mux_asset_events.observation is 'What Mux had said, with its source.';
 
 create or replace function mux_private.actor() returns text
-language sql stable set search_path = public, extensions, pg_temp
-return coalesce(
-  nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub',
-  case when nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role' = 'service_role'
-    then 'operator ' || nullif(current_setting('mux_worker.operator', true), '') end,
-  nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role',
-  session_user
-);
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  claims jsonb := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+begin
+  return coalesce(
+    claims ->> 'sub',
+    case when claims ->> 'role' = 'service_role' then 'operator ' || nullif(current_setting('mux_worker.operator', true), '') end,
+    claims ->> 'role',
+    session_user);
+end
+$$;
 comment on function mux_private.actor() is 'Who asks: the user''s id, else the operator that the worker names, else the role of the token, else the database user.';
 
 -- Security definer: this function is the only way to insert into the audit.

@@ -2,17 +2,45 @@
 --   says which upload of a lesson is the newest and whose a video is. A new upload id clears what
 --   the old upload left behind and restarts the clocks; an older one changes nothing.
 -- Needs: 003.
--- Locks: mux_asset_tracking, share row exclusive (triggers) while its rows are compared once with
---   the history. Before that it reads mux_asset_tracking and lessons, without a lock.
+-- Locks: mux_asset_tracking, share row exclusive for a moment (triggers). After that, in a
+--   transaction of its own, it reads mux_asset_tracking and lessons once, which no request waits for.
 -- Undo: down/004_new_upload.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
+-- What Mux said of an upload or asset, and what follows from it, read once from the JSON of a call.
+do $$
+begin
+  if to_regtype('mux_private.fact') is null then
+    create type mux_private.fact as (
+      place bigint, verdict text, reason text, message text, upload_id text, asset_id text, playback_id text,
+      source text, subject text, status text, observation jsonb, lesson_references jsonb);
+  end if;
+end
+$$;
+comment on type mux_private.fact is 'A verdict about an upload or asset, with the observation from which it follows.';
+
+create or replace function mux_private.fact_of(p_item jsonb, p_place bigint default 1) returns mux_private.fact
+language plpgsql immutable set search_path = public, extensions, pg_temp as $$
+declare
+  observation jsonb := nullif(p_item -> 'observation', 'null');
+begin
+  return row(
+    p_place, p_item ->> 'verdict', p_item ->> 'reason', p_item ->> 'message', p_item ->> 'upload_id', p_item ->> 'asset_id',
+    p_item ->> 'playback_id', observation ->> 'source', observation ->> 'subject', observation ->> 'status', observation,
+    case when jsonb_typeof(p_item -> 'lesson_references') = 'array' then p_item -> 'lesson_references' end)::mux_private.fact;
+end
+$$;
+comment on function mux_private.fact_of is 'The fact in an item of worker_settle.';
+
 create or replace function mux_private.is_mux_id(id text) returns boolean
-language sql immutable set search_path = ''
-return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
+end
+$$;
 comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
 
 create or replace function mux_private.as_written(p_id text) returns text
@@ -183,7 +211,7 @@ begin
       if new.mux_asset_id = old.mux_asset_id then new.mux_asset_id := null; end if;
       if new.mux_playback_id = old.mux_playback_id then new.mux_playback_id := null; end if;
     end if;
-  elsif new.status = 'processing' and old.status = 'ready' and new.tracked_at = old.tracked_at
+  elsif new.status = 'processing' and old.status = 'ready' and new.tracked_at is not distinct from old.tracked_at
         and new.mux_asset_id is not distinct from old.mux_asset_id then
     new.status := 'ready';  -- the same upload saved once more: it is ready all the same
     return new;
@@ -192,20 +220,11 @@ begin
   end if;
   if new.error_type = old.error_type then new.error_type := null; end if;
   if new.error_message = old.error_message then new.error_message := null; end if;
-  new.recheck_at := null;
-  if new.check_count = old.check_count then new.check_count := 0; end if;
-  if new.last_checked_at = old.last_checked_at then new.last_checked_at := null; end if;
+  if new.duration_seconds = old.duration_seconds then new.duration_seconds := null; end if;
+  if new.aspect_ratio = old.aspect_ratio then new.aspect_ratio := null; end if;
+  if new.max_resolution = old.max_resolution then new.max_resolution := null; end if;
   if new.settled_at = old.settled_at then new.settled_at := null; end if;
-  if new.tracked_at = old.tracked_at then new.tracked_at := now(); end if;
-  -- A new upload is due from its beginning on; another look at the same one is due a moment later,
-  -- which distinguishes it from the uploads that webhooks may still report.
-  if new.next_check_at = old.next_check_at then
-    new.next_check_at := now() + case when new.upload_id = old.upload_id then interval '1 microsecond' else interval '0' end;
-  end if;
-  if new.missing_since is not distinct from old.missing_since then
-    new.missing_since := null;
-    new.missing_count := 0;
-  end if;
+  if new.tracked_at is not distinct from old.tracked_at then new.tracked_at := now(); end if;
   return new;
 end
 $$;
@@ -217,6 +236,12 @@ language plpgsql security definer set search_path = public, extensions, pg_temp 
 declare
   key text := mux_private.key_of(new.upload_id, new.mux_asset_id);
 begin
+  if tg_op = 'UPDATE' and key is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id)
+     and (mux_private.newest_entry(new.lesson_id)).id is null then  -- tracked before this file was applied
+    perform mux_private.enter_upload(
+      new.lesson_id, mux_private.key_of(old.upload_id, old.mux_asset_id), new.id,
+      case when mux_private.is_mux_id(old.mux_asset_id) then old.mux_asset_id end);
+  end if;
   if tg_op = 'INSERT' or key is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id) then
     perform mux_private.enter_upload(
       new.lesson_id, key, new.id, case when mux_private.is_mux_id(new.mux_asset_id) then new.mux_asset_id end);
@@ -233,26 +258,30 @@ comment on function mux_private.note_upload() is 'Trigger: enters an upload that
 
 -- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
 -- that ever tracked it. A row that another request holds is learning the same, or the next fact tells it.
-create or replace function mux_private.learn(p_verdicts jsonb) returns void
+create or replace function mux_private.learn(p_facts mux_private.fact[]) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
-declare
-  fact record;
 begin
-  for fact in
-    select i.value ->> 'upload_id' as upload_id,
-      case when mux_private.is_mux_id(i.value ->> 'asset_id') then i.value ->> 'asset_id' end as asset_id,
-      coalesce(i.value -> 'observation' ->> 'status' not in ('missing', 'rejected', 'fault'), false) as is_known,
-      array[mux_private.as_written(i.value ->> 'upload_id'), mux_private.as_written(i.value ->> 'asset_id')] as written
-    from jsonb_array_elements(p_verdicts) i
-  loop
-    update mux_private.upload_history h
-    set asset_id = coalesce(h.asset_id, fact.asset_id), is_known = h.is_known or fact.is_known
-    where h.id = any (array(
-      select o.id from mux_private.upload_history o
-      where o.mux_id_written = any (fact.written) and o.mux_id in (fact.upload_id, fact.asset_id)
-        and ((o.asset_id is null and fact.asset_id is not null) or (fact.is_known and not o.is_known))
-      for no key update skip locked));
-  end loop;
+  with facts as materialized (
+    select f.upload_id, case when mux_private.is_mux_id(f.asset_id) then f.asset_id end as asset_id,
+      coalesce(f.status not in ('missing', 'rejected', 'fault'), false) as is_known,
+      array[mux_private.as_written(f.upload_id), mux_private.as_written(f.asset_id)] as written
+    from unnest(p_facts) f
+  ), news as materialized (
+    select distinct on (o.id) o.id, f.asset_id, f.is_known
+    from facts f
+    cross join lateral (
+      select h.id, h.asset_id, h.is_known from mux_private.upload_history h
+      where h.mux_id_written = any (f.written) and h.mux_id in (f.upload_id, f.asset_id)) o
+    where (o.asset_id is null and f.asset_id is not null) or (f.is_known and not o.is_known)
+    order by o.id, f.asset_id is null, f.is_known desc
+  ), free as materialized (
+    select h.id from mux_private.upload_history h
+    where h.id = any (array(select n.id from news n)) order by h.id for no key update skip locked
+  )
+  update mux_private.upload_history h
+  set asset_id = coalesce(h.asset_id, n.asset_id), is_known = h.is_known or n.is_known
+  from news n
+  where h.id = n.id and h.id = any (array(select f.id from free f));
 end
 $$;
 comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
@@ -336,9 +365,12 @@ begin
      and (p_tracking.id is null or first_entry.tracking_id is distinct from p_tracking.id) then
     return true;
   end if;
+  if p_references is null or p_references = '[]' then
+    return false;
+  end if;
   return exists (
     select
-    from jsonb_array_elements_text(coalesce(p_references, '[]')) r
+    from jsonb_array_elements_text(p_references) r
     join mux_private.upload_history h
       on h.lesson_id = case when r ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then r::uuid end
     where h.lesson_id is distinct from p_tracking.lesson_id and lower(r) is distinct from p_owner::text
@@ -378,7 +410,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('is_mux_id', 'as_written', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
+      and p.proname in ('is_mux_id', 'as_written', 'fact_of', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
                         'note_columns', 'note_holders', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
                         'note_video', 'pass_over', 'is_of_another', 'limit_uploads')
   loop
@@ -389,60 +421,6 @@ begin
   end loop;
 end
 $$;
-
--- Rows from before this file, the oldest first. Of a lesson that has a row, what its columns name
--- counts as older. Most are entered before the triggers are made, while no request waits; what was
--- tracked meanwhile, afterwards.
-create or replace procedure mux_private.enter_earlier_uploads()
-language plpgsql set search_path = public, extensions, pg_temp as $$
-begin
-  insert into mux_private.upload_history (
-    lesson_id, owner, mux_id, asset_id, playback_id, how, tracking_id, is_known, was_published, heard_at)
-  select l.id, l.creator_id, e.mux_id, e.asset_id, e.playback_id, e.how, e.tracking_id, e.playback_id is not null,
-    l.status::text = 'published', t.created_at
-  from public.mux_asset_tracking t
-  join public.lessons l on l.id = t.lesson_id
-  cross join lateral (
-    select 1 as step, mux_private.named_id(held.id) as mux_id, case when left(held.id, 5) <> 'temp_' then held.id end as asset_id,
-      case when left(held.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) then l.mux_playback_id end as playback_id,
-      'stood there' as how, null::uuid as tracking_id
-    from (values (l.mux_asset_id), (case when left(l.mux_playback_id, 5) = 'temp_' then l.mux_playback_id end)) held (id)
-    where mux_private.as_written(mux_private.named_id(held.id))
-          is distinct from mux_private.as_written(mux_private.key_of(t.upload_id, t.mux_asset_id))
-    union all
-    select 2, mux_private.key_of(t.upload_id, t.mux_asset_id),
-      case when mux_private.is_mux_id(t.mux_asset_id) then t.mux_asset_id end,
-      case when t.status = 'ready' and mux_private.is_mux_id(t.mux_playback_id) then t.mux_playback_id end, 'tracked', t.id
-  ) e
-  where mux_private.is_mux_id(e.mux_id)
-    and not exists (select from mux_private.upload_history h where h.tracking_id = t.id)
-  order by t.created_at, l.id, e.step
-  on conflict (lesson_id, mux_id_written) do nothing;
-end
-$$;
-call mux_private.enter_earlier_uploads();
-
--- What stands in lessons that are not tracked: the app's placeholders contain an id, of an upload
--- or of an asset, and can be read by everybody, so who copies one later must not be the first to
--- track it. Where lessons of several instructors hold an id, it is not known whose it is.
-with held as materialized (
-  select l.creator_id, mux_private.named_id(h.id) as mux_id,
-    left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) as is_known
-  from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) h (id)
-  where (h.id is not distinct from l.mux_asset_id or left(h.id, 5) = 'temp_')
-    and not exists (select from public.mux_asset_tracking t where t.lesson_id = l.id)
-), of_one as (
-  select h.mux_id, (array_agg(h.creator_id))[1] as owner, coalesce(bool_or(h.is_known), false) as is_known
-  from held h where h.mux_id is not null
-  group by h.mux_id
-  having count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) = 1
-)
-insert into mux_private.upload_history (owner, mux_id, how, is_known)
-select o.owner, o.mux_id, 'stood there', o.is_known from of_one o
-where not exists (
-  select from mux_private.upload_history h
-  where h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id));
-analyze mux_private.upload_history;
 
 create or replace trigger start_upload_anew
   before update on public.mux_asset_tracking for each row
@@ -475,10 +453,70 @@ create or replace trigger limit_changed_uploads
         and (auth.uid() is not null or not pg_has_role(current_user, 'service_role', 'member')))
   execute function mux_private.limit_uploads();
 
-call mux_private.enter_earlier_uploads();
--- It was for this file alone:
--- squawk-ignore ban-drop-function
-drop procedure mux_private.enter_earlier_uploads();
+commit;
+
+-- What was tracked before, entered once, without a lock: from here on the triggers enter what is
+-- new. Its ids are below theirs, since it was heard of earlier.
+begin;
+set local lock_timeout = '5s';
+
+-- Of a lesson that has a row, what its columns name counts as older.
+with entries as (
+  select l.id as lesson_id, l.creator_id, e.*, l.status::text = 'published' as was_published, t.created_at
+  from public.mux_asset_tracking t
+  join public.lessons l on l.id = t.lesson_id
+  cross join lateral (
+    select 1 as step, mux_private.named_id(held.id) as mux_id, case when left(held.id, 5) <> 'temp_' then held.id end as asset_id,
+      case when left(held.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) then l.mux_playback_id end as playback_id,
+      'stood there' as how, null::uuid as tracking_id
+    from (values (l.mux_asset_id), (case when left(l.mux_playback_id, 5) = 'temp_' then l.mux_playback_id end)) held (id)
+    where mux_private.as_written(mux_private.named_id(held.id))
+          is distinct from mux_private.as_written(mux_private.key_of(t.upload_id, t.mux_asset_id))
+    union all
+    select 2, mux_private.key_of(t.upload_id, t.mux_asset_id),
+      case when mux_private.is_mux_id(t.mux_asset_id) then t.mux_asset_id end,
+      case when t.status = 'ready' and mux_private.is_mux_id(t.mux_playback_id) then t.mux_playback_id end, 'tracked', t.id
+  ) e
+  where mux_private.is_mux_id(e.mux_id)
+    and not exists (select from mux_private.applied_files f where f.name = '004_new_upload')
+    and not exists (select from mux_private.upload_history h where h.lesson_id = l.id and h.how = 'tracked')
+)
+insert into mux_private.upload_history (
+  id, lesson_id, owner, mux_id, asset_id, playback_id, how, tracking_id, is_known, was_published, heard_at)
+overriding system value
+select (select least(min(h.id), 1) from mux_private.upload_history h)
+    - row_number() over (order by e.created_at desc, e.lesson_id desc, e.step desc),
+  e.lesson_id, e.creator_id, e.mux_id, e.asset_id, e.playback_id, e.how, e.tracking_id, e.playback_id is not null,
+  e.was_published, e.created_at
+from entries e
+order by e.created_at, e.lesson_id, e.step
+on conflict (lesson_id, mux_id_written) do nothing;
+
+-- What stands in lessons that are not tracked: the app's placeholders contain an id, of an upload
+-- or of an asset, and can be read by everybody, so who copies one later must not be the first to
+-- track it. Where lessons of several instructors hold an id, it is not known whose it is.
+with held as materialized (
+  select l.creator_id, mux_private.named_id(h.id) as mux_id,
+    left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id) as is_known
+  from public.lessons l cross join lateral (values (l.mux_asset_id), (l.mux_playback_id)) h (id)
+  where (h.id is not distinct from l.mux_asset_id or left(h.id, 5) = 'temp_')
+    and not exists (select from public.mux_asset_tracking t where t.lesson_id = l.id)
+    and not exists (select from mux_private.applied_files f where f.name = '004_new_upload')
+), of_one as (
+  select h.mux_id, (array_agg(h.creator_id))[1] as owner, coalesce(bool_or(h.is_known), false) as is_known
+  from held h where h.mux_id is not null
+  group by h.mux_id
+  having count(distinct coalesce(h.creator_id, '00000000-0000-0000-0000-000000000000')) = 1
+)
+insert into mux_private.upload_history (id, owner, mux_id, how, is_known)
+overriding system value
+select (select least(min(h.id), 1) from mux_private.upload_history h) - row_number() over (order by o.mux_id),
+  o.owner, o.mux_id, 'stood there', o.is_known
+from of_one o
+where not exists (
+  select from mux_private.upload_history h
+  where h.id < 1 and (h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id)));
+analyze mux_private.upload_history;
 
 insert into mux_private.applied_files (name) values ('004_new_upload') on conflict do nothing;
 

@@ -1,7 +1,9 @@
--- What it does: makes the functions that hand due rows to a worker and take them back:
---   worker_claim, worker_release.
--- Needs: 002.
--- Locks: none. (The functions lock the rows they hand out, never waiting for one.)
+-- What it does: keeps the schedule, which says when to look at which row, and makes the functions
+--   that hand due rows to a worker and take them back: worker_claim, worker_release.
+-- Needs: 004.
+-- Locks: mux_asset_tracking, share row exclusive for a moment (triggers). After that, in a
+--   transaction of its own, what is processing is entered, which no request waits for. (The functions
+--   lock rows of the schedule, never waiting for one.)
 -- Undo: down/006_claim.sql
 
 begin;
@@ -52,20 +54,113 @@ end
 $$;
 comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for the given number of seconds, unless another worker is.';
 
--- While Mux's webhooks arrive, an upload that has just begun is left to them: no scan reads it in
--- its first minute, unless something has made it due since. When they stop, that ends by itself.
 create or replace function mux_private.events_arrive() returns boolean
-language sql stable set search_path = public, extensions, pg_temp
-return coalesce((select s.events_at > now() - interval '10 minutes' from mux_private.worker_state s), false);
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return coalesce((select s.events_at > now() - interval '10 minutes' from mux_private.worker_state s), false);
+end
+$$;
 comment on function mux_private.events_arrive() is 'Whether Mux''s webhooks have reported an upload or asset in the last ten minutes.';
 
-create or replace function mux_private.is_left_to_events(tracking public.mux_asset_tracking) returns boolean
-language sql stable set search_path = public, extensions, pg_temp
-return ($1).check_count = 0 and ($1).next_check_at <= ($1).tracked_at
-  and ($1).tracked_at > now() - interval '1 minute';
-comment on function mux_private.is_left_to_events is 'Whether a due row is so new that a webhook is likely to settle it before anybody has to ask Mux.';
+-- While Mux's webhooks arrive, an upload that has just begun is left to them: it falls due after its
+-- first minute, unless something makes it due before. Another look at the same upload is due at once.
+create or replace function mux_private.schedule_look(
+  p_tracking public.mux_asset_tracking, p_is_new boolean, p_is_backlog boolean default false
+) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  insert into mux_private.schedule as s (tracking_id, owner, tracked_at, is_recheck, is_backlog, next_check_at)
+  values (
+    p_tracking.id, (select l.creator_id::text from public.lessons l where l.id = p_tracking.lesson_id),
+    coalesce(p_tracking.tracked_at, p_tracking.updated_at), p_tracking.status <> 'processing', p_is_backlog,
+    now() + case when p_is_new and mux_private.events_arrive() then interval '1 minute' else interval '0' end)
+  on conflict (tracking_id) do update
+  set owner = excluded.owner, tracked_at = excluded.tracked_at, is_recheck = excluded.is_recheck,
+      is_backlog = excluded.is_backlog, next_check_at = excluded.next_check_at, check_count = 0,
+      last_checked_at = null, missing_since = null, missing_count = 0, progress = null;
+end
+$$;
+comment on function mux_private.schedule_look is 'Has a row looked at, with its clocks restarted.';
 
--- By index whatever the planner thinks of a table's size, now or when this connection began. Without
+-- Security definer: whoever tracks an upload or deletes a row may not write the schedule.
+create or replace function mux_private.keep_schedule() returns trigger
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  if tg_op = 'DELETE' then
+    delete from mux_private.schedule s where s.tracking_id = old.id;
+  elsif new.status <> 'processing' then
+    delete from mux_private.schedule s where s.tracking_id = new.id;
+  elsif tg_op = 'INSERT' then
+    perform mux_private.schedule_look(new, true);
+  else
+    perform mux_private.schedule_look(new, new.upload_id is distinct from old.upload_id);
+  end if;
+  return null;
+end
+$$;
+comment on function mux_private.keep_schedule() is 'Trigger: the schedule holds what is processing, and forgets what is not.';
+
+create or replace trigger schedule_new_upload
+  after insert on public.mux_asset_tracking for each row
+  when (new.status = 'processing')
+  execute function mux_private.keep_schedule();
+
+create or replace trigger schedule_changed_upload
+  after update on public.mux_asset_tracking for each row
+  when (new.status is distinct from old.status or new.tracked_at is distinct from old.tracked_at)
+  execute function mux_private.keep_schedule();
+
+create or replace trigger unschedule_upload
+  after delete on public.mux_asset_tracking for each row
+  execute function mux_private.keep_schedule();
+
+-- The schedule is read whole, on purpose: see its table.
+create or replace function mux_private.due_count() returns bigint
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = on as $$
+begin
+  return (select count(*) from mux_private.schedule s where s.next_check_at <= now());
+end
+$$;
+comment on function mux_private.due_count() is 'How many rows are due.';
+
+-- Where more rows are due than a batch, owners take turns: one owner's thousands, or a backfill's,
+-- do not keep another's waiting. Of one owner, rows that were never looked at come before missing
+-- ones, and live ones before a backfill's. Four batches are ranked and one of them is locked, or a
+-- second worker that ranks the same would find all of them locked.
+create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
+  tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
+  missing_count integer
+)
+language plpgsql rows 200 set search_path = public, extensions, pg_temp set enable_seqscan = on as $$
+begin
+  return query
+  with due as (
+    select s.tracking_id, s.next_check_at,
+      row_number() over (
+        partition by s.owner order by s.is_backlog, s.missing_count > 0, s.next_check_at) as turn
+    from mux_private.schedule s
+    where s.next_check_at <= now()
+  ), ranked as materialized (
+    select d.tracking_id, row_number() over (order by d.turn, d.next_check_at) as place
+    from due d where d.turn <= 4 * p_most
+    order by d.turn, d.next_check_at limit 4 * p_most
+  ), free as materialized (
+    select s.tracking_id, s.next_check_at, r.place
+    from ranked r join mux_private.schedule s on s.tracking_id = r.tracking_id
+    where s.next_check_at <= now()
+    order by r.place limit p_most
+    for no key update of s skip locked
+  )
+  update mux_private.schedule s
+  set next_check_at = now() + make_interval(secs => p_seconds)
+  from free f
+  where s.tracking_id = f.tracking_id
+  returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count;
+end
+$$;
+comment on function mux_private.lease is 'Leases at most so many due rows by moving their next_check_at into the future.';
+
+-- By index, whatever the planner thinks of a table's size, now or when this connection began. Without
 -- jit, which before 18 would compile what is switched off, and take longer than all else.
 create or replace function public.worker_claim(
   batch_size integer default null,
@@ -81,7 +176,7 @@ declare
   claimed jsonb;
   sweep text := 'none';
   most integer := batch_size;
-  events_arrive boolean := mux_private.events_arrive();
+  due bigint := mux_private.due_count();
 begin
   if batch_size is null or batch_size not between 1 and 1000
      or lease_seconds is null or lease_seconds not between 1 and 3600
@@ -90,91 +185,52 @@ begin
       message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
   end if;
 
-  if sweeper is not null and (
-    select count(*) > sweep_above
-    from (
-      select from public.mux_asset_tracking t
-      where t.status = 'processing' and t.next_check_at <= now()
-        and not (events_arrive and mux_private.is_left_to_events(t))
-      limit sweep_above + 1
-    ) due
-  ) then
+  if sweeper is not null and due > sweep_above then
     if not mux_private.may_sweep(sweeper, sweep_seconds) then
       return jsonb_build_object(
-        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', events_arrive,
+        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', mux_private.events_arrive(),
         'more_are_due', false);
     end if;
     sweep := 'ours';
     most := coalesce(sweep_size, batch_size);
   end if;
 
-  -- Those that are to be looked at once more have a tenth of a batch, one at least.
-  with recheck as (
-    select t.id, t.recheck_at as due_at
-    from public.mux_asset_tracking t
-    where t.recheck_at <= now() and t.status = 'ready'
-    order by t.recheck_at
-    limit greatest(most / 10, 1)
-    for update skip locked
-  ), due as (
-    select t.id, t.next_check_at as due_at
-    from public.mux_asset_tracking t
-    where t.status = 'processing' and t.next_check_at <= now()
-      and not (events_arrive and mux_private.is_left_to_events(t))
-    order by t.next_check_at
-    limit most - (select count(*) from recheck)
-    for update skip locked
-  ), leased_recheck as (
-    update public.mux_asset_tracking t
-    set recheck_at = now() + make_interval(secs => lease_seconds)
-    from recheck
-    where t.id = recheck.id
-    returning t.*, recheck.due_at, t.recheck_at as leased_until
-  ), leased_due as (
-    update public.mux_asset_tracking t
-    set next_check_at = now() + make_interval(secs => lease_seconds)
-    from due
-    where t.id = due.id
-    returning t.*, due.due_at, t.next_check_at as leased_until
-  ), leased as (
-    select * from leased_recheck union all select * from leased_due
-  )
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'id', t.id,
-    'lesson_id', t.lesson_id,
-    'lesson_status', l.status,
-    'status', t.status,
-    'playback_id', case when t.status = 'ready' then left(t.mux_playback_id, 300) end,
-    'upload_id', left(t.upload_id, 300),
-    'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
-    'tracked_at', t.tracked_at,
-    'leased_until', t.leased_until,
-    'due_at', t.due_at,
-    'age_seconds', extract(epoch from now() - t.tracked_at),
-    'check_count', t.check_count,
-    'missing_seconds', extract(epoch from now() - t.missing_since),
-    'missing_count', t.missing_count
-  ) order by t.due_at), '[]') into claimed
-  from leased t join public.lessons l on l.id = t.lesson_id;
+  if due > 0 then
+    select jsonb_agg(jsonb_build_object(
+      'id', t.id,
+      'lesson_id', t.lesson_id,
+      'lesson_status', l.status,
+      'status', t.status,
+      'playback_id', case when t.status = 'ready' then left(t.mux_playback_id, 300) end,
+      'upload_id', left(t.upload_id, 300),
+      'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
+      'tracked_at', coalesce(t.tracked_at, t.updated_at),
+      'leased_until', s.leased_until,
+      'due_at', s.due_at,
+      'age_seconds', extract(epoch from now() - coalesce(t.tracked_at, t.updated_at)),
+      'check_count', s.check_count,
+      'missing_seconds', extract(epoch from now() - s.missing_since),
+      'missing_count', s.missing_count
+    ) order by s.due_at) into claimed
+    from mux_private.lease(most, lease_seconds) s
+    join public.mux_asset_tracking t on t.id = s.tracking_id
+    join public.lessons l on l.id = t.lesson_id;
+  end if;
 
   return jsonb_build_object(
-    'rows', claimed,
+    'rows', coalesce(claimed, '[]'),
     'environment_id', (select environment_id from mux_private.worker_state),
     'sweep', sweep,
-    'events_arrive', events_arrive,
-    'more_are_due', jsonb_array_length(claimed) = most and exists (
-      select 1 from public.mux_asset_tracking t
-      where t.status = 'processing' and t.next_check_at <= now()
-        and not (events_arrive and mux_private.is_left_to_events(t)))
+    'events_arrive', mux_private.events_arrive(),
+    'more_are_due', due > most and mux_private.due_count() > 0
   );
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows, the longest due first, by moving their next_check_at (of a ready row that is to be looked at once more: its recheck_at) into the future; a worker that dies just lets them fall due again. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which leaves them the uploads of the last minute. more_are_due: whether due rows are left for whoever asks again.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; a worker that dies just lets them fall due again. Where more are due, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which are then left the first minute of an upload. more_are_due: whether due rows are left for whoever asks again.';
 
 -- A row keeps its place among those that are due, or whatever a scan did not come to would stand
--- behind what it has just looked at, again and again. It is never due before its upload began, nor
--- in that moment: what was claimed once is not left to webhooks (see is_left_to_events).
+-- behind what it has just looked at, again and again.
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
@@ -182,32 +238,21 @@ language plpgsql set search_path = public, extensions, pg_temp set enable_seqsca
 #variable_conflict use_column
 declare
   released integer;
-  released_too integer;
 begin
   if claimed is null or jsonb_typeof(claimed) <> 'array' then
     raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until, due_at}';
   end if;
   with mine as (
-    select t.id, least(now(), greatest(coalesce(c.due_at, now()), t.tracked_at + interval '1 microsecond')) as due_at
+    select s.tracking_id, least(now(), coalesce(c.due_at, now())) as due_at
     from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
-    join public.mux_asset_tracking t on t.id = c.id and t.next_check_at = c.leased_until
-    where t.status = 'processing'
-    for update of t skip locked
+    join mux_private.schedule s on s.tracking_id = c.id and s.next_check_at = c.leased_until
+    for no key update of s skip locked
   )
-  update public.mux_asset_tracking t set next_check_at = mine.due_at from mine where t.id = mine.id;
+  update mux_private.schedule s set next_check_at = mine.due_at from mine where s.tracking_id = mine.tracking_id;
   get diagnostics released = row_count;
-  with mine as (
-    select t.id, least(now(), coalesce(c.due_at, now())) as due_at
-    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
-    join public.mux_asset_tracking t on t.id = c.id and t.recheck_at = c.leased_until
-    where t.status = 'ready'
-    for update of t skip locked
-  )
-  update public.mux_asset_tracking t set recheck_at = mine.due_at from mine where t.id = mine.id;
-  get diagnostics released_too = row_count;
   update mux_private.worker_state s set sweeps_until = now()
   where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
-  return released + released_too;
+  return released;
 end
 $$;
 comment on function public.worker_release is
@@ -216,13 +261,32 @@ comment on function public.worker_release is
 revoke execute on function mux_private.may_sweep from public, anon, authenticated;
 grant execute on function mux_private.may_sweep to service_role;
 revoke execute on function mux_private.events_arrive() from public, anon, authenticated;
-revoke execute on function mux_private.is_left_to_events from public, anon, authenticated;
 grant execute on function mux_private.events_arrive() to service_role;
-grant execute on function mux_private.is_left_to_events to service_role;
+revoke execute on function mux_private.schedule_look from public, anon, authenticated;
+grant execute on function mux_private.schedule_look to service_role;
+revoke execute on function mux_private.keep_schedule() from public, anon, authenticated;
+revoke execute on function mux_private.due_count() from public, anon, authenticated;
+grant execute on function mux_private.due_count() to service_role;
+revoke execute on function mux_private.lease from public, anon, authenticated;
+grant execute on function mux_private.lease to service_role;
 revoke execute on function public.worker_claim from public, anon, authenticated;
 revoke execute on function public.worker_release from public, anon, authenticated;
 grant execute on function public.worker_claim to service_role;
 grant execute on function public.worker_release to service_role;
+
+commit;
+
+-- Rows from before this file: what is new, the triggers enter. Each pass of the adoption enters what
+-- is missing, so that this can be interrupted.
+begin;
+set local lock_timeout = '5s';
+
+insert into mux_private.schedule (tracking_id, owner, tracked_at)
+select t.id, l.creator_id::text, coalesce(t.tracked_at, t.updated_at)
+from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
+where t.status = 'processing'
+on conflict do nothing;
+analyze mux_private.schedule;
 
 insert into mux_private.applied_files (name) values ('006_claim') on conflict do nothing;
 

@@ -12,7 +12,7 @@ set local lock_timeout = '5s';
 -- 'migrated' row tracks its asset. A fact without ids is about the claimed rows alone. What cannot be
 -- an id, such as an empty text, is the id of nothing.
 create or replace function mux_private.tracks(
-  tracking public.mux_asset_tracking, upload_id text, asset_id text, claim jsonb
+  tracking public.mux_asset_tracking, upload_id text, asset_id text, is_claimed boolean
 ) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_variable
@@ -21,7 +21,7 @@ declare
   asset text := case when mux_private.is_mux_id(asset_id) then asset_id end;
 begin
   return case
-    when upload_id is null and asset_id is null then claim is not null
+    when upload_id is null and asset_id is null then is_claimed
     when tracking.upload_id = 'migrated' then coalesce(tracking.mux_asset_id = asset, false)
     when upload is not null then tracking.upload_id = upload or coalesce(tracking.upload_id = asset, false)
     else coalesce(asset in (tracking.mux_asset_id, tracking.upload_id), false)
@@ -51,20 +51,50 @@ comment on function mux_private.names_newer is 'Whether a lesson''s columns name
 create or replace function mux_private.outcome(
   name text, tracking public.mux_asset_tracking, reason text default null, message text default null
 ) returns jsonb
-language sql stable set search_path = public, extensions, pg_temp
-return jsonb_build_object(
-  'outcome', $1, 'tracking_id', ($2).id, 'lesson_id', ($2).lesson_id, 'upload_id', left(($2).upload_id, 300),
-  'asset_id', left(($2).mux_asset_id, 300), 'playback_id', ($2).mux_playback_id, 'reason', $3, 'message', $4,
-  'age_seconds', extract(epoch from now() - ($2).tracked_at)
-);
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return jsonb_build_object(
+    'outcome', name, 'tracking_id', tracking.id, 'lesson_id', tracking.lesson_id, 'upload_id', left(tracking.upload_id, 300),
+    'asset_id', left(tracking.mux_asset_id, 300), 'playback_id', tracking.mux_playback_id, 'reason', reason, 'message', message,
+    'age_seconds', extract(epoch from now() - coalesce(tracking.tracked_at, tracking.updated_at)));
+end
+$$;
 comment on function mux_private.outcome is 'What settling did to one row, for the worker''s log.';
 
-create or replace function mux_private.pause_of(claim jsonb) returns double precision
-language sql immutable set search_path = ''
-return case
-  when ($1 ->> 'pause_seconds') ~ '^\d{1,6}(\.\d+)?$' then ($1 ->> 'pause_seconds')::double precision
-end;
+-- A row as it was claimed, and what follows for it alone.
+do $$
+begin
+  if to_regtype('mux_private.claim') is null then
+    create type mux_private.claim as (
+      id uuid, tracked_at timestamptz, leased_until timestamptz, verdict text, reason text, message text, playback_id text,
+      missing boolean, pause_seconds double precision);
+  end if;
+end
+$$;
+comment on type mux_private.claim is 'A row as it was claimed, with the verdict for it.';
+
+create or replace function mux_private.pause_of(p_claim jsonb) returns double precision
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return case
+    when (p_claim ->> 'pause_seconds') ~ '^\d{1,6}(\.\d+)?$' then (p_claim ->> 'pause_seconds')::double precision
+  end;
+end
+$$;
 comment on function mux_private.pause_of is 'The seconds after which a claimed row shall be due again, null if they make no sense.';
+
+create or replace function mux_private.claim_of(p_claim jsonb) returns mux_private.claim
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  if p_claim is null then
+    return null;
+  end if;
+  return row(
+    p_claim ->> 'id', p_claim ->> 'tracked_at', p_claim ->> 'leased_until', p_claim ->> 'verdict', p_claim ->> 'reason',
+    p_claim ->> 'message', p_claim ->> 'playback_id', p_claim ->> 'missing', mux_private.pause_of(p_claim))::mux_private.claim;
+end
+$$;
+comment on function mux_private.claim_of is 'The claim in an item of worker_settle. Raises for one that has not its form.';
 
 create or replace function mux_private.write_video(
   p_lesson_id uuid, p_status text, p_wanted_status text, p_asset_id text, p_playback_id text
@@ -97,157 +127,143 @@ end
 $$;
 comment on function mux_private.write_video is 'Writes a video into a lesson, and the status published where another than the lesson''s is wanted. The caller has locked it.';
 
+create or replace function mux_private.number_of(p_value jsonb) returns double precision
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return case when jsonb_typeof(p_value) = 'number' then (p_value #>> '{}')::double precision end;
+end
+$$;
+comment on function mux_private.number_of is 'The number in a value; null where it is none.';
+
 create or replace function mux_private.publish(
-  tracking public.mux_asset_tracking, lesson_status text, item jsonb
+  p_tracking public.mux_asset_tracking, p_lesson_status text, p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  was public.mux_asset_tracking := tracking;
-  done text := case when lesson_status = 'draft' then 'published' else 'attached' end;
-  wanted_status text := case when lesson_status = 'draft' then 'published' else lesson_status end;
+  tracking public.mux_asset_tracking;
+  done text := case when p_lesson_status = 'draft' then 'published' else 'attached' end;
+  wanted_status text := case when p_lesson_status = 'draft' then 'published' else p_lesson_status end;
+  looked_before timestamptz;
 begin
-  perform mux_private.write_video(was.lesson_id, lesson_status, wanted_status, item ->> 'asset_id', item ->> 'playback_id');
+  perform mux_private.write_video(p_tracking.lesson_id, p_lesson_status, wanted_status, p_fact.asset_id, p_fact.playback_id);
 
+  delete from mux_private.schedule s where s.tracking_id = p_tracking.id returning s.last_checked_at into looked_before;
   update public.mux_asset_tracking t
-  set status = 'ready', mux_asset_id = item ->> 'asset_id', mux_playback_id = item ->> 'playback_id',
-      error_type = null, error_message = null, missing_since = null, missing_count = 0,
-      check_count = t.check_count + 1, last_checked_at = now(), settled_at = now(), updated_at = now()
-  where t.id = was.id
+  set status = 'ready', mux_asset_id = p_fact.asset_id, mux_playback_id = p_fact.playback_id,
+      error_type = null, error_message = null, settled_at = now(), updated_at = now(),
+      duration_seconds = coalesce(mux_private.number_of(p_fact.observation -> 'duration_seconds'), t.duration_seconds),
+      aspect_ratio = coalesce(left(p_fact.observation ->> 'aspect_ratio', 50), t.aspect_ratio),
+      max_resolution = coalesce(left(p_fact.observation ->> 'max_resolution', 50), t.max_resolution)
+  where t.id = p_tracking.id
   returning t.* into tracking;
   perform mux_private.note_video(
     tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), tracking.mux_asset_id,
     tracking.mux_playback_id, wanted_status = 'published');
 
   perform mux_private.record_event(
-    done, tracking, was.status, lesson_status, wanted_status,
-    item ->> 'reason', null,
-    nullif(item -> 'observation', 'null') || jsonb_build_object('looked_before', coalesce(was.last_checked_at, was.tracked_at))
-  );
-  return mux_private.outcome(done, tracking, item ->> 'reason');
+    done, tracking, p_tracking.status, p_lesson_status, wanted_status, p_fact.reason, null,
+    p_fact.observation || jsonb_build_object(
+      'looked_before', coalesce(looked_before, p_tracking.tracked_at, p_tracking.updated_at)));
+  return mux_private.outcome(done, tracking, p_fact.reason);
 end
 $$;
 comment on function mux_private.publish is 'Gives a lesson its video and, where it is a draft, publishes it. Both rows are locked by the caller.';
 
 create or replace function mux_private.fail(
-  tracking public.mux_asset_tracking, reason text, message text, item jsonb
+  p_tracking public.mux_asset_tracking, p_reason text, p_message text, p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  was public.mux_asset_tracking := tracking;
+  tracking public.mux_asset_tracking;
 begin
   update public.mux_asset_tracking t
-  set status = 'error', error_type = reason, error_message = message,
-      mux_asset_id = coalesce(item ->> 'asset_id', t.mux_asset_id),
-      check_count = t.check_count + 1, last_checked_at = now(), settled_at = now(), updated_at = now()
-  where t.id = was.id
+  set status = 'error', error_type = p_reason, error_message = p_message,
+      mux_asset_id = coalesce(p_fact.asset_id, t.mux_asset_id), settled_at = now(), updated_at = now()
+  where t.id = p_tracking.id
   returning t.* into tracking;
-  perform mux_private.record_event('failed', tracking, was.status, null, null, reason, message, item -> 'observation');
-  return mux_private.outcome('failed', tracking, reason, message);
+  perform mux_private.record_event('failed', tracking, p_tracking.status, null, null, p_reason, p_message, p_fact.observation);
+  return mux_private.outcome('failed', tracking, p_reason, p_message);
 end
 $$;
 comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
 
--- When a transaction writes a row for the second time, Postgres checks its foreign key again and
--- waits for a lesson that is being deleted, while that delete waits for the row. The ids of the rows
--- that this transaction wrote are in a setting, which a rolled back subtransaction restores. The row's
--- timestamps are no substitute, since a trigger of the app may set them.
-create or replace function mux_private.can_write_without_waiting(tracking public.mux_asset_tracking) returns boolean
+-- Only while the row is leased as it was claimed: what made it due meanwhile is newer than the look.
+create or replace function mux_private.note_look(p_claim mux_private.claim, p_progress double precision default null) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
-declare
-  written text := coalesce(current_setting('mux_private.written', true), '');
 begin
-  if strpos(written, tracking.id::text) = 0 then
-    perform set_config('mux_private.written', concat(written, tracking.id, ' '), true);
-    return true;
+  if p_claim.pause_seconds is null then
+    raise exception 'to wait takes pause_seconds' using errcode = 'invalid_parameter_value';
   end if;
-  perform 1 from public.lessons l where l.id = tracking.lesson_id for key share skip locked;
-  return found;
+  update mux_private.schedule s
+  set check_count = s.check_count + 1, last_checked_at = now(),
+      next_check_at = now() + make_interval(secs => p_claim.pause_seconds),
+      missing_since = case p_claim.missing when true then coalesce(s.missing_since, now()) when false then null else s.missing_since end,
+      missing_count = case p_claim.missing when true then s.missing_count + 1 when false then 0 else s.missing_count end,
+      progress = coalesce(p_progress, s.progress)
+  where s.tracking_id = p_claim.id and s.next_check_at = p_claim.leased_until;
 end
 $$;
-comment on function mux_private.can_write_without_waiting is 'Whether a locked tracking row can be written without waiting, also if this transaction wrote it before.';
+comment on function mux_private.note_look is 'Notes in the schedule that a claimed row was looked at in vain, and when to look again.';
 
--- A look that a claim asked for moves the row on; a fact that came by only leaves the asset id. Where
--- an event meets a lesson that names what may be newer, the next scan has that adopted.
+create or replace function mux_private.make_due(p_tracking_id uuid) returns void
+language plpgsql set search_path = public, extensions, pg_temp as $$
+begin
+  update mux_private.schedule s set next_check_at = now() where s.tracking_id = p_tracking_id and s.next_check_at > now();
+end
+$$;
+comment on function mux_private.make_due is 'Has a row that waits looked at next.';
+
+-- A look that learns nothing writes the schedule alone. A fact that came by only leaves the asset id.
+-- Where an event meets a lesson that names what may be newer, the next scan has that adopted.
 create or replace function mux_private.wait(
-  tracking public.mux_asset_tracking, claim jsonb, item jsonb
+  p_tracking public.mux_asset_tracking, p_claim mux_private.claim, p_reason text, p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  was public.mux_asset_tracking := tracking;
-  reason text := coalesce(claim ->> 'reason', item ->> 'reason');
-  missing boolean := (claim ->> 'missing')::boolean;
-  pause_seconds double precision := mux_private.pause_of(claim);
-  learned boolean := was.mux_asset_id is distinct from coalesce(item ->> 'asset_id', was.mux_asset_id);
-  is_for_adoption boolean := coalesce(reason = 'names_newer' and item #>> '{observation,source}' = 'webhook', false);
+  tracking public.mux_asset_tracking := p_tracking;
+  learned boolean := p_tracking.mux_asset_id is distinct from coalesce(p_fact.asset_id, p_tracking.mux_asset_id);
 begin
-  if claim is not null and pause_seconds is null then
-    raise exception 'to wait takes pause_seconds' using errcode = 'invalid_parameter_value';
-  elsif claim is not null then
+  if learned or (p_claim.id is not null and p_tracking.error_type is not null) then
     update public.mux_asset_tracking t
-    set mux_asset_id = coalesce(item ->> 'asset_id', t.mux_asset_id),
-        check_count = t.check_count + 1, last_checked_at = now(),
-        next_check_at = now() + make_interval(secs => pause_seconds),
-        missing_since = case missing when true then coalesce(t.missing_since, now()) when false then null else t.missing_since end,
-        missing_count = case missing when true then t.missing_count + 1 when false then 0 else t.missing_count end,
-        error_type = null, error_message = null,
+    set mux_asset_id = coalesce(p_fact.asset_id, t.mux_asset_id),
+        error_type = case when p_claim.id is null then t.error_type end,
+        error_message = case when p_claim.id is null then t.error_message end,
         updated_at = case when learned then now() else t.updated_at end
-    where t.id = was.id
+    where t.id = p_tracking.id
     returning t.* into tracking;
-  elsif learned then
-    update public.mux_asset_tracking t
-    set mux_asset_id = item ->> 'asset_id', updated_at = now(),
-        next_check_at = case when is_for_adoption then now() else t.next_check_at end
-    where t.id = was.id
-    returning t.* into tracking;
-  elsif is_for_adoption then
-    update public.mux_asset_tracking t set next_check_at = now() where t.id = was.id
-    returning t.* into tracking;
+  end if;
+  if p_claim.id is not null then
+    perform mux_private.note_look(p_claim, mux_private.number_of(p_fact.observation -> 'progress'));
+  elsif p_reason = 'names_newer' and p_fact.source = 'webhook' then
+    perform mux_private.make_due(p_tracking.id);
   end if;
   if learned then
-    perform mux_private.record_event('waiting', tracking, was.status, null, null, reason, null, item -> 'observation');
+    perform mux_private.record_event('waiting', tracking, p_tracking.status, null, null, p_reason, null, p_fact.observation);
   end if;
-  return mux_private.outcome('waiting', tracking, reason, claim ->> 'message');
+  return mux_private.outcome('waiting', tracking, p_reason, p_claim.message);
 end
 $$;
-comment on function mux_private.wait is 'Notes a look that settled nothing. The row is locked by the caller.';
+comment on function mux_private.wait is 'Notes a look that settled nothing. The row is locked by the caller, unless there is nothing to write in it.';
 
--- The verdict could not be carried out, so only the schedule changes, and the reason if it was refused.
-create or replace function mux_private.back_off(
-  tracking_id uuid, pause_seconds double precision, refusal text default null
-) returns void
+create or replace function mux_private.back_off(p_tracking_id uuid, p_pause_seconds double precision) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
-declare
-  tracking public.mux_asset_tracking;
-  was_refused boolean;
 begin
-  select t.* into tracking from public.mux_asset_tracking t
-  where t.id = tracking_id and (t.status = 'processing' or (t.status = 'ready' and t.recheck_at is not null))
-  for no key update skip locked;
-  if not found or not mux_private.can_write_without_waiting(tracking) then return; end if;
-  if tracking.status = 'ready' then
-    update public.mux_asset_tracking t
-    set recheck_at = now() + make_interval(secs => pause_seconds) where t.id = tracking.id;
-    return;
-  end if;
-  was_refused := coalesce(tracking.error_type = 'refused', false);
-  update public.mux_asset_tracking t
-  set next_check_at = now() + make_interval(secs => pause_seconds),
-      check_count = t.check_count + case when refusal is null then 0 else 1 end,
-      last_checked_at = case when refusal is null then t.last_checked_at else now() end,
-      error_type = case when refusal is null then t.error_type else 'refused' end,
-      error_message = coalesce(refusal, t.error_message)
-  where t.id = tracking.id
-  returning t.* into tracking;
-  if refusal is not null and not was_refused then
-    perform mux_private.record_event('refused', tracking, tracking.status, null, null, 'refused', refusal);
-  end if;
+  update mux_private.schedule s
+  set next_check_at = now() + make_interval(secs => p_pause_seconds)
+  where s.tracking_id = (
+    select o.tracking_id from mux_private.schedule o where o.tracking_id = p_tracking_id for no key update skip locked);
 end
 $$;
-comment on function mux_private.back_off is 'Makes a row due after pause_seconds. With a refusal, also records why the database refused the verdict.';
+comment on function mux_private.back_off is 'Makes a row due after a pause, since its verdict could not be carried out.';
+
+create or replace function mux_private.is_backing_off(p_tracking public.mux_asset_tracking) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return p_tracking.status = 'processing' and coalesce(p_tracking.error_type = 'refused', false) and exists (
+    select from mux_private.schedule s where s.tracking_id = p_tracking.id and s.next_check_at > now());
+end
+$$;
+comment on function mux_private.is_backing_off is 'Whether the database refused the last verdict about a row, and its pause is not over.';
 
 create or replace function mux_private.is_unplayable(tracking public.mux_asset_tracking) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -268,48 +284,51 @@ $$;
 comment on function mux_private.plays is 'Whether a lesson still holds the ids of its tracking row.';
 
 -- Events come late and out of order, so what contradicts a row proves nothing: it only has the row
--- looked at once more.
-create or replace function mux_private.contradicts(item jsonb, tracking public.mux_asset_tracking) returns boolean
+-- looked at once more. A page comes again; an event that comes while Mux is asked comes only once.
+create or replace function mux_private.contradicts(p_fact mux_private.fact, p_tracking public.mux_asset_tracking) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  next_check_at timestamptz;
 begin
-  if (tracking.status = 'ready' and tracking.mux_asset_id = item ->> 'asset_id' and item #>> '{observation,subject}' = 'asset'
-      and item #>> '{observation,status}' = 'ready') is not true then
-    return false;
-  -- A page comes again; an event that comes while Mux is asked comes only once.
-  elsif tracking.recheck_at <= now() or (tracking.recheck_at is not null and item #>> '{observation,source}' = 'sweep') then
+  if (p_tracking.status = 'ready' and p_tracking.mux_asset_id = p_fact.asset_id and p_fact.subject = 'asset'
+      and p_fact.status = 'ready') is not true then
     return false;
   end if;
-  if mux_private.is_unplayable(tracking) then
-    return item ->> 'playback_id' is not null and not mux_private.was_deleted(tracking.mux_asset_id);
+  select s.next_check_at into next_check_at from mux_private.schedule s where s.tracking_id = p_tracking.id;
+  if next_check_at <= now() or (next_check_at is not null and p_fact.source = 'sweep') then
+    return false;
+  elsif mux_private.is_unplayable(p_tracking) then
+    return p_fact.playback_id is not null and not mux_private.was_deleted(p_tracking.mux_asset_id);
   end if;
   return not coalesce(
-      item #> '{observation,playback_ids}' @> jsonb_build_array(jsonb_build_object('id', tracking.mux_playback_id)), false)
-    and mux_private.plays(tracking);
+      p_fact.observation -> 'playback_ids' @> jsonb_build_array(jsonb_build_object('id', p_tracking.mux_playback_id)), false)
+    and mux_private.plays(p_tracking);
 end
 $$;
 comment on function mux_private.contradicts is
   'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
 
 -- A row that is being looked at is due again: the answer may be older than this fact.
-create or replace function mux_private.recheck(tracking_id uuid, item jsonb) returns jsonb
+create or replace function mux_private.recheck(p_tracking_id uuid, p_fact mux_private.fact) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
-  was_due boolean;
+  is_scheduled boolean;
 begin
-  select t.* into tracking from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
-  if not found or not mux_private.can_write_without_waiting(tracking) then
-    return jsonb_build_object('outcome', 'busy', 'reason', 'recheck', 'tracking_id', tracking_id,
-                              'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
-  elsif not mux_private.contradicts(item, tracking) then
-    return mux_private.outcome('unchanged', tracking, item ->> 'reason');
+  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
+  if not found then
+    return jsonb_build_object('outcome', 'busy', 'reason', 'recheck', 'tracking_id', p_tracking_id,
+                              'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
+  elsif not mux_private.contradicts(p_fact, tracking) then
+    return mux_private.outcome('unchanged', tracking, p_fact.reason);
   end if;
-  was_due := tracking.recheck_at is not null;
-  update public.mux_asset_tracking t set recheck_at = now() where t.id = tracking.id returning t.* into tracking;
-  if not was_due then
+  is_scheduled := exists (select from mux_private.schedule s where s.tracking_id = tracking.id);
+  if is_scheduled then
+    perform mux_private.make_due(tracking.id);
+  else
+    perform mux_private.schedule_look(tracking, false);
     perform mux_private.record_event(
-      'rechecked', tracking, tracking.status, null, null, 'playback_ids_changed', null, item -> 'observation');
+      'rechecked', tracking, tracking.status, null, null, 'playback_ids_changed', null, p_fact.observation);
   end if;
   return mux_private.outcome('waiting', tracking, 'recheck');
 end
@@ -317,91 +336,93 @@ $$;
 comment on function mux_private.recheck is 'Has a ready row looked at once more, since a fact contradicts it; busy where it is locked.';
 
 create or replace function mux_private.mark_unplayable(
-  tracking public.mux_asset_tracking, lesson_status text, error_type text, message text, reason text, observation jsonb
+  p_tracking public.mux_asset_tracking, p_lesson_status text, p_error_type text, p_message text, p_observation jsonb
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  is_news boolean := not mux_private.is_unplayable(tracking) or tracking.error_type <> mark_unplayable.error_type;
+  tracking public.mux_asset_tracking := p_tracking;
+  is_news boolean := not mux_private.is_unplayable(p_tracking) or p_tracking.error_type <> p_error_type;
 begin
-  update public.mux_asset_tracking t
-  set error_type = mark_unplayable.error_type, error_message = message, recheck_at = null,
-      missing_since = null, missing_count = 0,
-      updated_at = case when is_news then now() else t.updated_at end
-  where t.id = tracking.id
-  returning t.* into tracking;
-  if is_news then
-    perform mux_private.record_event(
-      'unplayable', tracking, tracking.status, lesson_status, lesson_status, reason, message, observation);
+  delete from mux_private.schedule s where s.tracking_id = p_tracking.id;
+  if not is_news then
+    return mux_private.outcome('unchanged', tracking, p_error_type, p_message);
   end if;
+  update public.mux_asset_tracking t
+  set error_type = p_error_type, error_message = p_message, updated_at = now()
+  where t.id = p_tracking.id
+  returning t.* into tracking;
+  perform mux_private.record_event(
+    'unplayable', tracking, tracking.status, p_lesson_status, p_lesson_status, p_error_type, p_message, p_observation);
   return mux_private.outcome(
-    case when is_news and mux_private.plays(tracking) then 'unplayable' else 'unchanged' end,
-    tracking, mark_unplayable.error_type, message);
+    case when mux_private.plays(tracking) then 'unplayable' else 'unchanged' end, tracking, p_error_type, p_message);
 end
 $$;
 comment on function mux_private.mark_unplayable is
   'Keeps in a ready row why its video can no longer be played. Row and lesson stay as they are. The row is locked by the caller.';
 
--- Only a look that began after the row was made due settles it, so the lease must still be the one
--- that was given. A lesson that holds other ids than its row, or another status, keeps them.
-create or replace function mux_private.settle_recheck(
-  tracking public.mux_asset_tracking, lesson_status text, item jsonb, claim jsonb
+create or replace function mux_private.follow_playback_id(
+  p_tracking public.mux_asset_tracking, p_lesson_status text, p_playback_id text, p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  was public.mux_asset_tracking := tracking;
-  verdict text := claim ->> 'verdict';
-  wanted_id text := claim ->> 'playback_id';
-  missing boolean := (claim ->> 'missing')::boolean;
-  is_news boolean;
-  does_play boolean;
+  tracking public.mux_asset_tracking := p_tracking;
+  does_play boolean := mux_private.plays(p_tracking);
   found_id text;
 begin
-  if (tracking.recheck_at = (claim ->> 'leased_until')::timestamptz and tracking.mux_asset_id = item ->> 'asset_id') is not true then
-    return mux_private.outcome('unchanged', tracking, claim ->> 'reason');
-  elsif not mux_private.can_write_without_waiting(tracking) then
-    return mux_private.outcome('busy', tracking);
-  end if;
-  update public.mux_asset_tracking t
-  set check_count = t.check_count + 1, last_checked_at = now(),
-      recheck_at = case verdict when 'wait' then now() + make_interval(secs => mux_private.pause_of(claim)) end,
-      missing_since = case when verdict <> 'wait' or missing = false then null when missing then coalesce(t.missing_since, now()) else t.missing_since end,
-      missing_count = case when verdict <> 'wait' or missing = false then 0 when missing then t.missing_count + 1 else t.missing_count end
-  where t.id = was.id
-  returning t.* into tracking;
-  if verdict = 'wait' then
-    return mux_private.outcome('waiting', tracking, claim ->> 'reason');
-  elsif verdict = 'fail' then
-    return mux_private.mark_unplayable(
-      tracking, lesson_status, claim ->> 'reason', claim ->> 'message', claim ->> 'reason', item -> 'observation');
-  elsif (verdict = 'publish' and mux_private.is_mux_id(wanted_id)) is not true then
-    raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
-  end if;
-
-  is_news := mux_private.is_unplayable(was) or was.mux_playback_id is distinct from wanted_id;
-  if not is_news then
-    return mux_private.outcome('unchanged', tracking, claim ->> 'reason');
-  end if;
-  does_play := mux_private.plays(was);
-  if does_play and was.mux_playback_id <> wanted_id then
-    update public.lessons l set mux_playback_id = wanted_id, updated_at = now()
-    where l.id = was.lesson_id
+  if does_play and p_tracking.mux_playback_id <> p_playback_id then
+    update public.lessons l set mux_playback_id = p_playback_id, updated_at = now()
+    where l.id = p_tracking.lesson_id
     returning l.mux_playback_id into found_id;
-    if found_id is distinct from wanted_id then
-      raise exception 'lesson should play as % now and plays as %', wanted_id, coalesce(found_id, 'nothing')
+    if found_id is distinct from p_playback_id then
+      raise exception 'lesson should play as % now and plays as %', p_playback_id, coalesce(found_id, 'nothing')
         using errcode = 'triggered_data_change_violation';
     end if;
   end if;
   update public.mux_asset_tracking t
-  set mux_playback_id = wanted_id, error_type = null, error_message = null, updated_at = now()
-  where t.id = was.id
+  set mux_playback_id = p_playback_id, error_type = null, error_message = null, updated_at = now()
+  where t.id = p_tracking.id
   returning t.* into tracking;
   perform mux_private.note_video(
-    tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), tracking.mux_asset_id, wanted_id, lesson_status = 'published');
+    tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), tracking.mux_asset_id, p_playback_id,
+    p_lesson_status = 'published');
   perform mux_private.record_event(
-    'updated', tracking, was.status, lesson_status, lesson_status, 'playback_ids_changed', null, item -> 'observation');
+    'updated', tracking, tracking.status, p_lesson_status, p_lesson_status, 'playback_ids_changed', null, p_fact.observation);
   return mux_private.outcome(case when does_play then 'updated' else 'unchanged' end, tracking, 'playback_ids_changed');
+end
+$$;
+comment on function mux_private.follow_playback_id is
+  'Has a ready row, and the lesson that plays its video, follow to another playback id of the asset. Both are locked by the caller.';
+
+-- Only a look that began after the row was made due settles it, so the lease must still be the one
+-- that was given. A lesson that holds other ids than its row, or another status, keeps them.
+create or replace function mux_private.settle_recheck(
+  p_tracking public.mux_asset_tracking, p_lesson_status text, p_claim mux_private.claim, p_fact mux_private.fact
+) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+begin
+  if p_tracking.mux_asset_id is distinct from p_fact.asset_id or not exists (
+    select from mux_private.schedule s where s.tracking_id = p_tracking.id and s.next_check_at = p_claim.leased_until
+  ) then
+    return mux_private.outcome('unchanged', p_tracking, p_claim.reason);
+  end if;
+  case p_claim.verdict
+    when 'wait' then
+      perform mux_private.note_look(p_claim);
+      return mux_private.outcome('waiting', p_tracking, p_claim.reason);
+    when 'fail' then
+      return mux_private.mark_unplayable(p_tracking, p_lesson_status, p_claim.reason, p_claim.message, p_fact.observation);
+    when 'publish' then
+      if mux_private.is_mux_id(p_claim.playback_id) is not true then
+        raise exception 'to publish takes a playback id' using errcode = 'invalid_parameter_value';
+      end if;
+      delete from mux_private.schedule s where s.tracking_id = p_tracking.id;
+      if mux_private.is_unplayable(p_tracking) or p_tracking.mux_playback_id is distinct from p_claim.playback_id then
+        return mux_private.follow_playback_id(p_tracking, p_lesson_status, p_claim.playback_id, p_fact);
+      end if;
+      return mux_private.outcome('unchanged', p_tracking, p_claim.reason);
+    else
+      raise exception 'no such verdict: %', coalesce(p_claim.verdict, 'null') using errcode = 'invalid_parameter_value';
+  end case;
 end
 $$;
 comment on function mux_private.settle_recheck is
@@ -420,79 +441,80 @@ $$;
 comment on function mux_private.busy is 'The outcome for a row that is locked, or whose lesson is; null where there is no such row.';
 
 create or replace function mux_private.settle_row(
-  item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb
+  p_fact mux_private.fact, p_tracking_id uuid, p_lesson_id uuid, p_claim jsonb
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
-  creator_id uuid;
-  lesson_status text;
-  lesson_asset_id text;
-  lesson_playback_id text;
+  fact mux_private.fact := p_fact;
+  claim mux_private.claim := mux_private.claim_of(p_claim);
+  lesson mux_private.lesson;
   tracking public.mux_asset_tracking;
-  verdict text := item ->> 'verdict';
-  reason text := item ->> 'reason';
-  message text := item ->> 'message';
+  verdict text;
+  reason text;
+  message text;
   obstacle text;
-  untouched jsonb := jsonb_build_object('tracking_id', tracking_id, 'lesson_id', lesson_id,
-                                        'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id');
+  changes_lesson boolean := p_fact.verdict <> 'wait' or coalesce(claim.verdict, 'wait') <> 'wait';
+  untouched jsonb := jsonb_build_object('tracking_id', p_tracking_id, 'lesson_id', p_lesson_id,
+                                        'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
   for_log jsonb := '{}';
 begin
-  if verdict = 'recheck' then
-    return mux_private.recheck(tracking_id, item);
+  if fact.verdict = 'recheck' then
+    return mux_private.recheck(p_tracking_id, fact);
   end if;
-  -- Always lesson first, then tracking row: the app's delete takes them in that order too. To
-  -- wait changes no lesson and needs no lock on it.
-  if verdict <> 'wait' or coalesce(claim ->> 'verdict', 'wait') <> 'wait' then
-    select l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300)
-    into creator_id, lesson_status, lesson_asset_id, lesson_playback_id
-    from public.lessons l where l.id = lesson_id for no key update skip locked;
+
+  -- Always lesson first, then tracking row, then its schedule: the app's delete takes them in that
+  -- order too. To wait changes no lesson and needs no lock on it, and mostly none on its row.
+  if changes_lesson then
+    select l.id, l.creator_id, l.status::text, left(l.mux_asset_id, 300), left(l.mux_playback_id, 300) into lesson
+    from public.lessons l where l.id = p_lesson_id for no key update skip locked;
     if not found then
-      if exists (select 1 from public.lessons l where l.id = lesson_id) then
-        perform mux_private.back_off(tracking_id, 5);
-        return untouched || mux_private.busy(tracking_id);
+      if exists (select 1 from public.lessons l where l.id = p_lesson_id) then
+        perform mux_private.back_off(p_tracking_id, 5);
+        return untouched || mux_private.busy(p_tracking_id);
       end if;
       return untouched || '{"outcome": "unmatched"}';
     end if;
   end if;
-
-  select t.* into tracking
-  from public.mux_asset_tracking t where t.id = tracking_id for no key update skip locked;
+  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id;
+  if changes_lesson or tracking.error_type is not null
+     or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id) then
+    select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
+  end if;
   if not found then
-    return untouched || coalesce(mux_private.busy(tracking_id), '{"outcome": "unmatched"}');
+    return untouched || coalesce(mux_private.busy(p_tracking_id), '{"outcome": "unmatched"}');
   end if;
 
-  if tracking.status = 'ready' and claim is not null then
-    return mux_private.settle_recheck(tracking, lesson_status, item, claim);
+  if tracking.status = 'ready' and claim.id is not null then
+    return mux_private.settle_recheck(tracking, lesson.status, claim, fact);
   end if;
   -- What was claimed may have changed since: then its own verdict no longer stands.
-  if tracking.status <> 'processing' or tracking.tracked_at is distinct from (claim ->> 'tracked_at')::timestamptz then
+  if tracking.status <> 'processing' or coalesce(tracking.tracked_at, tracking.updated_at) is distinct from claim.tracked_at then
     claim := null;
   end if;
-  if not mux_private.tracks(tracking, item ->> 'upload_id', item ->> 'asset_id', claim) then
+  if not mux_private.tracks(tracking, fact.upload_id, fact.asset_id, claim.id is not null) then
     return untouched || '{"outcome": "unmatched"}';
-  end if;
-  if claim is not null then
-    verdict := claim ->> 'verdict';
-    reason := claim ->> 'reason';
-    message := claim ->> 'message';
-  elsif tracking.error_type = 'refused' and tracking.status = 'processing' and tracking.next_check_at > now() then
+  elsif claim.id is null and mux_private.is_backing_off(tracking) then
     return mux_private.outcome('waiting', tracking, 'refused');
   end if;
-
+  verdict := case when claim.id is null then fact.verdict else claim.verdict end;
+  reason := case when claim.id is null then fact.reason else claim.reason end;
+  message := case when claim.id is null then fact.message else claim.message end;
   if (verdict in ('publish', 'fail', 'wait')) is not true then
     raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
+  elsif tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
+    return mux_private.outcome('unchanged', tracking, reason);
   end if;
 
-  -- Row and audit are hers to read, so nothing is written there of the video of another. (Waiting
-  -- has not read the lesson, and most of it learns nothing.)
-  if tracking.status <> 'ready'
-     and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(item ->> 'asset_id', tracking.mux_asset_id))
+  -- Whose is it? Row and audit are the instructor's to read, so nothing is written there of the
+  -- video of another. (Waiting has not read the lesson, and most of it learns nothing.)
+  if (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id))
      and mux_private.is_of_another(
-       tracking, coalesce(creator_id, (select l.creator_id from public.lessons l where l.id = lesson_id)),
-       item ->> 'upload_id', item ->> 'asset_id', item -> 'lesson_references') then
-    for_log := jsonb_build_object('asset_id', left(item ->> 'asset_id', 300));
-    item := item - '{asset_id,playback_id,observation}'::text[];
+       tracking, case when changes_lesson then lesson.owner else (select l.creator_id from public.lessons l where l.id = p_lesson_id) end,
+       fact.upload_id, fact.asset_id, fact.lesson_references) then
+    for_log := jsonb_build_object('asset_id', left(fact.asset_id, 300));
+    fact.asset_id := null;
+    fact.playback_id := null;
+    fact.observation := null;
     if verdict <> 'wait' then
       verdict := 'fail';
       reason := 'lesson_mismatch';
@@ -500,29 +522,22 @@ begin
     end if;
   end if;
 
-  if verdict = 'publish' and tracking.status <> 'ready' then
+  -- Which upload is the newest, and can it still be played?
+  if verdict = 'publish' then
     obstacle := case
-      when mux_private.was_deleted(item ->> 'asset_id') then 'asset_deleted'
-      when mux_private.names_newer(tracking, lesson_asset_id, lesson_playback_id, item ->> 'upload_id', item ->> 'asset_id') then 'names_newer'
+      when mux_private.was_deleted(fact.asset_id) then 'asset_deleted'
+      when mux_private.names_newer(tracking, lesson.asset_id, lesson.playback_id, fact.upload_id, fact.asset_id) then 'names_newer'
     end;
     if obstacle is not null then
       verdict := 'wait';
       reason := obstacle;
-      item := item || jsonb_build_object('reason', obstacle);
-      claim := claim || jsonb_build_object('reason', obstacle);
     end if;
   end if;
 
-  if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
-    return mux_private.outcome('unchanged', tracking, reason);
-  end if;
-  if not mux_private.can_write_without_waiting(tracking) then
-    return untouched || '{"outcome": "busy"}';
-  end if;
   return case verdict
-    when 'publish' then mux_private.publish(tracking, lesson_status, item)
-    when 'fail' then mux_private.fail(tracking, reason, message, item)
-    else mux_private.wait(tracking, claim, item)
+    when 'publish' then mux_private.publish(tracking, lesson.status, fact)
+    when 'fail' then mux_private.fail(tracking, reason, message, fact)
+    else mux_private.wait(tracking, claim, reason, fact)
   end || for_log;
 end
 $$;
@@ -553,85 +568,123 @@ $$;
 comment on function mux_private.raised_by is
   'What of the app raised an error: the constraint, the innermost function that is none of ours, and its trigger. Null where it was nothing of the app''s.';
 
--- A row that takes no update at all cannot be made to back off either: its lease does that.
+-- A row that takes no update at all, or is locked, at least backs off: that is written elsewhere.
 create or replace function mux_private.record_refusal(
-  item jsonb, tracking_id uuid, lesson_id uuid, pause_seconds double precision, code text, problem text,
-  raised_by text default null
+  p_fact mux_private.fact, p_tracking_id uuid, p_lesson_id uuid, p_pause_seconds double precision, p_code text, p_problem text,
+  p_raised_by text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking;
+  refusal text := left(format('%s: %s', p_code, p_problem), 500) || coalesce(' (raised by ' || p_raised_by || ')', '');
+  was_refused boolean;
 begin
   begin
-    perform mux_private.back_off(
-      tracking_id, pause_seconds,
-      left(format('%s: %s', code, problem), 500) || coalesce(' (raised by ' || raised_by || ')', ''));
+    select t.* into tracking from public.mux_asset_tracking t
+    where t.id = p_tracking_id and t.status = 'processing' for no key update skip locked;
+    was_refused := coalesce(tracking.error_type = 'refused', false);
+    if found and (not was_refused or tracking.error_message is distinct from refusal) then
+      update public.mux_asset_tracking t set error_type = 'refused', error_message = refusal
+      where t.id = p_tracking_id
+      returning t.* into tracking;
+      if not was_refused then
+        perform mux_private.record_event('refused', tracking, tracking.status, null, null, 'refused', refusal);
+      end if;
+    end if;
   exception
     when serialization_failure or deadlock_detected or lock_not_available then raise;
     when assert_failure or others then
-      raise log 'the refusal of tracking row % could not be recorded: % %', tracking_id, sqlstate, sqlerrm;
+      raise log 'the refusal of tracking row % could not be recorded: % %', p_tracking_id, sqlstate, sqlerrm;
   end;
+  update mux_private.schedule s
+  set next_check_at = now() + make_interval(secs => p_pause_seconds), check_count = s.check_count + 1, last_checked_at = now()
+  where s.tracking_id = (
+    select o.tracking_id from mux_private.schedule o where o.tracking_id = p_tracking_id for no key update skip locked);
   return jsonb_build_object(
-    'outcome', 'refused', 'tracking_id', tracking_id, 'lesson_id', lesson_id,
-    'upload_id', item ->> 'upload_id', 'asset_id', item ->> 'asset_id',
-    'sqlstate', code, 'message', left(problem, 500), 'raised_by', raised_by);
+    'outcome', 'refused', 'tracking_id', p_tracking_id, 'lesson_id', p_lesson_id,
+    'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id,
+    'sqlstate', p_code, 'message', left(p_problem, 500), 'raised_by', p_raised_by);
 end
 $$;
 comment on function mux_private.record_refusal is 'Makes a row back off whose verdict the database refused, records why, and returns the outcome refused.';
 
+create or replace function mux_private.with_verdict(p_fact mux_private.fact, p_verdict text) returns mux_private.fact
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  p_fact.verdict := p_verdict;
+  return p_fact;
+end
+$$;
+comment on function mux_private.with_verdict is 'A fact with another verdict.';
+
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
 -- A user may track one upload for all of their lessons: of unclaimed rows a fact takes a hundred,
--- and the others are settled when they fall due.
-create or replace function mux_private.rows_about(verdicts jsonb)
-returns table (item jsonb, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
+-- and the others are settled when they fall due. Of several facts about one row the one that says
+-- most is settled: what was written in this transaction cannot be written again without waiting for
+-- a lesson that is being deleted.
+create or replace function mux_private.rows_about(p_verdicts jsonb)
+returns table (fact mux_private.fact, tracking_id uuid, lesson_id uuid, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return query
-  select case when t.contradicted then f.item || '{"verdict": "recheck"}' else f.item end, t.id, t.lesson_id, t.claim,
+  select w.fact, w.id, w.lesson_id, w.claim,
     case
-      when t.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', f.upload_id, 'asset_id', f.asset_id)
-      when t.claim is not null or t.contradicted then null
-      when t.status = 'ready' or (t.status = 'error' and f.verdict <> 'publish')
-        then mux_private.outcome('unchanged', t.tracking, f.reason)
-      when t.status = 'processing' and (t.tracking).error_type = 'refused' and (t.tracking).next_check_at > now()
-        then mux_private.outcome('waiting', t.tracking, 'refused')
-      when t.status = 'processing' and f.verdict = 'wait' and t.mux_asset_id is not distinct from coalesce(f.asset_id, t.mux_asset_id)
-        then mux_private.outcome('waiting', t.tracking, f.reason)
+      when w.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', (w.fact).upload_id, 'asset_id', (w.fact).asset_id)
+      when w.place_of_row > 1 then mux_private.outcome('unchanged', w.tracking, (w.fact).reason)
+      when w.claim is not null or (w.fact).verdict = 'recheck' then null
+      when (w.tracking).status = 'ready' or ((w.tracking).status = 'error' and (w.fact).verdict <> 'publish')
+        then mux_private.outcome('unchanged', w.tracking, (w.fact).reason)
+      when mux_private.is_backing_off(w.tracking) then mux_private.outcome('waiting', w.tracking, 'refused')
+      when (w.fact).verdict = 'wait' and (w.tracking).mux_asset_id is not distinct from coalesce((w.fact).asset_id, (w.tracking).mux_asset_id)
+        then mux_private.outcome('waiting', w.tracking, (w.fact).reason)
     end
   from (
-    select i.ordinality as place, i.value as item, i.value ->> 'verdict' as verdict, i.value ->> 'reason' as reason,
-      i.value ->> 'upload_id' as upload_id, i.value ->> 'asset_id' as asset_id,
-      case when jsonb_typeof(i.value -> 'claimed') = 'array' then i.value -> 'claimed' else '[]' end as claimed
-    from jsonb_array_elements(verdicts) with ordinality i
-  ) f
-  left join lateral (
-    select t.id, t.lesson_id, t.status, t.mux_asset_id, t.tracking, r.claim,
-      case when t.status = 'ready' and r.claim is null then mux_private.contradicts(f.item, t.tracking) else false end as contradicted
+    select t.id, t.lesson_id, t.claim, t.tracking,
+      case when t.contradicted then mux_private.with_verdict(f.fact, 'recheck') else f.fact end as fact,
+      case when t.id is not null then row_number() over (
+        partition by t.id
+        order by not t.contradicted, case coalesce(t.claim ->> 'verdict', (f.fact).verdict) when 'publish' then 1 when 'fail' then 2 else 3 end,
+          t.claim is null, f.place)
+      end as place_of_row,
+      f.place
     from (
-      select distinct on (a.id) a.id, a.claim
+      select i.ordinality as place, mux_private.fact_of(i.value, i.ordinality) as fact,
+        case when jsonb_typeof(i.value -> 'claimed') = 'array' then i.value -> 'claimed' else '[]' end as claimed
+      from jsonb_array_elements(p_verdicts) with ordinality i
+      offset 0  -- so that each item is read once
+    ) f
+    left join lateral (
+      select t.id, t.lesson_id, t.tracking, r.claim,
+        case when (t.tracking).status = 'ready' and r.claim is null then mux_private.contradicts(f.fact, t.tracking) else false end as contradicted
       from (
-        select case when c ->> 'id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (c ->> 'id')::uuid end as id, c as claim
-        from jsonb_array_elements(f.claimed) c
-        union all
-        (select o.id, null
-         from public.mux_asset_tracking o
-         where o.upload_id in (nullif(f.upload_id, 'migrated'), f.asset_id) and mux_private.is_mux_id(o.upload_id)
-         order by o.status = 'ready', o.lesson_id limit 100)
-        union all
-        (select o.id, null
-         from public.mux_asset_tracking o
-         where o.mux_asset_id = f.asset_id and mux_private.is_mux_id(f.asset_id) and (f.upload_id is null or o.upload_id = 'migrated')
-         order by o.status = 'ready', o.lesson_id limit 100)
-      ) a
-      order by a.id, a.claim is null
-    ) r
-    cross join lateral (
-      select o.id, o.lesson_id, o.status, o.mux_asset_id, o as tracking
-      from public.mux_asset_tracking o where o.id = r.id limit 1
-    ) t
-    where r.claim is null or mux_private.tracks(t.tracking, f.upload_id, f.asset_id, r.claim)
-  ) t on true
-  order by f.place, t.lesson_id;
+        select distinct on (a.id) a.id, a.claim
+        from (
+          select case when c ->> 'id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (c ->> 'id')::uuid end as id, c as claim
+          from jsonb_array_elements(f.claimed) c
+          union all
+          (select o.id, null
+           from public.mux_asset_tracking o
+           where o.upload_id in (nullif((f.fact).upload_id, 'migrated'), (f.fact).asset_id) and mux_private.is_mux_id(o.upload_id)
+           order by o.status = 'ready', o.lesson_id limit 100)
+          union all
+          (select o.id, null
+           from public.mux_asset_tracking o
+           where o.mux_asset_id = (f.fact).asset_id and mux_private.is_mux_id((f.fact).asset_id)
+             and ((f.fact).upload_id is null or o.upload_id = 'migrated')
+           order by o.status = 'ready', o.lesson_id limit 100)
+        ) a
+        order by a.id, a.claim is null
+      ) r
+      cross join lateral (
+        select o.id, o.lesson_id, o as tracking
+        from public.mux_asset_tracking o where o.id = r.id limit 1
+      ) t
+      where r.claim is null or mux_private.tracks(t.tracking, (f.fact).upload_id, (f.fact).asset_id, true)
+    ) t on true
+  ) w
+  order by w.place, w.lesson_id;
 end
 $$;
 comment on function mux_private.rows_about is
@@ -650,6 +703,7 @@ language plpgsql set search_path = public, extensions, pg_temp set enable_seqsca
 declare
   found record;
   outcomes jsonb[] := '{}';
+  facts mux_private.fact[] := '{}';
   problem text;
   code text;
   context text;
@@ -663,12 +717,13 @@ begin
   set constraints all immediate;
   for found in select * from mux_private.rows_about(verdicts)
   loop
+    facts := facts || found.fact;
     if found.nothing_to_do is not null then
       outcomes := outcomes || found.nothing_to_do;
       continue;
     end if;
     begin
-      outcomes := outcomes || mux_private.settle_row(found.item, found.tracking_id, found.lesson_id, found.claim);
+      outcomes := outcomes || mux_private.settle_row(found.fact, found.tracking_id, found.lesson_id, found.claim);
     exception
       -- Not for locked rows, which settle_row skips as busy: for locks that the app's triggers take.
       when serialization_failure or deadlock_detected or lock_not_available then raise;
@@ -676,13 +731,13 @@ begin
         get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
           constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || mux_private.record_refusal(
-          found.item, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
+          found.fact, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
           mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
   -- At the end, since what this locks a settle of another worker may write next: it waits for the
   -- commit alone, and the two never for each other.
-  perform mux_private.learn(verdicts);
+  perform mux_private.learn(facts);
   -- Whoever is at it says the same, or the next to come does.
   update mux_private.worker_state s
   set environment_id = coalesce(worker_settle.environment_id, s.environment_id),
@@ -726,7 +781,7 @@ begin
       continue;
     end if;
     outcomes := outcomes || mux_private.record_refusal(
-      found.item, found.tracking_id, found.lesson_id, greatest(mux_private.pause_of(found.claim), 300), code, problem);
+      found.fact, found.tracking_id, found.lesson_id, greatest(mux_private.pause_of(found.claim), 300), code, problem);
   end loop;
   return to_jsonb(outcomes);
 end
@@ -741,8 +796,9 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable', 'settle_recheck', 'busy', 'tracks', 'rows_about',
-                        'names_newer', 'outcome', 'pause_of', 'can_write_without_waiting', 'write_video', 'publish', 'fail', 'wait',
+      and p.proname in ('claim_of', 'number_of', 'note_look', 'make_due', 'is_backing_off', 'is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable',
+                        'follow_playback_id', 'settle_recheck', 'busy', 'tracks', 'rows_about', 'with_verdict',
+                        'names_newer', 'outcome', 'pause_of', 'write_video', 'publish', 'fail', 'wait',
                         'back_off', 'raised_by', 'record_refusal', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

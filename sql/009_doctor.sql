@@ -185,7 +185,7 @@ return jsonb_build_object(
         (select e.tracking_id from public.mux_asset_events e order by e.id desc limit 100)
         union
         (select o.id from public.mux_asset_tracking o limit 100))  -- the audit may have been pruned
-      order by t.tracked_at desc
+      order by coalesce(t.tracked_at, t.updated_at) desc
       limit 5
     ) r
   )

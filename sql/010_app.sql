@@ -7,8 +7,9 @@
 begin;
 set local lock_timeout = '5s';
 
-create or replace function public.check_asset_status(lesson_id uuid default null) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+-- Security definer: the schedule is nobody's to read. Whose lesson it is, it checks itself.
+create or replace function mux_private.app_check_status(lesson_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
   result jsonb;
@@ -16,7 +17,7 @@ begin
   if auth.uid() is null then
     raise sqlstate 'PT401' using message = 'check_asset_status needs a signed-in user';
   end if;
-  if check_asset_status.lesson_id is null then
+  if app_check_status.lesson_id is null then
     raise sqlstate 'PT400' using message = 'check_asset_status needs lesson_id';
   end if;
   select jsonb_build_object(
@@ -26,22 +27,34 @@ begin
       then jsonb_build_object(
         'message', coalesce(nullif(btrim(t.error_message), ''), 'The video could not be processed. Upload it again.'),
         'type', t.error_type) end,
-    'stuck', coalesce(t.status = 'processing' and t.tracked_at < now() - interval '30 minutes', false),
-    'checkedAt', t.last_checked_at
+    'stuck', coalesce(t.status = 'processing' and coalesce(t.tracked_at, t.updated_at) < now() - interval '30 minutes', false),
+    'progress', s.progress,
+    'checkedAt', coalesce(s.last_checked_at, t.settled_at),
+    'durationSeconds', t.duration_seconds,
+    'aspectRatio', t.aspect_ratio,
+    'maxResolution', t.max_resolution
   ) into result
-  from public.lessons l left join public.mux_asset_tracking t on t.lesson_id = l.id
+  from public.lessons l
+  left join public.mux_asset_tracking t on t.lesson_id = l.id
+  left join mux_private.schedule s on s.tracking_id = t.id
   cross join lateral (
     select coalesce(t.status = 'ready' and t.error_type in ('playback_ids_withdrawn', 'asset_deleted'), false) as is_so
   ) unplayable
-  where l.id = check_asset_status.lesson_id and l.creator_id = (select auth.uid());
+  where l.id = app_check_status.lesson_id and l.creator_id = auth.uid();
   if not found then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
   return result;
 end
 $$;
+comment on function mux_private.app_check_status is 'Does what check_asset_status promises, with the owner''s rights.';
+
+-- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
+create or replace function public.check_asset_status(lesson_id uuid default null) returns jsonb
+language sql stable set search_path = public, extensions, pg_temp
+return mux_private.app_check_status($1);
 comment on function public.check_asset_status(uuid) is
-  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, checkedAt}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of another user.';
+  'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, progress, checkedAt, durationSeconds, aspectRatio, maxResolution}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour; progress is how far Mux is with encoding, in per cent, where it says so. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of another user.';
 
 -- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
 -- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
@@ -89,7 +102,6 @@ end
 $$;
 comment on function mux_private.app_track_upload is 'Does what track_upload promises, with the rights of its caller.';
 
--- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
 create or replace function public.track_upload(
   lesson_id uuid default null, upload_id text default null, temp_asset_id text default null
 ) returns jsonb
@@ -276,7 +288,7 @@ begin
     set upload_id = 'migrated', mux_asset_id = asset_id, status = 'processing', tracked_at = now(), updated_at = now()
     where t.id = tracking.id;
   elsif tracking.status = 'processing' then
-    update public.mux_asset_tracking t set next_check_at = now() where t.id = tracking.id and t.next_check_at > now();
+    perform mux_private.make_due(tracking.id);
   elsif mux_private.is_mux_id(playback_id) is not true or tracking.status = 'error' then
     update public.mux_asset_tracking t
     set status = 'processing', tracked_at = now(), updated_at = now()
@@ -288,7 +300,6 @@ end
 $$;
 comment on function mux_private.app_look_soon is 'Has the worker look at a lesson''s asset in its next scan, beginning to track it if nothing did.';
 
--- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
 create or replace function public.publish_lesson(lesson_id uuid default null) returns jsonb
 language sql set search_path = public, extensions, pg_temp
 return mux_private.app_publish($1);
@@ -299,11 +310,13 @@ revoke execute on function
   public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
   mux_private.app_asset, mux_private.app_is_of_another, mux_private.app_is_current, mux_private.app_require_video,
   mux_private.app_require_newest, mux_private.app_look_soon, mux_private.app_publish, mux_private.app_lock_lesson,
-  mux_private.app_track_upload
+  mux_private.app_track_upload,
+  mux_private.app_check_status
   from public, anon, authenticated, service_role;
 grant execute on function
   public.check_asset_status(uuid), public.track_upload(uuid, text, text), public.publish_lesson(uuid),
-  mux_private.app_publish, mux_private.app_lock_lesson, mux_private.app_track_upload
+  mux_private.app_publish, mux_private.app_lock_lesson, mux_private.app_track_upload,
+  mux_private.app_check_status
   to authenticated;
 
 insert into mux_private.applied_files (name) values ('010_app') on conflict do nothing;

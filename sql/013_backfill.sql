@@ -163,10 +163,11 @@ begin
         'temp_asset_id', left(tracking.temp_asset_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
         'playback_id', left(tracking.mux_playback_id, 300), 'status', tracking.status,
         'error_type', tracking.error_type, 'error_message', tracking.error_message,
-        'tracked_at', tracking.tracked_at, 'next_check_at', tracking.next_check_at,
-        'last_checked_at', tracking.last_checked_at, 'check_count', tracking.check_count,
-        'age_seconds', extract(epoch from now() - tracking.tracked_at)) end)
-    from public.lessons l where l.id = lesson_json.lesson_id);
+        'tracked_at', coalesce(tracking.tracked_at, tracking.updated_at), 'next_check_at', s.next_check_at,
+        'last_checked_at', coalesce(s.last_checked_at, tracking.settled_at), 'check_count', s.check_count,
+        'age_seconds', extract(epoch from now() - coalesce(tracking.tracked_at, tracking.updated_at))) end)
+    from public.lessons l left join mux_private.schedule s on s.tracking_id = tracking.id
+    where l.id = lesson_json.lesson_id);
 end
 $$;
 comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
@@ -339,8 +340,22 @@ end
 $$;
 comment on function mux_private.restore is 'Gives a lesson the ids of its newest playable video again, and its status once for each upload.';
 
+create or replace function mux_private.lease_adopted(p_tracking_id uuid, p_lease_seconds double precision) returns timestamptz
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  leased_until timestamptz;
+begin
+  update mux_private.schedule s
+  set next_check_at = now() + make_interval(secs => coalesce(p_lease_seconds, 0))
+  where s.tracking_id = p_tracking_id
+  returning s.next_check_at into leased_until;
+  return leased_until;
+end
+$$;
+comment on function mux_private.lease_adopted is 'Leases an adopted row for so many seconds, or has it due at once. Returns until when.';
+
 create or replace function mux_private.begin_to_track(
-  p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text, p_due_at timestamptz
+  p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text
 ) returns public.mux_asset_tracking
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
@@ -348,28 +363,18 @@ declare
 begin
   perform mux_private.enter_upload(
     p_lesson.id, mux_private.key_of(p_upload_id, p_asset_id), p_tracking.id, case when p_upload_id = 'migrated' then p_asset_id end);
-  insert into public.mux_asset_tracking as t (lesson_id, upload_id, temp_asset_id, mux_asset_id, next_check_at)
-  values (p_lesson.id, p_upload_id, case when left(p_lesson.asset_id, 5) = 'temp_' then p_lesson.asset_id end,
-          p_asset_id, p_due_at)
+  insert into public.mux_asset_tracking as t (lesson_id, upload_id, temp_asset_id, mux_asset_id)
+  values (p_lesson.id, p_upload_id, case when left(p_lesson.asset_id, 5) = 'temp_' then p_lesson.asset_id end, p_asset_id)
   on conflict (lesson_id) do update
   set upload_id = excluded.upload_id, temp_asset_id = coalesce(excluded.temp_asset_id, t.temp_asset_id),
       mux_asset_id = excluded.mux_asset_id, mux_playback_id = null, status = 'processing', tracked_at = now(),
-      next_check_at = excluded.next_check_at, updated_at = now()
+      updated_at = now()
   where t.id = p_tracking.id
   returning t.* into tracking;
   return tracking;
 end
 $$;
 comment on function mux_private.begin_to_track is 'Begins to track an upload or asset for a lesson, as its newest. Returns no row if the app has just begun to track another.';
-
-create or replace function mux_private.make_due(p_tracking_id uuid) returns void
-language plpgsql set search_path = public, extensions, pg_temp as $$
-begin
-  update public.mux_asset_tracking t set next_check_at = now()
-  where t.id = p_tracking_id and t.status = 'processing' and t.next_check_at > now();
-end
-$$;
-comment on function mux_private.make_due is 'Has a row that waits looked at next: what its lesson names was in its way.';
 
 -- What the lesson names, which upload of it is the newest, and whose that is, decides what follows.
 -- An id that the history does not know was written since, so it is the newest; where the lesson has
@@ -383,7 +388,6 @@ declare
   by_hand boolean := coalesce(p_item ->> 'by_hand' = 'true', false);
   upload_id text := case when mux_private.is_mux_id(p_item ->> 'upload_id') then p_item ->> 'upload_id' end;
   asset_id text := case when mux_private.is_mux_id(p_item ->> 'asset_id') then p_item ->> 'asset_id' end;
-  due_at timestamptz := now() + coalesce(make_interval(secs => p_lease_seconds), interval '1 microsecond');
   named text;
   is_real boolean;
   is_current boolean;
@@ -423,7 +427,7 @@ begin
     perform mux_private.pass_over(lesson.id, named);
   end if;
   if upload_id is not null and asset_id is not null then
-    perform mux_private.learn(jsonb_build_array(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id)));
+    perform mux_private.learn(array[mux_private.fact_of(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id))]);
   end if;
   newest := mux_private.newest_entry(lesson.id);
   entry := mux_private.entry_of(lesson.id, named);
@@ -453,19 +457,19 @@ begin
         'outcome', 'disputed', 'reason', 'lesson_mismatch', 'restored', mux_private.restore(lesson, tracking));
     end if;
     tracking := mux_private.begin_to_track(
-      lesson, tracking, coalesce(upload_id, case when asset_id is null then named else 'migrated' end), asset_id, due_at);
+      lesson, tracking, coalesce(upload_id, case when asset_id is null then named else 'migrated' end), asset_id);
   elsif not is_current and by_hand and is_real then
     return answer || '{"outcome": "older"}';
   elsif tracking.id is null and newest.id is null then
     return answer || '{"outcome": "left_alone", "reason": "not_found"}';
   elsif tracking.id is null then
     tracking := mux_private.begin_to_track(
-      lesson, tracking, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id, due_at);
+      lesson, tracking, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id);
   elsif by_hand and is_real and tracking.status = 'ready' and lesson.asset_id is distinct from tracking.mux_asset_id then
     return answer || '{"outcome": "older"}';
   elsif by_hand then
     update public.mux_asset_tracking t
-    set status = 'processing', next_check_at = due_at, updated_at = now(),
+    set status = 'processing', updated_at = now(),
         tracked_at = case when t.status = 'processing' then t.tracked_at else now() end
     where t.id = tracking.id
     returning t.* into tracking;
@@ -498,8 +502,9 @@ begin
     'outcome', 'adopted', 'upload_id', tracking.upload_id, 'asset_id', tracking.mux_asset_id, 'restored', restored,
     'claim', jsonb_build_object(
       'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
-      'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(), 'leased_until', tracking.next_check_at,
-      'age_seconds', extract(epoch from now() - tracking.tracked_at), 'check_count', tracking.check_count, 'missing_seconds', null, 'missing_count', 0));
+      'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(),
+      'leased_until', mux_private.lease_adopted(tracking.id, p_lease_seconds),
+      'age_seconds', extract(epoch from now() - tracking.tracked_at), 'check_count', 0, 'missing_seconds', null, 'missing_count', 0));
 end
 $$;
 comment on function mux_private.adopt is 'Begins to track what one lesson names, if that is the newest, or gives it back what it can play; what cannot be locked at once is busy.';
@@ -646,6 +651,27 @@ end
 $$;
 comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
+-- After a restore of the app's tables alone, say.
+create or replace function mux_private.mend_schedule(p_lesson_ids uuid[]) returns void
+language plpgsql set search_path = public, extensions, pg_temp as $$
+begin
+  insert into mux_private.schedule (tracking_id, owner, tracked_at)
+  select t.id, l.creator_id::text, coalesce(t.tracked_at, t.updated_at)
+  from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
+  where t.lesson_id = any (p_lesson_ids) and t.status = 'processing'
+    and not exists (select from mux_private.schedule s where s.tracking_id = t.id)
+  on conflict do nothing;
+  delete from mux_private.schedule s
+  where s.tracking_id = any (array(
+    select o.tracking_id from mux_private.schedule o
+    where not exists (
+      select from public.mux_asset_tracking t
+      where t.id = o.tracking_id and (t.status = 'processing' or (t.status = 'ready' and o.is_recheck)))
+    order by o.next_check_at limit 1000 for no key update skip locked));
+end
+$$;
+comment on function mux_private.mend_schedule is 'Enters rows that wait and are not in the schedule, of these lessons, and drops rows of the schedule that are of nothing.';
+
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -680,6 +706,7 @@ begin
   rows_ids := array(
     select t.lesson_id from public.mux_asset_tracking t
     where t.lesson_id > coalesce(position.rows_after, nothing) order by t.lesson_id limit walk);
+  perform mux_private.mend_schedule(rows_ids);
   row_candidates := array(
     select l.id from public.mux_asset_tracking t join public.lessons l on l.id = t.lesson_id
     where t.lesson_id = any(rows_ids) and left(l.mux_asset_id, 5) <> 'temp_' and l.mux_asset_id <> ''
@@ -709,7 +736,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
            and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'targets', 'newest_playable', 'note_restored', 'restore',
-                            'begin_to_track', 'make_due', 'adopt', 'wants_adoption'))
+                            'begin_to_track', 'lease_adopted', 'adopt', 'wants_adoption', 'mend_schedule'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',
                              'worker_backfill_begin', 'worker_backfill_note', 'worker_backfill_findings'))

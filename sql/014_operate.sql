@@ -123,7 +123,7 @@ begin
     for no key update skip locked
   ), again as (
     update public.mux_asset_tracking t
-    set status = 'processing', next_check_at = now() + interval '1 microsecond', tracked_at = now(), updated_at = now()
+    set status = 'processing', tracked_at = now(), updated_at = now()
     from failed where t.id = failed.id
     returning t.lesson_id
   )

@@ -12,43 +12,38 @@ set local client_min_messages = warning;
 -- Waits a moment for a row that another transaction is settling: unlike a verdict, which the next
 -- scan would find again, a deletion is never asked for again.
 create or replace function mux_private.note_fact(
-  item jsonb, tracking_id uuid, lesson_id uuid
+  p_fact mux_private.fact, p_tracking_id uuid, p_lesson_id uuid
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
-  was_deleted boolean := item ->> 'note' = 'deleted';
-  asset_id text := item ->> 'asset_id';
+  was_deleted boolean := p_fact.verdict = 'mark_deleted';
   lesson_status text;
   is_news boolean;
 begin
-  select t.* into tracking from public.mux_asset_tracking t where t.id = tracking_id for no key update;
-  if not found or not mux_private.tracks(tracking, item ->> 'upload_id', asset_id, null)
-     or (was_deleted and tracking.mux_asset_id is distinct from asset_id
+  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update;
+  if not found or not mux_private.tracks(tracking, p_fact.upload_id, p_fact.asset_id, false)
+     or (was_deleted and tracking.mux_asset_id is distinct from p_fact.asset_id
          and (tracking.status = 'ready' or tracking.mux_asset_id is not null)) then
-    return jsonb_build_object('outcome', 'unmatched', 'upload_id', item ->> 'upload_id', 'asset_id', asset_id);
+    return jsonb_build_object('outcome', 'unmatched', 'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
   end if;
   is_news := was_deleted and not exists (
     select 1 from public.mux_asset_events e
-    where e.lesson_id = note_fact.lesson_id and e.event = 'unplayable' and e.reason = 'asset_deleted' and e.asset_id = item ->> 'asset_id');
+    where e.lesson_id = p_lesson_id and e.event = 'unplayable' and e.reason = 'asset_deleted' and e.asset_id = p_fact.asset_id);
   if is_news then
-    select l.status::text into lesson_status from public.lessons l where l.id = lesson_id;
+    select l.status::text into lesson_status from public.lessons l where l.id = p_lesson_id;
     if tracking.status = 'ready' then
-      return mux_private.mark_unplayable(
-        tracking, lesson_status, 'asset_deleted', item ->> 'message', 'asset_deleted', item -> 'observation');
+      return mux_private.mark_unplayable(tracking, lesson_status, 'asset_deleted', p_fact.message, p_fact.observation);
     end if;
-    tracking.mux_asset_id := asset_id;
+    tracking.mux_asset_id := p_fact.asset_id;
     perform mux_private.record_event(
-      'unplayable', tracking, tracking.status, lesson_status, lesson_status, 'asset_deleted',
-      item ->> 'message', item -> 'observation');
+      'unplayable', tracking, tracking.status, lesson_status, lesson_status, 'asset_deleted', p_fact.message, p_fact.observation);
   end if;
   if tracking.status = 'processing' then
-    update public.mux_asset_tracking t set next_check_at = now()
-    where t.id = tracking.id and (t.next_check_at > now() or t.next_check_at <= t.tracked_at);
-    return mux_private.outcome('waiting', tracking, item ->> 'reason');
+    perform mux_private.make_due(tracking.id);
+    return mux_private.outcome('waiting', tracking, p_fact.reason);
   end if;
-  return mux_private.outcome('unchanged', tracking, item ->> 'reason');
+  return mux_private.outcome('unchanged', tracking, p_fact.reason);
 end
 $$;
 comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit, once, that its asset was deleted; a ready row says so as well.';
@@ -65,17 +60,20 @@ begin
   end if;
   -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
-  perform mux_private.mark_deleted(f ->> 'upload_id', f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'note' = 'deleted';
-  for found in select * from mux_private.rows_about(facts) r order by r.tracking_id
+  perform mux_private.mark_deleted(f ->> 'upload_id', f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'verdict' = 'mark_deleted';
+  for found in
+    select distinct on (r.tracking_id, case when r.tracking_id is null then (r.fact).place end) r.*
+    from mux_private.rows_about(facts) r
+    order by r.tracking_id, case when r.tracking_id is null then (r.fact).place end, (r.fact).verdict = 'mark_deleted' desc
   loop
     begin
       outcomes := outcomes || case
         when found.tracking_id is null then found.nothing_to_do
-        else mux_private.note_fact(found.item, found.tracking_id, found.lesson_id) end;
+        else mux_private.note_fact(found.fact, found.tracking_id, found.lesson_id) end;
     exception when lock_not_available then
       outcomes := outcomes || jsonb_build_object(
         'outcome', 'busy', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
-        'upload_id', found.item ->> 'upload_id', 'asset_id', found.item ->> 'asset_id');
+        'upload_id', (found.fact).upload_id, 'asset_id', (found.fact).asset_id);
       perform set_config('lock_timeout', '20ms', true);
     end;
   end loop;
@@ -83,7 +81,7 @@ begin
 end
 $$;
 comment on function public.worker_take_note is
-  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (note: look) or that an asset was deleted (note: deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called unplayable where the lesson plays the video. What cannot be locked in a moment is busy: the caller has to send it again.';
+  'For the worker: takes note of at most 100 facts that are no verdicts: that an upload failed without a reason (verdict: look) or that an asset was deleted (verdict: mark_deleted). Rows that wait are due at once; a deletion is kept in the audit, once, and called unplayable where the lesson plays the video. What cannot be locked in a moment is busy: the caller has to send it again.';
 
 -- An event of an environment that holds none of our ids is no evidence about our uploads.
 create or replace function public.worker_note_events(

@@ -44,15 +44,17 @@ begin
       'lesson_id', l.id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text,
       'upload_id', left(tracking.upload_id, 300), 'asset_id', left(tracking.mux_asset_id, 300),
       'error_type', tracking.error_type, 'error_message', left(tracking.error_message, 1000),
-      'tracked_at', tracking.tracked_at, 'next_check_at', tracking.next_check_at,
-      'last_checked_at', tracking.last_checked_at, 'settled_at', tracking.settled_at, 'check_count', tracking.check_count)
-    from public.lessons l where l.id = tracking.lesson_id);
+      'tracked_at', coalesce(tracking.tracked_at, tracking.updated_at), 'next_check_at', s.next_check_at,
+      'last_checked_at', coalesce(s.last_checked_at, tracking.settled_at), 'settled_at', tracking.settled_at,
+      'check_count', s.check_count)
+    from public.lessons l left join mux_private.schedule s on s.tracking_id = tracking.id
+    where l.id = tracking.lesson_id);
 end
 $$;
 comment on function mux_private.overview_row is 'A tracking row, with its lesson''s title, as the status page shows it in a list.';
 
--- All of it by index, none of it longer than its limits, however much has settled: the page asks
--- every few seconds. What is processing is read whole, as by worker_summary. The audit is counted
+-- However much has settled, all of it is by index and none of it longer than its limits: the page asks
+-- every few seconds. The schedule is read whole, as by worker_summary. The audit is counted
 -- over a day, at most its newest hundred thousand rows.
 create or replace function public.worker_overview(at_most integer default 20) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -70,18 +72,18 @@ begin
     'events_seconds', (select extract(epoch from now() - s.events_at) from mux_private.worker_state s));
   result := result || jsonb_build_object(
     'waiting', (
-      select coalesce(jsonb_agg(mux_private.overview_row(t) order by t.next_check_at, t.id), '[]')
+      select coalesce(jsonb_agg(mux_private.overview_row(t) order by s.next_check_at, t.id), '[]')
       from (
-        select * from public.mux_asset_tracking w
-        where w.status = 'processing' order by w.next_check_at limit at_most
-      ) t),
+        select w.tracking_id, w.next_check_at from mux_private.schedule w
+        where not w.is_recheck order by w.next_check_at limit at_most
+      ) s join public.mux_asset_tracking t on t.id = s.tracking_id),
     'stuck_rows', (
-      select coalesce(jsonb_agg(mux_private.overview_row(t) order by t.tracked_at, t.id), '[]')
+      select coalesce(jsonb_agg(mux_private.overview_row(t) order by s.tracked_at, t.id), '[]')
       from (
-        select * from public.mux_asset_tracking s
-        where s.status = 'processing' and s.tracked_at < now() - interval '30 minutes'
-        order by s.tracked_at limit at_most
-      ) t),
+        select w.tracking_id, w.tracked_at from mux_private.schedule w
+        where not w.is_recheck and w.tracked_at < now() - interval '30 minutes'
+        order by w.tracked_at limit at_most
+      ) s join public.mux_asset_tracking t on t.id = s.tracking_id),
     -- The app's own table may have held failed rows whose time of failure is unknown.
     'failed_rows', (
       select coalesce(jsonb_agg(mux_private.overview_row(t) order by t.settled_at desc nulls last, t.id), '[]')
@@ -99,7 +101,8 @@ begin
         'lesson_id', e.lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status::text, 'event', e.event,
         'happened_at', e.happened_at, 'actor', e.actor, 'reason', e.reason,
         'upload_id', e.upload_id, 'asset_id', e.asset_id, 'playback_id', e.playback_id,
-        'waited_seconds', case when t.tracked_at <= e.happened_at then extract(epoch from e.happened_at - t.tracked_at) end,
+        'waited_seconds', case when coalesce(t.tracked_at, t.updated_at) <= e.happened_at
+          then extract(epoch from e.happened_at - coalesce(t.tracked_at, t.updated_at)) end,
         'ready_seconds', case when e.observation ->> 'looked_before' ~ '^\d{4}-'
           then extract(epoch from e.happened_at - (e.observation ->> 'looked_before')::timestamptz) end
       ) order by e.id desc), '[]')
@@ -153,14 +156,11 @@ begin
     raise sqlstate 'PT400' using message = 'worker_make_due needs lesson_id and operator';
   end if;
   perform mux_private.set_operator(operator, why);
-  update public.mux_asset_tracking t
-  set next_check_at = now()
-  where t.id = (
-    select w.id from public.mux_asset_tracking w
-    where w.lesson_id = worker_make_due.lesson_id and w.status = 'processing'
-    for no key update skip locked)
-  returning t.* into tracking;
+  select t.* into tracking from public.mux_asset_tracking t
+  where t.lesson_id = worker_make_due.lesson_id and t.status = 'processing'
+  for no key update skip locked;
   if found then
+    perform mux_private.make_due(tracking.id);
     perform mux_private.record_event('made_due', tracking, tracking.status, null, null, 'by_hand');
     return jsonb_build_object('outcome', 'made_due', 'status', 'processing');
   end if;

@@ -1,10 +1,17 @@
 """The app's side in tests: create lessons, track their uploads, and read their rows."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
+
+
+SCHEDULE_COLUMNS = (
+    "next_check_at", "check_count", "last_checked_at", "missing_since", "missing_count", "progress",
+    "is_recheck", "is_backlog", "owner",
+)  # fmt: skip
 
 
 class Course:
@@ -28,7 +35,8 @@ class Course:
         return lesson_id
 
     def track(self, lesson: UUID, upload_id: str, **columns: Any) -> None:
-        """Upsert the tracking row as the app does, with further columns if given."""
+        """Upsert the tracking row as the app does, with further columns and its schedule if given."""
+        schedule = {name: columns.pop(name) for name in SCHEDULE_COLUMNS if name in columns}
         values = {
             "lesson_id": lesson,
             "upload_id": upload_id,
@@ -44,6 +52,20 @@ class Course:
             f"on conflict (lesson_id) do update set {updates}",
             values,
         )
+        if schedule:
+            self.reschedule(lesson, **schedule)
+
+    def reschedule(self, lesson: UUID | None = None, **columns: Any) -> None:
+        """Write columns of the schedule of one tracking row, or of all; a timedelta is from now."""
+        updates = ", ".join(
+            f"{name} = now() + %({name})s" if isinstance(value, timedelta) else f"{name} = %({name})s"
+            for name, value in columns.items()
+        )
+        self._db.execute(
+            f"update mux_private.schedule set {updates} where %(lesson)s::uuid is null "
+            "or tracking_id = (select id from mux_asset_tracking where lesson_id = %(lesson)s)",
+            {**columns, "lesson": lesson},
+        )
 
     def tracked_lesson(self, upload_id: str, creator: UUID | None = None, **columns: Any) -> UUID:
         """Create a draft and track an upload for it; return the lesson's id."""
@@ -56,8 +78,14 @@ class Course:
         self._db.execute("delete from lessons where id = %s", [lesson])
 
     def row(self, lesson: UUID) -> dict[str, Any]:
-        """Return the tracking row of a lesson."""
-        return self._fetch_row(b"select * from mux_asset_tracking where lesson_id = %s", lesson)
+        """Return the tracking row of a lesson, with its schedule, whose columns may be None."""
+        columns = ", ".join(f"s.{name}" for name in SCHEDULE_COLUMNS)
+        return self._fetch_row(
+            f"select t.*, {columns} from mux_asset_tracking t "
+            "left join mux_private.schedule s on s.tracking_id = t.id "
+            "where t.lesson_id = %s".encode(),
+            lesson,
+        )
 
     def state(self, lesson: UUID) -> dict[str, Any]:
         """Return the row of a lesson."""
@@ -80,20 +108,19 @@ class Course:
 
     def make_due(self, lesson: UUID | None = None) -> None:
         """Make one tracking row, or all of them, due now."""
-        self._db.execute(
-            "update mux_asset_tracking set next_check_at = now() "
-            "where status = 'processing' and (%(lesson)s::uuid is null or lesson_id = %(lesson)s)",
-            {"lesson": lesson},
-        )
+        self.reschedule(lesson, next_check_at=timedelta())
 
     def backdate(self, lesson: UUID, seconds: float) -> None:
         """Move the times of a tracking row back by some seconds."""
+        schedule = {name: self.row(lesson)[name] for name in SCHEDULE_COLUMNS}
         self._db.execute(
-            "update mux_asset_tracking set tracked_at = tracked_at - make_interval(secs => %(s)s), "
-            "missing_since = missing_since - make_interval(secs => %(s)s) "
-            "where lesson_id = %(lesson)s",
-            {"s": seconds, "lesson": lesson},
+            "update mux_asset_tracking set tracked_at = tracked_at - make_interval(secs => %s) "
+            "where lesson_id = %s",
+            [seconds, lesson],
         )
+        if schedule["missing_since"] is not None:
+            schedule["missing_since"] -= timedelta(seconds=seconds)
+        self.reschedule(lesson, **schedule)
 
     def _fetch_row(self, query: bytes, lesson: UUID) -> dict[str, Any]:
         with self._db.cursor(row_factory=dict_row) as cursor:

@@ -6,10 +6,12 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('007_settle', array[
-      'worker_record_refusal', 'worker_settle', 'rows_about', 'settle_row', 'busy', 'settle_recheck', 'mark_unplayable', 'recheck',
-      'contradicts', 'plays', 'is_unplayable', 'record_refusal', 'raised_by', 'back_off', 'wait', 'can_write_without_waiting',
-      'fail', 'publish', 'write_video', 'pause_of', 'outcome', 'names_newer', 'tracks'
+      'worker_record_refusal', 'worker_settle', 'rows_about', 'with_verdict', 'record_refusal', 'raised_by', 'settle_row', 'busy',
+      'settle_recheck', 'follow_playback_id', 'mark_unplayable', 'recheck', 'contradicts', 'plays', 'is_unplayable', 'is_backing_off',
+      'back_off', 'wait', 'make_due', 'note_look', 'fail', 'publish', 'number_of', 'write_video', 'claim_of', 'pause_of', 'outcome',
+      'names_newer', 'tracks'
     ]);
+    drop type if exists mux_private.claim;
   end if;
 end
 $$;

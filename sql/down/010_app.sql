@@ -7,7 +7,7 @@ begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('010_app', array[
       'publish_lesson', 'track_upload', 'check_asset_status', 'app_publish', 'app_track_upload', 'app_lock_lesson',
-      'app_look_soon', 'app_require_newest', 'app_require_video', 'app_is_current', 'app_is_of_another', 'app_asset'
+      'app_check_status', 'app_look_soon', 'app_require_newest', 'app_require_video', 'app_is_current', 'app_is_of_another', 'app_asset'
     ]);
   end if;
 end

@@ -6,8 +6,8 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('013_backfill', array[
-      'worker_untracked', 'worker_backfill_findings', 'worker_backfill_note',
-      'worker_backfill_begin', 'worker_adopt', 'wants_adoption', 'adopt', 'make_due', 'begin_to_track', 'restore',
+      'worker_untracked', 'mend_schedule', 'worker_backfill_findings', 'worker_backfill_note',
+      'worker_backfill_begin', 'worker_adopt', 'wants_adoption', 'adopt', 'begin_to_track', 'lease_adopted', 'restore',
       'note_restored', 'newest_playable', 'worker_rivals', 'first_instructors', 'worker_legacy_lessons', 'lesson_json',
       'targets', 'lesson_title', 'lesson_created_at', 'is_temporary'
     ], array['mux_private.adoption_walk', 'mux_private.backfill_findings', 'mux_private.backfill_runs']);

@@ -40,7 +40,7 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
-        ("columns", "alter table mux_asset_tracking alter missing_count set default 1"),
+        ("columns", "alter table mux_asset_tracking alter tracked_at set default null"),
         ("columns", "alter table mux_asset_events alter message set storage external"),
         ("constraints", "alter table mux_private.worker_state drop constraint there_is_one_row"),
         ("indexes", "alter index idx_mux_asset_tracking_due set (fillfactor = 50)"),
@@ -50,7 +50,7 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
         ("tables", "alter table mux_asset_events set (toast.autovacuum_enabled = false)"),
         ("tables", "grant select on mux_private.upload_history to anon"),
         ("tables", "alter table mux_asset_tracking replica identity full"),
-        ("column grants", "grant update (check_count) on mux_asset_tracking to authenticated"),
+        ("column grants", "grant update (settled_at) on mux_asset_tracking to authenticated"),
         ("policies", 'alter policy "Service role has full access" on mux_asset_tracking to anon'),
         ("triggers", "alter table mux_asset_tracking disable trigger guard_tracking"),
         ("types", "alter type mux_asset_status add value 'late'"),

@@ -33,8 +33,7 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
 def note_json(note: Note) -> dict[str, Any]:
     """Return a note as an item of `worker_take_note`."""
     return {
-        "note": note.kind,
-        "verdict": "wait",
+        "verdict": "mark_deleted" if note.kind == "deleted" else note.kind,
         "reason": note.reason,
         "message": note.message,
         "upload_id": note.observation.upload_id,
