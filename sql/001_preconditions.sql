@@ -85,7 +85,9 @@ end;
 comment on function mux_private.public_functions() is
   'The functions in public that have a name of the worker''s, of any signature, and whether sql/ made them.';
 
-create or replace procedure mux_private.undo(file text, functions text[] default '{}', tables text[] default '{}')
+create or replace procedure mux_private.undo(
+  file text, functions text[] default '{}', tables text[] default '{}', types text[] default '{}'
+)
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   ours regprocedure;
@@ -104,6 +106,9 @@ begin
   for those in select t.name from unnest(tables) t (name) loop
     execute format('drop table if exists %s', those);
   end loop;
+  for those in select t.name from unnest(types) t (name) loop
+    execute format('drop type if exists %s', those);
+  end loop;
   delete from mux_private.applied_files f where f.name = undo.file;
 exception when dependent_objects_still_exist then
   get stacked diagnostics those = pg_exception_detail;
@@ -112,7 +117,7 @@ exception when dependent_objects_still_exist then
 end
 $$;
 comment on procedure mux_private.undo is
-  'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, and forgets that a file was applied.';
+  'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables and types, and forgets that a file was applied.';
 
 -- In plpgsql, so that nothing here depends on a column of the app's. What types and check constraints
 -- allow is tried by evaluating them: a cast cuts what is too long, and raises for what is no value.

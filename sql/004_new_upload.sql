@@ -258,14 +258,14 @@ comment on function mux_private.note_upload() is 'Trigger: enters an upload that
 
 -- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
 -- that ever tracked it. A row that another request holds is learning the same, or the next fact tells it.
-create or replace function mux_private.learn(p_facts mux_private.fact[]) returns void
+create or replace function mux_private.learn(p_verdicts jsonb) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   with facts as materialized (
-    select f.upload_id, case when mux_private.is_mux_id(f.asset_id) then f.asset_id end as asset_id,
-      coalesce(f.status not in ('missing', 'rejected', 'fault'), false) as is_known,
-      array[mux_private.as_written(f.upload_id), mux_private.as_written(f.asset_id)] as written
-    from unnest(p_facts) f
+    select i ->> 'upload_id' as upload_id, case when mux_private.is_mux_id(i ->> 'asset_id') then i ->> 'asset_id' end as asset_id,
+      coalesce(i #>> '{observation,status}' not in ('missing', 'rejected', 'fault'), false) as is_known,
+      array[mux_private.as_written(i ->> 'upload_id'), mux_private.as_written(i ->> 'asset_id')] as written
+    from jsonb_array_elements(p_verdicts) i
   ), news as materialized (
     select distinct on (o.id) o.id, f.asset_id, f.is_known
     from facts f

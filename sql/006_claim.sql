@@ -124,8 +124,8 @@ $$;
 comment on function mux_private.due_count() is 'How many rows are due.';
 
 -- Where more rows are due than a batch, owners take turns: one owner's thousands, or a backfill's,
--- do not keep another's waiting. Of one owner, rows that were never looked at come before missing
--- ones, and live ones before a backfill's. Four batches are ranked and one of them is locked, or a
+-- do not keep another's waiting. Of one owner, what waits comes before what is looked at once more,
+-- rows that were found before missing ones, and live ones before a backfill's. Four batches are ranked and one of them is locked, or a
 -- second worker that ranks the same would find all of them locked.
 create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
   tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
@@ -137,7 +137,7 @@ begin
   with due as (
     select s.tracking_id, s.next_check_at,
       row_number() over (
-        partition by s.owner order by s.is_backlog, s.missing_count > 0, s.next_check_at) as turn
+        partition by s.owner order by s.is_backlog, s.is_recheck, s.missing_count > 0, s.next_check_at) as turn
     from mux_private.schedule s
     where s.next_check_at <= now()
   ), ranked as materialized (

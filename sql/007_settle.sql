@@ -136,18 +136,16 @@ $$;
 comment on function mux_private.number_of is 'The number in a value; null where it is none.';
 
 create or replace function mux_private.publish(
-  p_tracking public.mux_asset_tracking, p_lesson_status text, p_fact mux_private.fact
+  p_tracking public.mux_asset_tracking, p_lesson_status text, p_looked_before timestamptz, p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
   tracking public.mux_asset_tracking;
   done text := case when p_lesson_status = 'draft' then 'published' else 'attached' end;
   wanted_status text := case when p_lesson_status = 'draft' then 'published' else p_lesson_status end;
-  looked_before timestamptz;
 begin
   perform mux_private.write_video(p_tracking.lesson_id, p_lesson_status, wanted_status, p_fact.asset_id, p_fact.playback_id);
 
-  delete from mux_private.schedule s where s.tracking_id = p_tracking.id returning s.last_checked_at into looked_before;
   update public.mux_asset_tracking t
   set status = 'ready', mux_asset_id = p_fact.asset_id, mux_playback_id = p_fact.playback_id,
       error_type = null, error_message = null, settled_at = now(), updated_at = now(),
@@ -163,7 +161,7 @@ begin
   perform mux_private.record_event(
     done, tracking, p_tracking.status, p_lesson_status, wanted_status, p_fact.reason, null,
     p_fact.observation || jsonb_build_object(
-      'looked_before', coalesce(looked_before, p_tracking.tracked_at, p_tracking.updated_at)));
+      'looked_before', coalesce(p_looked_before, p_tracking.tracked_at, p_tracking.updated_at)));
   return mux_private.outcome(done, tracking, p_fact.reason);
 end
 $$;
@@ -396,13 +394,12 @@ comment on function mux_private.follow_playback_id is
 -- Only a look that began after the row was made due settles it, so the lease must still be the one
 -- that was given. A lesson that holds other ids than its row, or another status, keeps them.
 create or replace function mux_private.settle_recheck(
-  p_tracking public.mux_asset_tracking, p_lesson_status text, p_claim mux_private.claim, p_fact mux_private.fact
+  p_tracking public.mux_asset_tracking, p_look mux_private.schedule, p_lesson_status text, p_claim mux_private.claim,
+  p_fact mux_private.fact
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
-  if p_tracking.mux_asset_id is distinct from p_fact.asset_id or not exists (
-    select from mux_private.schedule s where s.tracking_id = p_tracking.id and s.next_check_at = p_claim.leased_until
-  ) then
+  if p_tracking.mux_asset_id is distinct from p_fact.asset_id or p_look.next_check_at is distinct from p_claim.leased_until then
     return mux_private.outcome('unchanged', p_tracking, p_claim.reason);
   end if;
   case p_claim.verdict
@@ -449,6 +446,7 @@ declare
   claim mux_private.claim := mux_private.claim_of(p_claim);
   lesson mux_private.lesson;
   tracking public.mux_asset_tracking;
+  look mux_private.schedule;
   verdict text;
   reason text;
   message text;
@@ -483,9 +481,13 @@ begin
   if not found then
     return untouched || coalesce(mux_private.busy(p_tracking_id), '{"outcome": "unmatched"}');
   end if;
+  select s.* into look from mux_private.schedule s where s.tracking_id = p_tracking_id for no key update skip locked;
+  if not found and exists (select 1 from mux_private.schedule s where s.tracking_id = p_tracking_id) then
+    return untouched || mux_private.busy(p_tracking_id);
+  end if;
 
   if tracking.status = 'ready' and claim.id is not null then
-    return mux_private.settle_recheck(tracking, lesson.status, claim, fact);
+    return mux_private.settle_recheck(tracking, look, lesson.status, claim, fact);
   end if;
   -- What was claimed may have changed since: then its own verdict no longer stands.
   if tracking.status <> 'processing' or coalesce(tracking.tracked_at, tracking.updated_at) is distinct from claim.tracked_at then
@@ -535,7 +537,7 @@ begin
   end if;
 
   return case verdict
-    when 'publish' then mux_private.publish(tracking, lesson.status, fact)
+    when 'publish' then mux_private.publish(tracking, lesson.status, look.last_checked_at, fact)
     when 'fail' then mux_private.fail(tracking, reason, message, fact)
     else mux_private.wait(tracking, claim, reason, fact)
   end || for_log;
@@ -703,7 +705,6 @@ language plpgsql set search_path = public, extensions, pg_temp set enable_seqsca
 declare
   found record;
   outcomes jsonb[] := '{}';
-  facts mux_private.fact[] := '{}';
   problem text;
   code text;
   context text;
@@ -717,7 +718,6 @@ begin
   set constraints all immediate;
   for found in select * from mux_private.rows_about(verdicts)
   loop
-    facts := facts || found.fact;
     if found.nothing_to_do is not null then
       outcomes := outcomes || found.nothing_to_do;
       continue;
@@ -737,7 +737,7 @@ begin
   end loop;
   -- At the end, since what this locks a settle of another worker may write next: it waits for the
   -- commit alone, and the two never for each other.
-  perform mux_private.learn(facts);
+  perform mux_private.learn(verdicts);
   -- Whoever is at it says the same, or the next to come does.
   update mux_private.worker_state s
   set environment_id = coalesce(worker_settle.environment_id, s.environment_id),

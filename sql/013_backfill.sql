@@ -427,7 +427,7 @@ begin
     perform mux_private.pass_over(lesson.id, named);
   end if;
   if upload_id is not null and asset_id is not null then
-    perform mux_private.learn(array[mux_private.fact_of(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id))]);
+    perform mux_private.learn(jsonb_build_array(jsonb_build_object('upload_id', upload_id, 'asset_id', asset_id)));
   end if;
   newest := mux_private.newest_entry(lesson.id);
   entry := mux_private.entry_of(lesson.id, named);

@@ -14,8 +14,7 @@ begin
       'limit_uploads', 'is_of_another', 'pass_over', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
       'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
       'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id', 'fact_of'
-    ]);
-    drop type if exists mux_private.fact;
+    ], types => array['mux_private.fact']);
   end if;
 end
 $$;

@@ -10,8 +10,7 @@ begin
       'settle_recheck', 'follow_playback_id', 'mark_unplayable', 'recheck', 'contradicts', 'plays', 'is_unplayable', 'is_backing_off',
       'back_off', 'wait', 'make_due', 'note_look', 'fail', 'publish', 'number_of', 'write_video', 'claim_of', 'pause_of', 'outcome',
       'names_newer', 'tracks'
-    ]);
-    drop type if exists mux_private.claim;
+    ], types => array['mux_private.claim']);
   end if;
 end
 $$;

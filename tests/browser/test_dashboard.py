@@ -26,7 +26,7 @@ LONG = "x" * 255
 
 def later(db: psycopg.Connection) -> None:
     """Keep the worker from checking anything for an hour."""
-    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
 
 
 def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
@@ -153,9 +153,10 @@ def test_foreign_text_is_never_run(
         "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
         "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
         "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
-        "error_message = 'm' || %(evil)s, next_check_at = now() + interval '1 hour'",
+        "error_message = 'm' || %(evil)s",
         {"evil": EVIL},
     )
+    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
     db.execute("update mux_asset_tracking set status = 'error' where lesson_id = %s",
                [lessons["failed"]])  # fmt: skip
     seen = json.dumps({"source": EVIL, EVIL: [EVIL]})

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -30,7 +30,7 @@ def failed_lesson(course: Course, site: StatusSite) -> UUID:
 
 def waiting_lesson(course: Course, upload: str) -> UUID:
     """Return a lesson that is checked in an hour."""
-    return course.tracked_lesson(upload, next_check_at=datetime.now(UTC) + timedelta(hours=1))
+    return course.tracked_lesson(upload, next_check_at=timedelta(hours=1))
 
 
 def deeds(course: Course, lesson: UUID) -> list[tuple[str, str, str]]:

@@ -17,17 +17,16 @@ Tables = dict[str, list[dict[str, Any]]]
 _READ = {
     "lessons": b"select * from lessons order by id",
     "tracking": b"select * from mux_asset_tracking order by id",
+    "schedule": b"select tracking_id, check_count, missing_since, missing_count, is_recheck "
+    b"from mux_private.schedule order by tracking_id",
     "audit": b"select * from mux_asset_events order by id",
 }
 
 
 def tables(db: psycopg.Connection) -> Tables:
-    """Return all rows that the worker may write, without `next_check_at`, which a claim changes."""
+    """Return all rows that the worker may write, but for when each is due, which a claim changes."""
     with db.cursor(row_factory=dict_row) as cursor:
-        rows = {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
-    for row in rows["tracking"]:
-        del row["next_check_at"]
-    return rows
+        return {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
 
 
 def refuse_lists(mux: MuxSimulator) -> None:

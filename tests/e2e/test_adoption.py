@@ -132,10 +132,8 @@ def test_an_id_that_mux_does_not_know_is_tracked_and_fails_after_its_grace(
     worker.start(**QUICK)
     worker.wait_for("lesson.adopted", lesson_id=str(lesson), upload_id="Gone")
     worker.wait_until(lambda: course.row(lesson)["missing_count"] > 0)
-    db.execute(
-        "update mux_asset_tracking set missing_count = 3, next_check_at = now(), "
-        "missing_since = now() - interval '1 hour' where lesson_id = %s",
-        [lesson],
+    course.reschedule(
+        lesson, missing_count=3, next_check_at=timedelta(), missing_since=timedelta(hours=-1)
     )
     worker.wait_for("lesson.failed", lesson_id=str(lesson), error_type="upload_not_found")
     upload = mux.state.create_upload()
@@ -210,8 +208,8 @@ def assert_adopts_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) -
 def settled(db: psycopg.Connection) -> Tables:
     """Read the tables without what every look at a waiting row changes."""
     found = tables(db)
-    for row in found["tracking"]:
-        del row["check_count"], row["last_checked_at"]
+    for row in found["schedule"]:
+        del row["check_count"]
     return found
 
 

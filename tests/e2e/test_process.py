@@ -39,7 +39,9 @@ def history(course: Course, lesson: UUID) -> list[str]:
 def is_due(lesson: UUID, db: psycopg.Connection) -> bool:
     """Tell whether a row is due now."""
     row = db.execute(
-        "select next_check_at <= now() from mux_asset_tracking where lesson_id = %s", [lesson]
+        "select next_check_at <= now() from mux_private.schedule s "
+        "join mux_asset_tracking t on t.id = s.tracking_id where lesson_id = %s",
+        [lesson],
     ).fetchone()
     return row == (True,)
 

@@ -69,7 +69,7 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     assert by_hand(browser, lesson) == (400, "the lesson has only a temporary asset id")
     worker.start()
     worker.wait_until(lambda: course.row(lesson)["mux_asset_id"] is not None)
-    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
     clock.advance(30)
 
     assert by_hand(browser, lesson) == (200, {"playable": False})

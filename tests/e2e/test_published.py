@@ -230,7 +230,7 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     assert course.state(lesson)["status"] == "published"
 
     # However slow the machine, what waits is not due again yet.
-    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
     again = _scan(environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == (

@@ -198,7 +198,9 @@ def test_pages_that_shift_while_one_walks_lose_nobody(
     finished = worker.wait_for("scan.finished", claimed=350)
     assert worker.stop() == 0
     assert (finished["waiting"], finished["released"]) == (350, 0)
-    looks = db.execute("select check_count, count(*) from mux_asset_tracking group by 1").fetchall()
+    looks = db.execute(
+        "select check_count, count(*) from mux_private.schedule group by 1"
+    ).fetchall()
     assert looks == [(1, len(waiting))]
     # Three times a page was pushed back by thirty, so the last of them reach into a fifth.
     assert asked(mux) == {"whoami": 1, "assets": 1, "uploads": 5}
@@ -298,7 +300,7 @@ def test_where_a_list_fails_nothing_is_touched_until_it_is_back(
     worker.start()
     worker.wait_for("mux.unavailable")
     looked = db.execute(
-        "select count(*) from mux_asset_tracking where check_count > 0 or next_check_at > now()"
+        "select count(*) from mux_private.schedule where check_count > 0 or next_check_at > now()"
     ).fetchone()
     assert looked == (0,)
     mux.faults.clear()
@@ -339,13 +341,13 @@ def test_the_lists_of_another_environment_are_no_home(
     assert [picked(line, "environment", "last_found_in") for line in result] == [
         ("elsewhere", home)
     ]
-    waits = "select status::text, missing_count, count(*) from mux_asset_tracking group by 1, 2"
-    assert db.execute(waits.encode()).fetchall() == [("processing", 0, 5)]
+    waits = "select is_recheck, missing_count, count(*) from mux_private.schedule group by 1, 2"
+    assert db.execute(waits.encode()).fetchall() == [(False, 0, 5)]
     known = db.execute("select environment_id from mux_private.worker_state").fetchone()
     assert known == (home,)
 
     mux.state.environment_id = home
-    db.execute("update mux_asset_tracking set next_check_at = now()")
+    db.execute("update mux_private.schedule set next_check_at = now()")
     told_before = len(worker.lines)
     worker.start()
     assert_all_published(mux, db, lessons, worker)
@@ -366,10 +368,9 @@ def test_a_stop_in_the_middle_of_a_sweep_loses_nothing(
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     left = db.execute(
-        "select count(*), max(check_count), max(next_check_at - tracked_at) "
-        "from mux_asset_tracking where status = 'processing'"
+        "select count(*), max(check_count), max(next_check_at - tracked_at) from mux_private.schedule"
     ).fetchone()
-    assert left == (200, 0, timedelta(microseconds=1))
+    assert left == (200, 0, timedelta())
     assert "Traceback" not in worker.output
 
     mux.faults.clear()

@@ -68,7 +68,10 @@ def app(directory: Path, types: str, supabase: LocalSupabase) -> Iterator[App]:
 
 def status(name: str, **others: Any) -> dict[str, Any]:
     """Give what check_asset_status answers, of a video that nobody has looked at yet."""
-    usual = {"playbackId": None, "error": None, "stuck": False, "checkedAt": None}
+    usual = {
+        "playbackId": None, "error": None, "stuck": False, "progress": None, "checkedAt": None,
+        "durationSeconds": None, "aspectRatio": None, "maxResolution": None,
+    }  # fmt: skip
     return {"status": name, **usual, **others}
 
 

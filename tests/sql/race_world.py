@@ -13,17 +13,15 @@ WORLD = """
         select to_jsonb(l) - '{created_at,updated_at}'::text[]
         from lessons l where l.id = known.id),
       'row', (
-        select to_jsonb(t)
-          - '{id,created_at,updated_at,tracked_at,next_check_at}'::text[]
-          - '{last_checked_at,missing_since,settled_at}'::text[]
+        select to_jsonb(t) - '{id,created_at,updated_at,tracked_at,settled_at}'::text[]
           || jsonb_build_object(
-            'looked_at', last_checked_at is not null, 'missing', missing_since is not null,
-            'settled', settled_at is not null, 'due', case
-              when status <> 'processing' then null
-              when next_check_at <= clock_timestamp() then 'now'
-              when next_check_at <= clock_timestamp() + interval '5 s' then 'soon'
-              else 'later' end)
-        from mux_asset_tracking t where t.lesson_id = known.id),
+            'looked_at', s.last_checked_at is not null, 'missing', s.missing_since is not null,
+            'checks', s.check_count, 'settled', t.settled_at is not null, 'due', case
+              when s.next_check_at <= clock_timestamp() then 'now'
+              when s.next_check_at <= clock_timestamp() + interval '5 s' then 'soon'
+              when s.next_check_at is not null then 'later' end)
+        from mux_asset_tracking t left join mux_private.schedule s on s.tracking_id = t.id
+        where t.lesson_id = known.id),
       'audit', (
         select jsonb_agg((to_jsonb(e) - '{id,happened_at,tracking_id}'::text[])
           #- '{observation,looked_before}' order by e.id)
@@ -69,11 +67,15 @@ BROKEN = {
     """,
     "a row was settled before it was tracked, or changed in the future": """
         select from mux_asset_tracking
-        where tracked_at > least(settled_at, last_checked_at) or updated_at > clock_timestamp()
+        where tracked_at > settled_at or updated_at > clock_timestamp()
     """,
     "a row that waits is neither due nor leased": """
-        select from mux_asset_tracking
-        where status = 'processing' and next_check_at > clock_timestamp() + interval '60 s'
+        select from mux_private.schedule where next_check_at > clock_timestamp() + interval '60 s'
+    """,
+    "the schedule is not that of the rows that wait": """
+        select from mux_private.schedule s full join mux_asset_tracking t on t.id = s.tracking_id
+        where t.id is null or (t.status = 'processing') <> (s.tracking_id is not null)
+          or s.tracked_at is distinct from case when s.tracking_id is not null then t.tracked_at end
     """,
     "a row that waits is marked as settled": """
         select from mux_asset_tracking

@@ -22,8 +22,8 @@ def fact(verdict: Json, upload: str | None, asset: str | None = None, **more: An
 
 def looked_at(row: Json, verdict: Json = WAIT, **more: Any) -> Json:
     """Build the part of an item that is about one claimed row."""
-    base = {"id": row["id"], "tracked_at": row["tracked_at"], "pause_seconds": 20, "missing": False}
-    return {**base, **verdict, **more}
+    claimed = {name: row[name] for name in ("id", "tracked_at", "leased_until") if name in row}
+    return {**claimed, "pause_seconds": 20, "missing": False, **verdict, **more}
 
 
 class Service:

@@ -103,25 +103,21 @@ def test_an_app_with_triggers_policies_and_checks_of_its_own_is_served(
     ("query", "table"),
     [
         ("worker_publish(%(verdict)s, null, 'me')", "lessons"),
-        ("worker_make_due(%(lesson)s, 'me')", "mux_asset_tracking"),
         ("worker_retry(array[%(lesson)s]::uuid[], operator => 'me')", "mux_asset_tracking"),
-        ("worker_take_note(%(note)s)", "mux_asset_tracking"),
         ("worker_record_refusal(%(verdict)s, '57014', 'too slow')", "mux_asset_tracking"),
     ],
 )
-def test_what_operators_and_webhooks_do_fires_them_too(
+def test_what_operators_do_fires_them_too(
     course: Course, service: Service, busy_app: psycopg.Connection, query: str, table: str
 ) -> None:
     """Each fires the app's triggers on the table that it writes to."""
-    lesson = course.tracked_lesson("up1", next_check_at="2100-01-01")
+    lesson = course.tracked_lesson("up1")
     if "retry" in query:
         service.settle({"verdict": "fail", "reason": "asset_errored", "upload_id": "up1"})
     busy_app.execute("delete from course_log")
-    note = {"note": "look", "reason": "upload_errored", "upload_id": "up1", "asset_id": None}
     values = {
         "lesson": lesson,
         "verdict": Jsonb(fact(PUBLISH, "up1", "as1")),
-        "note": Jsonb([note]),
     }
     service.connection.execute(f"select {query}".encode(), values)
     assert {f"BEFORE UPDATE {table}", f"AFTER UPDATE {table}"} <= logged(busy_app)

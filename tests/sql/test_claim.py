@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -15,8 +15,8 @@ TIMES = ("tracked_at", "leased_until", "due_at")
 def due_in(db: psycopg.Connection, lesson: object, seconds: float) -> None:
     """Move a row's due time, counted from now."""
     db.execute(
-        "update mux_asset_tracking set next_check_at = now() + make_interval(secs => %s) "
-        "where lesson_id = %s",
+        "update mux_private.schedule set next_check_at = now() + make_interval(secs => %s) "
+        "where tracking_id = (select id from mux_asset_tracking where lesson_id = %s)",
         [seconds, lesson],
     )
 
@@ -58,7 +58,7 @@ def test_a_claimed_row_is_left_alone_for_the_lease(
     assert len(service.claim(lease=60)) == 1
     assert service.claim() == []
     left = db.execute(
-        "select extract(epoch from next_check_at - now()) from mux_asset_tracking"
+        "select extract(epoch from next_check_at - now()) from mux_private.schedule"
     ).fetchone()
     assert left is not None
     assert 55 < left[0] <= 60
@@ -164,17 +164,6 @@ def test_without_a_place_a_released_row_goes_behind_the_others(
     assert [row["upload_id"] for row in service.claim()] == ["up1", "up0"]
 
 
-@pytest.mark.parametrize("due_at", ["-infinity", "1970-01-01T00:00:00+00:00", "as it was"])
-def test_no_place_is_before_the_upload_began(course: Course, service: Service, due_at: str) -> None:
-    """Nor at that moment, by which uploads are told that webhooks may still tell of."""
-    lesson = course.tracked_lesson("up1")
-    (claimed,) = service.claim()
-    place = claimed["due_at"] if due_at == "as it was" else due_at
-    assert service.release([{**claimed, "due_at": place}]) == 1
-    row = course.row(lesson)
-    assert row["next_check_at"] - row["tracked_at"] == timedelta(microseconds=1)
-
-
 def test_a_lease_of_somebody_else_is_not_released(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
@@ -202,7 +191,8 @@ def test_a_release_does_not_wait_for_a_row_that_is_held(
     held, _ = course.tracked_lesson("up1"), course.tracked_lesson("up2")
     claimed = service.claim()
     connections.transaction().execute(
-        "select 1 from mux_asset_tracking where lesson_id = %s for update", [held]
+        "select 1 from mux_private.schedule where tracking_id = %s for update",
+        [course.row(held)["id"]],
     )
     service.connection.execute("set lock_timeout = '1s'")
     assert service.release(claimed) == 1
@@ -227,7 +217,7 @@ def test_whether_more_rows_are_due_is_told(
     """Exactly, so that nobody looks in vain for what is not there; nor does a row to come count."""
     for n in range(3):
         course.tracked_lesson(f"up{n}")
-    course.tracked_lesson("later", next_check_at=datetime.now(UTC) + timedelta(minutes=1))
+    course.tracked_lesson("later", next_check_at=timedelta(minutes=1))
     row = service.connection.execute(
         "select worker_claim(1, 60, %s, 2, 15, %s)"
         if sweeper

@@ -618,7 +618,7 @@ def test_a_video_that_an_event_calls_ready_waits_for_no_pause_when_its_lesson_na
     lesson, u1 = world.makes(world.anna), world.mux.video("1", "ready")
     world.anna.track_upload(lesson, u1.upload)
     world.saves(world.anna, lesson, Video("2").placeholder)
-    world.db.execute("update mux_asset_tracking set next_check_at = now() + interval '5 minutes'")
+    world.db.execute("update mux_private.schedule set next_check_at = now() + interval '5 minutes'")
     heard = settlement_json(settlement(u1.seen_by_upload("webhook"), (), RULES))
     assert [(o["outcome"], o["reason"]) for o in world.service.settle(heard)] == [
         ("waiting", "names_newer")

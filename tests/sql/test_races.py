@@ -7,12 +7,10 @@ import pytest
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.race_cast import (
-    EARLIER,
     EVERYBODY,
     FOR_ONE_OF_TWO,
     HELD,
     IN_BULK,
-    LATER,
     LESSON,
     LESSONS,
     OTHER_LESSON,
@@ -136,28 +134,6 @@ def test_two_bulk_requests_in_opposite_order_are_the_apps_to_sort(
     ]
     assert waited
     assert run.world == races.in_turn(TWO_TRACKED, winner).world
-
-
-@pytest.mark.parametrize("earlier", EARLIER, ids=str)
-@pytest.mark.parametrize("later", LATER, ids=str)
-def test_a_request_that_comes_between_two_verdicts_about_one_row_is_never_waited_for(
-    races: Races, earlier: Action, later: Action
-) -> None:
-    """The second verdict writes the row again, or says busy; the request comes through."""
-    found = {
-        str(between): races.find_fault_between("claimed", earlier, between, later)
-        for between in REQUESTS
-    }
-    assert faults(found) == {}
-
-
-@pytest.mark.parametrize("later", LATER, ids=str)
-def test_what_the_app_does_to_the_clock_does_not_let_two_verdicts_wait(
-    races: Races, restless_clock: None, later: Action
-) -> None:
-    """That a row was written before is known, whatever a trigger of the app made of its times."""
-    delete = next(action for action in REQUESTS if action.name == "delete lesson")
-    assert races.find_fault_between("claimed", EARLIER[0], delete, later) is None
 
 
 def test_a_settle_does_not_wait_for_another_that_keeps_the_environment(stage: Stage) -> None:

@@ -93,15 +93,15 @@ def test_another_owner_of_the_publication_is_named(supabase: LocalSupabase, data
         apply_sql(database, [FILE])
 
 
-def test_a_look_at_an_upload_is_two_updates(course: Course, service: Service) -> None:
-    """As its header says of what it costs: one when the row is claimed, one when it is settled."""
+def test_a_look_in_vain_sends_nothing(course: Course, service: Service) -> None:
+    """As its header says of what it costs: it is written in the schedule alone."""
     lesson = course.tracked_lesson("up1")
     versions = [version(service, lesson)]
     (row,) = service.claim()
     versions.append(version(service, lesson))
     service.settle(fact(WAIT, "up1", claimed=[looked_at(row)]))
     versions.append(version(service, lesson))
-    assert len(set(versions)) == 3
+    assert len(set(versions)) == 1
 
 
 def version(service: Service, lesson: object) -> object:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -93,7 +94,7 @@ def test_a_published_lesson_follows_its_replaced_playback_id(
     after = course.state(lesson)
     assert after == {**before, "mux_playback_id": "two", "updated_at": after["updated_at"]}
     assert stands(course, lesson) == PLAYS_TWO
-    assert course.row(lesson)["recheck_at"] is None
+    assert course.row(lesson)["next_check_at"] is None
     assert audit(course, lesson) == [("rechecked", CHANGED), ("updated", CHANGED)]
     assert settled(service, look(row, listing("two"))) == [("unchanged", "asset_ready")]
     assert service.claim() == []
@@ -143,7 +144,7 @@ def test_of_two_workers_the_late_one_settles_nothing(
     service.settle(event(listing("two")))
     (late,) = service.claim()
     assert service.claim() == []
-    db.execute("update mux_asset_tracking set recheck_at = now() - interval '1 s' where true")
+    db.execute("update mux_private.schedule set next_check_at = now() - interval '1 s' where true")
     (row,) = service.claim()
     assert settled(service, look(row, listing("two"))) == [("updated", CHANGED)]
     assert settled(service, look(late, listing())) == [("unchanged", "playback_ids_withdrawn")]
@@ -166,7 +167,11 @@ def test_a_withdrawn_playback_id_is_told_and_one_that_comes_back_clears_it(
         "playbackId": None,
         "error": {"message": sentence, "type": "playback_ids_withdrawn"},
         "stuck": False,
+        "progress": None,
         "checkedAt": result["checkedAt"],
+        "durationSeconds": None,
+        "aspectRatio": None,
+        "maxResolution": None,
     }
     assert settled(service, event(listing())) == [("unchanged", "no_playback_id")]
 
@@ -213,7 +218,7 @@ def test_an_upload_that_was_replaced_changes_nothing(
     course.track(lesson, "up2")
     assert settled(service, look(row, listing("two"))) == [("unmatched", None)]
     assert settled(service, event(listing("two"))) == [("unmatched", None)]
-    assert course.row(lesson)["recheck_at"] is None
+    assert course.row(lesson)["is_recheck"] is False
     assert course.state(lesson)["mux_playback_id"] == "one"
 
 
@@ -254,7 +259,7 @@ def test_a_video_that_mux_does_not_know_is_looked_for_through_the_grace(
         assert settled(service, look(row, MISSING)) == [("waiting", "asset_not_found")]
         assert service.claim() == []
         db.execute(
-            "update mux_asset_tracking set recheck_at = now(),"
+            "update mux_private.schedule set next_check_at = now(),"
             " missing_since = missing_since - interval '6 minutes' where true"
         )
     (row,) = service.claim()
@@ -276,7 +281,7 @@ def test_what_is_handed_back_is_due_again(service: Service, lesson: UUID) -> Non
 def test_looks_at_published_lessons_leave_room_for_those_that_wait(
     course: Course, service: Service
 ) -> None:
-    """They have a tenth of a batch, one at least."""
+    """What waits comes first."""
     for n in range(4):
         course.tracked_lesson(f"up{n}")
         seen = replace(ASSET, upload_id=f"up{n}", asset_id=f"as{n}")
@@ -284,8 +289,8 @@ def test_looks_at_published_lessons_leave_room_for_those_that_wait(
             service.settle(event(replace(seen, playback_ids=(PlaybackId(ids, "public"),))))
     for n in range(4):
         course.tracked_lesson(f"new{n}")
-    claimed = [row["status"] for row in service.claim(size=3)]
-    assert sorted(claimed) == ["processing", "processing", "ready"]
+    claimed = [row["status"] for row in service.claim(size=5)]
+    assert sorted(claimed) == ["processing"] * 4 + ["ready"]
 
 
 def test_an_event_that_meets_a_lock_is_to_be_told_again(
@@ -312,8 +317,8 @@ def test_a_look_that_meets_a_locked_lesson_is_repeated_soon(
     holder = connections.transaction()
     holder.execute("select from lessons for update")
     assert settled(service, look(row, listing("two")))[0][0] == "busy"
-    wait = course.row(lesson)["recheck_at"] - course.row(lesson)["last_checked_at"]
-    assert 4 < wait.total_seconds() < 60
+    wait = course.row(lesson)["next_check_at"] - datetime.now(UTC)
+    assert 4 < wait.total_seconds() < 6
 
 
 @pytest.fixture
@@ -335,7 +340,7 @@ def test_a_lesson_that_the_app_protects_backs_off(
     service.settle(event(listing("two")))
     assert settled(service, look(service.claim()[0], listing("two"))) == [("refused", None)]
     assert (stands(course, lesson), service.claim()) == (PLAYS, [])
-    assert course.row(lesson)["recheck_at"] is not None
+    assert course.row(lesson)["is_recheck"]
     page = replace(listing("two"), source="sweep")
     assert settled(service, event(page)) == [("unchanged", "asset_ready")]
     assert service.claim() == []

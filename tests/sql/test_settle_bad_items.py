@@ -16,8 +16,8 @@ GARBAGE: list[Any] = [3, "text", None, True, [], [[]], {}, {"upload_id": {"a": 1
 def seconds_to_due(db: psycopg.Connection, lesson: object) -> float:
     """Give the seconds until a row is due."""
     row = db.execute(
-        "select extract(epoch from next_check_at - now())::float from mux_asset_tracking "
-        "where lesson_id = %s",
+        "select extract(epoch from next_check_at - now())::float from mux_private.schedule "
+        "where tracking_id = (select id from mux_asset_tracking where lesson_id = %s)",
         [lesson],
     ).fetchone()
     assert row is not None

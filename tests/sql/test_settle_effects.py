@@ -175,7 +175,7 @@ def test_what_was_missing_and_is_found_is_published(course: Course, service: Ser
     service.settle(fact(WAIT, "up1", claimed=[looked_at(claimed, missing=True)]))
     assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
     row = course.row(lesson)
-    assert (row["missing_since"], row["missing_count"], row["check_count"]) == (None, 0, 2)
+    assert (row["status"], row["next_check_at"]) == ("ready", None)
 
 
 def test_the_environment_is_written_when_it_changes(

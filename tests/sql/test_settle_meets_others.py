@@ -73,34 +73,16 @@ def test_a_settle_does_not_wait_for_a_delete(
     assert service.outcomes(fact(verdict, "up1", "as1")) == ["unmatched"]
 
 
-@pytest.mark.parametrize("again", [PUBLISH, FAIL, WAIT])
-@pytest.mark.parametrize("first", ["wait", "refused", "busy"])
-def test_a_delete_that_waits_for_a_row_written_once_does_not_block_its_second_writing(
-    course: Course, connections: Connections, db: psycopg.Connection, first: str, again: Any
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_several_facts_about_a_row_the_one_that_says_most_is_settled(
+    course: Course, service: Service, order: int
 ) -> None:
-    """Two facts about one row in one call: Postgres checks the lesson at the second writing.
-
-    The delete holds the lesson then and waits for the row, so waiting for the lesson would be a
-    deadlock: the second fact is busy (or passes over the refused row), and the delete goes through.
-    """
+    """Written again in one transaction, a row would wait for a lesson that is being deleted."""
     lesson = course.tracked_lesson("up1")
-    settler, app = connections.service(), connections.transaction()
-    facts = {"wait": fact(WAIT, "up1", "as1"), "refused": {**fact(FAIL, "up1"), "verdict": "?"}}
-    if first == "busy":
-        holder = connections.transaction()
-        holder.execute("select 1 from lessons where id = %s for update", [lesson])
-        settler.settle(fact(PUBLISH, "up1", "as1"))
-        holder.rollback()
-    else:
-        settler.settle(facts[first])
-    delete = InBackground(app, lambda: app.execute("delete from lessons where id = %s", [lesson]))
-    delete.is_seen_to_wait(db)
-    result = settler.outcomes(fact(again, "up1", "as2"))
-    assert result == ["waiting" if first == "refused" else "busy"]
-    settler.connection.commit()
-    delete.ends()
-    app.commit()
-    assert db.execute("select count(*) from mux_asset_tracking").fetchone() == (0,)
+    facts = [fact(WAIT, "up1", "as0"), fact(FAIL, "up1"), fact(PUBLISH, "up1", "as1")][::order]
+    assert service.outcomes(*facts) == ["unchanged", "unchanged", "published"][::order]
+    assert [event["event"] for event in course.events(lesson)] == ["tracked", "published"]
+    assert course.row(lesson)["mux_asset_id"] == "as1"
 
 
 def test_a_new_upload_waits_for_a_settle_and_then_starts_anew(

@@ -32,7 +32,7 @@ def app_trigger(db: psycopg.Connection) -> Iterator[psycopg.Connection]:
 def seconds_to_due(db: psycopg.Connection) -> float:
     """Give the seconds until the only row is due."""
     row = db.execute(
-        "select extract(epoch from next_check_at - now())::float from mux_asset_tracking"
+        "select extract(epoch from next_check_at - now())::float from mux_private.schedule"
     ).fetchone()
     assert row is not None
     return float(row[0])

@@ -60,11 +60,7 @@ def test_the_lists_hold_what_they_are_named_for_the_worst_first(
     waits = [course.tracked_lesson(f"up{n}") for n in range(3)]
     for n, lesson in enumerate(waits):
         course.backdate(lesson, 3600 * n)
-        db.execute(
-            "update mux_asset_tracking set next_check_at = now() + make_interval(secs => %s) "
-            "where lesson_id = %s",
-            [100 * n, lesson],
-        )
+        course.reschedule(lesson, next_check_at=timedelta(seconds=100 * n))
     failed = [course.tracked_lesson(f"bad{n}") for n in range(3)]
     for n in range(3):
         service.settle(fact(FAIL, f"bad{n}"))

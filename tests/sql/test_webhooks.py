@@ -6,6 +6,7 @@ from psycopg.types.json import Jsonb
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
+from tests.course import let_pass as pass_time
 from tests.sql.service import PUBLISH, Json, Service, fact
 
 pytestmark = pytest.mark.stack
@@ -16,7 +17,7 @@ def note(kind: str, upload: str | None, asset: str | None = None) -> Json:
     reason = "asset_deleted" if kind == "deleted" else "upload_errored"
     seen = {"source": "webhook", "upload_id": upload, "asset_id": asset}
     return {
-        "note": kind, "verdict": "wait", "reason": reason, "upload_id": upload,
+        "verdict": "mark_deleted" if kind == "deleted" else kind, "reason": reason, "upload_id": upload,
         "asset_id": asset, "observation": seen,
     }  # fmt: skip
 
@@ -30,15 +31,16 @@ def take(service: Service, *notes: Json) -> list[tuple[Any, ...]]:
 
 def postpone(db: psycopg.Connection) -> None:
     """Let every row be due in an hour."""
-    db.execute("update mux_asset_tracking set next_check_at = now() + interval '1 hour'")
+    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
 
 
 def let_pass(db: psycopg.Connection, seconds: float) -> None:
     """Let every row have been tracked, and be due, so much earlier."""
+    pass_time(db, seconds)
     db.execute(
-        "update mux_asset_tracking set tracked_at = tracked_at - make_interval(secs => %(s)s), "
-        "next_check_at = next_check_at - make_interval(secs => %(s)s)",
-        {"s": seconds},
+        "update mux_private.schedule set next_check_at = next_check_at - make_interval(secs => %s) "
+        "where true",
+        [seconds],
     )
 
 

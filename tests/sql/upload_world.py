@@ -11,6 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from tests.course import let_pass
 from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.backfill import publish
@@ -283,11 +284,7 @@ class World:
 
     def scan(self) -> list[Json]:
         """Let everything fall due, look at all of it, and settle; give the outcomes."""
-        self.db.execute(
-            "update mux_asset_tracking set next_check_at = now(), "
-            "recheck_at = case when recheck_at is not null then now() end "
-            "where status = 'processing' or recheck_at is not null"
-        )
+        self.db.execute("update mux_private.schedule set next_check_at = now() where true")
         rows = self.service.claim()
         sightings = asyncio.run(self._observe([Claim.from_json(row) for row in rows]))
         outcomes = self.service.settle(
@@ -307,10 +304,7 @@ class World:
 
     def lets_time_pass(self) -> None:
         """Let half an hour pass, after which what is missing has had its grace."""
-        self.db.execute(
-            "update mux_asset_tracking set tracked_at = tracked_at - interval '30 minutes', "
-            "missing_since = missing_since - interval '30 minutes' where status = 'processing'"
-        )
+        let_pass(self.db, 1800)
 
     def settles_all(self) -> None:
         """Scan until nothing waits that can be decided by now."""
@@ -339,7 +333,7 @@ class World:
         video.stage = "deleted"
         observation = {"source": "webhook", "upload_id": video.upload, "asset_id": video.asset}
         fact = {"upload_id": video.upload, "asset_id": video.asset, "observation": observation}
-        fact |= {"note": "deleted", "verdict": "wait", "reason": "asset_deleted"}
+        fact |= {"verdict": "mark_deleted", "reason": "asset_deleted"}
         _one(self.service.connection, "select worker_take_note(%s)", [Jsonb([fact])])
 
     def walks(self) -> None:
@@ -391,7 +385,11 @@ class World:
 
     def row(self, lesson: UUID) -> Json:
         """Read a tracking row."""
-        return _read(self.db, b"select * from mux_asset_tracking where lesson_id = %s", lesson)
+        query = (
+            b"select t.*, s.next_check_at from mux_asset_tracking t "
+            b"left join mux_private.schedule s on s.tracking_id = t.id where t.lesson_id = %s"
+        )
+        return _read(self.db, query, lesson)
 
     def shows(self, lesson: UUID) -> tuple[str, str | None, str | None]:
         """Give a lesson's status and ids."""

@@ -644,7 +644,7 @@ def test_the_doctor_leaves_rows_and_leader_as_they_were(
     db.execute(
         "update mux_private.worker_state set sweeper = 'a worker', sweeps_until = 'infinity'"
     )
-    db.execute("update mux_asset_tracking set next_check_at = now() - interval '30 s'")
+    db.execute("update mux_private.schedule set next_check_at = now() - interval '30 s'")
     before, last_live_request_at = db.execute(state).fetchone(), db.execute(turns).fetchone()
     doctor()
     assert (db.execute(state).fetchone(), db.execute(turns).fetchone()) == (
@@ -655,7 +655,7 @@ def test_the_doctor_leaves_rows_and_leader_as_they_were(
     before = db.execute(state).fetchone()
     doctor()
     after = db.execute(
-        "select next_check_at < now() - interval '20 s' from mux_asset_tracking"
+        "select next_check_at < now() - interval '20 s' from mux_private.schedule"
     ).fetchall()
     assert after == [(True,), (True,)]
     free = db.execute("select sweeps_until <= now() from mux_private.worker_state").fetchone()
