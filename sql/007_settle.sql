@@ -503,13 +503,12 @@ begin
   message := case when claim.id is null then fact.message else claim.message end;
   if (verdict in ('publish', 'fail', 'wait')) is not true then
     raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
-  elsif tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
-    return mux_private.outcome('unchanged', tracking, reason);
   end if;
 
   -- Whose is it? Row and audit are the instructor's to read, so nothing is written there of the
   -- video of another. (Waiting has not read the lesson, and most of it learns nothing.)
-  if (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id))
+  if tracking.status <> 'ready'
+     and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id))
      and mux_private.is_of_another(
        tracking, case when changes_lesson then lesson.owner else (select l.creator_id from public.lessons l where l.id = p_lesson_id) end,
        fact.upload_id, fact.asset_id, fact.lesson_references) then
@@ -525,7 +524,7 @@ begin
   end if;
 
   -- Which upload is the newest, and can it still be played?
-  if verdict = 'publish' then
+  if verdict = 'publish' and tracking.status <> 'ready' then
     obstacle := case
       when mux_private.was_deleted(fact.asset_id) then 'asset_deleted'
       when mux_private.names_newer(tracking, lesson.asset_id, lesson.playback_id, fact.upload_id, fact.asset_id) then 'names_newer'
@@ -536,6 +535,9 @@ begin
     end if;
   end if;
 
+  if tracking.status = 'ready' or (tracking.status = 'error' and verdict <> 'publish') then
+    return mux_private.outcome('unchanged', tracking, reason);
+  end if;
   return case verdict
     when 'publish' then mux_private.publish(tracking, lesson.status, look.last_checked_at, fact)
     when 'fail' then mux_private.fail(tracking, reason, message, fact)

@@ -53,7 +53,7 @@ class Course:
         return lesson_id
 
     def track(self, lesson: UUID, upload_id: str, **columns: Any) -> None:
-        """Upsert the tracking row as the app does, with further columns and its schedule if given."""
+        """Upsert the tracking row as the app does, with further columns, also of its schedule."""
         schedule = {name: columns.pop(name) for name in SCHEDULE_COLUMNS if name in columns}
         values = {
             "lesson_id": lesson,
@@ -96,6 +96,10 @@ class Course:
     def delete(self, lesson: UUID) -> None:
         """Delete a lesson, which deletes its tracking row too."""
         self._db.execute("delete from lessons where id = %s", [lesson])
+
+    def tracking(self, lesson: UUID) -> dict[str, Any]:
+        """Return the tracking row of a lesson."""
+        return self._fetch_row(b"select * from mux_asset_tracking where lesson_id = %s", lesson)
 
     def row(self, lesson: UUID) -> dict[str, Any]:
         """Return the tracking row of a lesson, with its schedule, whose columns may be None."""

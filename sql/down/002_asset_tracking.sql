@@ -31,7 +31,6 @@ begin
   loop
     execute change;
   end loop;
-  drop table if exists mux_private.schedule;
   drop table mux_private.of_the_app;
   delete from mux_private.applied_files where name = '002_asset_tracking';
 end

@@ -10,7 +10,7 @@ begin
     drop trigger if exists unschedule_upload on public.mux_asset_tracking;
     call mux_private.undo('006_claim', array[
       'worker_release', 'worker_claim', 'lease', 'due_count', 'keep_schedule', 'schedule_look', 'may_sweep', 'events_arrive'
-    ], array['mux_private.worker_state']);
+    ], array['mux_private.worker_state', 'mux_private.schedule']);
   end if;
 end
 $$;

@@ -24,7 +24,7 @@ _READ = {
 
 
 def tables(db: psycopg.Connection) -> Tables:
-    """Return all rows that the worker may write, but for when each is due, which a claim changes."""
+    """Return all rows that the worker may write, but for when each is due."""
     with db.cursor(row_factory=dict_row) as cursor:
         return {name: cursor.execute(query).fetchall() for name, query in _READ.items()}
 

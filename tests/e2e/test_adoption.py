@@ -1,5 +1,6 @@
 """What the running worker does about lessons whose temporary ids nobody tracked."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 

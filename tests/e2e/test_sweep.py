@@ -368,7 +368,8 @@ def test_a_stop_in_the_middle_of_a_sweep_loses_nothing(
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     left = db.execute(
-        "select count(*), max(check_count), max(next_check_at - tracked_at) from mux_private.schedule"
+        "select count(*), max(check_count), max(next_check_at - tracked_at) "
+        "from mux_private.schedule"
     ).fetchone()
     assert left == (200, 0, timedelta())
     assert "Traceback" not in worker.output

@@ -170,20 +170,6 @@ LESSON_UPDATES = [
 APPS = [*REQUESTS, *LESSON_UPDATES]
 EVERYBODY = [*WORKERS, *APPS]
 
-# Two verdicts about one row in one call: what the first may be, and what the second. Both write.
-EARLIER = [
-    Action("first wait", None, _settles(fact(WAIT, "up1", "as2"))),
-    Action("first wait claimed", None, _settles_claimed(WAIT)),
-    Action("refuse", None, _settles({**fact(WAIT, "up1"), "verdict": "?"})),
-]
-LATER = [
-    Action("publish", None, _settles(fact(PUBLISH, "up1", "as1"))),
-    Action("fail", None, _settles(fact(FAIL, "up1", "as1"))),
-    Action("wait anew", None, _settles(fact(WAIT, "up1", "as3"))),
-    Action("publish claimed", None, _settles_claimed(PUBLISH)),
-    Action("wait claimed again", None, _settles_claimed(WAIT)),
-]
-
 
 def _claims_both(connection: psycopg.Connection, scene: Scene) -> Any:
     """Say as a settle does that one of the two could not be had."""

@@ -90,27 +90,6 @@ class Races:
             return "the worker waited"
         return self._compare(run, self._after_both(state, first, second, run), first, second)
 
-    def find_fault_between(
-        self, state: str, earlier: Action, between: Action, later: Action
-    ) -> str | None:
-        """Let a request of the app come between two verdicts of one call; say what is wrong."""
-        scene = self._begin(state)
-        worker, app = self._stage.one, self._stage.other
-        assert not worker.starts(earlier, scene)
-        told = [worker.result()]
-        app.starts(between, scene)
-        if worker.starts(later, scene):
-            app.gives_up()
-            worker.gives_up()
-            return "the worker waited"
-        worker.connection.commit()
-        told = [app.result(), *told, worker.result()]
-        app.connection.commit()
-        run = self._run(*told)
-        return self._compare(
-            run, self._after_three(state, earlier, later, between, run), between, later
-        )
-
     def _begin(self, state: str) -> Scene:
         return self._stage.sets([LESSONS, *BEFORE[state]], LESSON)
 
@@ -138,15 +117,6 @@ class Races:
         if passed_over(second, run):
             yield self.in_turn(state)
         yield self.in_turn(state, second)
-
-    def _after_three(
-        self, state: str, earlier: Action, later: Action, between: Action, run: Run
-    ) -> Iterator[Run]:
-        if passed_over(later, run):
-            yield self.in_turn(state, earlier, between)
-        turned = self.in_turn(state, earlier, later, between)
-        yield replace(turned, told=(turned.told[-1], *turned.told[:-1]))
-        yield self.in_turn(state, between, earlier, later)
 
     def _compare(self, run: Run, allowed: Iterator[Run], *actions: Action) -> str | None:
         """Say how a run differs from everything it may be; nothing if it does not.

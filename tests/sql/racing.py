@@ -25,7 +25,8 @@ EMPTY = """
     update mux_private.worker_state set environment_id = null where environment_id is not null
 """
 CLAIMED = """
-    select jsonb_build_object('id', t.id, 'tracked_at', t.tracked_at, 'leased_until', s.next_check_at)
+    select jsonb_build_object(
+      'id', t.id, 'tracked_at', t.tracked_at, 'leased_until', s.next_check_at)
     from mux_asset_tracking t left join mux_private.schedule s on s.tracking_id = t.id
     where t.lesson_id = %s
 """

@@ -22,7 +22,7 @@ def fact(verdict: Json, upload: str | None, asset: str | None = None, **more: An
 
 def looked_at(row: Json, verdict: Json = WAIT, **more: Any) -> Json:
     """Build the part of an item that is about one claimed row."""
-    claimed = {name: row[name] for name in ("id", "tracked_at", "leased_until") if name in row}
+    claimed: Json = {n: row[n] for n in ("id", "tracked_at", "leased_until") if n in row}
     return {**claimed, "pause_seconds": 20, "missing": False, **verdict, **more}
 
 

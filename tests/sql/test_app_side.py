@@ -40,7 +40,7 @@ def test_an_instructor_tracks_her_own_upload(course: Course, anna: psycopg.Conne
     hers = as_instructor(anna, course)
     hers.track(lesson, "up1")
     hers.track(lesson, "up2")
-    assert hers.row(lesson)["upload_id"] == "up2"
+    assert hers.tracking(lesson)["upload_id"] == "up2"
     result = [(e["event"], e["actor"], e["upload_id"]) for e in hers.events(lesson)]
     assert result == [("tracked", str(course.anna), "up1"), ("tracked", str(course.anna), "up2")]
 

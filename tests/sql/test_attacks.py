@@ -9,7 +9,6 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.course import SCHEDULE_COLUMNS
 from tests.sql.crime import Crime
 
 pytestmark = pytest.mark.stack
@@ -56,15 +55,10 @@ def test_without_a_filter_only_ones_own_rows_are_reached(crime: Crime) -> None:
         assert [row["lesson_id"] for row in answer.said] == [str(crime.mine)]
 
 
-def own_columns(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a tracking row that are not its schedule's."""
-    return {name: value for name, value in row.items() if name not in SCHEDULE_COLUMNS}
-
-
 def test_a_row_is_not_stolen_by_saving_over_it(crime: Crime) -> None:
     """Neither by the lesson nor by the row's own id; not by PUT either."""
     for lesson in crime.victims:
-        row = own_columns(crime.course.row(lesson))
+        row = crime.course.tracking(lesson)
         mine = {"lesson_id": str(crime.mine_too), "upload_id": "up9"}
         assert crime.upsert({**mine, "lesson_id": str(lesson)}).refusal == DENIED
         assert crime.upsert({**mine, "id": str(row["id"])}, on="id").refusal == DENIED
@@ -100,7 +94,7 @@ def test_of_several_rows_with_one_that_is_not_his_none_is_saved(crime: Crime) ->
 
 def test_columns_of_the_worker_are_not_smuggled_in(crime: Crime) -> None:
     """Each column beyond the app's five, in a new row, over an old one, and in a change."""
-    row = own_columns(crime.course.row(crime.mine))
+    row = crime.course.tracking(crime.mine)
     granted = {"lesson_id", "upload_id", "temp_asset_id", "status", "updated_at"}
     smuggled = {**row, "id": uuid.uuid4(), "mux_asset_id": "as-shown", "max_resolution": "8K"}
     for name in row.keys() - granted:
@@ -110,18 +104,18 @@ def test_columns_of_the_worker_are_not_smuggled_in(crime: Crime) -> None:
             assert crime.send("POST", TRACKING, json=body).refusal == DENIED
             assert crime.upsert(body).refusal == DENIED
         assert crime.send("PATCH", TRACKING, json={name: value}).refusal == DENIED
-    assert own_columns(crime.course.row(crime.mine)) == row
+    assert crime.course.tracking(crime.mine) == row
 
 
 @pytest.mark.parametrize("status", ["ready", "error"])
 def test_no_row_is_called_ready_by_its_instructor(crime: Crime, status: str) -> None:
     """Nor is one hidden from the worker as failed."""
-    row = crime.course.row(crime.mine)
+    row = crime.course.tracking(crime.mine)
     for lesson in (crime.mine, crime.mine_too):
         body = {"lesson_id": str(lesson), "upload_id": "up9", "status": status}
         assert crime.upsert(body).refusal == DENIED
     assert crime.send("PATCH", TRACKING, json={"status": status}).refusal == DENIED
-    assert own_columns(crime.course.row(crime.mine)) == row
+    assert crime.course.tracking(crime.mine) == row
 
 
 def test_lessons_lead_to_no_row_of_another(crime: Crime) -> None:

@@ -21,117 +21,6 @@ TABLES = f"""
      where c.relkind = 'r'
        and c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
        and c.relname <> 'lessons' and c.relname not in {OF_THE_APP}) t"""
-MAY_CALL = {
-    "anon": set(),
-    "authenticated": {
-        "check_asset_status(uuid)",
-        "publish_lesson(uuid)",
-        "track_upload(uuid,text,text)",
-        "mux_private.app_publish(uuid)",
-        "mux_private.app_lock_lesson(uuid)",
-        "mux_private.app_track_upload(uuid,text,text)",
-    },
-    "service_role": {
-        "worker_claim(integer,double precision,text,integer,double precision,integer)",
-        "worker_note_events(text,boolean)",
-        "worker_take_note(jsonb)",
-        "mux_private.events_arrive()",
-        "mux_private.is_left_to_events(mux_asset_tracking)",
-        "mux_private.note_fact(jsonb,uuid,uuid)",
-        "worker_doctor()",
-        "worker_prune_events(integer,integer)",
-        "worker_record_refusal(jsonb,text,text)",
-        "worker_release(jsonb,text)",
-        "worker_schema_version()",
-        "worker_settle(jsonb,text,text)",
-        "worker_slow_down()",
-        "worker_summary()",
-        "worker_acquire_requests(integer,double precision,boolean)",
-        "worker_adopt(jsonb,double precision)",
-        "worker_backfill_begin(jsonb,boolean)",
-        "worker_backfill_findings(timestamp with time zone,uuid,integer)",
-        "worker_backfill_note(uuid,jsonb,jsonb,boolean)",
-        "worker_find_lessons(text,integer)",
-        "worker_legacy_lessons(uuid,integer,timestamp with time zone)",
-        "worker_lesson(uuid,integer)",
-        "worker_make_due(uuid,text,text)",
-        "worker_overview(integer)",
-        "worker_lesson_events(uuid,integer)",
-        "mux_private.first_event_since(timestamp with time zone,bigint)",
-        "mux_private.overview_row(mux_asset_tracking)",
-        "worker_retry(uuid[],text,uuid,integer,text,text)",
-        "worker_rivals(text[])",
-        "worker_status()",
-        "worker_untracked(integer,integer)",
-        "mux_private.first_instructors(text[])",
-        "mux_private.is_temporary(text)",
-        "mux_private.lesson_created_at(uuid)",
-        "mux_private.lesson_json(uuid,mux_asset_tracking)",
-        "mux_private.lesson_title(uuid)",
-        "mux_private.set_operator(text,text)",
-        "mux_private.actor()",
-        "mux_private.differences()",
-        "mux_private.lessons_problems()",
-        "mux_private.lessons_refuse(text)",
-        "mux_private.objects()",
-        "mux_private.public_functions()",
-        "mux_private.fail(mux_asset_tracking,text,text,jsonb)",
-        "mux_private.is_mux_id(text)",
-        "mux_private.may_sweep(text,double precision)",
-        "mux_private.can_write_without_waiting(mux_asset_tracking)",
-        "mux_private.contradicts(jsonb,mux_asset_tracking)",
-        "mux_private.is_unplayable(mux_asset_tracking)",
-        "mux_private.mark_unplayable(mux_asset_tracking,text,text,text,text,jsonb)",
-        "mux_private.plays(mux_asset_tracking)",
-        "mux_private.recheck(uuid,jsonb)",
-        "mux_private.settle_recheck(mux_asset_tracking,text,jsonb,jsonb)",
-        "mux_private.outcome(text,mux_asset_tracking,text,text)",
-        "mux_private.rate_share(mux_private.rate_limit,timestamp with time zone)",
-        "mux_private.pause_of(jsonb)",
-        "mux_private.back_off(uuid,double precision,text)",
-        "mux_private.prune_events(integer,integer)",
-        "mux_private.publish(mux_asset_tracking,text,jsonb)",
-        "mux_private.record_event(text,mux_asset_tracking,mux_asset_status,text,text,text,text,jsonb)",
-        "mux_private.rows_about(jsonb)",
-        "mux_private.settle_row(jsonb,uuid,uuid,jsonb)",
-        "mux_private.tracks(mux_asset_tracking,text,text,jsonb)",
-        "mux_private.raised_by(text,text,text)",
-        "mux_private.record_refusal(jsonb,uuid,uuid,double precision,text,text,text)",
-        "mux_private.wait(mux_asset_tracking,jsonb,jsonb)",
-        "mux_private.adopt(jsonb,jsonb,double precision)",
-        "mux_private.as_written(text)",
-        "mux_private.busy(uuid)",
-        (
-            "mux_private.begin_to_track(mux_private.lesson,mux_asset_tracking,text,text,"
-            "timestamp with time zone)"
-        ),
-        "mux_private.make_due(uuid)",
-        "mux_private.enter_upload(uuid,text,uuid,text)",
-        "mux_private.entry_of(uuid,text)",
-        "mux_private.is_of_another(mux_asset_tracking,uuid,text,text,jsonb)",
-        "mux_private.is_superseded(uuid,text,text,text)",
-        "mux_private.key_of(text,text)",
-        "mux_private.learn(jsonb)",
-        "mux_private.mark_deleted(text,text)",
-        "mux_private.named_by(text,text)",
-        "mux_private.named_id(text)",
-        "mux_private.names_newer(mux_asset_tracking,text,text,text,text)",
-        "mux_private.newest_entry(uuid)",
-        "mux_private.newest_playable(uuid)",
-        "mux_private.note_columns(uuid,text)",
-        "mux_private.note_holders(text)",
-        "mux_private.note_restored(bigint)",
-        "mux_private.pass_over(uuid,text)",
-        "mux_private.note_video(uuid,text,text,text,boolean)",
-        "mux_private.restore(mux_private.lesson,mux_asset_tracking)",
-        "mux_private.targets(uuid,text,text,mux_asset_tracking)",
-        "mux_private.wants_adoption(uuid,text,text)",
-        "mux_private.was_deleted(text)",
-        "mux_private.write_video(uuid,text,text,text,text)",
-        "worker_publish(jsonb,text,text,text)",
-    },
-}
-"""Every function that a role of requests is granted, whether it can reach its schema or not."""
 
 
 def names(db: psycopg.Connection, query: str) -> list[Any]:
@@ -185,7 +74,8 @@ def test_what_touches_a_table_has_the_path_of_a_request(db: psycopg.Connection) 
 def test_what_scans_by_index_alone_is_not_compiled(db: psycopg.Connection) -> None:
     """Before Postgres 18 a scan that is switched off is so dear that jit sets in, at each call."""
     query = f"""select name from {FUNCTIONS}
-        where array_to_string(proconfig, ',') ~ 'enable_[a-z]+=off' and not 'jit=off' = any(proconfig)"""
+        where array_to_string(proconfig, ',') ~ 'enable_[a-z]+=off'
+          and not 'jit=off' = any(proconfig)"""
     assert names(db, query) == []
 
 
@@ -193,14 +83,6 @@ def test_no_security_definer_is_in_public(db: psycopg.Connection) -> None:
     """What runs with its owner's rights is out of the API's reach."""
     query = f"select name from {FUNCTIONS} where schema = 'public' and prosecdef"
     assert names(db, query) == []
-
-
-@pytest.mark.parametrize("role", MAY_CALL)
-def test_each_role_may_call_exactly_what_is_meant_for_it(db: psycopg.Connection, role: str) -> None:
-    """Visitors nothing, signed-in users the app's functions, the service role the worker's."""
-    query = f"""select name::text from {FUNCTIONS}
-        where has_function_privilege('{role}', oid, 'execute')"""
-    assert set(names(db, query)) == MAY_CALL[role]
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])

@@ -239,6 +239,6 @@ def test_one_look_reads_a_handful_of_rows(
         return instructor.connection.execute(select, [crowd], prepare=True).fetchall()
 
     assert cost(instructor.connection, ask) == {
-        "lessons": (0, 0, 2 if way == "function" else 1),
+        "lessons": (0, 0, 1),
         "mux_asset_tracking": (0, 0, 1),
     }

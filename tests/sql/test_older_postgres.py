@@ -21,7 +21,6 @@ from tests.sql.service import PUBLISH, Service, fact
 from tests.sql.test_app_side import sign_in
 
 # ruff: noqa: F401 - pytest finds these here, too, and gives them the fixtures of this file
-from tests.sql.test_grants import test_each_role_has_what_it_needs_whatever_was_granted_by_default
 from tests.sql.test_install import (
     test_applied_twice_it_changes_nothing,
     test_each_file_can_be_undone_and_applied_alone_from_the_top,

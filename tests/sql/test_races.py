@@ -42,19 +42,6 @@ def races(stage: Stage) -> Races:
     return Races(stage)
 
 
-@pytest.fixture
-def restless_clock(stage: Stage) -> Iterator[None]:
-    """Let a trigger of the app set `updated_at` by the clock, not by `now()`."""
-    stage.watcher.execute("""
-        create function public.touch() returns trigger language plpgsql as $$
-        begin new.updated_at := clock_timestamp(); return new; end $$;
-        create trigger touch before update on mux_asset_tracking for each row
-        execute function public.touch()
-    """)
-    yield
-    stage.watcher.execute("drop function public.touch() cascade")
-
-
 def possible(actions: list[Action]) -> list[tuple[str, Action]]:
     """Give every state with every action that makes sense in it."""
     return [(state, action) for state in STATES for action in actions if action.is_possible(state)]

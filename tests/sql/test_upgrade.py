@@ -100,11 +100,11 @@ def test_the_reports_upsert_works_before_and_after(supabase: LocalSupabase) -> N
                 hers = as_anna(connection)
                 hers.track(before, "up-before")
                 hers.track(again, "up-old")
-                written = hers.row(before)
+                written = hers.tracking(before)
             apply_all(dsn)
             with supabase.connect("authenticated", "upsert") as connection:
                 hers = as_anna(connection)
-                assert written.items() <= hers.row(before).items()
+                assert written.items() <= hers.tracking(before).items()
                 hers.track(again, "up-again")
                 hers.track(after, "up-after")
             with supabase.connect("service_role", "upsert") as connection:

@@ -14,10 +14,13 @@ pytestmark = pytest.mark.stack
 
 def note(kind: str, upload: str | None, asset: str | None = None) -> Json:
     """Build an item of `worker_take_note`."""
-    reason = "asset_deleted" if kind == "deleted" else "upload_errored"
+    verdict, reason = {
+        "deleted": ("mark_deleted", "asset_deleted"),
+        "look": ("look", "upload_errored"),
+    }[kind]
     seen = {"source": "webhook", "upload_id": upload, "asset_id": asset}
     return {
-        "verdict": "mark_deleted" if kind == "deleted" else kind, "reason": reason, "upload_id": upload,
+        "verdict": verdict, "reason": reason, "upload_id": upload,
         "asset_id": asset, "observation": seen,
     }  # fmt: skip
 
@@ -84,7 +87,7 @@ def test_the_deletion_of_a_published_video_is_kept_and_told_once(
     deleted = note("deleted", "up1", "as1")
     assert take(service, deleted) == [("unplayable", "asset_deleted")]
     assert take(service, deleted) == [("unchanged", "asset_deleted")]
-    assert take(service, deleted, deleted) == [("unchanged", "asset_deleted")] * 2
+    assert take(service, deleted, deleted) == [("unchanged", "asset_deleted")]
     assert course.state(lesson) == before
     assert course.row(lesson)["error_type"] == "asset_deleted"
     kept = [e for e in course.events(lesson) if e["event"] == "unplayable"]
@@ -228,7 +231,10 @@ def test_when_webhooks_stop_the_scan_is_as_before(
 
     assert result() == (0, True)
     db.execute("update mux_private.worker_state set events_at = now() - interval '601 s'")
+    course.tracked_lesson("up2")
     assert result() == (1, False)
+    let_pass(db, 60)
+    assert result() == (2, False)
 
 
 def test_a_row_that_somebody_keeps_locked_is_busy_alone(

@@ -61,7 +61,7 @@ def assert_says_what_to_do(text: str) -> None:
 def test_every_type_of_error_says_what_happened_and_what_to_do() -> None:
     """Each one that decide() or the database can give, in less than a status line's room."""
     by_database = in_sql(r"verdict := 'fail';\s*reason := '(\w+)'") | in_sql(
-        r"error_type = case when .* else '(\w+)' end"
+        r"set error_type = '(\w+)'"
     )
     assert by_database == {"lesson_mismatch", "refused"}
     assert decided("fail") | by_database <= wording.FAILURES.keys()

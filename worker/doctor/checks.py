@@ -24,7 +24,7 @@ NEEDED_FUNCTIONS = frozenset(
 )
 OPEN_TO_APP = frozenset(
     {"check_asset_status", "publish_lesson", "track_upload"}
-    | {"app_lock_lesson", "app_publish", "app_track_upload"}
+    | {"app_check_status", "app_lock_lesson", "app_publish", "app_track_upload"}
 )
 """What signed-in users may call: the app's three functions, and the private ones they use."""
 
