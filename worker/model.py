@@ -63,7 +63,9 @@ class Observation:
     is probed. `status` is Mux's own status, or `missing` (404), `rejected` (another 4xx for this id
     alone), `fault` (no usable response for this id alone) or `unaskable` (the row has no id that
     could be sent to Mux). `lesson_references` are the asset's `passthrough` and `meta.external_id`,
-    which may be the id of a lesson. Mux deletes a test asset after 24 hours.
+    which may be the id of a lesson. Mux deletes a test asset after 24 hours. `progress` is how far
+    Mux is with encoding, in per cent; `aspect_ratio` is such as `16:9`, `max_resolution` such as
+    `1080p`.
     """
 
     subject: Subject
@@ -76,6 +78,10 @@ class Observation:
     error_message: str | None = None
     lesson_references: tuple[str, ...] = ()
     is_test: bool = False
+    progress: float | None = None
+    duration_seconds: float | None = None
+    aspect_ratio: str | None = None
+    max_resolution: str | None = None
 
     @property
     def found(self) -> bool:

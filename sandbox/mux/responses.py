@@ -76,7 +76,9 @@ def asset_json(asset: Asset, now: float) -> Json:
         body["playback_ids"] = playback_ids
     match asset.status(now):
         case "preparing":
-            body["progress"] = {"state": "ingesting", "progress": 0}
+            share = (now - asset.created_at) / asset.timeline.prepare_seconds
+            state = "transcoding" if share >= 0.1 else "ingesting"
+            body["progress"] = {"state": state, "progress": int(100 * share)}
         case "errored":
             body["progress"] = {"state": "errored", "progress": -1}
             messages = list(asset.timeline.error_messages)

@@ -53,6 +53,11 @@ def read_asset(data: Any, source: Source) -> Observation:
         error_message=_joined(messages) if isinstance(messages, list) else None,
         lesson_references=(*references, *([external_id] if external_id else [])),
         is_test=data.get("test") is True,
+        progress=_number(_mapping(data.get("progress")).get("progress")),
+        duration_seconds=_number(data.get("duration")),
+        aspect_ratio=_text(data.get("aspect_ratio")),
+        max_resolution=_text(data.get("resolution_tier"))
+        or _text(data.get("max_stored_resolution")),
     )
 
 
@@ -135,6 +140,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    """Return a number that is finite and not negative."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 1e9 else None
 
 
 def _id(value: Any) -> str | None:

@@ -129,6 +129,33 @@ def test_errors_are_parsed() -> None:
     assert (upload.error_type, upload.error_message) == ("bad", "x")
 
 
+def test_what_a_video_is_like_is_parsed() -> None:
+    """How far its encoding is, its length and shape, and the resolution by its newer name first."""
+    facts = {
+        "duration": 23.5, "aspect_ratio": "16:9", "progress": {"state": "transcoding", "progress": 40},
+        "resolution_tier": "1080p", "max_stored_resolution": "HD",
+    }  # fmt: skip
+    seen = read_asset({"id": "as1", "status": "preparing", **facts}, "probe")
+    assert seen == Observation(
+        "asset", "preparing", "probe", asset_id="as1", progress=40.0, duration_seconds=23.5,
+        aspect_ratio="16:9", max_resolution="1080p",
+    )  # fmt: skip
+    assert seen.as_json().items() >= {
+        ("progress", 40.0), ("duration_seconds", 23.5), ("aspect_ratio", "16:9"),
+        ("max_resolution", "1080p"),
+    }  # fmt: skip
+    del facts["resolution_tier"]
+    assert read_asset({"id": "a", "status": "ready", **facts}, "probe").max_resolution == "HD"
+
+
+@pytest.mark.parametrize("odd", [-1, True, "40", None, float("nan"), float("inf"), 1e12, [1]])
+def test_a_number_that_makes_no_sense_is_left_out(odd: Any) -> None:
+    """Mux says -1 of an asset that failed."""
+    said = {"id": "a", "status": "errored", "duration": odd, "progress": {"progress": odd}}
+    seen = read_asset(said, "probe")
+    assert (seen.duration_seconds, seen.progress) == (None, None)
+
+
 def test_unexpected_values_are_left_out() -> None:
     """Unknown fields, values of another type and impossible ids."""
     odd = {

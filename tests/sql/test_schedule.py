@@ -1,0 +1,182 @@
+"""The schedule: what is in it, whose turn it is, and that polling writes nowhere else."""
+
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.course import Course
+from tests.sql.conftest import Connections
+from tests.sql.instructor import Instructor
+from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
+
+pytestmark = pytest.mark.stack
+
+WRITES = """
+    select relname, n_tup_ins + n_tup_upd + n_tup_del from pg_stat_xact_user_tables
+    where n_tup_ins + n_tup_upd + n_tup_del > 0
+"""
+
+
+def scheduled(db: psycopg.Connection) -> set[UUID]:
+    """Return the ids of the rows in the schedule."""
+    return {row[0] for row in db.execute("select tracking_id from mux_private.schedule")}
+
+
+def many(db: psycopg.Connection, owner: UUID, count: int, prefix: str) -> None:
+    """Track uploads of one instructor, all due."""
+    db.execute(
+        "with made as (insert into lessons (creator_id, title) select %s, %s || n "
+        "from generate_series(1, %s) n returning id, title) "
+        "insert into mux_asset_tracking (lesson_id, upload_id) select id, title from made",
+        [owner, prefix, count],
+    )
+
+
+@pytest.mark.parametrize("verdict", [PUBLISH, FAIL])
+def test_only_what_is_processing_is_in_it(
+    course: Course, service: Service, db: psycopg.Connection, verdict: dict[str, str]
+) -> None:
+    """Whoever writes: settling, the app's own update, a delete of the row or of its lesson."""
+    lessons = [course.tracked_lesson(f"up{n}") for n in range(4)]
+    ids = [course.tracking(lesson)["id"] for lesson in lessons]
+    assert scheduled(db) == set(ids)
+    service.settle(fact(verdict, "up0", "as0"))
+    course.track(lessons[1], "up1", status="error")
+    db.execute("delete from mux_asset_tracking where lesson_id = %s", [lessons[2]])
+    assert scheduled(db) == {ids[3]}
+    course.delete(lessons[3])
+    assert scheduled(db) == set()
+    course.track(lessons[0], "new")
+    assert scheduled(db) == {ids[0]}
+
+
+def test_a_look_in_vain_writes_the_schedule_alone(course: Course, connections: Connections) -> None:
+    """Claimed, looked at and released: no row of the app's tables has a new version."""
+    for n in range(3):
+        course.tracked_lesson(f"up{n}")
+    service = connections.service()
+    claimed = service.claim()
+    waits = [fact(WAIT, row["upload_id"], claimed=[looked_at(row)]) for row in claimed[:2]]
+    assert service.outcomes(*waits) == ["waiting", "waiting"]
+    assert service.release(claimed[2:]) == 1
+    writes = dict(service.connection.execute(WRITES).fetchall())
+    assert writes == {"schedule": 3 + 2 + 1}
+
+
+def test_what_has_become_due_meanwhile_stays_due(course: Course, service: Service) -> None:
+    """A look in vain that began before does not put it off."""
+    lesson = course.tracked_lesson("up1")
+    (row,) = service.claim()
+    course.make_due()
+    assert service.outcomes(fact(WAIT, "up1", claimed=[looked_at(row)])) == ["waiting"]
+    assert len(service.claim()) == 1
+    assert course.row(lesson)["check_count"] == 0
+
+
+def test_owners_take_turns(course: Course, service: Service, db: psycopg.Connection) -> None:
+    """One instructor's hundreds, due for longer, leave the others a place in each claim."""
+    many(db, course.anna, 300, "hers")
+    many(db, course.bert, 3, "his")
+    db.execute(
+        "update mux_private.schedule set next_check_at = now() - interval '1 hour' "
+        "where owner = %s",
+        [str(course.anna)],
+    )
+    first = [row["upload_id"] for row in service.claim(10)]
+    assert {name for name in first if name.startswith("his")} == {"his1", "his2", "his3"}
+    assert len(first) == 10
+
+
+def test_a_second_worker_gets_a_batch_of_its_own(
+    course: Course, connections: Connections, db: psycopg.Connection
+) -> None:
+    """While the first has not committed, which holds rows of its batch locked."""
+    many(db, course.anna, 300, "hers")
+    many(db, course.bert, 3, "his")
+    one, other = connections.service(), connections.service()
+    batches = [{row["id"] for row in worker.claim(50)} for worker in (one, other)]
+    assert [len(batch) for batch in batches] == [50, 50]
+    assert not batches[0] & batches[1]
+
+
+def test_of_one_owner_live_and_found_rows_come_first(course: Course, service: Service) -> None:
+    """What a backfill entered comes last, and what Mux did not know before that."""
+    lessons = {name: course.tracked_lesson(name) for name in ("backlog", "missing", "live")}
+    course.reschedule(lessons["backlog"], is_backlog=True)
+    missing = [row for row in service.claim() if row["upload_id"] == "missing"]
+    service.settle(fact(WAIT, "missing", claimed=[looked_at(missing[0], missing=True)]))
+    course.make_due()
+    order = [service.claim(1)[0]["upload_id"] for _ in lessons]
+    assert order == ["live", "missing", "backlog"]
+
+
+def test_a_restore_of_the_apps_tables_alone_heals(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """A pass of the adoption enters what waits, and drops what is of nothing."""
+    course.tracked_lesson("up1")
+    ready = course.tracked_lesson("up2")
+    service.settle(fact(PUBLISH, "up2", "as2"))
+    waiting = scheduled(db)
+    db.execute("delete from mux_private.schedule where true")
+    db.execute(
+        "insert into mux_private.schedule (tracking_id) values (%s), (%s)",
+        [uuid4(), course.tracking(ready)["id"]],
+    )
+    service.connection.execute("select worker_untracked()")
+    assert scheduled(db) == waiting
+    assert [row["upload_id"] for row in service.claim()] == ["up1"]
+
+
+def test_an_upload_from_before_the_worker_is_as_old_as_its_last_change(
+    course: Course, service: Service, db: psycopg.Connection, instructor: Instructor
+) -> None:
+    """When it began is not known; it is claimed, is stuck, and is settled as any other."""
+    lesson = course.tracked_lesson("up1")
+    db.execute("alter table mux_asset_tracking disable trigger user")
+    db.execute(
+        "update mux_asset_tracking set tracked_at = null, updated_at = now() - interval '2 hours'"
+    )
+    db.execute("alter table mux_asset_tracking enable trigger user")
+    (row,) = service.claim()
+    assert row["age_seconds"] > 7100
+    assert instructor.check_asset_status(lesson)["stuck"]
+    assert service.outcomes(fact(PUBLISH, "up1", "as1", claimed=[looked_at(row, PUBLISH)])) == [
+        "published"
+    ]
+
+
+def test_what_a_video_is_like_is_kept_when_it_is_published(
+    course: Course, service: Service, instructor: Instructor
+) -> None:
+    """Its encoding is followed before; a new upload begins with nothing known."""
+    lesson = course.tracked_lesson("up1")
+    (row,) = service.claim()
+    seen = {"source": "probe", "progress": 40.0}
+    service.settle({**fact(WAIT, "up1", "as1", claimed=[looked_at(row)]), "observation": seen})
+    assert instructor.check_asset_status(lesson)["progress"] == 40
+    seen = {
+        "source": "webhook", "duration_seconds": 23.5, "aspect_ratio": "16:9",
+        "max_resolution": "1080p", "progress": 100,
+    }  # fmt: skip
+    service.settle({**fact(PUBLISH, "up1", "as1"), "observation": seen})
+    names = ("progress", "durationSeconds", "aspectRatio", "maxResolution")
+    result = instructor.check_asset_status(lesson)
+    assert [result[name] for name in names] == [None, 23.5, "16:9", "1080p"]
+    course.track(lesson, "up2")
+    result = instructor.check_asset_status(lesson)
+    assert [result[name] for name in names] == [None] * 4
+
+
+def test_a_video_of_which_nothing_sensible_is_said_is_published(
+    course: Course, service: Service
+) -> None:
+    """Values of another type are left out."""
+    lesson = course.tracked_lesson("up1")
+    odd = {"duration_seconds": "long", "aspect_ratio": {"a": 1}, "max_resolution": "x" * 999}
+    item = {**fact(PUBLISH, "up1", "as1"), "observation": odd}
+    assert service.outcomes(item) == ["published"]
+    row = course.tracking(lesson)
+    assert (row["duration_seconds"], row["aspect_ratio"]) == (None, '{"a": 1}')
+    assert len(row["max_resolution"]) == 50
