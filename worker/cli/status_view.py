@@ -101,7 +101,8 @@ def _add_row(table: Table, row: Details | None) -> None:
     if row["status"] == "error" or row["error_type"]:
         sentences = failure(row["error_type"], row["error_message"])
         _add(table, "  error", f"{row['error_type'] or 'unknown'}: {sentences}")
-    _add(table, "  tracked", f"{ago(row['age_seconds'])}, {row['check_count']} checks")
+    checks = "" if row["check_count"] is None else f", {row['check_count']} checks"
+    _add(table, "  tracked", f"{ago(row['age_seconds'])}{checks}")
 
 
 def _add_mux(table: Table, mux: Details | None) -> None:
