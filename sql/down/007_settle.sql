@@ -8,7 +8,7 @@ begin
     call mux_private.undo('007_settle', array[
       'worker_record_refusal', 'worker_settle', 'rows_about', 'settle_row', 'busy', 'settle_recheck', 'mark_unplayable', 'recheck',
       'contradicts', 'plays', 'is_unplayable', 'record_refusal', 'raised_by', 'back_off', 'wait', 'can_write_without_waiting',
-      'fail', 'publish', 'write_video', 'pause_of', 'outcome', 'names_newer', 'tracks'
+      'fail', 'publish', 'pause_of', 'outcome', 'names_newer', 'tracks'
     ]);
   end if;
 end
