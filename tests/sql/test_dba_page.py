@@ -28,7 +28,8 @@ GRANTS = f"""
     ),
     columns as (
       select name, grantee,
-        string_agg(lower(privilege_type), ', ' order by privilege_type) || ' (' || columns || ')' as may
+        string_agg(lower(privilege_type), ', ' order by privilege_type)
+        || ' (' || columns || ')' as may
       from (
         select name, grantee, privilege_type, string_agg(attname, ', ' order by attname) as columns
         from tables join pg_attribute a on a.attrelid = oid, aclexplode(a.attacl) group by 1, 2, 3

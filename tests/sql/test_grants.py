@@ -62,7 +62,11 @@ FUNCTIONS = f"""
     group by 1, 2 order by 1, 2""".encode()
 
 CALLABLE = [
-    ("authenticated", "mux_private", ["app_lock_lesson", "app_publish", "app_track_upload", "is_owner"]),
+    (
+        "authenticated",
+        "mux_private",
+        ["app_lock_lesson", "app_publish", "app_track_upload", "is_owner"],
+    ),
     ("authenticated", "public", ["check_asset_status", "publish_lesson", "track_upload"]),
     (
         "service_role",

@@ -127,12 +127,13 @@ class Options:
     def arguments(self) -> list[str]:
         """Return the arguments that name these options, as few as possible."""
         arguments = []
-        for name, text in self._texts().items():
+        for name, text in self.texts().items():
             if text != _DEFAULTS[name]:
                 arguments += [f"--{name}", text]
         return arguments
 
-    def _texts(self) -> dict[str, str]:
+    def texts(self) -> dict[str, str]:
+        """Return the text of each option."""
         texts = {field.name: getattr(self, field.name) for field in fields(self)}
         key_type = texts.pop("key_type")
         if key_type is not None:
@@ -147,7 +148,7 @@ def _word_text(word: str | None) -> str:
     return NULL if word is None else word
 
 
-_DEFAULTS = Options()._texts()  # noqa: SLF001 # of this class
+_DEFAULTS = Options().texts()
 
 
 def _key(text: str) -> dict[str, object]:

@@ -1,30 +1,15 @@
 """Render the adapter for the app's table of lessons; all other files of sql/ are as they are."""
 
-import re
 import shlex
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from worker.adapter.options import Options, Table
+from worker.adapter.options import Options
+from worker.adapter.quoting import quote_name, quote_table, quote_word
 from worker.sql_files import sql_files
 
 TEMPLATE = "lessons.sql.jinja"
-
-# What Postgres 15 to 18 takes for a name only in quotes. A test compares it with the database.
-RESERVED = frozenset(
-    """
-    all analyse analyze and any array as asc asymmetric authorization binary both case cast check
-    collate collation column concurrently constraint create cross current_catalog current_date
-    current_role current_schema current_time current_timestamp current_user default deferrable desc
-    distinct do else end except false fetch for foreign freeze from full grant group having ilike in
-    initially inner intersect into is isnull join lateral leading left like limit localtime
-    localtimestamp natural not notnull null offset on only or order outer overlaps placing primary
-    references returning right select session_user similar some symmetric system_user table
-    tablesample then to trailing true union unique user using variadic verbose when where window
-    with
-    """.split()
-)
 
 
 def scripts(options: Options) -> dict[str, str]:
@@ -91,26 +76,6 @@ def _has_word(status: str | None, word: str | None) -> str:
     if word is None:
         return f"{status} is null"
     return f"coalesce({status}::text = {quote_word(word)}, false)"
-
-
-def quote_name(name: str) -> str:
-    """Return a name as SQL wants it, in quotes only where it must be."""
-    if re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in RESERVED:
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_word(word: str | None) -> str:
-    """Return a text as a literal; None is null."""
-    if word is None:
-        return "null"
-    literal = "'" + word.replace("'", "''") + "'"
-    return f"e{literal}".replace("\\", "\\\\") if "\\" in word else literal
-
-
-def quote_table(table: Table) -> str:
-    """Return a table's name with its schema."""
-    return f"{quote_name(table.schema)}.{quote_name(table.name)}"
 
 
 # SQL is no HTML: names and words are quoted by the filters.
