@@ -104,9 +104,16 @@ $$;
 comment on procedure mux_private.undo is
   'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
 
+create or replace function mux_private.is_mux_id(id text) returns boolean
+language sql immutable set search_path = ''
+return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
+comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
+
 revoke execute on function mux_private.public_functions() from public, anon, authenticated;
 revoke execute on procedure mux_private.undo from public, anon, authenticated;
+revoke execute on function mux_private.is_mux_id from public, anon, authenticated;
 grant execute on function mux_private.public_functions() to service_role;
+grant execute on function mux_private.is_mux_id to service_role;
 
 do $$
 declare

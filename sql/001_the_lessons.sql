@@ -433,8 +433,11 @@ comment on function mux_private.write_video is
 -- Each is tried once: what only the table's or its parents' types and rights tell, tells now.
 do $$
 begin
-  perform from mux_private.lesson(null), mux_private.owner_of(null), mux_private.lesson_title(null),
-    mux_private.lessons_after(null, 1), mux_private.lessons_holding(array['none'], 1);
+  perform mux_private.lesson(null);
+  perform mux_private.lessons_after(null, 1);
+  perform mux_private.lessons_holding(array['none'], 1);
+  perform mux_private.owner_of(null);
+  perform mux_private.lesson_title(null);
 end
 $$;
 
