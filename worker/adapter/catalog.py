@@ -9,8 +9,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from worker.adapter.app_table import AppTable, Column
 from worker.adapter.options import Table
-from worker.adapter.proposal import AppTable, Column
 from worker.errors import WorkerError
 
 CONNECT_TIMEOUT_SECONDS = 10

@@ -1,9 +1,9 @@
 """Propose the options of `mux-worker sql` for the tables of a database. Pure."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+from worker.adapter.app_table import AppTable, Column, plain
 from worker.adapter.options import KEY_TYPES, NONE, NULL, Hop, Options, Owner, Table
 from worker.errors import WorkerError
 
@@ -27,46 +27,6 @@ PUBLISHED_WORDS = ("published", "public", "live", "active", "visible")
 OWNER_TYPES = ("uuid", "text", "bigint", "integer")
 TIMES = ("timestamp with time zone", "timestamp without time zone")
 MAX_HOPS = 3
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its base type, an enum's or check's words, and the literal of its default."""
-
-    name: str
-    type: str
-    words: tuple[str, ...] = ()
-    default: str | None = None
-    is_nullable: bool = True
-    is_generated: bool = False
-
-
-@dataclass(frozen=True)
-class AppTable:
-    """A table with its primary key, where that is one column, and what its columns refer to."""
-
-    table: Table
-    columns: tuple[Column, ...]
-    key: str | None = None
-    references: Mapping[str, Table] = field(default_factory=dict)
-
-    def find(self, names: Iterable[str], types: Iterable[str] | None = None) -> Column | None:
-        """Return the first column by one of these names, as the order of the names has it."""
-        return next(self.find_all(names, types), None)
-
-    def find_all(
-        self, names: Iterable[str], types: Iterable[str] | None = None
-    ) -> Iterator[Column]:
-        """Yield the columns by one of these names, as the order of the names has them."""
-        allowed = None if types is None else set(types)
-        for name in names:
-            for column in self.columns:
-                if _plain(column.name) == name and (allowed is None or column.type in allowed):
-                    yield column
-
-    def column(self, name: str) -> Column | None:
-        """Return the column of exactly this name."""
-        return next((column for column in self.columns if column.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -118,10 +78,6 @@ Found = tuple[str, str]
 """The text of an option, and the reason."""
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
 def _lessons(tables: Sequence[AppTable], given: Mapping[str, str | None]) -> AppTable:
     if (name := given.get("lessons")) is not None:
         wanted = Options.parse({"lessons": name}).lessons
@@ -148,7 +104,7 @@ def _lessons(tables: Sequence[AppTable], given: Mapping[str, str | None]) -> App
 
 
 def _rank(table: AppTable) -> int:
-    name = _plain(table.table.name)
+    name = plain(table.table.name)
     ranks = [rank for rank, part in enumerate(LESSON_NAMES) if part in name]
     return min(ranks, default=len(LESSON_NAMES))
 
@@ -211,9 +167,7 @@ def _words(column: Column, seen: Sequence[str | None]) -> tuple[str, str] | None
     """Return the words of a draft and of a published lesson; None if the column has none."""
     starts_null = column.is_nullable and column.default is None
     if column.type == "boolean":
-        draft, published = (
-            ("true", "false") if "draft" in _plain(column.name) else ("false", "true")
-        )
+        draft, published = ("true", "false") if "draft" in plain(column.name) else ("false", "true")
         return (NULL if starts_null and draft not in seen else draft, published)
     known = column.words or tuple(word for word in seen if word is not None)
     is_free = not column.words
