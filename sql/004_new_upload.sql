@@ -35,14 +35,6 @@ end
 $$;
 comment on function mux_private.fact_of is 'The fact in an item of worker_settle.';
 
-create or replace function mux_private.is_mux_id(id text) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-begin
-  return id !~ '[^A-Za-z0-9_-]' and length(id) between 1 and 255 and id !~ '^temp_' and id <> 'migrated';
-end
-$$;
-comment on function mux_private.is_mux_id(text) is 'Whether a text can be the id of an upload or asset in Mux.';
-
 create or replace function mux_private.as_written(p_id text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -410,7 +402,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace
-      and p.proname in ('is_mux_id', 'as_written', 'fact_of', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
+      and p.proname in ('as_written', 'fact_of', 'named_id', 'named_by', 'key_of', 'newest_entry', 'entry_of', 'is_superseded',
                         'note_columns', 'note_holders', 'enter_upload', 'start_upload_anew', 'note_upload', 'learn', 'mark_deleted', 'was_deleted',
                         'note_video', 'pass_over', 'is_of_another', 'limit_uploads')
   loop

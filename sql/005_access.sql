@@ -77,7 +77,6 @@ revoke all on sequence public.mux_asset_events_id_seq from public, anon, authent
 grant select on public.mux_asset_events to authenticated, service_role;
 
 grant select on public.lessons to service_role;
-grant update (status, mux_asset_id, mux_playback_id, updated_at) on public.lessons to service_role;
 
 insert into mux_private.applied_files (name) values ('005_access') on conflict do nothing;
 

@@ -96,37 +96,6 @@ end
 $$;
 comment on function mux_private.claim_of is 'The claim in an item of worker_settle. Raises for one that has not its form.';
 
-create or replace function mux_private.write_video(
-  p_lesson_id uuid, p_status text, p_wanted_status text, p_asset_id text, p_playback_id text
-) returns text
-language plpgsql set search_path = public, extensions, pg_temp as $$
-declare
-  found_status text;
-begin
-  if (mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)) is not true then
-    raise exception 'to publish takes an asset and a playback id' using errcode = 'invalid_parameter_value';
-  end if;
-  if p_status is distinct from p_wanted_status then
-    update public.lessons l
-    set status = 'published', mux_asset_id = p_asset_id, mux_playback_id = p_playback_id, updated_at = now()
-    where l.id = p_lesson_id
-    returning l.status::text into found_status;
-  else
-    update public.lessons l
-    set mux_asset_id = p_asset_id, mux_playback_id = p_playback_id, updated_at = now()
-    where l.id = p_lesson_id
-    returning l.status::text into found_status;
-  end if;
-  -- A trigger of the app may swallow an update, or turn it into another, without an error.
-  if found_status is distinct from p_wanted_status then
-    raise exception 'lesson should be % now and is %', p_wanted_status, coalesce(found_status, 'not updated')
-      using errcode = 'triggered_data_change_violation';
-  end if;
-  return found_status;
-end
-$$;
-comment on function mux_private.write_video is 'Writes a video into a lesson, and the status published where another than the lesson''s is wanted. The caller has locked it.';
-
 create or replace function mux_private.number_of(p_value jsonb) returns double precision
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 begin
@@ -144,7 +113,7 @@ declare
   done text := case when p_lesson_status = 'draft' then 'published' else 'attached' end;
   wanted_status text := case when p_lesson_status = 'draft' then 'published' else p_lesson_status end;
 begin
-  perform mux_private.write_video(p_tracking.lesson_id, p_lesson_status, wanted_status, p_fact.asset_id, p_fact.playback_id);
+  perform mux_private.write_video(p_tracking.lesson_id, done = 'published', p_fact.asset_id, p_fact.playback_id);
 
   update public.mux_asset_tracking t
   set status = 'ready', mux_asset_id = p_fact.asset_id, mux_playback_id = p_fact.playback_id,
@@ -800,7 +769,7 @@ begin
     where p.pronamespace = 'mux_private'::regnamespace
       and p.proname in ('claim_of', 'number_of', 'note_look', 'make_due', 'is_backing_off', 'is_unplayable', 'plays', 'contradicts', 'recheck', 'mark_unplayable',
                         'follow_playback_id', 'settle_recheck', 'busy', 'tracks', 'rows_about', 'with_verdict',
-                        'names_newer', 'outcome', 'pause_of', 'write_video', 'publish', 'fail', 'wait',
+                        'names_newer', 'outcome', 'pause_of', 'publish', 'fail', 'wait',
                         'back_off', 'raised_by', 'record_refusal', 'settle_row')
   loop
     execute format('revoke execute on function %s from public, anon, authenticated', part);

@@ -139,11 +139,11 @@ begin
     where h.mux_id_written = mux_private.as_written(p_asset_id)
        or h.asset_id_written = mux_private.as_written(p_asset_id)
   ) then
-    return mux_private.is_of_another(tracking, lesson.owner, null, p_asset_id);
+    return mux_private.is_of_another(tracking, lesson.owner::uuid, null, p_asset_id);
   end if;
   return exists (
     select 1 from public.lessons l
-    where l.mux_asset_id = p_asset_id and l.creator_id is distinct from lesson.owner
+    where l.mux_asset_id = p_asset_id and l.creator_id::text is distinct from lesson.owner
   );
 end
 $$;

@@ -98,19 +98,6 @@ end
 $$;
 comment on function mux_private.lesson_created_at is 'When a lesson was made, if the app keeps that.';
 
-create or replace function mux_private.lesson_title(lesson_id uuid) returns text
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
-#variable_conflict use_column
-begin
-  return (
-    select (
-      select left(title::text, 200)
-      from (select l.* from public.lessons l where l.id = lesson_title.lesson_id) o)
-    from (values (null::text)) absent (title));
-end
-$$;
-comment on function mux_private.lesson_title is 'The beginning of a lesson''s title, if lessons have one.';
-
 -- What the lesson names, where its history does not know it; then what is tracked.
 create or replace function mux_private.targets(
   p_lesson_id uuid, p_asset_id text, p_playback_id text, p_tracking public.mux_asset_tracking
@@ -323,14 +310,14 @@ begin
   end if;
   if video.playback_id is null or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
-     or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
+     or mux_private.is_of_another(p_tracking, p_lesson.owner::uuid, null, video.asset_id) then
     return null;
   end if;
   if wanted_status = 'draft' and (is_ready or video.was_published) and video.restored_at is null then
     wanted_status := 'published';
     perform mux_private.note_restored(video.id);
   end if;
-  found_status := mux_private.write_video(p_lesson.id, p_lesson.status, wanted_status, video.asset_id, video.playback_id);
+  found_status := mux_private.write_video(p_lesson.id, wanted_status is distinct from p_lesson.status, video.asset_id, video.playback_id);
   p_tracking.mux_asset_id := video.asset_id;
   p_tracking.mux_playback_id := video.playback_id;
   p_tracking.upload_id := case when video.mux_id = video.asset_id then 'migrated' else coalesce(video.mux_id, p_tracking.upload_id) end;
@@ -446,9 +433,9 @@ begin
       return answer || '{"outcome": "left_alone", "reason": "has_video"}';
     elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) and p_item ->> 'disputed' is distinct from 'true' then
       return answer || jsonb_build_object('outcome', 'ask', 'id', named, 'kind', case when is_real then 'asset' else 'either' end);
-    elsif p_item ->> 'disputed' = 'true' or mux_private.is_of_another(tracking, lesson.owner, coalesce(upload_id, named), coalesce(asset_id, named))
+    elsif p_item ->> 'disputed' = 'true' or mux_private.is_of_another(tracking, lesson.owner::uuid, coalesce(upload_id, named), coalesce(asset_id, named))
           or (p_rivals ? named and (p_rivals -> named ->> 'is_disputed' = 'true'
-                                    or p_rivals -> named ->> 'creator_id' is distinct from lesson.owner::text)) then
+                                    or p_rivals -> named ->> 'creator_id' is distinct from lesson.owner)) then
       if newest.id is not null then
         perform mux_private.pass_over(lesson.id, named);
         perform mux_private.make_due(tracking.id);
@@ -735,7 +722,7 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where (p.pronamespace = 'mux_private'::regnamespace
-           and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_title', 'lesson_json', 'first_instructors', 'targets', 'newest_playable', 'note_restored', 'restore',
+           and p.proname in ('is_temporary', 'lesson_created_at', 'lesson_json', 'first_instructors', 'targets', 'newest_playable', 'note_restored', 'restore',
                             'begin_to_track', 'lease_adopted', 'adopt', 'wants_adoption', 'mend_schedule'))
        or (p.pronamespace = 'public'::regnamespace
            and p.proname in ('worker_legacy_lessons', 'worker_rivals', 'worker_adopt', 'worker_untracked',

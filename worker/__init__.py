@@ -8,6 +8,7 @@
     mux/           the only package that talks to Mux
     supabase/      the only package that talks to Supabase
     scan/          one scan: claim, observe, decide, settle
+    adapter/       the SQL that knows the app's table of lessons, for each shape of it
     daemon/        the scan loop, outages, adoption, retention
     shutdown       signals, and how long the process may take to stop
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`

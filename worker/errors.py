@@ -9,6 +9,10 @@ class SettingsError(WorkerError):
     """End the process before it starts: settings are missing or wrong."""
 
 
+class UsageError(WorkerError):
+    """End the command before it starts: its options are wrong, or do not go together."""
+
+
 class Unavailable(WorkerError):
     """End the scan, touching no row: a service does not respond, or not properly.
 

@@ -20,19 +20,17 @@ begin
     from pg_depend d
     where d.refclassid = 'pg_namespace'::regclass and d.refobjid = to_regnamespace('mux_private')
       and pg_describe_object(d.classid, d.objid, 0) !~
-        'mux_private\.(lesson|applied_files|public_functions|undo|lessons_refuse|lessons_problems)\M'
+        'mux_private\.(applied_files|public_functions|undo|is_mux_id)\M'
   ) o;
   if others is not null then
     raise exception 'these are still there: %', others
       using hint = 'Undo the other files of sql/ first, the last one first, then this file again.';
   end if;
 
-  drop function mux_private.lessons_problems();
-  drop function mux_private.lessons_refuse;
   drop procedure mux_private.undo;
+  drop function mux_private.is_mux_id;
   drop function mux_private.public_functions();
   drop table mux_private.applied_files;
-  drop type if exists mux_private.lesson;
   drop schema mux_private;
 end
 $$;

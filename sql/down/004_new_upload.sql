@@ -13,7 +13,7 @@ begin
     call mux_private.undo('004_new_upload', array[
       'limit_uploads', 'is_of_another', 'pass_over', 'note_video', 'was_deleted', 'mark_deleted', 'learn', 'note_upload',
       'start_upload_anew', 'enter_upload', 'note_holders', 'note_columns', 'is_superseded', 'entry_of', 'newest_entry',
-      'key_of', 'named_by', 'named_id', 'as_written', 'is_mux_id', 'fact_of'
+      'key_of', 'named_by', 'named_id', 'as_written', 'fact_of'
     ], types => array['mux_private.fact']);
   end if;
 end

@@ -9,7 +9,7 @@ begin
       'worker_untracked', 'mend_schedule', 'worker_backfill_findings', 'worker_backfill_note',
       'worker_backfill_begin', 'worker_adopt', 'wants_adoption', 'adopt', 'begin_to_track', 'lease_adopted', 'restore',
       'note_restored', 'newest_playable', 'worker_rivals', 'first_instructors', 'worker_legacy_lessons', 'lesson_json',
-      'targets', 'lesson_title', 'lesson_created_at', 'is_temporary'
+      'targets', 'lesson_created_at', 'is_temporary'
     ], array['mux_private.adoption_walk', 'mux_private.backfill_findings', 'mux_private.backfill_runs']);
   end if;
 end

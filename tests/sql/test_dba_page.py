@@ -28,11 +28,15 @@ GRANTS = f"""
     ),
     columns as (
       select name, grantee,
-        string_agg(distinct lower(privilege_type), ', ')
-        || ' (' || string_agg(distinct attname, ', ') || ')' as may
-      from tables join pg_attribute a on a.attrelid = oid, aclexplode(a.attacl) group by 1, 2
+        string_agg(lower(privilege_type), ', ' order by privilege_type)
+        || ' (' || columns || ')' as may
+      from (
+        select name, grantee, privilege_type, string_agg(attname, ', ' order by attname) as columns
+        from tables join pg_attribute a on a.attrelid = oid, aclexplode(a.attacl) group by 1, 2, 3
+      ) c
+      group by 1, 2, columns
     )
-    select name, grantee::regrole::text, string_agg(may, '; ' order by part)
+    select name, grantee::regrole::text, string_agg(may, '; ' order by part, may)
     from (select 1 as part, * from whole union all select 2, * from columns) g
     group by 1, 2""".encode()
 CALLABLE = f"""

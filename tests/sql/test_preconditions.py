@@ -4,37 +4,48 @@ import pytest
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.installing import apply_all, catalog, run
+from tests.sql.installing import apply_all, catalog, run, undo_all
 
 pytestmark = pytest.mark.stack
 
 
+CHECKS = find_sql_files()[:2]
+"""The files that refuse what cannot be served: the preconditions and the adapter."""
+
+
 def refusal(dsn: str) -> str:
-    """Apply the first file as psql would, and give its message and hint."""
-    first = find_sql_files()[0].read_bytes()
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        with pytest.raises(psycopg.Error) as refused:
-            connection.execute(first)
-        return f"{refused.value.diag.message_primary} {refused.value.diag.message_hint}"
+    """Apply the files that check as psql would; return the message and hint of the one that stops.
+
+    That one must leave nothing behind.
+    """
+    for file in CHECKS:
+        before = catalog(dsn)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            try:
+                connection.execute(file.read_bytes())
+            except psycopg.Error as refused:
+                assert catalog(dsn) == before
+                return f"{refused.diag.message_primary} {refused.diag.message_hint}"
+    raise AssertionError("nothing was refused")
 
 
 @pytest.mark.parametrize(
     ("harm", "result"),
     [
-        ("drop table lessons cascade", "table public.lessons does not exist"),
+        ("drop table lessons cascade", "public.lessons does not fit: it does not exist"),
         (
             "alter table lessons drop column mux_playback_id, drop column updated_at",
             "column mux_playback_id is missing; column updated_at is missing",
         ),
         (
-            "alter table lessons alter updated_at type timestamp",
-            "column updated_at is timestamp without time zone and should be timestamp with time",
+            "alter table lessons alter updated_at type date using updated_at",
+            "column updated_at is date and should be timestamp with time zone or timestamp without",
         ),
         ("alter table lessons drop constraint lessons_pkey", "column id is no primary key"),
         (
             """create type lesson_mood as enum ('draft', 'live');
             alter table lessons drop column status cascade, add status lesson_mood""",
-            "column status is lesson_mood and cannot hold published",
+            "column status is lesson_mood and cannot hold published (its words are draft, live)",
         ),
         (
             """create domain word as text check (value in ('new', 'published'));
@@ -43,7 +54,15 @@ def refusal(dsn: str) -> str:
         ),
         (
             "alter table lessons drop column status cascade, add status boolean",
-            "column status is boolean and should be text or an enum",
+            "column status is boolean and cannot hold draft (its words are true, false)",
+        ),
+        (
+            "alter table lessons drop column status cascade, add status timestamptz",
+            "column status is timestamp with time zone and should be text, an enum or boolean",
+        ),
+        (
+            "alter table lessons drop creator_id cascade, add creator_id char(36)",
+            "column creator_id is character(36) and should be uuid, text, bigint or integer",
         ),
         (
             "alter table lessons drop column status cascade, add status varchar(8)",
@@ -121,11 +140,9 @@ def refusal(dsn: str) -> str:
     ],
 )
 def test_what_cannot_be_served_is_named(database: str, harm: str, result: str) -> None:
-    """The first file stops with a sentence, and nothing was changed."""
+    """The file that checks it stops with a sentence, and changes nothing."""
     run(database, harm)
-    before = catalog(database)
     assert result in refusal(database)
-    assert catalog(database) == before
 
 
 @pytest.mark.parametrize(
@@ -222,9 +239,10 @@ def test_a_role_that_does_not_own_lessons_is_told(supabase: LocalSupabase, datab
 
 
 def test_a_refused_install_leaves_nothing_behind(database: str) -> None:
-    """Nothing comes after the first file, with its message, and the catalog is as before."""
+    """Nothing comes after the file that refuses, and undone the catalog is as before."""
     run(database, "alter table lessons drop column mux_playback_id")
     before = catalog(database)
     with pytest.raises(LocalStackError, match="column mux_playback_id is missing"):
         apply_all(database)
+    undo_all(database)
     assert catalog(database) == before

@@ -33,7 +33,7 @@ def test_no_function_of_ours_is_refused_for_want_of_a_where(db: psycopg.Connecti
     assert len(read) > 60
     assert {name: body.without_where for name, body in read.items() if body.without_where} == {}
     assert {name for name, body in read.items() if body.dynamic} == {
-        "mux_private.lessons_refuse(text)",
+        "mux_private.lessons_refuse(text,boolean)",
         "mux_private.undo(text,text[],text[],text[])",
     }
 

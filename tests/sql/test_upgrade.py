@@ -142,7 +142,7 @@ def test_what_is_tracked_while_it_is_applied_is_noted_too(
 ) -> None:
     """An upload whose transaction was open when the rows were read has its first tracker."""
     run(database, REPORT.read_text())
-    apply_sql(database, FILES[:3])
+    apply_sql(database, FILES[:4])
     with (
         supabase.connect(database="install", autocommit=False) as app,
         supabase.connect(database="install") as owner,
@@ -150,7 +150,7 @@ def test_what_is_tracked_while_it_is_applied_is_noted_too(
     ):
         lesson = Course(owner, anna=ANNA, bert=BERT).lesson()
         Course(app, anna=ANNA, bert=BERT).track(lesson, "up-meanwhile")
-        applied = pool.submit(apply_sql, database, FILES[3:4])
+        applied = pool.submit(apply_sql, database, FILES[4:5])
         while owner.execute(WAITING).fetchone() == (0,):
             assert not applied.done()
         app.commit()

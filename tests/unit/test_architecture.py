@@ -18,6 +18,7 @@ LAYERS = (
     {"mux", "supabase"},
     {"scan", "daemon", "shutdown"},
     {"telemetry"},
+    {"adapter"},
     {"decide", "backoff", "settings", "network", "project_url", "sql_files"},
     {"model", "lesson", "wording", "text", "errors", "__init__"},
 )
@@ -42,6 +43,7 @@ ONLY = {
     "postgrest": {"supabase.client"},
     "httpx": {"supabase.client", "network"},
     "prometheus_client": {"telemetry.metrics"},
+    "psycopg": {"adapter.catalog"},
 }
 """The only modules that import these libraries."""
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 from worker import __version__
 from worker.cli import backfill, doctor, health, publish, retry, run, scan, sql, status
 from worker.cli.exit_codes import FAILED, WRONG_USE
-from worker.errors import SettingsError, WorkerError
+from worker.errors import SettingsError, UsageError, WorkerError
 
 COMMANDS = (run, scan, backfill, publish, retry, status, doctor, health, sql)
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code: int = arguments.run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except SettingsError as error:
+    except (SettingsError, UsageError) as error:
         print(error, file=sys.stderr)
         code = WRONG_USE
     except WorkerError as error:

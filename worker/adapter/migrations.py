@@ -1,0 +1,57 @@
+"""Write the SQL as migrations of the app's repository, only what changed."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from worker.errors import WorkerError
+
+VERSION = "%Y%m%d%H%M%S"
+SNAPSHOT = "snapshot"
+
+
+def write(scripts: Mapping[str, str], directory: Path, now: datetime) -> list[Path]:
+    """Write `<UTC timestamp>_mux_<name>.sql` for what changed, and return the new files.
+
+    A script has changed if the newest migration of its name has another content. The timestamps
+    ascend from `now`, later than every migration that is there. The snapshot is written again with
+    any other script, since it records what that has created.
+
+    Raises:
+        WorkerError: the directory does not exist, or cannot be written to.
+    """
+    try:
+        if not directory.is_dir():
+            raise WorkerError(f"There is no directory {directory}. Create it, then try again.")
+        names = {_name(stem): script for stem, script in scripts.items()}
+        changed = [name for name, script in names.items() if _latest(directory, name) != script]
+        if changed and SNAPSHOT in names and SNAPSHOT not in changed:
+            changed.append(SNAPSHOT)
+        start = max([now, *(moment + timedelta(seconds=1) for moment in _versions(directory))])
+        written = []
+        for number, name in enumerate(changed):
+            version = (start + timedelta(seconds=number)).strftime(VERSION)
+            file = directory / f"{version}_mux_{name}.sql"
+            file.write_text(names[name], "utf-8")
+            written.append(file)
+        return written
+    except OSError as error:
+        raise WorkerError(f"{directory} cannot be written to: {error.strerror}.") from error
+
+
+def _name(stem: str) -> str:
+    return re.sub(r"^\d+_", "", stem)
+
+
+def _latest(directory: Path, name: str) -> str | None:
+    files = sorted(directory.glob(f"{'[0-9]' * 14}_mux_{name}.sql"))
+    return files[-1].read_text("utf-8") if files else None
+
+
+def _versions(directory: Path) -> Iterable[datetime]:
+    for file in directory.glob(f"{'[0-9]' * 14}_*.sql"):
+        try:
+            yield datetime.strptime(file.name[:14], VERSION).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # not a timestamp: the app numbers this one in its own way

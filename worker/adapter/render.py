@@ -1,0 +1,90 @@
+"""Render the adapter for the app's table of lessons; all other files of sql/ are as they are."""
+
+import shlex
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from worker.adapter.options import Options
+from worker.adapter.quoting import quote_name, quote_table, quote_word
+from worker.sql_files import sql_files
+
+TEMPLATE = "lessons.sql.jinja"
+
+
+def scripts(options: Options) -> dict[str, str]:
+    """Return the SQL of each file by the file's name without `.sql`, in the order of applying."""
+    return {
+        file.stem: render(options, file.stem) if is_adapter(file) else file.read_text("utf-8")
+        for file in sql_files()
+    }
+
+
+def is_adapter(file: Path) -> bool:
+    """Whether a file of sql/ is the adapter."""
+    return file.stem.endswith("_lessons")
+
+
+def render(options: Options, file: str) -> str:
+    """Return the adapter's SQL; `file` is its name in sql/, without `.sql`."""
+    return _ENVIRONMENT.get_template(TEMPLATE).render(
+        file=file,
+        arguments="".join(f" {shlex.quote(argument)}" for argument in options.arguments()),
+        options=options,
+        hops=options.owner.hops if options.owner else (),
+        **_fragments(options),
+    )
+
+
+def _fragments(options: Options) -> dict[str, object]:
+    """Return the parts of statements that depend on the options; `l` is the lesson."""
+    owner, status = options.owner, options.status and f"l.{quote_name(options.status)}"
+    owner_text = owner and f"l.{quote_name(owner.column)}::text"
+    key = quote_name(options.key)
+    if owner and owner.hops:
+        owner_text = f"mux_private.owner_of(l.{key})"
+    columns = [
+        f"l.{key}",
+        owner_text or "null::text",
+        f"left({status}::text, 300)" if status else "null::text",
+        *(f"left(l.{quote_name(name)}::text, 300)" for name in (options.asset, options.playback)),
+    ]
+    words = [_has_word(status, word) for word in (options.draft, options.published)]
+    written = [options.status, options.asset, options.playback, options.updated]
+    read = [options.key, owner.column if owner else None, *written]
+    schema = [] if options.lessons.schema == "public" else [quote_name(options.lessons.schema)]
+    return {
+        "lessons": quote_table(options.lessons),
+        "key": key,
+        "asset": quote_name(options.asset),
+        "playback": quote_name(options.playback),
+        "status": options.status and quote_name(options.status),
+        "updated": options.updated and quote_name(options.updated),
+        "title": options.title and quote_name(options.title),
+        "owner_column": owner and quote_name(owner.column),
+        "columns": ", ".join(columns) + ",\n    " + ", ".join(words),
+        "written": [quote_name(name) for name in written if name],
+        "read": [quote_name(name) for name in read if name],
+        "path": ", ".join([*schema, "public", "extensions", "pg_temp"]),
+    }
+
+
+def _has_word(status: str | None, word: str | None) -> str:
+    """Return the condition that a lesson has this word."""
+    if status is None:
+        return "false"
+    if word is None:
+        return f"{status} is null"
+    return f"coalesce({status}::text = {quote_word(word)}, false)"
+
+
+# SQL is no HTML: names and words are quoted by the filters.
+_ENVIRONMENT = Environment(  # noqa: S701
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    auto_reload=False,
+)
+_ENVIRONMENT.filters |= {"name": quote_name, "word": quote_word, "table": quote_table}
