@@ -22,9 +22,7 @@ NEEDED_FUNCTIONS = frozenset(
         *("overview", "lesson_events", "make_due"),
     )
 )
-CALLED_BY_POLICIES = frozenset({"is_owner"})
-"""Signed-in users may execute these, but cannot reach their schema to call them."""
-
+CALLED_BY_POLICIES = {"is_owner"}  # with the rights of the signed-in user
 OPEN_TO_APP = frozenset(
     {"check_asset_status", "publish_lesson", "track_upload"}
     | {"app_lock_lesson", "app_publish", "app_track_upload"}
