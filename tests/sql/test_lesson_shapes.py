@@ -114,10 +114,22 @@ def test_inspected_its_options_are_proposed(app: App) -> None:
     )
 
 
-def test_applied_again_it_changes_nothing(app: App) -> None:
-    """And what it checks still fits."""
+def test_applied_again_and_undone(app: App) -> None:
+    """What it checks still fits; no object of ours is bound to the app's tables; none is left."""
     install(app.dsn, proposed(app.dsn))
     assert app.ask("mux_private.lessons_problems()") == []
+    bound = app.db.execute(
+        """
+        select pg_describe_object(d.classid, d.objid, 0) from pg_depend d
+        join pg_class c on c.oid = d.refobjid
+        where d.refclassid = 'pg_class'::regclass and c.relkind in ('r', 'p')
+          and c.relnamespace <> 'mux_private'::regnamespace
+          and pg_describe_object(d.classid, d.objid, 0) ~ 'mux_private'"""
+    ).fetchall()
+    assert bound == []
+    for file in ("001_the_lessons", "001_preconditions"):
+        run(app.dsn, (SQL / "down" / f"{file}.sql").read_text())
+    assert app.db.execute("select to_regnamespace('mux_private')").fetchone() == (None,)
 
 
 def test_lessons_are_read(app: App) -> None:

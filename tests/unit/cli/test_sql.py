@@ -73,6 +73,28 @@ def test_without_psycopg_it_says_what_to_install(
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "code", "message"),
+    [
+        ("hunter2", 2, "DATABASE_URL is no address of a database. Set it to one such as "),
+        ("postgresql://me:hunter2@localhost:1/x", 1, "The database cannot be reached: connection "),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_told_without_its_password(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    code: int,
+    message: str,
+) -> None:
+    """In one line."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    ended, out, err = call(capfd, "--inspect")
+    assert (ended, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(message)
+    assert "hunter2" not in err
+
+
 def test_it_writes_migrations(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The new files are listed; the second time there are none."""
     code, out, _ = call(capfd, "--write", str(tmp_path))
