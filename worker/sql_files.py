@@ -7,6 +7,14 @@ PACKAGE = Path(__file__).parent
 
 def sql_files() -> list[Path]:
     """Return the files in the order in which they are applied."""
+    return sorted(_folder().glob("*.sql"))
+
+
+def optional_files() -> dict[str, Path]:
+    """Return the files of sql/optional by their names without `.sql`."""
+    return {file.stem: file for file in sorted((_folder() / "optional").glob("*.sql"))}
+
+
+def _folder() -> Path:
     installed = PACKAGE / "_sql"
-    folder = installed if installed.is_dir() else PACKAGE.parent / "sql"
-    return sorted(folder.glob("*.sql"))
+    return installed if installed.is_dir() else PACKAGE.parent / "sql"

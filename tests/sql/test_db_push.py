@@ -1,3 +1,5 @@
+import re
+import sys
 from pathlib import Path
 
 import psycopg
@@ -7,19 +9,28 @@ from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.dba_page import run_block
 from tests.sql.installing import SQL, apply_all, catalog, run
-from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment
+from tests.sql.lesson_shapes import SHAPES, app_database, create_lesson
+from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment, supabase_cli
 from tests.sql.test_dba_page import COPY, COPY_UNDO
+from worker.cli.main import main
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 
+NAMES = [re.sub(r"^\d+", "mux", file.stem) for file in find_sql_files()]
 HISTORY = b"select name from supabase_migrations.schema_migrations order by version"
 STEMS = [file.stem for file in find_sql_files()]
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Path:
-    """Give the app's repository: a place for migrations, and the CLI among its modules."""
+    """Return the app's repository: a place for migrations, and the CLI among its modules."""
     (tmp_path / "supabase" / "migrations").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "mux-worker"
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={SQL.parent} exec {sys.executable} -m worker "$@"\n', "utf-8"
+    )
+    program.chmod(0o755)
     (tmp_path / "node_modules").symlink_to(PROGRAM.parents[1])
     return tmp_path
 
@@ -27,6 +38,7 @@ def app(tmp_path: Path) -> Path:
 def push(app: Path, dsn: str, block: str = COPY) -> tuple[int, str]:
     """Run a block of the page in the app's repository; give exit status and output."""
     variables = {**environment(app), "MUX_WORKER": str(SQL.parent)}
+    variables["PATH"] = f"{app / 'bin'}:{variables['PATH']}"
     result = run_block(block, where=app, dsn=address(dsn), variables=variables)
     return result.returncode, result.stdout + result.stderr
 
@@ -46,9 +58,9 @@ def ours(dsn: str) -> dict[str, list[tuple[object, ...]]]:
 def test_pushed_it_is_as_applied_with_psql(
     supabase: LocalSupabase, database: str, app: Path
 ) -> None:
-    """The page's loop and `supabase db push` leave what psql leaves, each file noted once."""
+    """`--write` and `supabase db push` leave what psql leaves, each file noted once."""
     status, output = push(app, database)
-    assert (status, history(database)) == (0, STEMS), output
+    assert (status, history(database)) == (0, NAMES), output
     other = supabase.create_database("fresh")
     try:
         apply_all(other)
@@ -58,7 +70,7 @@ def test_pushed_it_is_as_applied_with_psql(
 
 
 def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
-    """The loop takes no file twice, so the CLI has nothing to push."""
+    """`--write` writes no file twice, so the CLI has nothing to push."""
     push(app, database)
     migrations = sorted((app / "supabase" / "migrations").iterdir())
     status, output = push(app, database)
@@ -68,16 +80,16 @@ def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
 
 
 def test_a_later_file_is_pushed_alone(database: str, app: Path) -> None:
-    """With the earlier ones taken before, the loop adds what is new."""
+    """With the earlier ones written before, `--write` adds what is new."""
     push(app, database)
-    (newest,) = (app / "supabase" / "migrations").glob(f"*_{STEMS[-1]}.sql")
-    run(database, f"delete from supabase_migrations.schema_migrations where name = '{STEMS[-1]}'")
+    (newest,) = (app / "supabase" / "migrations").glob(f"*_{NAMES[-1]}.sql")
+    run(database, f"delete from supabase_migrations.schema_migrations where name = '{NAMES[-1]}'")
     newest.unlink()
     status, output = push(app, database)
-    assert (status, history(database)) == (0, STEMS)
+    assert (status, history(database)) == (0, NAMES)
     assert [line for line in output.splitlines() if line.startswith("Applying")] == [
         f"Applying migration {path.name}..."
-        for path in (app / "supabase" / "migrations").glob(f"*_{STEMS[-1]}.sql")
+        for path in (app / "supabase" / "migrations").glob(f"*_{NAMES[-1]}.sql")
     ]
 
 
@@ -88,12 +100,12 @@ def test_a_file_that_fails_is_rolled_back_and_not_noted(database: str, app: Path
         status, output = push(app, database)
     assert status == 1
     assert "lock timeout" in output
-    assert history(database) == STEMS[:1]
+    assert history(database) == NAMES[:2]
     with psycopg.connect(database) as connection:
         found = connection.execute("select to_regclass('mux_asset_tracking')").fetchone()
     assert found == (None,)
     status, output = push(app, database)
-    assert (status, history(database)) == (0, STEMS), output
+    assert (status, history(database)) == (0, NAMES), output
 
 
 def test_it_is_undone_by_migrations_too(database: str, app: Path) -> None:
@@ -102,5 +114,28 @@ def test_it_is_undone_by_migrations_too(database: str, app: Path) -> None:
     push(app, database)
     status, output = push(app, database, COPY_UNDO)
     undone = [f"undo_{stem}" for stem in reversed(STEMS)]
-    assert (status, history(database)) == (0, [*STEMS, *undone]), output
+    assert (status, history(database)) == (0, [*NAMES, *undone]), output
     assert {**ours(database), "column grants": []} == {**before, "column grants": []}
+
+
+def test_the_adapter_for_another_table_is_pushed(shared_supabase: LocalSupabase, app: Path) -> None:
+    """The CLI sends the statements one by one, those with quotes within quotes, too."""
+    (shape,) = (shape for shape in SHAPES if shape.name == "two parents")
+    migrations = app / "supabase" / "migrations"
+    write([*shape.options, "--write", str(migrations)])
+    for file in sorted(migrations.iterdir())[2:]:
+        file.unlink()
+    with app_database(shared_supabase, shape) as dsn:
+        result = supabase_cli("db", "push", "--db-url", address(dsn), home=app)
+        assert (result.returncode, history(dsn)) == (0, NAMES[:2]), result.stderr
+        with psycopg.connect(dsn) as connection:
+            lesson = create_lesson(connection, shape)
+            owner = connection.execute("select mux_private.owner_of(%s)", [lesson]).fetchone()
+    assert owner == (shape.anna,)
+
+
+def write(arguments: list[str]) -> None:
+    """Write migrations by the command."""
+    with pytest.raises(SystemExit) as ended:
+        main(["sql", *arguments])
+    assert ended.value.code == 0

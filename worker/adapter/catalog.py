@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from worker.adapter.app_table import AppTable, Column
 from worker.adapter.options import Table
-from worker.errors import WorkerError
+from worker.errors import SettingsError, WorkerError
 
 CONNECT_TIMEOUT_SECONDS = 10
 SAMPLED_ROWS = 10_000
@@ -69,6 +69,7 @@ class Catalog:
     """A connection that only reads; `tables` and `seen_words` are what the proposal needs.
 
     Raises:
+        SettingsError: the URL is none.
         WorkerError: the database cannot be reached or read.
     """
 
@@ -77,8 +78,13 @@ class Catalog:
             self._connection = psycopg.connect(
                 url, connect_timeout=CONNECT_TIMEOUT_SECONDS, row_factory=dict_row
             )
+        except psycopg.ProgrammingError:  # its message has the address, with the password
+            raise SettingsError(
+                "DATABASE_URL is no address of a database. Set it to one such as "
+                "postgresql://postgres:PASSWORD@HOST:5432/postgres."
+            ) from None
         except psycopg.Error as error:
-            raise WorkerError(f"The database of DATABASE_URL cannot be reached: {error}") from error
+            raise WorkerError(f"The database cannot be reached: {_line(error)}") from error
         self._connection.read_only = True
 
     def __enter__(self) -> Self:
@@ -123,7 +129,12 @@ class Catalog:
         try:
             return self._connection.execute(query).fetchall()
         except psycopg.Error as error:
-            raise WorkerError(f"The database cannot be read: {error}") from error
+            raise WorkerError(f"The database cannot be read: {_line(error)}") from error
+
+
+def _line(error: psycopg.Error) -> str:
+    """Return the message of an error as a sentence in one line."""
+    return " ".join(str(error).split()).rstrip(".") + "."
 
 
 def _column(row: dict[str, Any]) -> Column:

@@ -9,7 +9,8 @@ from worker.adapter.options import Options
 from worker.adapter.quoting import quote_name, quote_table, quote_word
 from worker.sql_files import sql_files
 
-TEMPLATE = "lessons.sql.jinja"
+ADAPTER = "lessons.sql.jinja"
+TEMPORARY_IDS = "temporary_ids.sql.jinja"
 
 
 def scripts(options: Options) -> dict[str, str]:
@@ -27,12 +28,22 @@ def is_adapter(file: Path) -> bool:
 
 def render(options: Options, file: str) -> str:
     """Return the adapter's SQL; `file` is its name in sql/, without `.sql`."""
-    return _ENVIRONMENT.get_template(TEMPLATE).render(
-        file=file,
-        arguments="".join(f" {shlex.quote(argument)}" for argument in options.arguments()),
-        options=options,
-        hops=options.owner.hops if options.owner else (),
-        **_fragments(options),
+    arguments = "".join(f" {shlex.quote(argument)}" for argument in options.arguments())
+    return _render(ADAPTER, options, file=file, arguments=arguments)
+
+
+def optional_script(options: Options, file: Path) -> str:
+    """Return the SQL of a file of sql/optional."""
+    if file.stem == TEMPORARY_IDS.partition(".")[0]:
+        return _render(TEMPORARY_IDS, options)
+    return file.read_text("utf-8")
+
+
+def _render(template: str, options: Options, **values: str) -> str:
+    hops = options.owner.hops if options.owner else ()
+    fragments = _fragments(options)
+    return _ENVIRONMENT.get_template(template).render(
+        options=options, hops=hops, **fragments, **values
     )
 
 
@@ -55,6 +66,7 @@ def _fragments(options: Options) -> dict[str, object]:
     schema = [] if options.lessons.schema == "public" else [quote_name(options.lessons.schema)]
     return {
         "lessons": quote_table(options.lessons),
+        "schema": quote_name(options.lessons.schema),
         "key": key,
         "asset": quote_name(options.asset),
         "playback": quote_name(options.playback),

@@ -54,6 +54,11 @@ def add_parser(subparsers: Subparsers) -> None:
         help="write migrations into this directory instead, only those that changed",
     )
     action.add_argument(
+        "--optional",
+        metavar="NAME",
+        help="print this file of sql/optional instead: realtime or temporary_ids",
+    )
+    action.add_argument(
         "--inspect",
         action="store_true",
         help="read the database at DATABASE_URL and print the options that fit it",
@@ -72,6 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options.parse(given)
     if arguments.write is not None:
         _write(options, arguments.write)
+    elif arguments.optional is not None:
+        _print_optional(options, arguments.optional)
     else:
         _print(options)
     return DONE
@@ -83,6 +90,16 @@ def _print(options: "Options") -> None:
 
     for script in scripts(options).values():
         sys.stdout.buffer.write(script.encode())
+
+
+def _print_optional(options: "Options", name: str) -> None:
+    from worker.adapter.render import optional_script
+    from worker.sql_files import optional_files
+
+    files = optional_files()
+    if name not in files:
+        raise UsageError(f"--optional: there is no {name}. Say {' or '.join(files)}.")
+    sys.stdout.buffer.write(optional_script(options, files[name]).encode())
 
 
 def _write(options: "Options", directory: str) -> None:

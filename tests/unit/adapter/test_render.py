@@ -4,8 +4,8 @@ import pytest
 
 from worker.adapter.options import Options, Table
 from worker.adapter.quoting import quote_name, quote_table, quote_word
-from worker.adapter.render import is_adapter, render, scripts
-from worker.sql_files import sql_files
+from worker.adapter.render import is_adapter, optional_script, render, scripts
+from worker.sql_files import optional_files, sql_files
 
 ELSEWHERE = Options.parse(
     {
@@ -26,6 +26,17 @@ ELSEWHERE = Options.parse(
 def test_without_options_it_prints_the_files_of_sql() -> None:
     """The adapter in sql/ is exactly what the template gives; the others are as they are."""
     assert scripts(Options()) == {file.stem: file.read_text("utf-8") for file in sql_files()}
+
+
+def test_without_options_it_prints_the_optional_files() -> None:
+    """The index is rendered for the table, too; the other file names nothing of it."""
+    files = optional_files()
+    assert {name: optional_script(Options(), file) for name, file in files.items()} == {
+        name: file.read_text("utf-8") for name, file in files.items()
+    }
+    script = optional_script(ELSEWHERE, files["temporary_ids"])
+    assert 'idx_lessons_temporary_ids on app."Lesson" ("lessonId")' in script
+    assert "left(\"muxAssetId\", 5) = 'temp_'" in script
 
 
 def test_one_file_alone_is_rendered() -> None:

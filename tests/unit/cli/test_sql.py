@@ -28,6 +28,13 @@ def test_it_prints_them_for_another_table(capfd: pytest.CaptureFixture[str]) -> 
     assert 'from app."Lesson" l' in script
 
 
+def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
+    """For the same table."""
+    code, script, _ = call(capfd, "--optional", "temporary_ids", "--lessons", "app.Lesson")
+    assert code == 0
+    assert 'create index concurrently if not exists idx_lessons_temporary_ids on app."Les' in script
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -35,6 +42,7 @@ def test_it_prints_them_for_another_table(capfd: pytest.CaptureFixture[str]) -> 
         (["--status", "none", "--draft", "x"], "--draft has no meaning with --status none. "),
         (["--inspect", "--write", "x"], "argument --write: not allowed with argument --inspect"),
         (["--inspect"], "--inspect needs DATABASE_URL, the address of the database.\n"),
+        (["--optional", "x"], "--optional: there is no x. Say realtime or temporary_ids.\n"),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
 )
@@ -63,6 +71,28 @@ def test_without_psycopg_it_says_what_to_install(
     assert err == (
         '--inspect needs psycopg, which is not installed. Run: pip install "mux-worker[inspect]"\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "message"),
+    [
+        ("hunter2", 2, "DATABASE_URL is no address of a database. Set it to one such as "),
+        ("postgresql://me:hunter2@localhost:1/x", 1, "The database cannot be reached: connection "),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_told_without_its_password(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    code: int,
+    message: str,
+) -> None:
+    """In one line."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    ended, out, err = call(capfd, "--inspect")
+    assert (ended, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith(message)
+    assert "hunter2" not in err
 
 
 def test_it_writes_migrations(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
