@@ -9,7 +9,7 @@
     supabase/      the only package that talks to Supabase
     scan/          one scan: claim, observe, decide, settle
     daemon/        the scan loop, outages, adoption, retention
-    shutdown       signals, and how long the process may take to stop
+    shutdown       signals, and how long the process may take to stop; `retry`: repeated requests
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
     decide         what an observation means; `backoff`: when to check again
     settings       every setting; `network` and `project_url` help it

@@ -12,8 +12,11 @@ class SettingsError(WorkerError):
 class Unavailable(WorkerError):
     """End the scan, touching no row: a service does not respond, or not properly.
 
-    `reason` is one word for log and metric. The worker retries, with a growing backoff.
+    `reason` is one word for log and metric. The worker retries, with a growing backoff, and not
+    before `retry_after_seconds`, if the response has a Retry-After header.
     """
+
+    retry_after_seconds: float | None = None
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -27,10 +30,7 @@ class Unavailable(WorkerError):
 
 
 class MuxUnavailable(Unavailable):
-    """Mux is down, limits the rate, or sends an unreadable response.
-
-    `retry_after_seconds` is what Mux's Retry-After header says, if it has one.
-    """
+    """Mux is down, limits the rate, or sends an unreadable response."""
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason, message)

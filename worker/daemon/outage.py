@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable
 
-from worker.errors import MuxUnauthorized, MuxUnavailable, Unavailable
+from worker.errors import MuxUnauthorized, Unavailable
 from worker.telemetry.logs import get_logger
 from worker.telemetry.scan_history import Fault, Service
 
@@ -87,7 +87,7 @@ class Outage:
         first, longest = _pauses(error, self._interval)
         pause: float = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
         self._pauses += 1
-        if isinstance(error, MuxUnavailable) and error.retry_after_seconds is not None:
+        if error.retry_after_seconds is not None:
             return max(pause, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))
         return pause
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -23,8 +23,9 @@ from worker.mux.response import (
     read_uploads,
     read_whoami,
 )
-from worker.mux.retry import RetryLimits, RetryPolicy
+from worker.mux.retry import RetryLimits
 from worker.mux.thread import in_daemon_thread
+from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 
@@ -68,7 +69,12 @@ class MuxClient:
         self._probe_timeout = min(self._timeout, PROBE_ATTEMPT_SHARE * self._probe_seconds)
         self._rate_limiter = rate_limiter
         self._telemetry = telemetry or Telemetry()
-        self._retry_policy = RetryPolicy(stopping, self._telemetry)
+        self._retry_policy = RetryPolicy(
+            stopping,
+            first_pause_seconds=0.5,
+            max_pause_seconds=8,
+            on_retry=self._telemetry.mux_retried,
+        )
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
@@ -145,7 +151,7 @@ class MuxClient:
             seconds = self._probe_timeout
             return read(await self._send_once(call, seconds, seconds, on_sent))
 
-        return await self._retry_policy.run(attempt, RetryLimits(2, 2, self._probe_seconds))
+        return await self._retry(attempt, RetryLimits(2, 2, self._probe_seconds))
 
     async def _send(
         self, limits: RetryLimits, read: Callable[[Response], T], call: partial[Any]
@@ -154,7 +160,10 @@ class MuxClient:
             seconds = self._timeout + CONNECT_TIMEOUT_SECONDS
             return read(await self._send_once(call, self._timeout, seconds))
 
-        return await self._retry_policy.run(attempt, limits)
+        return await self._retry(attempt, limits)
+
+    async def _retry(self, attempt: Callable[[], Coroutine[Any, Any, T]], limits: RetryLimits) -> T:
+        return await self._retry_policy.run(attempt, limits.max_attempts, limits.seconds)
 
     async def _send_once(
         self, call: partial[Any], read_seconds: float, seconds: float, on_sent: OnSent = ignore

@@ -1,5 +1,6 @@
 """Turn the error responses of Supabase into exceptions: one table of its error codes."""
 
+import math
 import re
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ from worker.errors import (
     SupabaseBusy,
     SupabaseNeedsOperator,
     SupabaseUnavailable,
+    Unavailable,
 )
+from worker.retry import MAX_ATTEMPTS
 
 REQUIRED_FILE = "016_status_page"
 """The last file of sql/ that this worker needs applied."""
@@ -225,8 +228,14 @@ def _with_code(code: str, message: str) -> str:
     return message if code == "connection" else f"{code}: {message}"
 
 
-def is_permanent(error: BaseException | None) -> bool:
-    """Whether an immediate retry would fail: the call is too large, or an operator has to act."""
-    return isinstance(error, StatementTimeout | SupabaseNeedsOperator) and not (
-        isinstance(error, SchemaOutdated)  # PostgREST may not have noticed a new function yet
-    )
+def max_attempts(error: Unavailable) -> float:
+    """Return how often a call is sent at most, by the error of the last attempt."""
+    match error:
+        case SupabaseBusy():
+            return math.inf  # until the deadline
+        case SchemaOutdated():
+            return MAX_ATTEMPTS  # PostgREST may not have noticed a new function yet
+        case StatementTimeout() | SupabaseNeedsOperator():
+            return 1
+        case _:
+            return MAX_ATTEMPTS

@@ -64,10 +64,10 @@ class Telemetry:
         for subscriber in self._subscribers:
             subscriber.mux_answered(route, status)
 
-    def mux_retried(self, reason: str) -> None:
-        """Report that a request to Mux will be repeated."""
+    def mux_retried(self, error: Unavailable, attempt: int, pause_seconds: float) -> None:
+        """Report that a request to Mux will be repeated after a pause."""
         for subscriber in self._subscribers:
-            subscriber.mux_retried(reason)
+            subscriber.mux_retried(error, attempt, pause_seconds)
 
     def rpc_ended(self, function: str, seconds: float, reason: str) -> None:
         """Report a call to the database; `reason` is one word if it failed, else empty."""

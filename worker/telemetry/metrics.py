@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 
 from worker import __version__
+from worker.errors import Unavailable
 from worker.model import Outcome, Settlement, Source
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
@@ -144,9 +145,9 @@ class Metrics(Telemetry):
         """Count a request to Mux."""
         self._requests.labels(route, status).inc()
 
-    def mux_retried(self, reason: str) -> None:
+    def mux_retried(self, error: Unavailable, _attempt: int, _pause_seconds: float) -> None:
         """Count a repeated request to Mux."""
-        self._retries.labels(reason).inc()
+        self._retries.labels(error.reason).inc()
 
     def rpc_ended(self, function: str, seconds: float, reason: str) -> None:
         """Measure a call to the database."""

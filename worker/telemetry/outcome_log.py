@@ -6,12 +6,13 @@ from typing import Any
 
 from worker.backoff import is_stuck
 from worker.decide import unknown_values
+from worker.errors import Unavailable
 from worker.model import ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.telemetry.scan_report import ScanReport
 
-IDLE_SECONDS = 60.0
+MINUTE_SECONDS = 60.0
 
 TEST_ASSET = (
     "This is a test asset. Mux deletes it a day after it was made: upload the video without `test`."
@@ -31,7 +32,8 @@ class OutcomeLog(Telemetry):
         self._mismatched = LogThrottle(HOUR_SECONDS)
         self._failed_ids = LogThrottle(HOUR_SECONDS)
         self._unknown = LogThrottle(math.inf)
-        self._idle = LogThrottle(IDLE_SECONDS)
+        self._idle = LogThrottle(MINUTE_SECONDS)
+        self._retried = LogThrottle(MINUTE_SECONDS)
         self._scans = 0
 
     def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
@@ -81,6 +83,17 @@ class OutcomeLog(Telemetry):
             seconds=round(report.seconds, 3),
         )
         self._scans = 0
+
+    def mux_retried(self, error: Unavailable, attempt: int, pause_seconds: float) -> None:
+        """Log that a request to Mux will be repeated, each reason once a minute."""
+        if self._retried.allow(error.reason):
+            log.info(
+                "mux.retry",
+                reason=error.reason,
+                message=error.message,
+                attempt=attempt,
+                pause_seconds=round(pause_seconds, 2),
+            )
 
     def _log_outcome(self, outcome: Outcome, *, is_test: bool = False) -> None:
         match outcome.name:
