@@ -27,7 +27,7 @@ other: tests/unit/test_architecture.py has the table.
 Read `model`, `decide` and `scan.scanner`, then `worker_settle` and `settle_row` in
 `sql/007_settle.sql`. A locked row or lesson is `busy` there and falls due 5 s later; only an event
 about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines of lessons are in
-`telemetry.outcome_log`, and in `web.dashboard.actions` for an operator.
+`telemetry.outcome_log`.
 
 A new asset status is a case of `decide`, with its sentence in `wording`. If it fails,
 `decide._recheck` and the error types in `sql/010_app.sql` name it too; if Mux sends an event for

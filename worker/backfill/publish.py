@@ -11,10 +11,12 @@ from worker.backfill.search import Found, Search
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.lesson import Lesson
+from worker.model import Outcome
 from worker.scan.environment import check_environment
 from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
+from worker.telemetry.hooks import Telemetry
 
 LEASE_SECONDS = 5.0
 
@@ -77,7 +79,12 @@ async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
 
 
 async def publish(
-    lesson: Lesson, mux: MuxApi, lessons: LessonStore, rules: Rules, by: By
+    lesson: Lesson,
+    mux: MuxApi,
+    lessons: LessonStore,
+    rules: Rules,
+    by: By,
+    telemetry: Telemetry | None = None,
 ) -> PublishResult:
     """Observe a lesson's video at Mux, and publish the lesson if the video can be played.
 
@@ -102,19 +109,21 @@ async def publish(
         adoption = replace(planned, by_hand=True).adoption()
         adopted = (await lessons.adopt([adoption], LEASE_SECONDS))[0]
         if adopted["outcome"] != "adopted":
-            return _result(lesson, [adopted])
+            return _result(lesson, [Outcome.from_json(adopted)])
     outcomes = await lessons.publish(settlement_json(decided), environment, by)
+    if telemetry is not None:
+        telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
     return _result(lesson, outcomes)
 
 
-def _result(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> PublishResult:
-    outcome = next((row for row in outcomes if row.get("lesson_id") == lesson.id), None)
+def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
+    outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
     changed = f"{lesson.id} was changed in the meantime. Check its status, then try again."
     if outcome is None:
         raise WorkerError(changed)
-    match outcome["outcome"]:
+    match outcome.name:
         case "published" | "attached" | "unchanged" as name:
-            return PublishResult(name, lesson, outcome["asset_id"], outcome["playback_id"])
+            return PublishResult(name, lesson, outcome.asset_id, outcome.playback_id)
         case "busy":
             raise WorkerError(f"{lesson.id} is locked by another transaction. Try again.")
         case "older":
@@ -125,12 +134,12 @@ def _result(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> PublishResult
             )
         case "disputed":
             raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")
-        case "changed" | "gone" | "ask" | "left_alone":
+        case "changed" | "unidentified":
             raise WorkerError(changed)
         case "failed":
-            raise WorkerError(f"{lesson.id} is not published: {outcome.get('message')}")
+            raise WorkerError(f"{lesson.id} is not published: {outcome.message}")
         case other:
-            reason = outcome.get("message") or other
+            reason = outcome.message or other
             raise WorkerError(f"{lesson.id} is not published. The database refuses it: {reason}")
 
 

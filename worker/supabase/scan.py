@@ -11,7 +11,14 @@ from worker.model import Claim, ClaimedBatch, ClaimLimits, Note, Outcome, Reques
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
-from worker.supabase.serialize import expect, note_json, parse, settlement_json, timeout_outcome
+from worker.supabase.serialize import (
+    expect,
+    note_json,
+    outcomes,
+    parse,
+    settlement_json,
+    timeout_outcome,
+)
 from worker.telemetry.hooks import Telemetry
 
 SETTLEMENTS_PER_CALL = 100
@@ -112,14 +119,14 @@ class ScanStore:
         `environment_id` is the Mux environment in which one of the observations found its id.
         Items that exceeded the statement timeout before are settled last, each in its own call.
         """
-        outcomes: list[Outcome] = []
+        settled: list[Outcome] = []
         for start in range(0, len(settlements), SETTLEMENTS_PER_CALL):
             batch = [settlement_json(s) for s in settlements[start : start + SETTLEMENTS_PER_CALL]]
             quick = [item for item in batch if _ids(item) not in self._slow_ids]
             slow = [item for item in batch if _ids(item) in self._slow_ids]
             for items in ([quick] if quick else []) + [[item] for item in slow]:
-                outcomes += await self._settle_bisecting(items, environment_id)
-        return outcomes
+                settled += await self._settle_bisecting(items, environment_id)
+        return settled
 
     async def _settle_bisecting(
         self, items: list[Item], environment_id: str | None
@@ -144,7 +151,7 @@ class ScanStore:
             return first + await self._settle_bisecting(items[half:], environment_id)
         if len(items) == 1:
             self._slow_ids.discard(_ids(items[0]))
-        return _outcomes(response)
+        return outcomes(response)
 
     async def _record_timeout(self, item: Item) -> list[Outcome]:
         """Make the item's rows back off; if even that fails, only return the outcome."""
@@ -154,7 +161,7 @@ class ScanStore:
         outcome = timeout_outcome(item)
         params = {"verdict": item, "code": outcome.sqlstate, "problem": outcome.message}
         try:
-            return _outcomes(await self.call("worker_record_refusal", params))
+            return outcomes(await self.call("worker_record_refusal", params))
         except SupabaseUnavailable:
             return [outcome]
 
@@ -179,11 +186,11 @@ class ScanStore:
 
     async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record facts that settle nothing; rows that wait for them become due at once."""
-        outcomes: list[Outcome] = []
+        recorded: list[Outcome] = []
         for start in range(0, len(notes), SETTLEMENTS_PER_CALL):
             facts = [note_json(note) for note in notes[start : start + SETTLEMENTS_PER_CALL]]
-            outcomes += _outcomes(await self.call("worker_take_note", {"facts": facts}))
-        return outcomes
+            recorded += outcomes(await self.call("worker_take_note", {"facts": facts}))
+        return recorded
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""
@@ -223,7 +230,3 @@ class ScanStore:
 
 def _ids(item: Item) -> tuple[str | None, str | None]:
     return item["upload_id"], item["asset_id"]
-
-
-def _outcomes(response: Any) -> list[Outcome]:
-    return parse(lambda: [Outcome.from_json(row) for row in expect(response, list)])

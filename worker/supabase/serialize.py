@@ -106,6 +106,11 @@ def parse(parser: Callable[[], T]) -> T:
         raise _unreadable() from error
 
 
+def outcomes(response: Any) -> list[Outcome]:
+    """Return the outcomes in a response; raise SupabaseUnavailable if they cannot be read."""
+    return parse(lambda: [Outcome.from_json(row) for row in expect(response, list)])
+
+
 def _unreadable() -> SupabaseUnavailable:
     message = "Supabase's response does not have the expected form."
     return SupabaseUnavailable("unreadable", message)

@@ -1,6 +1,6 @@
 """Pass on what happens in the worker to the log, the metrics, the scan history and liveness."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.errors import Unavailable
 from worker.model import Outcome, Settlement
@@ -22,15 +22,35 @@ class Telemetry:
         """Pass the events from now on to one more subscriber."""
         self._subscribers = (*self._subscribers, subscriber)
 
-    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
-        """Report that a page of settlements, all of one source, was settled."""
+    def settled(
+        self,
+        settlements: Sequence[Settlement],
+        outcomes: Sequence[Outcome],
+        actor: str | None = None,
+    ) -> None:
+        """Report what was settled, all of one source, or what adopting did (no settlements).
+
+        `actor` is the person who did it by hand.
+        """
         for subscriber in self._subscribers:
-            subscriber.settled(settlements, outcomes)
+            subscriber.settled(settlements, outcomes, actor)
 
     def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
         """Report the outcomes of facts in webhooks that lead to no verdict."""
         for subscriber in self._subscribers:
             subscriber.notes_settled(outcomes)
+
+    def adoption_failed(self, error: Unavailable, message: str) -> None:
+        """Report a fault that only the adoption meets."""
+        for subscriber in self._subscribers:
+            subscriber.adoption_failed(error, message)
+
+    def id_failed(
+        self, ids: Mapping[str, str], lesson_id: str | None, reason: str | None, message: str | None
+    ) -> None:
+        """Report that Mux does not answer about an id alone, given by the name of its field."""
+        for subscriber in self._subscribers:
+            subscriber.id_failed(ids, lesson_id, reason, message)
 
     def environment_mismatched(
         self, settlements: Sequence[Settlement], environment: str, recorded: str | None

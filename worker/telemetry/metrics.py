@@ -118,7 +118,12 @@ class Metrics(Telemetry):
         oldest = counts.get("oldest_due_seconds", NOT_KNOWN)
         self._oldest.set(0.0 if oldest is None else oldest)
 
-    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+    def settled(
+        self,
+        settlements: Sequence[Settlement],
+        outcomes: Sequence[Outcome],
+        _actor: str | None = None,
+    ) -> None:
         """Count the outcomes of a page of settlements."""
         if settlements:
             self._count(settlements[0].observation.source, outcomes)

@@ -76,7 +76,15 @@ async def http_server(
         auth = OperatorAuth(settings.ops_token.get_secret_value(), metrics.token_refused)
         app.router.add_get("/metrics", auth.guard(page))
         state = service_state(settings, liveness, history, mux)
-        add_dashboard(app, settings, auth, mux, store.call, state)
+        add_dashboard(
+            app,
+            auth,
+            mux=mux,
+            call=store.call,
+            rules=settings.rules,
+            state=state,
+            telemetry=telemetry,
+        )
     async with _serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)
         yield port

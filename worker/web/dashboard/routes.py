@@ -6,8 +6,10 @@ from typing import Protocol
 from aiohttp import web
 
 from worker.backfill.publish import MuxApi
+from worker.decide import Rules
 from worker.settings import Settings
 from worker.supabase.lessons import Call, LessonStore
+from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import LessonActions, Messages
@@ -28,19 +30,21 @@ class MuxState(Protocol):
     rate_limit: tuple[str | None, str | None]
 
 
-def add_dashboard(
+def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions, most by name
     app: web.Application,
-    settings: Settings,
     auth: OperatorAuth,
+    *,
     mux: MuxApi,
     call: Call,
+    rules: Rules,
     state: Callable[[], ServiceState],
+    telemetry: Telemetry,
 ) -> None:
     """Add the pages, the actions, and the files that pages load."""
     pages, messages, store = Pages(), Messages(), LessonStore(call)
     overview = OverviewCache(store)
     views = Views(pages, store, overview, state, messages)
-    actions = LessonActions(store, mux, settings.rules, overview, messages)
+    actions = LessonActions(store, mux, rules, overview, messages, telemetry)
     app.router.add_get("/", auth.guard(views.index))
     app.router.add_get("/lessons/{id}", auth.guard(views.lesson))
     app.router.add_get("/search", auth.guard(views.search))
