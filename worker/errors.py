@@ -10,7 +10,7 @@ class SettingsError(WorkerError):
 
 
 class Unavailable(WorkerError):
-    """End the scan, touching no row: a service does not respond, or not properly.
+    """End the scan, touching no row: a service does not answer, or not properly.
 
     `reason` is one word for log and metric. The worker retries, with a growing backoff, and not
     before `retry_after_seconds`, if the response has a Retry-After header.
@@ -52,7 +52,7 @@ class MuxUnauthorized(Unavailable):
 
 
 class SupabaseUnavailable(Unavailable):
-    """Supabase does not respond, or not properly."""
+    """Supabase does not answer, or not properly."""
 
 
 class SupabaseBusy(SupabaseUnavailable):

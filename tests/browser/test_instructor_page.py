@@ -298,7 +298,7 @@ def test_a_stopped_demo_is_told(window: BrowserContext, sample_app: SampleApp) -
     someone.page.route("**/session", lambda route: route.abort())
     button.click()
     expect(someone.page.get_by_role("alert")).to_have_text(
-        "The app's server does not respond. Check that the demo is running."
+        "The app's server does not answer. Check that the demo is running."
     )
     assert someone.unexpected(CUT_OFF) == []
 

@@ -28,7 +28,7 @@ REFUSE = "*/rpc/worker_record_refusal"
 
 NOT_JSON = supabase_out("unreadable", "Supabase's response is not JSON.")
 NOT_OURS = supabase_out("unreadable", "Supabase's response does not have the expected form.")
-TOO_LATE = supabase_out("timeout", "Supabase did not respond in time.")
+TOO_LATE = supabase_out("timeout", "Supabase did not answer in time.")
 
 
 NO_ANSWER = {
@@ -44,13 +44,13 @@ NO_ANSWER = {
         Fault("truncate"),
         supabase_out(
             "connection",
-            "Supabase did not respond: RemoteProtocolError: peer closed connection without "
+            "Supabase did not answer: RemoteProtocolError: peer closed connection without "
             "sending complete message body",
         ),
     ),
     "a reset": (
         Fault("reset"),
-        supabase_out("connection", "Supabase did not respond: ReadError."),
+        supabase_out("connection", "Supabase did not answer: ReadError."),
     ),
     "a hang": (Fault("hang"), TOO_LATE),
     "an answer without end": (Fault("trickle", status=200), TOO_LATE),

@@ -14,7 +14,7 @@ OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", 10**7, 99, GRACE_SECO
 YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", 1, 99, GRACE_SECONDS, 99)
 READY = replace(OLD, status="ready", playback_id="p0")
 SAID: list[tuple[Subject, str]] = [
-    ("none", "unaskable"),
+    ("row", "invalid_id"),
     *(("upload", s) for s in ("waiting", "asset_created", "errored", "cancelled", "timed_out")),
     *(("upload", s) for s in ("missing", "rejected", "never heard of")),
     *(("asset", s) for s in ("preparing", "ready", "errored", "missing", "rejected", "odd")),
@@ -70,11 +70,11 @@ def test_every_type_of_error_says_what_happened_and_what_to_do() -> None:
         assert len(text) < 200
 
 
-def test_every_reason_and_every_kind_has_its_sentence() -> None:
+def test_every_reason_and_every_result_has_its_sentence() -> None:
     """Of what waits or is published, and of what a backfill ends with."""
     spelled = in_decide() | decided("wait") | decided("publish")
     assert spelled <= wording.FAILURES.keys() | wording.REASONS.keys()
-    for text in [*wording.REASONS.values(), *wording.KINDS.values()]:
+    for text in [*wording.REASONS.values(), *wording.BACKFILL_RESULTS.values()]:
         assert text[0].isupper()
         assert text.endswith(".")
 
@@ -114,8 +114,8 @@ def test_sentences_are_not_said_twice() -> None:
         assert once.startswith(wording.FAILURES["upload_errored"])
         assert wording.detail_of("upload_errored", once) in (message or "", "no.")
     assert wording.detail_of(None, "its own words") == "its own words"
-    assert wording.kind("busy") == wording.KINDS["busy"]
-    assert wording.kind("gave_up", "Why") == wording.failure("gave_up", "Why")
+    assert wording.backfill_result("busy") == wording.BACKFILL_RESULTS["busy"]
+    assert wording.backfill_result("gave_up", "Why") == wording.failure("gave_up", "Why")
 
 
 def test_the_sentences_in_sql_are_the_same() -> None:

@@ -89,7 +89,7 @@ async def publish(
     """Observe a lesson's video at Mux, and publish the lesson if the video can be played.
 
     Raises WorkerError with the reason where it is not published, Unavailable where Mux or Supabase
-    does not respond.
+    does not answer.
     """
     environment = await mux.environment()
     found = await observe_lesson(lesson, mux)
@@ -152,4 +152,4 @@ def _reason(planned: Step) -> str:
         )
     if planned.kind == "no_video":
         return "it names no video. Have the instructor upload one."
-    return f"{planned.kind}: {wording.kind(planned.kind, planned.message)}"
+    return f"{planned.kind}: {wording.backfill_result(planned.kind, planned.message)}"

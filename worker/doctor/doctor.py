@@ -33,7 +33,7 @@ OF_DATABASE = (
     "scan calls",
 )
 OF_MUX = ("Mux environment", "Mux rate limit")
-"""The checks that are skipped together where the database, or Mux, does not respond."""
+"""The checks that are skipped together where the database, or Mux, does not answer."""
 
 RecentIds = tuple[str | None, str | None]
 """An asset id and an upload id of one row; at least one of them can be sent to Mux."""
@@ -106,7 +106,7 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
 async def _check_database(
     store: DatabasePort, *, is_reachable: bool
 ) -> tuple[Recorded | None, list[Check]]:
-    """Return what the database has recorded, if it responds, and the checks of its facts."""
+    """Return what the database has recorded, if it answers, and the checks of its facts."""
     if not is_reachable:
         return None, _skipped("database", *OF_DATABASE, reason="Supabase cannot be reached")
     try:
@@ -124,7 +124,7 @@ async def _check_database(
             await _rehearse(store),
         ]
         recorded = Recorded(facts["environment_id"], tuple(_recent_ids(facts["recent"])))
-        return recorded, [Check("database", "ok", "responds"), *judged]
+        return recorded, [Check("database", "ok", "answers"), *judged]
     except SchemaOutdated as fault:
         advice = f"{APPLY} If that was done just now, PostgREST will notice within seconds."
         failed = Check("database", "failed", fault.reason, f"There is no worker_doctor. {advice}")

@@ -89,9 +89,9 @@ async def probe(claim: Claim, mux: MuxReader, on_sent: OnSent) -> Observation:
     if asset_id is not None and (claim.status == "ready" or claim.upload_id == UPLOAD_UNKNOWN):
         return await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
     if claim.upload_id == UPLOAD_UNKNOWN:
-        return _unaskable("Neither an upload nor an asset is known.")
+        return _invalid_id("Neither an upload nor an asset is known.")
     if not has_upload(claim):
-        return _unaskable(f"{_printable(claim.upload_id)} cannot be the id of an upload.")
+        return _invalid_id(f"{_printable(claim.upload_id)} cannot be the id of an upload.")
     upload_id, asset = claim.upload_id, None
     if asset_id is not None:
         asset = await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
@@ -128,8 +128,8 @@ async def _probe_upload(
     return replace(asset, upload_id=upload.upload_id)
 
 
-def _unaskable(message: str) -> Observation:
-    return Observation("none", "unaskable", "probe", error_message=message)
+def _invalid_id(message: str) -> Observation:
+    return Observation("row", "invalid_id", "probe", error_message=message)
 
 
 def _printable(text: str) -> str:

@@ -83,7 +83,7 @@ class Scanner:
         batch = await self._claim()
         report.claimed = len(batch.claims)
         report.is_full = batch.more_are_due
-        report.left_to_others = batch.sweep == "others"
+        report.left_to_others = batch.sweep == "other_worker"
         self._rules = replace(self._rules, events_arrive=batch.events_arrive)
         if batch.claims:
             await self._process(batch, report)
@@ -96,7 +96,7 @@ class Scanner:
     async def _claim(self) -> ClaimedBatch:
         """Lease due rows; for a sweep several times, since its pages cover all of them."""
         batch = await self._store.claim(self._limits, SWEEP_ABOVE)
-        calls, continues = 1, batch.sweep == "ours" and batch.more_are_due
+        calls, continues = 1, batch.sweep == "this_worker" and batch.more_are_due
         while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
                 more = await self._store.claim(self._limits, SWEEP_ABOVE)
@@ -110,7 +110,7 @@ class Scanner:
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
         """Observe and settle the rows of a batch, and release those that are left."""
-        is_sweep = batch.sweep == "ours"
+        is_sweep = batch.sweep == "this_worker"
         budget = PageBudget(len(batch.claims), batch.more_are_due) if is_sweep else None
         scan = ScanProgress({claim.id: claim for claim in batch.claims}, budget, report)
         limits = ProbeLimits(self._limits.max_probes, self._limits.probe_seconds, self._clock)

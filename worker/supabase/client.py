@@ -107,7 +107,7 @@ class RpcClient:
                 function, error.code, _status.get(), message[:300], details[:300]
             ) from error
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise SupabaseUnavailable("timeout", "Supabase did not respond in time.") from error
+            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
         except httpx.HTTPError as error:
             message = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise error_for(function, "connection", 0, message) from error

@@ -52,7 +52,7 @@ _RULES = (
         "{function} conflicts with other transactions ({message}).",
     ),
     # Supabase's gateway makes a token for each request, and PostgREST's clock may be behind:
-    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 responds with PGRST301.
+    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 answers with PGRST301.
     _Rule(
         "PGRST30[13]",
         SupabaseBusy,
@@ -201,7 +201,7 @@ _RULES = (
         # EAI_NONAME and EAI_NODATA as glibc, musl and macOS word them.
         words="Name or service not known|Name does not resolve|nodename nor servname|No address",
     ),
-    _Rule("connection", SupabaseUnavailable, "Supabase did not respond: {message}."),
+    _Rule("connection", SupabaseUnavailable, "Supabase did not answer: {message}."),
     _Rule(".*", SupabaseUnavailable, _FAILED),
 )
 """The first rule that matches applies."""

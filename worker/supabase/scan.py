@@ -7,7 +7,16 @@ from typing import Any
 from uuid import uuid4
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
-from worker.model import Claim, ClaimedBatch, ClaimLimits, Note, Outcome, RequestSlots, Settlement
+from worker.model import (
+    Claim,
+    ClaimedBatch,
+    ClaimLimits,
+    Note,
+    Outcome,
+    RequestSlots,
+    Settlement,
+    Sweep,
+)
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
@@ -22,6 +31,9 @@ from worker.supabase.serialize import (
 from worker.telemetry.hooks import Telemetry
 
 SETTLEMENTS_PER_CALL = 100
+SWEEPS: dict[str, Sweep] = {"none": "none", "ours": "this_worker", "others": "other_worker"}
+"""Which worker sweeps, by its name in SQL."""
+
 MAX_SLOW_ITEMS = 1000
 """How many slow items are remembered; with more, all are forgotten."""
 
@@ -38,7 +50,7 @@ Item = dict[str, Any]
 class ScanStore:
     """Calls the SQL functions that the daemon needs, one method each.
 
-    All methods raise SupabaseUnavailable when Supabase does not respond properly after a few
+    All methods raise SupabaseUnavailable when Supabase does not answer properly after a few
     attempts. Settling twice is harmless, so a call whose response was lost is simply repeated.
     """
 
@@ -102,13 +114,13 @@ class ScanStore:
             lambda: ClaimedBatch(
                 tuple(Claim.from_json(row) for row in response["rows"]),
                 response["environment_id"],
-                response["sweep"],
+                SWEEPS[response["sweep"]],
                 response["events_arrive"],
                 response["more_are_due"],
             )
         )
         still_sweeper = self._is_sweeper and claimed.sweep == "none"
-        self._is_sweeper = claimed.sweep == "ours" or still_sweeper
+        self._is_sweeper = claimed.sweep == "this_worker" or still_sweeper
         return claimed
 
     async def settle(
@@ -184,7 +196,7 @@ class ScanStore:
         """Reduce the rate of all workers for a while, since Mux answered 429."""
         await self.call("worker_slow_down", {})
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record facts that settle nothing; rows that wait for them become due at once."""
         recorded: list[Outcome] = []
         for start in range(0, len(notes), SETTLEMENTS_PER_CALL):

@@ -56,7 +56,7 @@ async def test_a_connection_that_hangs_once_is_replaced(
 
 
 @pytest.mark.parametrize("name", MOMENTARY)
-async def test_a_busy_database_is_retried_until_it_responds(
+async def test_a_busy_database_is_retried_until_it_answers(
     store: ScanStore, supabase: LocalSupabase, name: str
 ) -> None:
     """Beyond the usual number of attempts: a conflict, or a clock that is behind."""

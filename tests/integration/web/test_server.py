@@ -64,7 +64,7 @@ class FakeStore:
             for s in settlements
         ]
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record notes."""
         self.noted += notes
         await self._go_on()
@@ -227,7 +227,7 @@ async def test_an_upload_that_failed_is_noted(here: Site) -> None:
     """Its event gives no reason, so nothing is settled."""
     data = {"id": "up1", "status": "errored"}
     assert (await here.event(type="video.upload.errored", data=data)).status == 200
-    assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("look", "up1")]
+    assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("recheck", "up1")]
     assert here.store.settled == []
 
 

@@ -135,7 +135,7 @@ def test_a_broken_connection_is_transient() -> None:
     for words in ("ReadError", "ConnectError: [Errno -3] Temporary failure in name resolution"):
         fault = error_for("worker_claim", "connection", 0, words)
         assert type(fault) is SupabaseUnavailable
-        assert fault.message == f"Supabase did not respond: {words}."
+        assert fault.message == f"Supabase did not answer: {words}."
 
 
 def test_postgrest_says_why_it_cannot_connect() -> None:

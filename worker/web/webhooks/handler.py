@@ -107,7 +107,7 @@ class WebhookHandler:
             raise _Rejected("unsigned", signature, _MESSAGES[signature])
         if self._concurrent > MAX_CONCURRENT:
             raise _Rejected(
-                "unavailable", "busy", f"More than {MAX_CONCURRENT} events arrived at once."
+                "unavailable", "overloaded", f"More than {MAX_CONCURRENT} events arrived at once."
             )
         body = await self._body(request)
         if not signature.is_of(body, self._secrets):

@@ -27,7 +27,7 @@ class EventStore(Protocol):
         """Settle verdicts."""
         ...
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record facts that are no verdicts."""
         ...
 
@@ -74,7 +74,7 @@ class EventIngest:
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
         if notes:
-            recorded = await self._store.take_note(notes)
+            recorded = await self._store.record_notes(notes)
             self._telemetry.notes_settled(recorded)
             outcomes += recorded
         self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
