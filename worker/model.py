@@ -229,7 +229,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settling did to one row, as the database returned it."""
+    """What settling did to a row. `busy`: it is locked; `refused`: the database would not write."""
 
     name: str
     tracking_id: str | None = None

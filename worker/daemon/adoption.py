@@ -69,7 +69,7 @@ class Adopter:
         self._telemetry.settled([], [Outcome.from_json(outcome) for outcome in outcomes])
 
     async def _identify_all(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what Mux knows about each id; a lesson whose id alone meets a fault waits."""
+        """Return what Mux knows about each id; a lesson whose id alone fails waits."""
         control, known = Control(self._mux), []
         for row in rows:
             lesson_id, id_, kind = row["lesson_id"], row["id"], row["kind"]
@@ -101,7 +101,7 @@ class Adopter:
 class PeriodicAdoption:
     """Looks for lessons to adopt every five minutes, a few thousand at a time.
 
-    An outage is reported by the scan. A fault that only the adoption meets, and that lasts until
+    An outage is reported by the scan. An error that only the adoption meets, that lasts until
     an operator acts, is reported here: a missing grant on one of its functions, for example.
     """
 
@@ -141,14 +141,14 @@ class PeriodicAdoption:
     async def _run(self) -> None:
         await self._pause(FIRST_AFTER)
         while not self._stopping.is_set():
-            await self._adopt_through_faults()
+            await self._adopt_once()
             await self._pause(EVERY)
 
     async def _pause(self, intervals: float) -> None:
         seconds = min(intervals * self._interval_seconds, MAX_PAUSE_SECONDS)
         await sleep_unless_stopping(seconds, self._stopping)
 
-    async def _adopt_through_faults(self) -> None:
+    async def _adopt_once(self) -> None:
         """Adopt once; look at fewer lessons after a statement timeout."""
         try:
             await self.adopt()
@@ -171,7 +171,7 @@ class PeriodicAdoption:
             await self._adopter.adopt(lesson_ids)
 
     def _report(self, error: Unavailable) -> None:
-        """Report once a fault that needs an operator and that scans do not meet."""
+        """Report once an error that needs an operator and that scans do not meet."""
         is_new = error.needs_operator and error.reason != self._reported
         if is_new and self._scans_are_well():
             self._reported = error.reason

@@ -80,7 +80,7 @@ class MuxClient:
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The rate limit and what remains of it, by the last response."""
 
-        self.is_refused = False
+        self.is_unauthorized = False
         """Whether the last response refused the credentials."""
 
     @cached_property
@@ -178,11 +178,11 @@ class MuxClient:
         except TimeoutError as error:
             self._telemetry.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
-        except MuxUnavailable as fault:
-            self._telemetry.mux_answered(route, fault.reason)
+        except MuxUnavailable as error:
+            self._telemetry.mux_answered(route, error.reason)
             raise
         self._telemetry.mux_answered(route, str(response.status))
-        self.is_refused = response.status in (401, 403)
+        self.is_unauthorized = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second
         if response.status == 429 or response.is_limit_used_by_others(per_second):
@@ -232,5 +232,5 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
 
 
 def _message(error: urllib3.exceptions.HTTPError) -> str:
-    """Return the message of a transport fault, without the address of a Python object."""
+    """Return the message of a transport error, without the address of a Python object."""
     return f"No answer from Mux: {type(error).__name__}: {str(error).rpartition(': ')[2]}"[:200]

@@ -9,7 +9,7 @@ from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, OnSent, Subject, is_mux_id
 from worker.scan.mux_reader import MuxReader
 
-MuxFault = MuxUnavailable | MuxUnauthorized
+MuxError = MuxUnavailable | MuxUnauthorized
 T = TypeVar("T")
 
 
@@ -20,15 +20,15 @@ class Control:
         self._mux = mux
         self._lock = asyncio.Lock()
         self._is_available = False
-        self._outage: MuxFault | None = None
+        self._outage: MuxError | None = None
 
-    async def check(self, fault: MuxFault) -> None:
-        """Return if Mux is available apart from the fault.
+    async def check(self, error: MuxError) -> None:
+        """Return if Mux is available apart from the error.
 
-        Raises the fault of the control request if it is not, and a 429 without a request.
+        Raises the error of the control request if it is not, and a 429 without a request.
         """
-        if isinstance(fault, MuxUnavailable) and fault.is_rate_limit:
-            raise fault
+        if isinstance(error, MuxUnavailable) and error.is_rate_limit:
+            raise error
         async with self._lock:
             if self._outage is not None:
                 raise self._outage
@@ -45,9 +45,9 @@ class Control:
 class IdFault(Exception):
     """A request for one id failed. `Control` decides whether it is an outage."""
 
-    def __init__(self, fault: MuxFault, observation: Observation) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, error: MuxError, observation: Observation) -> None:
+        super().__init__(error.message)
+        self.error = error
         self.observation = observation
 
 
@@ -61,18 +61,18 @@ async def _requested(
     """
     try:
         return await request
-    except (MuxUnavailable, MuxUnauthorized) as fault:
-        is_unavailable = isinstance(fault, MuxUnavailable)
+    except (MuxUnavailable, MuxUnauthorized) as error:
+        is_unavailable = isinstance(error, MuxUnavailable)
         observation = Observation(
             subject,
             "fault",
             "probe",
             upload_id=mux_id if subject == "upload" else upload_id,
             asset_id=mux_id if subject == "asset" else None,
-            error_type=fault.reason,
-            error_message=fault.message if is_unavailable else f"Mux refuses this {subject}.",
+            error_type=error.reason,
+            error_message=error.message if is_unavailable else f"Mux refuses this {subject}.",
         )
-        raise IdFault(fault, observation) from fault
+        raise IdFault(error, observation) from error
 
 
 def has_upload(claim: Claim) -> bool:

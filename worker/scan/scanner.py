@@ -120,10 +120,10 @@ class Scanner:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     await self._settle_pages(pages, environment, batch.environment_id, scan, tasks)
-                except Exception as fault:  # noqa: BLE001  # raised when the last pages are settled
-                    scan.faults.append(fault)
-            if scan.faults:
-                raise scan.faults[0]
+                except Exception as error:  # noqa: BLE001  # raised when the last pages are settled
+                    scan.errors.append(error)
+            if scan.errors:
+                raise scan.errors[0]
         finally:
             if scan.claims:
                 report.released = await self._release(scan.claims.values(), limits)
@@ -141,8 +141,8 @@ class Scanner:
         async def settle(page: Sequence[MatchedObservation], recorded: str | None) -> None:
             try:
                 await self._settle(page, environment, recorded, scan)
-            except Exception as fault:  # noqa: BLE001  # raised when the scan has ended
-                scan.faults.insert(0, fault)  # a database that fails matters more than Mux
+            except Exception as error:  # noqa: BLE001  # raised when the scan has ended
+                scan.errors.insert(0, error)  # a database that fails matters more than Mux
             finally:
                 scan.slots.release()
 
@@ -152,11 +152,11 @@ class Scanner:
                 if any(match.observation.found for match in page if match.claims):
                     recorded = environment
                 await scan.slots.acquire()
-                if scan.faults:
+                if scan.errors:
                     return
                 tasks.create_task(settle(page, recorded))
                 await scan.wait_for_budget()
-                if scan.faults:
+                if scan.errors:
                     return
 
     async def _settle(

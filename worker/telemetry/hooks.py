@@ -41,7 +41,7 @@ class Telemetry:
             subscriber.notes_settled(outcomes)
 
     def adoption_failed(self, error: Unavailable, message: str) -> None:
-        """Report a fault that only the adoption meets."""
+        """Report an error that only the adoption meets."""
         for subscriber in self._subscribers:
             subscriber.adoption_failed(error, message)
 
@@ -69,10 +69,10 @@ class Telemetry:
         for subscriber in self._subscribers:
             subscriber.scan_finished(report)
 
-    def scan_failed(self, fault: Unavailable) -> None:
-        """Report a scan that a fault of Mux or Supabase ended."""
+    def scan_failed(self, error: Unavailable) -> None:
+        """Report a scan that an error of Mux or Supabase ended."""
         for subscriber in self._subscribers:
-            subscriber.scan_failed(fault)
+            subscriber.scan_failed(error)
 
     def scan_ended(self, pause_seconds: float) -> None:
         """Report the end of a scan, finished or failed, and the pause before the next one."""

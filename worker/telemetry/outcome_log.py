@@ -61,7 +61,7 @@ class OutcomeLog(Telemetry):
         self.settled([], outcomes)
 
     def adoption_failed(self, error: Unavailable, message: str) -> None:
-        """Log a fault that only the adoption meets; one that may pass, once an hour."""
+        """Log an error that only the adoption meets; one that may pass, once an hour."""
         if error.needs_operator:
             log.error("adoption.failed", reason=error.reason, message=message)
         elif self._hourly.allow(("adoption.failed", error.reason)):

@@ -34,7 +34,7 @@ log = get_logger()
 class MuxClient(MuxApi, Protocol):
     """What the server needs of Mux's client."""
 
-    is_refused: bool
+    is_unauthorized: bool
     requests: int
     rate_limit: tuple[str | None, str | None]
 

@@ -25,7 +25,7 @@ UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 class MuxState(Protocol):
     """What the dashboard shows of Mux's client."""
 
-    is_refused: bool
+    is_unauthorized: bool
     requests: int
     rate_limit: tuple[str | None, str | None]
 
@@ -60,13 +60,13 @@ def service_state(
 
     def state() -> ServiceState:
         return ServiceState(
-            loop_fault=liveness.fault(),
+            loop_problem=liveness.problem(),
             last_scan_at=liveness.last_scan_at,
             started_at=history.started_at,
             scans=tuple(history.newest_first),
             mux=history.outages.get("mux"),
             supabase=history.outages.get("supabase"),
-            mux_refuses=mux.is_refused,
+            mux_is_unauthorized=mux.is_unauthorized,
             mux_requests=mux.requests,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),
