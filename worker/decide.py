@@ -10,7 +10,7 @@ from worker.wording import REASONS, failure, mux_says
 
 GRACE_SECONDS = 600.0
 GRACE_CHECKS = 3
-"""A missing id fails after so many seconds and so many checks since it was first missing."""
+"""A missing id fails after these seconds and checks, counted since it was first missing."""
 
 KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
 NO_FAULTS: Mapping[str, int] = MappingProxyType({})

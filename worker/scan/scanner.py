@@ -20,7 +20,7 @@ from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
 CLAIMS_PER_SWEEP = 5
-"""A sweep looks for the rows of so many claims at once."""
+"""The largest number of claims whose rows one sweep looks for."""
 
 RELEASE_TIMEOUT_SECONDS = 1.0
 

@@ -46,13 +46,25 @@ class Metrics(Telemetry):
         )
         build.labels(__version__, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
+        self._add_lessons_and_scans()
+        self._add_requests()
+        remaining = self._gauge(
+            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
+        )
+        last_scan = self._gauge(
+            "last_scan_timestamp_seconds", "Unix time at which the last scan ended."
+        )
+        remaining.set_function(lambda: _known(rate_left()))
+        last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago
+        self.set_counts(None)
+        self._create_series()
+
+    def _add_lessons_and_scans(self) -> None:
         self._outcomes = self._counter(
             "outcomes", "Tracking rows that were settled, by outcome.", "outcome", "source"
         )
         self._lessons = self._gauge(
-            "lessons",
-            "Tracking rows by status; ready rows are not counted.",
-            "status",
+            "lessons", "Tracking rows by status; ready rows are not counted.", "status"
         )
         self._due = self._gauge("lessons_due", "Tracking rows that are due.")
         self._stuck = self._gauge("lessons_stuck", "Rows processing for over half an hour.")
@@ -68,6 +80,8 @@ class Metrics(Telemetry):
             READY_WAITS,
         )
         self._scans = self._histogram("scan_seconds", "Duration of scans.", SCANS)
+
+    def _add_requests(self) -> None:
         self._requests = self._counter(
             "mux_requests", "Requests to Mux; status is a reason if there was no response.",
             "route", "status",
@@ -85,16 +99,6 @@ class Metrics(Telemetry):
         self._refused_tokens = self._counter(
             "refused_tokens", "Requests to the dashboard or the metrics with a wrong OPS_TOKEN."
         )
-        remaining = self._gauge(
-            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
-        )
-        last_scan = self._gauge(
-            "last_scan_timestamp_seconds", "Unix time at which the last scan ended."
-        )
-        remaining.set_function(lambda: _known(rate_left()))
-        last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago
-        self.set_counts(None)
-        self._create_series()
 
     def _create_series(self) -> None:
         """Create the series of known labels, so that their first increase counts."""
