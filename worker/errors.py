@@ -16,17 +16,15 @@ class Unavailable(WorkerError):
     before `retry_after_seconds`, if the response has a Retry-After header.
     """
 
+    needs_operator = False
+    """Whether it lasts until an operator acts."""
+
     retry_after_seconds: float | None = None
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
-
-    @property
-    def needs_operator(self) -> bool:
-        """Whether it lasts until an operator acts."""
-        return False
 
 
 class MuxUnavailable(Unavailable):
@@ -45,10 +43,7 @@ class MuxUnavailable(Unavailable):
 class MuxUnauthorized(Unavailable):
     """Mux refuses the credentials (401, 403) until an operator replaces the token."""
 
-    @property
-    def needs_operator(self) -> bool:
-        """Return True."""
-        return True
+    needs_operator = True
 
 
 class SupabaseUnavailable(Unavailable):
@@ -62,10 +57,7 @@ class SupabaseBusy(SupabaseUnavailable):
 class SupabaseNeedsOperator(SupabaseUnavailable):
     """Supabase does not serve the worker until an operator acts; the message says how."""
 
-    @property
-    def needs_operator(self) -> bool:
-        """Return True."""
-        return True
+    needs_operator = True
 
 
 class SchemaOutdated(SupabaseNeedsOperator):

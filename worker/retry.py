@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+import tenacity
+from tenacity import RetryCallState
 
 from worker.errors import Unavailable
 from worker.shutdown import sleep_unless_stopping
@@ -19,25 +21,17 @@ OnRetry = Callable[[Unavailable, int, float], None]
 """Called before each pause, with the error, the number of attempts so far, and the seconds."""
 
 
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Repeats failed requests to one service, until the worker stops.
 
     The pauses double, each with jitter up to the first one, and are no shorter than `Retry-After`.
     """
 
-    def __init__(
-        self,
-        stopping: asyncio.Event,
-        *,
-        first_pause_seconds: float,
-        max_pause_seconds: float,
-        on_retry: OnRetry | None = None,
-    ) -> None:
-        self._stopping = stopping
-        self._backoff = wait_exponential_jitter(
-            multiplier=first_pause_seconds, max=max_pause_seconds, jitter=first_pause_seconds
-        )
-        self._on_retry = on_retry
+    stopping: asyncio.Event
+    first_pause_seconds: float
+    max_pause_seconds: float
+    on_retry: OnRetry = lambda *_: None
 
     async def run(
         self,
@@ -50,34 +44,26 @@ class RetryPolicy:
         `max_attempts` is the number of attempts in all, by the error of the latest one. No attempt
         begins later than `seconds` after the first.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Unavailable),
-            stop=partial(self._is_over, max_attempts=max_attempts, seconds=seconds),
-            wait=lambda state: max(self._backoff(state), _retry_after(_error(state))),
-            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
-            before_sleep=self._report,
+        first, longest = self.first_pause_seconds, self.max_pause_seconds
+        backoff = tenacity.wait_exponential_jitter(multiplier=first, max=longest, jitter=first)
+        is_too_late = tenacity.stop_before_delay(seconds)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            wait=lambda state: max(backoff(state), _retry_after(state)),
+            stop=lambda state: (
+                self.stopping.is_set()
+                or state.attempt_number >= max_attempts(_error(state))
+                or _retry_after(state) > MAX_RETRY_AFTER_SECONDS
+                or is_too_late(state)
+            ),
+            before_sleep=lambda state: self.on_retry(
+                _error(state), state.attempt_number, state.upcoming_sleep
+            ),
+            sleep=partial(sleep_unless_stopping, stopping=self.stopping),
             reraise=True,
         )
         result: T = await retrying(request)
         return result
-
-    def _is_over(
-        self,
-        state: RetryCallState,
-        max_attempts: Callable[[Unavailable], float],
-        seconds: float,
-    ) -> bool:
-        error = _error(state)
-        return (
-            self._stopping.is_set()
-            or state.attempt_number >= max_attempts(error)
-            or (state.seconds_since_start or 0) + state.upcoming_sleep >= seconds
-            or _retry_after(error) > MAX_RETRY_AFTER_SECONDS
-        )
-
-    def _report(self, state: RetryCallState) -> None:
-        if self._on_retry is not None:
-            self._on_retry(_error(state), state.attempt_number, state.upcoming_sleep)
 
 
 def _error(state: RetryCallState) -> Unavailable:
@@ -86,5 +72,5 @@ def _error(state: RetryCallState) -> Unavailable:
     return error
 
 
-def _retry_after(error: Unavailable) -> float:
-    return error.retry_after_seconds or 0.0
+def _retry_after(state: RetryCallState) -> float:
+    return _error(state).retry_after_seconds or 0.0

@@ -25,7 +25,7 @@ class Service:
 
 
 def policy(
-    stopping: asyncio.Event | None = None, pause: float = 0.001, on_retry: OnRetry | None = None
+    stopping: asyncio.Event | None = None, pause: float = 0.001, on_retry: OnRetry = lambda *_: None
 ) -> RetryPolicy:
     """Return a policy whose pauses all have the same length."""
     return RetryPolicy(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from worker import wording
 from worker.backfill.plan import UPDATED, Options, Step, step
@@ -17,12 +17,9 @@ from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 from worker.telemetry.hooks import Telemetry
+from worker.text import quoted
 
 LEASE_SECONDS = 5.0
-
-
-class MuxApi(MuxReader, Protocol):
-    """The part of Mux's client that backfill and publishing by hand use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +53,13 @@ async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
     found = await lessons.find_lessons(id_)
     if not found:
         raise WorkerError(
-            f"No lesson, upload or asset has the id {_printable(id_)}. Copy the whole id from the "
+            f"No lesson, upload or asset has the id {quoted(id_)}. Copy the whole id from the "
             "app's address, from Mux or from the log."
         )
     if len(found) > 1:
         ids = ", ".join(lesson.id for lesson in found[:5])
-        raise WorkerError(f"{_printable(id_)} belongs to several lessons. Name one of them: {ids}.")
+        raise WorkerError(f"{quoted(id_)} belongs to several lessons. Name one of them: {ids}.")
     return found[0]
-
-
-def _printable(text: str) -> str:
-    return ascii(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
@@ -80,7 +73,7 @@ async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
 
 async def publish(
     lesson: Lesson,
-    mux: MuxApi,
+    mux: MuxReader,
     lessons: LessonStore,
     rules: Rules,
     by: By,

@@ -159,7 +159,11 @@ class PeriodicAdoption:
             message = f"{error.message} The next run looks at {self._lessons} lessons."
             self._telemetry.adoption_failed(error, message)
         except Unavailable as error:
-            self._report(error)
+            # Reported once if it needs an operator and scans do not meet it.
+            is_new = error.needs_operator and error.reason != self._reported
+            if is_new and self._scans_are_well():
+                self._reported = error.reason
+                self._telemetry.adoption_failed(error, error.message)
 
     async def adopt(self) -> None:
         """Adopt what the next lessons name.
@@ -169,10 +173,3 @@ class PeriodicAdoption:
         at_most = self._lessons // LESSONS_PER_FOUND or 1
         if lesson_ids := await self._store.untracked(self._lessons, at_most):
             await self._adopter.adopt(lesson_ids)
-
-    def _report(self, error: Unavailable) -> None:
-        """Report once an error that needs an operator and that scans do not meet."""
-        is_new = error.needs_operator and error.reason != self._reported
-        if is_new and self._scans_are_well():
-            self._reported = error.reason
-            self._telemetry.adoption_failed(error, error.message)

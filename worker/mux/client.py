@@ -68,12 +68,9 @@ class MuxClient:
         self._probe_seconds = max(settings.scan_interval_seconds, MIN_PROBE_SECONDS)
         self._probe_timeout = min(self._timeout, PROBE_ATTEMPT_SHARE * self._probe_seconds)
         self._rate_limiter = rate_limiter
-        self._telemetry = telemetry or Telemetry()
+        self._telemetry = telemetry = telemetry or Telemetry()
         self._retry_policy = RetryPolicy(
-            stopping,
-            first_pause_seconds=0.5,
-            max_pause_seconds=8,
-            on_retry=self._telemetry.mux_retried,
+            stopping, first_pause_seconds=0.5, max_pause_seconds=8, on_retry=telemetry.mux_retried
         )
         self._environment: str | None = None
         self.requests = 0

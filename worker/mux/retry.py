@@ -22,10 +22,8 @@ class RetryLimits:
 
     def max_attempts(self, error: Unavailable) -> int:
         """Return the number of attempts after this error."""
-        match error:
-            case MuxUnauthorized():
-                return self.unauthorized
-            case MuxUnavailable():
-                return MAX_ATTEMPTS if error.is_rate_limit else self.faults
-            case _:
-                return 1  # the database, where the rate limit is kept, has been retried already
+        if isinstance(error, MuxUnauthorized):
+            return self.unauthorized
+        if not isinstance(error, MuxUnavailable):
+            return 1  # the database, where the rate limit is kept, has been retried already
+        return MAX_ATTEMPTS if error.is_rate_limit else self.faults

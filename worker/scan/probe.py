@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, OnSent, Subject, is_mux_id
 from worker.scan.mux_reader import MuxReader
+from worker.text import quoted
 
 MuxError = MuxUnavailable | MuxUnauthorized
 T = TypeVar("T")
@@ -42,13 +43,12 @@ class Control:
                 raise
 
 
+@dataclass(eq=False)
 class IdFault(Exception):
     """A request for one id failed. `Control` decides whether it is an outage."""
 
-    def __init__(self, error: MuxError, observation: Observation) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.observation = observation
+    error: MuxError
+    observation: Observation
 
 
 async def _requested(
@@ -91,7 +91,7 @@ async def probe(claim: Claim, mux: MuxReader, on_sent: OnSent) -> Observation:
     if claim.upload_id == UPLOAD_UNKNOWN:
         return _invalid_id("Neither an upload nor an asset is known.")
     if not has_upload(claim):
-        return _invalid_id(f"{_printable(claim.upload_id)} cannot be the id of an upload.")
+        return _invalid_id(f"{quoted(claim.upload_id)} cannot be the id of an upload.")
     upload_id, asset = claim.upload_id, None
     if asset_id is not None:
         asset = await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
@@ -130,7 +130,3 @@ async def _probe_upload(
 
 def _invalid_id(message: str) -> Observation:
     return Observation("row", "invalid_id", "probe", error_message=message)
-
-
-def _printable(text: str) -> str:
-    return ascii(text if len(text) <= 60 else f"{text[:60]}…")

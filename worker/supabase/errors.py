@@ -230,12 +230,8 @@ def _with_code(code: str, message: str) -> str:
 
 def max_attempts(error: Unavailable) -> float:
     """Return how often a call is sent at most, by the error of the last attempt."""
-    match error:
-        case SupabaseBusy():
-            return math.inf  # until the deadline
-        case SchemaOutdated():
-            return MAX_ATTEMPTS  # PostgREST may not have noticed a new function yet
-        case StatementTimeout() | SupabaseNeedsOperator():
-            return 1
-        case _:
-            return MAX_ATTEMPTS
+    if isinstance(error, SupabaseBusy):
+        return math.inf  # until the deadline
+    if isinstance(error, SchemaOutdated):
+        return MAX_ATTEMPTS  # PostgREST may not have noticed a new function yet
+    return 1 if isinstance(error, StatementTimeout | SupabaseNeedsOperator) else MAX_ATTEMPTS

@@ -17,7 +17,7 @@ from prometheus_client import (
 
 from worker import __version__
 from worker.errors import Unavailable
-from worker.model import Outcome, Settlement, Source
+from worker.model import Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -129,16 +129,10 @@ class Metrics(Telemetry):
         _actor: str | None = None,
     ) -> None:
         """Count the outcomes of a page of settlements."""
-        if settlements:
-            self._count(settlements[0].observation.source, outcomes)
-
-    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Count the outcomes of facts that lead to no verdict."""
-        self._count("webhook", outcomes)
-
-    def _count(self, source: Source, outcomes: Sequence[Outcome]) -> None:
+        if not settlements:
+            return
         for outcome in outcomes:
-            self._outcomes.labels(outcome.name, source).inc()
+            self._outcomes.labels(outcome.name, settlements[0].observation.source).inc()
             if outcome.name == "published" and outcome.age_seconds is not None:
                 self._tracked.observe(outcome.age_seconds)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
 
 from worker.backoff import is_stuck
 from worker.decide import unknown_values
@@ -19,12 +19,20 @@ TEST_ASSET = (
     "This is a test asset. Mux deletes it a day after it was made: upload the video without `test`."
 )
 
-_EVENTS = {
-    "published": "lesson.published",
-    "attached": "lesson.attached",
-    "updated": "lesson.updated",
-    "restored": "lesson.restored",
+_IDS = ("lesson_id", "upload_id", "asset_id")
+
+_LINES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "published": ("info", "lesson.published", ("playback_id", "waited_seconds", "actor")),
+    "attached": ("info", "lesson.attached", ("playback_id", "waited_seconds", "actor")),
+    "updated": ("info", "lesson.updated", ("playback_id",)),
+    "restored": ("info", "lesson.restored", ("playback_id",)),
+    "adopted": ("info", "lesson.adopted", ()),
+    "failed": ("warning", "lesson.failed", ("error_type", "message", "waited_seconds")),
+    "unplayable": ("warning", "lesson.unplayable", ("playback_id", "error_type", "message")),
+    "disputed": ("warning", "adoption.failed", ("reason", "message")),
+    "refused": ("error", "lesson.refused", ("sqlstate", "message", "raised_by")),
 }
+"""The level, the event, and the fields besides the ids of each outcome that is logged."""
 
 log = get_logger()
 
@@ -56,10 +64,6 @@ class OutcomeLog(Telemetry):
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
                     self._log_stuck(settlement, claimed)
 
-    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Log the outcomes of facts that lead to no verdict."""
-        self.settled([], outcomes)
-
     def adoption_failed(self, error: Unavailable, message: str) -> None:
         """Log an error that only the adoption meets; one that may pass, once an hour."""
         if error.needs_operator:
@@ -80,9 +84,7 @@ class OutcomeLog(Telemetry):
     ) -> None:
         """Log that Mux knows none of the ids in the token's environment, if so."""
         reasons = {c.verdict.reason for s in settlements for c in s.claims}
-        if "wrong_environment" in reasons and self._hourly.allow(
-            ("mux.wrong_environment", environment)
-        ):
+        if "wrong_environment" in reasons and self._hourly.allow(("environment", environment)):
             log.error(
                 "mux.wrong_environment",
                 environment=environment,
@@ -118,55 +120,26 @@ class OutcomeLog(Telemetry):
                 pause_seconds=round(pause_seconds, 2),
             )
 
-    def _log_outcome(
-        self, outcome: Outcome, *, is_test: bool = False, actor: str | None = None
-    ) -> None:
-        match outcome.name:
-            case "published" | "attached":
-                write = log.warning if is_test else log.info
-                write(
-                    _EVENTS[outcome.name],
-                    **_ids(outcome),
-                    playback_id=outcome.playback_id,
-                    waited_seconds=_rounded(outcome.age_seconds),
-                    **({"actor": actor} if actor else {}),
-                    **({"message": TEST_ASSET} if is_test else {}),
-                )
-            case "failed":
-                log.warning(
-                    "lesson.failed",
-                    **_ids(outcome),
-                    error_type=outcome.reason,
-                    message=outcome.message,
-                    waited_seconds=_rounded(outcome.age_seconds),
-                )
-            case "updated" | "restored":
-                log.info(_EVENTS[outcome.name], **_ids(outcome), playback_id=outcome.playback_id)
-            case "adopted":
-                log.info("lesson.adopted", **_ids(outcome))
-            case "unplayable":
-                log.warning(
-                    "lesson.unplayable",
-                    **_ids(outcome),
-                    playback_id=outcome.playback_id,
-                    error_type=outcome.reason,
-                    message=outcome.message,
-                )
-            case "disputed" if self._hourly.allow(("adoption.failed", outcome.lesson_id)):
-                log.warning(
-                    "adoption.failed",
-                    **_ids(outcome),
-                    reason=outcome.reason,
-                    message=failure(outcome.reason),
-                )
-            case "refused" if self._hourly.allow(("lesson.refused", outcome.sqlstate)):
-                log.error(
-                    "lesson.refused",
-                    **_ids(outcome),
-                    sqlstate=outcome.sqlstate,
-                    message=outcome.message,
-                    **({"raised_by": outcome.raised_by} if outcome.raised_by else {}),
-                )
+    def _log_outcome(self, outcome: Outcome, *, is_test: bool, actor: str | None) -> None:
+        if outcome.name not in _LINES or not self._is_new(outcome):
+            return
+        level, event, names = _LINES[outcome.name]
+        fields = asdict(outcome) | {
+            "error_type": outcome.reason,
+            "message": outcome.message or failure(outcome.reason),
+            "waited_seconds": _rounded(outcome.age_seconds),
+            "actor": actor,
+        }
+        if is_test and outcome.name in ("published", "attached"):
+            level, names, fields["message"] = "warning", (*names, "message"), TEST_ASSET
+        known = {name: fields[name] for name in _IDS + names if fields[name] is not None}
+        getattr(log, level)(event, **known)
+
+    def _is_new(self, outcome: Outcome) -> bool:
+        """Whether an outcome is no lasting problem that was logged within the hour."""
+        lasting = {"disputed": outcome.lesson_id, "refused": outcome.sqlstate}
+        key = (outcome.name, lasting.get(outcome.name))
+        return outcome.name not in lasting or self._hourly.allow(key)
 
     def _log_unknown_values(self, settlement: Settlement) -> None:
         if settlement.observation.source != "probe" and not settlement.claims:
@@ -199,15 +172,6 @@ class OutcomeLog(Telemetry):
                 message=claimed.verdict.message,
                 waited_seconds=_rounded(claim.age_seconds),
             )
-
-
-def _ids(outcome: Outcome) -> dict[str, Any]:
-    ids = {
-        "lesson_id": outcome.lesson_id,
-        "upload_id": outcome.upload_id,
-        "asset_id": outcome.asset_id,
-    }
-    return {name: value for name, value in ids.items() if value is not None}
 
 
 def _rounded(seconds: float | None) -> float | None:

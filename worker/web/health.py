@@ -24,11 +24,14 @@ class SchemaCheck(Protocol):
         ...
 
 
-class MuxCredentials(Protocol):
-    """What readiness needs of Mux's client."""
+class MuxState(Protocol):
+    """What the server shows of Mux's client."""
 
     is_unauthorized: bool
     """Whether Mux refused the credentials when they were last used."""
+
+    requests: int
+    rate_limit: tuple[str | None, str | None]
 
 
 class Health:
@@ -38,7 +41,7 @@ class Health:
         self,
         liveness: Liveness,
         store: SchemaCheck,
-        mux: MuxCredentials,
+        mux: MuxState,
         history: ScanHistory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -11,7 +11,6 @@ FAULT = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
 
 EVENTS: dict[str, tuple[Any, ...]] = {
     "settled": ([], [], "operator Ines"),
-    "notes_settled": ([],),
     "adoption_failed": (FAULT, "Apply the files of sql/ again."),
     "id_failed": ({"upload_id": "up1"}, "l1", "timeout", "Mux does not answer."),
     "environment_mismatched": ([], "env1", None),

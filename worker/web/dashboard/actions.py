@@ -11,6 +11,7 @@ from aiohttp import web
 from worker.backfill import publish
 from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.hooks import Telemetry
 from worker.text import clean_input
@@ -56,7 +57,7 @@ class LessonActions:
     def __init__(
         self,
         store: LessonStore,
-        mux: publish.MuxApi,
+        mux: MuxReader,
         rules: Rules,
         overview: OverviewCache,
         messages: Messages,
@@ -114,11 +115,10 @@ class LessonActions:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 lesson = await publish.find_lesson(self._store, lesson_id)
-                return str(
-                    await publish.publish(
-                        lesson, self._mux, self._store, self._rules, by, self._telemetry
-                    )
+                done = await publish.publish(
+                    lesson, self._mux, self._store, self._rules, by, self._telemetry
                 )
+                return str(done)
         except TimeoutError as error:
             raise SupabaseUnavailable(
                 "timeout",

@@ -1,12 +1,11 @@
 """Add the dashboard's routes to the server; imported only where OPS_TOKEN is set."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import MuxApi
 from worker.decide import Rules
+from worker.scan.mux_reader import MuxReader
 from worker.settings import Settings
 from worker.supabase.lessons import Call, LessonStore
 from worker.telemetry.hooks import Telemetry
@@ -18,24 +17,17 @@ from worker.web.dashboard.auth import OperatorAuth
 from worker.web.dashboard.overview_cache import OverviewCache
 from worker.web.dashboard.render import Pages
 from worker.web.dashboard.views import Views
+from worker.web.health import MuxState
 
 UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 
-class MuxState(Protocol):
-    """What the dashboard shows of Mux's client."""
-
-    is_unauthorized: bool
-    requests: int
-    rate_limit: tuple[str | None, str | None]
-
-
-def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions, most by name
+def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions
     app: web.Application,
     auth: OperatorAuth,
-    *,
-    mux: MuxApi,
+    mux: MuxReader,
     call: Call,
+    *,
     rules: Rules,
     state: Callable[[], ServiceState],
     telemetry: Telemetry,

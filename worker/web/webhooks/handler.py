@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -49,14 +50,13 @@ _MESSAGES: dict[SignatureProblem, str] = {
 log = get_logger()
 
 
+@dataclass(eq=False)
 class _Rejected(Exception):
     """A request that is rejected with this result; the message is for the log."""
 
-    def __init__(self, result: str, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.result = result
-        self.reason = reason
-        self.message = message
+    result: str
+    reason: str
+    message: str
 
 
 class WebhookHandler:
