@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Page, Response, expect
+from playwright.sync_api import APIResponse, BrowserContext, Error, Page, Response, Route, expect
 
 from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
@@ -275,6 +275,30 @@ def test_a_token_is_renewed_before_it_expires(anna: Instructor) -> None:
         anna.page.clock.fast_forward(3_600_000)
     assert renewal.value.post_data_json == {"instructor": "Anna"}
     anna.create("Much later")
+    assert anna.unexpected() == []
+
+
+def test_an_outdated_list_keeps_a_new_lesson(anna: Instructor) -> None:
+    """A list that was read before a lesson was created does not remove its card."""
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET" and not held:
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    anna.page.route("**/rest/v1/lessons?*", hold)
+    with anna.page.expect_request("**/rest/v1/lessons?*"):
+        anna.look()
+    card = anna.create("Meanwhile")
+    card.evaluate("card => { card.dataset.first = 'yes'; }")
+    [(outdated, response)] = held
+    with anna.page.expect_event("requestfinished"):
+        outdated.fulfill(response=response)
+    with anna.page.expect_response("**/rest/v1/lessons?*"):
+        anna.look()
+    expect(card).to_have_attribute("data-first", "yes")
     assert anna.unexpected() == []
 
 
