@@ -30,8 +30,8 @@ about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines 
 `telemetry.outcome_log`.
 
 A new asset status is a case of `decide`, with its sentence in `wording`. If it fails,
-`decide._recheck` and the error types in `sql/010_app.sql` name it too; if Mux sends an event for
-it, `web.webhooks.event` does.
+`decide._recheck` and the error types in `sql/010_app.sql` name it too, which a test compares; if
+Mux sends an event for it, `web.webhooks.event` does.
 """
 
 __version__ = "0.1.0"

@@ -101,8 +101,8 @@ class Adopter:
 class PeriodicAdoption:
     """Looks for lessons to adopt every five minutes, a few thousand at a time.
 
-    An outage is reported by the scan. An error that only the adoption meets, that lasts until
-    an operator acts, is reported here: a missing grant on one of its functions, for example.
+    An outage is reported by the scan. An error that only the adoption meets, and that lasts until
+    an operator acts, is reported here, such as a missing grant on one of its functions.
     """
 
     def __init__(
