@@ -142,7 +142,7 @@ def test_a_schema_that_is_too_old_names_the_file(
     """The worker says up to which file sql/ must be applied, touches nothing, and then begins."""
     lesson = course.tracked_lesson(mux.state.create_upload())
     gone = db.execute(
-        "delete from mux_private.applied_files where name >= '007' returning name, applied_at"
+        "delete from mux_private.applied_files where name >= '070' returning name, applied_at"
     ).fetchall()
     try:
         worker.start()
@@ -153,8 +153,8 @@ def test_a_schema_that_is_too_old_names_the_file(
             db.execute("insert into mux_private.applied_files values (%s, %s)", [name, at])
     worker.wait_for("lesson.published", lesson_id=str(lesson))
     message = (
-        "The database has sql/ up to 006_claim.sql and this worker needs it up to "
-        f"{REQUIRED_FILE}.sql. Apply the files after 006_claim.sql, in order."
+        "The database has sql/ up to 060_claim.sql and this worker needs it up to "
+        f"{REQUIRED_FILE}.sql. Apply the files after 060_claim.sql, in order."
     )
     assert supabase_outages(worker) == [
         supabase_out("schema_outdated", message, "error"),

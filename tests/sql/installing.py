@@ -114,7 +114,7 @@ def apply_all(dsn: str) -> None:
     apply_sql(dsn, find_sql_files())
 
 
-def undo_all(dsn: str, downto: str = "001") -> None:
+def undo_all(dsn: str, downto: str = "010") -> None:
     """Undo every file down to the one with this number, the last one first."""
     files = sorted(DOWN.glob("*.sql"), reverse=True)
     apply_sql(dsn, [file for file in files if file.name >= downto])

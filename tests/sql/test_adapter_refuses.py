@@ -23,8 +23,8 @@ def install(dsn: str, tables: str, **options: str) -> None:
     """Apply the preconditions and the adapter to an app's database."""
     run(dsn, SANDBOX_LESSONS)
     run(dsn, tables)
-    run(dsn, (SQL / "001_preconditions.sql").read_text())
-    run(dsn, render(Options.parse(options), "001_the_lessons"))
+    run(dsn, (SQL / "010_preconditions.sql").read_text())
+    run(dsn, render(Options.parse(options), "020_lessons"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_key_that_changed_its_type_is_refused(database: str) -> None:
     install(database, TABLE)
     run(database, "alter table lessons alter id type text")
     with pytest.raises(psycopg.Error, match=r"column id of public\.lessons is text now, and"):
-        run(database, render(Options(), "001_the_lessons"))
+        run(database, render(Options(), "020_lessons"))
 
 
 def test_names_and_words_are_quoted_as_sql_wants_it(database: str) -> None:
@@ -166,8 +166,8 @@ def test_names_and_words_are_quoted_as_sql_wants_it(database: str) -> None:
         insert into "My Schema"."co""urses%s" values (7, 'anna');
         insert into "My Schema"."les'sons%" values (1, 7, 'it''s', null, null, null, 'A lesson')""",
     )
-    run(database, (SQL / "001_preconditions.sql").read_text())
-    run(database, render(options, "001_the_lessons"))
+    run(database, (SQL / "010_preconditions.sql").read_text())
+    run(database, render(options, "020_lessons"))
     with psycopg.connect(database) as connection:
         connection.execute("select mux_private.write_video(1, true, 'as1', 'play1')")
         read = connection.execute(

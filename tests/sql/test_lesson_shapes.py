@@ -99,8 +99,8 @@ def app(request: pytest.FixtureRequest, shared_supabase: LocalSupabase) -> Itera
 
 def install(dsn: str, options: Options) -> None:
     """Apply the preconditions and the adapter."""
-    run(dsn, (SQL / "001_preconditions.sql").read_text())
-    run(dsn, render(options, "001_the_lessons"))
+    run(dsn, (SQL / "010_preconditions.sql").read_text())
+    run(dsn, render(options, "020_lessons"))
 
 
 def test_inspected_its_options_are_proposed(app: App) -> None:
@@ -127,7 +127,7 @@ def test_applied_again_and_undone(app: App) -> None:
           and pg_describe_object(d.classid, d.objid, 0) ~ 'mux_private'"""
     ).fetchall()
     assert bound == []
-    for file in ("001_the_lessons", "001_preconditions"):
+    for file in ("020_lessons", "010_preconditions"):
         run(app.dsn, (SQL / "down" / f"{file}.sql").read_text())
     assert app.db.execute("select to_regnamespace('mux_private')").fetchone() == (None,)
 
@@ -168,7 +168,7 @@ def test_the_waiting_ones_are_found_by_index_where_there_is_one(app: App) -> Non
     app.lesson("published", asset_id="as1", playback_id="play1")
     query = "mux_private.waiting_lessons_after(null, 10)"
     assert ids(app, query) == sorted_keys(app)
-    script = optional_script(proposed(app.dsn), optional_files()["temporary_ids"])
+    script = optional_script(proposed(app.dsn), optional_files()["lesson_indexes"])
     run(app.dsn, script.replace(" concurrently", ""))  # which a partitioned table does not take
     assert ids(app, query) == [waiting]
 

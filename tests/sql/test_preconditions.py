@@ -9,7 +9,7 @@ from tests.sql.installing import apply_all, catalog, run, undo_all
 pytestmark = pytest.mark.stack
 
 
-CHECKS = find_sql_files()[:2]
+CHECKS = find_sql_files()[:3]
 """The files that refuse what cannot be served: the preconditions and the adapter."""
 
 

@@ -10,7 +10,7 @@ from worker.adapter.quoting import quote_name, quote_table, quote_word
 from worker.sql_files import sql_files
 
 ADAPTER = "lessons.sql.jinja"
-TEMPORARY_IDS = "temporary_ids.sql.jinja"
+INDEXES = "lesson_indexes.sql.jinja"
 
 
 def scripts(options: Options) -> dict[str, str]:
@@ -34,8 +34,8 @@ def render(options: Options, file: str) -> str:
 
 def optional_script(options: Options, file: Path) -> str:
     """Return the SQL of a file of sql/optional."""
-    if file.stem == TEMPORARY_IDS.partition(".")[0]:
-        return _render(TEMPORARY_IDS, options)
+    if file.stem == INDEXES.partition(".")[0]:
+        return _render(INDEXES, options)
     return file.read_text("utf-8")
 
 

@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
     action.add_argument(
         "--optional",
         metavar="NAME",
-        help="print this file of sql/optional instead: realtime or temporary_ids",
+        help="print this file of sql/optional instead: lesson_indexes or realtime",
     )
     action.add_argument(
         "--inspect",

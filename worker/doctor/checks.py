@@ -106,7 +106,7 @@ def check_objects(facts: Facts) -> Check:
         listed = differences[:MAX_LISTED]
         if more := len(differences) - len(listed):
             listed.append(f"and {more} more")
-        advice = f"{REAPPLY} If the change is intended, apply only sql/900_snapshot.sql."
+        advice = f"{REAPPLY} If the change is intended, apply only sql/910_snapshot.sql."
         return Check("objects", "failed", "; ".join(listed), advice)
     return Check("objects", "ok", "are as sql/ created them")
 

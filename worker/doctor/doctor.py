@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.sql_files import sql_files
 from worker.supabase.errors import REQUIRED_FILE
 
-FILES_OF_APP = frozenset({"010_app"})
+FILES_OF_APP = frozenset({"090_app", "092_publish_lesson"})
 """The files of sql/ that the worker does not need; `check_app_functions` checks them."""
 
 APPLY = f"Apply sql/{REQUIRED_FILE}.sql, after the missing ones before it."

@@ -14,7 +14,7 @@ from worker.errors import (
 )
 from worker.retry import MAX_ATTEMPTS
 
-REQUIRED_FILE = "016_status_page"
+REQUIRED_FILE = "900_grants"
 """The last file of sql/ that this worker needs applied."""
 
 _CODE = re.compile(r"PGRST\w+|[0-9A-Z]{5}|connection")

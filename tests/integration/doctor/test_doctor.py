@@ -364,20 +364,20 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             id="lessons not granted",
         ),
         pytest.param(
-            "delete from mux_private.applied_files where name >= '009'",
+            "delete from mux_private.applied_files where name >= '130'",
             "insert into mux_private.applied_files (name) values "
-            + ", ".join(f"('{f.stem}')" for f in find_sql_files() if f.stem >= "009"),
+            + ", ".join(f"('{f.stem}')" for f in find_sql_files() if f.stem >= "130"),
             ["schema"],
-            "sql/ is applied only up to 008_reports.sql",
+            "sql/ is applied only up to 120_retention.sql",
             id="an older schema",
         ),
         pytest.param(
-            "delete from mux_private.applied_files where name in ('004_new_upload', '007_settle')",
+            "delete from mux_private.applied_files where name in ('052_tracking_triggers', '076_settle')",
             "insert into mux_private.applied_files (name)"
-            " values ('004_new_upload'), ('007_settle')",
+            " values ('052_tracking_triggers'), ('076_settle')",
             ["schema"],
             f"sql/ is applied up to {REQUIRED_FILE}.sql, "
-            "but without 004_new_upload.sql, 007_settle.sql",
+            "but without 052_tracking_triggers.sql, 076_settle.sql",
             id="files left out",
         ),
         pytest.param(
@@ -504,7 +504,7 @@ def test_a_missing_snapshot_is_reported(doctor: Doctor, supabase: LocalSupabase)
         apply_sql(supabase.dsn(), [file])
     assert health(checks) == {**GOOD, "schema": "failed", "objects": "skipped"}
     assert checks["schema"].detail == (
-        f"sql/ is applied up to {REQUIRED_FILE}.sql, but without 900_snapshot.sql"
+        f"sql/ is applied up to {REQUIRED_FILE}.sql, but without 910_snapshot.sql"
     )
 
 
@@ -512,7 +512,7 @@ def test_an_app_without_the_apps_functions_is_only_warned(
     doctor: Doctor, supabase: LocalSupabase
 ) -> None:
     """The worker does not need them: it is told, with what to do, and the schema is well."""
-    file, last = "010_app.sql", find_sql_files()[-1]
+    file, last = "090_app.sql", find_sql_files()[-1]
     apply_sql(supabase.dsn(), [DOWN / file, last])
     try:
         checks = doctor()
@@ -675,7 +675,7 @@ def test_a_database_without_the_doctors_file_is_told(
         supabase.reload_schema()
     assert health(checks) == WITHOUT_DATABASE
     assert f"Apply sql/{REQUIRED_FILE}.sql" in checks["database"].advice
-    assert "008" not in checks["database"].advice
+    assert "120" not in checks["database"].advice
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from worker.adapter.migrations import write
 from worker.errors import WorkerError
 
 NOW = datetime(2026, 3, 4, 5, 6, 58, tzinfo=UTC)
-SCRIPTS = {"010_preconditions": "1", "020_lessons": "2", "900_snapshot": "9"}
+SCRIPTS = {"010_preconditions": "1", "020_lessons": "2", "910_snapshot": "9"}
 
 
 def names(directory: Path) -> list[str]:

@@ -34,7 +34,7 @@ def test_without_options_it_prints_the_optional_files() -> None:
     assert {name: optional_script(Options(), file) for name, file in files.items()} == {
         name: file.read_text("utf-8") for name, file in files.items()
     }
-    script = optional_script(ELSEWHERE, files["temporary_ids"])
+    script = optional_script(ELSEWHERE, files["lesson_indexes"])
     assert 'idx_lessons_temporary_ids on app."Lesson" ("lessonId")' in script
     assert "left(\"muxAssetId\", 5) = 'temp_'" in script
 

@@ -30,7 +30,7 @@ def test_it_prints_them_for_another_table(capfd: pytest.CaptureFixture[str]) -> 
 
 def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
     """For the same table."""
-    code, script, _ = call(capfd, "--optional", "temporary_ids", "--lessons", "app.Lesson")
+    code, script, _ = call(capfd, "--optional", "lesson_indexes", "--lessons", "app.Lesson")
     assert code == 0
     assert 'create index concurrently if not exists idx_lessons_temporary_ids on app."Les' in script
 
@@ -42,7 +42,7 @@ def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
         (["--status", "none", "--draft", "x"], "--draft has no meaning with --status none. "),
         (["--inspect", "--write", "x"], "argument --write: not allowed with argument --inspect"),
         (["--inspect"], "--inspect needs DATABASE_URL, the address of the database.\n"),
-        (["--optional", "x"], "--optional: there is no x. Say realtime or temporary_ids.\n"),
+        (["--optional", "x"], "--optional: there is no x. Say lesson_indexes or realtime.\n"),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
 )

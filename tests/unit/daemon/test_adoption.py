@@ -299,7 +299,7 @@ async def test_an_outage_is_left_to_the_scan_to_log(out: io.StringIO) -> None:
     assert logged(out) == []
 
 
-REVOKED = SupabaseNeedsOperator("42501", "Apply sql/005_access.sql.")
+REVOKED = SupabaseNeedsOperator("42501", "Apply sql/900_grants.sql.")
 
 
 async def test_a_fault_of_its_own_that_needs_an_operator_is_logged_once(out: io.StringIO) -> None:
@@ -310,7 +310,7 @@ async def test_a_fault_of_its_own_that_needs_an_operator_is_logged_once(out: io.
             "level": "error",
             "event": "adoption.failed",
             "reason": "42501",
-            "message": "Apply sql/005_access.sql.",
+            "message": "Apply sql/900_grants.sql.",
         }
     ]
 

@@ -1,0 +1,41 @@
+-- What it does: makes the indexes of mux_asset_tracking. On a large table that the app made before it
+--   stops and says how they are made while the app goes on writing.
+-- Needs: 030.
+-- Locks: mux_asset_tracking, share (no writes) while an index is made: at once with up to a hundred
+--   thousand rows, and never with more.
+-- Undo: down/031_tracking_indexes.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+do $$
+declare
+  wanted record;
+  is_large constant boolean := (
+    select c.reltuples > 100000 from pg_class c where c.oid = 'public.mux_asset_tracking'::regclass);
+begin
+  for wanted in
+    select w.* from (values
+      ('idx_mux_asset_tracking_upload_id', '(upload_id)'),
+      ('idx_mux_asset_tracking_temp_asset_id', '(temp_asset_id)'),
+      ('idx_mux_asset_tracking_mux_asset_id', '(mux_asset_id) where mux_asset_id is not null'),
+      ('idx_mux_asset_tracking_failed', '(settled_at) where status = ''error''')
+    ) w (name, definition)
+    where to_regclass('public.' || w.name) is null
+  loop
+    if is_large then
+      raise exception 'index % is missing, and writes would wait while it is made', wanted.name
+        using hint = 'Make the indexes while the app goes on writing, then apply this file again: psql -f sql/optional/tracking_indexes.sql';
+    end if;
+    execute format('create index %I on public.mux_asset_tracking %s', wanted.name, wanted.definition);
+    insert into mux_private.of_the_app (kind, statement)
+    select 'table', format('drop index if exists public.%I', wanted.name)
+    where exists (select from mux_private.of_the_app o where o.kind = 'table');
+  end loop;
+end
+$$;
+
+insert into mux_private.applied_files (name) values ('031_tracking_indexes') on conflict do nothing;
+
+commit;

@@ -1,0 +1,69 @@
+-- What it does: makes the table of the schedule, which says when to look at which row, and the
+--   state that all workers share.
+-- Needs: 030.
+-- Locks: none.
+-- Undo: down/036_schedule.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- What looking needs, apart from the app's table: polling writes here alone. Primary key only, and
+-- half of each page free: then every update finds room beside its row, and no index changes with it
+-- (HOT). The claim reads the table whole, which holds only what waits. No foreign key: written twice
+-- in a transaction it would be checked again, and wait for a lesson that is being deleted, while that
+-- delete waits for the row.
+create table if not exists mux_private.schedule (
+  tracking_id uuid primary key,
+  owner text,
+  tracked_at timestamptz not null default now(),
+  is_recheck boolean not null default false,
+  is_backlog boolean not null default false,
+  next_check_at timestamptz not null default now(),
+  -- Counts of looks at one upload, a few thousand at most:
+  -- squawk-ignore prefer-bigint-over-int
+  check_count integer not null default 0,
+  last_checked_at timestamptz,
+  missing_since timestamptz,
+  -- squawk-ignore prefer-bigint-over-int
+  missing_count integer not null default 0,
+  progress double precision,
+  constraint looks_are_counted_from_zero check (check_count >= 0 and missing_count >= 0),
+  constraint what_is_missing_was_looked_for check ((missing_since is null) = (missing_count = 0))
+) with (fillfactor = 50);
+comment on table mux_private.schedule is 'When to look at each tracking row that is processing, and at a ready one that is to be looked at once more. Triggers on mux_asset_tracking make and remove its rows.';
+comment on column mux_private.schedule.tracking_id is 'The row of mux_asset_tracking.';
+comment on column mux_private.schedule.owner is 'Whose turn it is: the lesson''s instructor when the row was made.';
+comment on column mux_private.schedule.tracked_at is 'When the upload began to be tracked, so that what waits is counted without reading the app''s table.';
+comment on column mux_private.schedule.is_recheck is 'Whether the row is ready, and is to be looked at once more because Mux seems to list its playback id no longer.';
+comment on column mux_private.schedule.is_backlog is 'Whether a backfill entered the row: live ones come first.';
+comment on column mux_private.schedule.next_check_at is 'When the row falls due; while a worker has it, when its lease ends.';
+comment on column mux_private.schedule.check_count is 'How often Mux was asked about this upload.';
+comment on column mux_private.schedule.last_checked_at is 'When Mux was last asked about it.';
+comment on column mux_private.schedule.missing_since is 'Since when Mux has not known it, or has had no usable playback id for it.';
+comment on column mux_private.schedule.missing_count is 'How many looks in a row found it missing.';
+comment on column mux_private.schedule.progress is 'How far Mux is with encoding it, in per cent, as Mux said last; null where it said nothing.';
+alter table mux_private.schedule enable row level security;
+
+create table if not exists mux_private.worker_state (
+  only_row boolean primary key default true constraint there_is_one_row check (only_row),
+  environment_id text,
+  environment_seen_at timestamptz
+);
+alter table mux_private.worker_state
+  add column if not exists sweeper text,
+  add column if not exists sweeps_until timestamptz,
+  add column if not exists events_at timestamptz;
+comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
+comment on column mux_private.worker_state.only_row is 'Always true.';
+comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
+comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
+comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
+comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
+comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last reported an upload or asset, accurate to some seconds.';
+alter table mux_private.worker_state enable row level security;
+insert into mux_private.worker_state default values on conflict do nothing;
+
+insert into mux_private.applied_files (name) values ('036_schedule') on conflict do nothing;
+
+commit;

@@ -1,0 +1,97 @@
+-- What it does: makes the functions that write into the upload history what Mux says.
+-- Needs: 050.
+-- Locks: none.
+-- Undo: down/054_history.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- Security definer: no other role may write the history but through functions.
+
+-- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
+-- that ever tracked it. A row that another request holds is learning the same, or the next fact tells it.
+create or replace function mux_private.learn(p_verdicts jsonb) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  with facts as materialized (
+    select i ->> 'upload_id' as upload_id, case when mux_private.is_mux_id(i ->> 'asset_id') then i ->> 'asset_id' end as asset_id,
+      coalesce(i #>> '{observation,status}' not in ('missing', 'rejected', 'fault'), false) as is_known,
+      array[mux_private.as_written(i ->> 'upload_id'), mux_private.as_written(i ->> 'asset_id')] as written
+    from jsonb_array_elements(p_verdicts) i
+  ), news as materialized (
+    select distinct on (o.id) o.id, f.asset_id, f.is_known
+    from facts f
+    cross join lateral (
+      select h.id, h.asset_id, h.is_known from mux_private.upload_history h
+      where h.mux_id_written = any (f.written) and h.mux_id in (f.upload_id, f.asset_id)) o
+    where (o.asset_id is null and f.asset_id is not null) or (f.is_known and not o.is_known)
+    order by o.id, f.asset_id is null, f.is_known desc
+  ), free as materialized (
+    select h.id from mux_private.upload_history h
+    where h.id = any (array(select n.id from news n)) order by h.id for no key update skip locked
+  )
+  update mux_private.upload_history h
+  set asset_id = coalesce(h.asset_id, n.asset_id), is_known = h.is_known or n.is_known
+  from news n
+  where h.id = n.id and h.id = any (array(select f.id from free f));
+end
+$$;
+comment on function mux_private.learn is 'Keeps what uploads became, and which ids Mux has known, for every lesson whose history has them.';
+
+create or replace function mux_private.note_video(
+  p_lesson_id mux_private.lesson.id%type, p_key text, p_asset_id text, p_playback_id text, p_was_published boolean
+) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  update mux_private.upload_history h
+  set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true,
+      is_deleted = false
+  where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
+end
+$$;
+comment on function mux_private.note_video is 'Keeps by which ids a lesson plays an upload.';
+
+create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+declare
+  entries bigint[] := array(
+    select h.id from mux_private.upload_history h
+    where not h.is_deleted
+      and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
+           or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id))));
+begin
+  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
+  where h.id = any (entries);
+exception when lock_not_available then
+  -- An instructor who holds a copy of the id locked does not keep other entries from being marked.
+  perform set_config('lock_timeout', '20ms', true);
+  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
+  where h.id = any (array(
+    select o.id from mux_private.upload_history o where o.id = any (entries) for no key update skip locked));
+end
+$$;
+comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
+
+-- For an hour: Mux may know the id later, and whose a placeholder is may be decided.
+create or replace function mux_private.pass_over(p_lesson_id mux_private.lesson.id%type, p_id text) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  insert into mux_private.upload_history as h (lesson_id, owner, mux_id, how)
+  select l.id, l.owner, p_id, 'passed over' from mux_private.lesson(p_lesson_id) l where l.id is not null
+  on conflict (lesson_id, mux_id_written) do update set heard_at = now() where h.how = 'passed over';
+end
+$$;
+comment on function mux_private.pass_over is 'Keeps that a lesson names an id that Mux does not know, or that is another instructor''s, so that it holds up nothing.';
+
+create or replace function mux_private.note_restored(p_entry_id bigint) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  update mux_private.upload_history h set restored_at = now() where h.id = p_entry_id;
+end
+$$;
+comment on function mux_private.note_restored is 'Keeps that a lesson was published again with a video that it had.';
+
+insert into mux_private.applied_files (name) values ('054_history') on conflict do nothing;
+
+commit;

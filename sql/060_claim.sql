@@ -1,0 +1,176 @@
+-- What it does: makes the functions that hand due rows to a worker and take them back:
+--   worker_claim, worker_release.
+-- Needs: 056.
+-- Locks: none. (The functions lock rows of the schedule, never waiting for one.)
+-- Undo: down/060_claim.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- One worker at a time walks Mux's lists, and what it finds there it settles for all. Who asks
+-- again, or first after the time is up, is the one.
+create or replace function mux_private.may_sweep(p_sweeper text, p_seconds double precision) returns boolean
+language plpgsql set search_path = public, extensions, pg_temp as $$
+begin
+  perform 1 from mux_private.worker_state s
+  where s.sweeper = p_sweeper or s.sweeps_until is null or s.sweeps_until <= now()
+  for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  update mux_private.worker_state s
+  set sweeper = p_sweeper, sweeps_until = now() + make_interval(secs => p_seconds)
+  where s.only_row;
+  return true;
+end
+$$;
+comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for the given number of seconds, unless another worker is.';
+
+-- The schedule is read whole, on purpose: see its table.
+create or replace function mux_private.due_count() returns bigint
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = on as $$
+begin
+  return (select count(*) from mux_private.schedule s where s.next_check_at <= now());
+end
+$$;
+comment on function mux_private.due_count() is 'How many rows are due.';
+
+-- Where more rows are due than a batch, owners take turns: one owner's thousands, or a backfill's,
+-- do not keep another's waiting. Of one owner, what waits comes before what is looked at once more,
+-- rows that were found before missing ones, and live ones before a backfill's. Four batches are ranked and one of them is locked, or a
+-- second worker that ranks the same would find all of them locked.
+create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
+  tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
+  missing_count integer
+)
+language plpgsql rows 200 set search_path = public, extensions, pg_temp set enable_seqscan = on as $$
+begin
+  return query
+  with due as (
+    select s.tracking_id, s.next_check_at,
+      row_number() over (
+        partition by s.owner order by s.is_backlog, s.is_recheck, s.missing_count > 0, s.next_check_at) as turn
+    from mux_private.schedule s
+    where s.next_check_at <= now()
+  ), ranked as materialized (
+    select d.tracking_id, row_number() over (order by d.turn, d.next_check_at) as place
+    from due d where d.turn <= 4 * p_most
+    order by d.turn, d.next_check_at limit 4 * p_most
+  ), free as materialized (
+    select s.tracking_id, s.next_check_at, r.place
+    from ranked r join mux_private.schedule s on s.tracking_id = r.tracking_id
+    where s.next_check_at <= now()
+    order by r.place limit p_most
+    for no key update of s skip locked
+  )
+  update mux_private.schedule s
+  set next_check_at = now() + make_interval(secs => p_seconds)
+  from free f
+  where s.tracking_id = f.tracking_id
+  returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count;
+end
+$$;
+comment on function mux_private.lease is 'Leases at most so many due rows by moving their next_check_at into the future.';
+
+-- By index, whatever the planner thinks of a table's size, now or when this connection began. Without
+-- jit, which before 18 would compile what is switched off, and take longer than all else.
+create or replace function public.worker_claim(
+  batch_size integer default null,
+  lease_seconds double precision default null,
+  sweeper text default null,
+  sweep_above integer default 0,
+  sweep_seconds double precision default 15,
+  sweep_size integer default null
+) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+  claimed jsonb;
+  sweep text := 'none';
+  most integer := batch_size;
+  due bigint := mux_private.due_count();
+begin
+  if batch_size is null or batch_size not between 1 and 1000
+     or lease_seconds is null or lease_seconds not between 1 and 3600
+     or sweep_above is null or sweep_seconds is null or sweep_size not between 1 and 1000 then
+    raise sqlstate 'PT400' using
+      message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
+  end if;
+
+  if sweeper is not null and due > sweep_above then
+    if not mux_private.may_sweep(sweeper, sweep_seconds) then
+      return jsonb_build_object(
+        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', mux_private.events_arrive(),
+        'more_are_due', false);
+    end if;
+    sweep := 'ours';
+    most := coalesce(sweep_size, batch_size);
+  end if;
+
+  if due > 0 then
+    select jsonb_agg(jsonb_build_object(
+      'id', t.id,
+      'lesson_id', t.lesson_id,
+      'lesson_status', l.status,
+      'status', t.status,
+      'playback_id', case when t.status = 'ready' then left(t.mux_playback_id, 300) end,
+      'upload_id', left(t.upload_id, 300),
+      'asset_id', case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end,
+      'tracked_at', coalesce(t.tracked_at, t.updated_at),
+      'leased_until', s.leased_until,
+      'due_at', s.due_at,
+      'age_seconds', extract(epoch from now() - coalesce(t.tracked_at, t.updated_at)),
+      'check_count', s.check_count,
+      'missing_seconds', extract(epoch from now() - s.missing_since),
+      'missing_count', s.missing_count
+    ) order by s.due_at) into claimed
+    from mux_private.lease(most, lease_seconds) s
+    join public.mux_asset_tracking t on t.id = s.tracking_id
+    cross join lateral mux_private.lesson(t.lesson_id) l;
+  end if;
+
+  return jsonb_build_object(
+    'rows', coalesce(claimed, '[]'),
+    'environment_id', (select environment_id from mux_private.worker_state),
+    'sweep', sweep,
+    'events_arrive', mux_private.events_arrive(),
+    'more_are_due', due > most and mux_private.due_count() > 0
+  );
+end
+$$;
+comment on function public.worker_claim is
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; a worker that dies just lets them fall due again. Where more are due, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which are then left the first minute of an upload. more_are_due: whether due rows are left for whoever asks again.';
+
+-- A row keeps its place among those that are due, or whatever a scan did not come to would stand
+-- behind what it has just looked at, again and again.
+create or replace function public.worker_release(
+  claimed jsonb default null, sweeper text default null
+) returns integer
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+  released integer;
+begin
+  if claimed is null or jsonb_typeof(claimed) <> 'array' then
+    raise sqlstate 'PT400' using message = 'worker_release needs claimed, an array of {id, leased_until, due_at}';
+  end if;
+  with mine as (
+    select s.tracking_id, least(now(), coalesce(c.due_at, now())) as due_at
+    from jsonb_to_recordset(claimed) as c (id uuid, leased_until timestamptz, due_at timestamptz)
+    join mux_private.schedule s on s.tracking_id = c.id and s.next_check_at = c.leased_until
+    for no key update of s skip locked
+  )
+  update mux_private.schedule s set next_check_at = mine.due_at from mine where s.tracking_id = mine.tracking_id;
+  get diagnostics released = row_count;
+  update mux_private.worker_state s set sweeps_until = now()
+  where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
+  return released;
+end
+$$;
+comment on function public.worker_release is
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in the place they had: since due_at, if that is given and past, else since now. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
+
+insert into mux_private.applied_files (name) values ('060_claim') on conflict do nothing;
+
+commit;

@@ -1,0 +1,74 @@
+-- What it does: makes what the worker and its operators ask the database about the whole:
+--   worker_summary, worker_status and worker_schema_version.
+-- Needs: 036.
+-- Locks: none.
+-- Undo: down/102_reports.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- What waits is counted from the schedule, which holds no settled row, and failed rows, which lie
+-- still, from their index alone: a million in about a tenth of a second. What is ready, nearly the
+-- whole table, is not counted, since that would take reading it.
+create or replace function public.worker_summary() returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return (
+    select jsonb_build_object(
+      'processing', count(*) filter (where not s.is_recheck),
+      'due', count(*) filter (where s.next_check_at <= now()),
+      'stuck', count(*) filter (where not s.is_recheck and s.tracked_at < now() - interval '30 minutes'),
+      'error', (select count(*) from public.mux_asset_tracking f where f.status = 'error'),
+      'oldest_due_seconds', extract(epoch from now() - min(s.next_check_at) filter (where s.next_check_at <= now())),
+      'oldest_processing_seconds', extract(epoch from now() - min(s.tracked_at) filter (where not s.is_recheck)))
+    from mux_private.schedule s);
+end
+$$;
+comment on function public.worker_summary() is
+  'For the worker: how many rows are processing, due, stuck (processing for over half an hour) and failed, and the age in seconds of the oldest. Does not count what is ready.';
+
+-- How long a video waited is not known to the second: at most since the last look that found it
+-- not ready.
+create or replace function public.worker_status() returns jsonb
+language sql stable set search_path = public, extensions, pg_temp
+return public.worker_summary() || jsonb_build_object(
+  'ready', (select count(*) from public.mux_asset_tracking t where t.status = 'ready'),
+  'ready_to_published', (
+    select jsonb_build_object(
+      'count', count(*),
+      'p50', percentile_cont(0.5) within group (order by w.seconds),
+      'p95', percentile_cont(0.95) within group (order by w.seconds),
+      'p99', percentile_cont(0.99) within group (order by w.seconds))
+    from (
+      select extract(epoch from e.happened_at - (e.observation ->> 'looked_before')::timestamptz)::double precision as seconds
+      from public.mux_asset_events e
+      where e.happened_at > now() - interval '1 day' and e.event in ('published', 'attached')
+        and e.observation ? 'looked_before'
+    ) w
+  ),
+  'failures', (
+    select coalesce(jsonb_agg(to_jsonb(f) order by f.last_seconds), '[]')
+    from (
+      select coalesce(t.error_type, 'unknown') as error_type, count(*) as count,
+        extract(epoch from now() - max(coalesce(t.settled_at, t.updated_at))) as last_seconds,
+        (array_agg(t.lesson_id order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
+        (array_agg(left(t.error_message, 300) order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_message
+      from public.mux_asset_tracking t
+      where t.status = 'error'
+      group by 1
+    ) f
+  )
+);
+comment on function public.worker_status() is
+  'For the worker''s command status: worker_summary, the seconds from ready to published of the last day (at most: since the look before), and the failures by type with the latest of each.';
+
+create or replace function public.worker_schema_version() returns text
+language sql stable set search_path = public, extensions, pg_temp
+return (select max(f.name) from mux_private.applied_files f where f.name < '910');
+comment on function public.worker_schema_version() is
+  'For the worker: the last file of sql/ that was applied, such as 008_reports; the snapshot apart.';
+
+insert into mux_private.applied_files (name) values ('102_reports') on conflict do nothing;
+
+commit;

@@ -1,0 +1,100 @@
+-- What it does: makes the rate limit that all workers share: worker_acquire_requests reserves the times
+--   at which requests may be sent to Mux, worker_slow_down reduces the rate for a while.
+-- Needs: 010.
+-- Locks: none. (The functions lock the one row of rate_limit until their transaction ends.)
+-- Undo: down/110_rate_limit.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+create table if not exists mux_private.rate_limit (
+  only_row boolean primary key default true constraint there_is_one_row check (only_row),
+  next_request_at timestamptz not null default '-infinity',
+  next_bulk_request_at timestamptz not null default '-infinity',
+  last_live_request_at timestamptz not null default '-infinity',
+  slowed_at timestamptz not null default '-infinity',
+  slowed_to double precision not null default 1 constraint slowed_to_a_share check (slowed_to > 0 and slowed_to <= 1)
+);
+comment on table mux_private.rate_limit is 'When the workers, taken together, may send the next request to Mux. One row.';
+comment on column mux_private.rate_limit.only_row is 'Always true.';
+comment on column mux_private.rate_limit.next_request_at is 'The first time that is not reserved yet.';
+comment on column mux_private.rate_limit.next_bulk_request_at is 'The first time that bulk work may reserve. Bulk work leaves most of the rate to live work.';
+comment on column mux_private.rate_limit.last_live_request_at is 'The last time that live work reserved.';
+comment on column mux_private.rate_limit.slowed_at is 'When Mux last answered 429.';
+comment on column mux_private.rate_limit.slowed_to is 'The share of the allowed rate that the 429 left to all workers. It grows back.';
+alter table mux_private.rate_limit enable row level security;
+insert into mux_private.rate_limit default values on conflict do nothing;
+
+-- A tenth of the rate comes back every five seconds. A time in the future means that the clock was
+-- set back.
+create or replace function mux_private.rate_share(p_rate mux_private.rate_limit, p_at timestamptz) returns double precision
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return case
+    when p_rate.slowed_at <= p_at + interval '1 minute' and isfinite(p_rate.slowed_at)
+      then least(1, p_rate.slowed_to + greatest(0, extract(epoch from p_at - p_rate.slowed_at)) / 50)
+    else 1
+  end;
+end
+$$;
+comment on function mux_private.rate_share is 'The share of the allowed rate that workers may use at a time. 1 unless Mux answered 429 lately.';
+
+-- The clock is read after the row is locked, since waiting for the lock takes time too. A time far in
+-- the future means that the clock was set back, and is dropped.
+create or replace function public.worker_acquire_requests(
+  requests integer default null, per_second double precision default null, bulk boolean default false
+) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  rate mux_private.rate_limit;
+  moment timestamptz;
+  gap interval;
+  first_at timestamptz;
+begin
+  if (requests between 1 and 1000 and per_second > 0 and per_second <= 10000) is not true or bulk is null then
+    raise sqlstate 'PT400' using
+      message = 'worker_acquire_requests needs requests (1 to 1000) and per_second (up to 10000)';
+  end if;
+  select p.* into strict rate from mux_private.rate_limit p for no key update;
+  moment := clock_timestamp();
+  gap := make_interval(secs => 1.03 / (per_second * mux_private.rate_share(rate, moment)));
+  if rate.next_request_at > moment + greatest(interval '2 minutes', 20 * gap) then
+    rate.next_request_at := moment;
+    rate.next_bulk_request_at := moment;
+  end if;
+  first_at := greatest(moment, rate.next_request_at);
+  if bulk then
+    first_at := greatest(first_at, rate.next_bulk_request_at);
+  end if;
+  update mux_private.rate_limit p
+  set next_request_at = first_at + requests * gap,
+      next_bulk_request_at = case
+        when not bulk then rate.next_bulk_request_at
+        when rate.last_live_request_at between moment - interval '10 s' and first_at then first_at + requests * gap * 4
+        else first_at + requests * gap end,
+      last_live_request_at = case when bulk then rate.last_live_request_at else first_at end
+  where p.only_row;
+  return jsonb_build_object(
+    'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap));
+end
+$$;
+comment on function public.worker_acquire_requests is
+  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others. Bulk work gets at most every fourth while live work goes on.';
+
+create or replace function public.worker_slow_down() returns void
+language sql set search_path = public, extensions, pg_temp
+begin atomic
+  update mux_private.rate_limit p
+  set slowed_to = greatest(0.1, mux_private.rate_share(p, clock_timestamp()) / 2),
+      slowed_at = clock_timestamp(),
+      next_request_at = greatest(p.next_request_at, clock_timestamp() + interval '1 s')
+  where p.slowed_at not between clock_timestamp() - interval '1 s' and clock_timestamp() + interval '1 minute';
+end;
+comment on function public.worker_slow_down() is
+  'For the worker: Mux answered 429. Halves the rate of all workers, at most once a second. The rate grows back by itself.';
+
+insert into mux_private.applied_files (name) values ('110_rate_limit') on conflict do nothing;
+
+commit;

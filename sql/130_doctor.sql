@@ -1,0 +1,199 @@
+-- What it does: makes worker_doctor, which tells from the catalog how the database stands, and what
+--   it compares the catalog with: the snapshot, which 910 takes.
+-- Needs: 102.
+-- Locks: none.
+-- Undo: down/130_doctor.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+create table if not exists mux_private.snapshot (
+  kind text not null,
+  name text not null,
+  state text not null,
+  primary key (kind, name)
+);
+comment on table mux_private.snapshot is 'What sql/ made of the catalog, taken by its last file. The doctor compares the catalog with it.';
+comment on column mux_private.snapshot.kind is 'function, trigger, policy, index, constraint, column or grant.';
+comment on column mux_private.snapshot.name is 'Which one.';
+comment on column mux_private.snapshot.state is 'Hash of its definition; of a grant, what it is on.';
+alter table mux_private.snapshot enable row level security;
+
+-- What an app may add to the two tables is left out: triggers that call its own functions, indexes
+-- of other names, columns that we have not commented, grants to other roles than a request's.
+create or replace function mux_private.objects() returns table (kind text, name text, state text)
+language sql stable set search_path = public, extensions, pg_temp
+begin atomic
+  with tables as (
+    select c.oid, c.relname, c.relnamespace, c.relacl, c.relowner, c.oid::regclass::text as name
+    from pg_catalog.pg_class c
+    where c.relkind = 'r'
+      and (c.relnamespace = to_regnamespace('mux_private')
+           or c.oid in (to_regclass('public.mux_asset_tracking'), to_regclass('public.mux_asset_events')))
+  ), functions as (
+    select p.*, p.oid::regprocedure::text as name
+    from pg_catalog.pg_proc p
+    where (p.pronamespace = to_regnamespace('mux_private')
+           or p.oid in (select f.function from mux_private.public_functions() f))
+      and p.prokind in ('f', 'p')
+  ), granted (of, acl) as (
+    select 'table ' || t.name, coalesce(t.relacl, acldefault('r', t.relowner)) from tables t
+    union all
+    select format('column %s.%s', t.name, a.attname), a.attacl
+    from tables t join pg_catalog.pg_attribute a on a.attrelid = t.oid
+    union all
+    select 'function ' || f.name, coalesce(f.proacl, acldefault('f', f.proowner)) from functions f
+    union all
+    select 'schema mux_private', coalesce(n.nspacl, acldefault('n', n.nspowner))
+    from pg_catalog.pg_namespace n where n.nspname = 'mux_private'
+  )
+  select 'function', f.name, md5(pg_get_functiondef(f.oid)) from functions f
+  union all
+  select 'trigger', t.tgname || ' on ' || b.name, md5(concat(t.tgenabled, pg_get_triggerdef(t.oid)))
+  from pg_catalog.pg_trigger t join tables b on b.oid = t.tgrelid
+  where not t.tgisinternal and t.tgfoid in (select f.oid from functions f)
+  union all
+  select 'policy', format('"%s" on %s', p.polname, b.name), md5(concat(
+    p.polcmd, p.polpermissive, array(select r::regrole::text from unnest(p.polroles) r order by 1),
+    pg_get_expr(p.polqual, p.polrelid), '; ', pg_get_expr(p.polwithcheck, p.polrelid)))
+  from pg_catalog.pg_policy p join tables b on b.oid = p.polrelid
+  union all
+  select 'index', i.indexrelid::regclass::text, md5(concat(i.indisvalid, pg_get_indexdef(i.indexrelid)))
+  from pg_catalog.pg_index i join tables b on b.oid = i.indrelid join pg_catalog.pg_class c on c.oid = i.indexrelid
+  where (b.relname <> 'mux_asset_tracking' or c.relname like 'idx\_mux\_asset\_tracking\_%')
+    and not exists (select from pg_catalog.pg_constraint o where o.conindid = i.indexrelid and o.contype in ('p', 'u'))
+  union all
+  select 'constraint', c.conname || ' on ' || b.name, md5(concat(c.convalidated, pg_get_constraintdef(c.oid)))
+  from pg_catalog.pg_constraint c join tables b on b.oid = c.conrelid
+  where c.contype in ('c', 'f', 'p', 'u')
+  union all
+  select 'column', b.name || '.' || a.attname, md5(concat(
+    format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, pg_get_expr(d.adbin, d.adrelid)))
+  from tables b join pg_catalog.pg_attribute a on a.attrelid = b.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+  where col_description(b.oid, a.attnum) is not null
+  union all
+  select 'grant', format('%s on %s to %s', lower(x.privilege_type), g.of, coalesce(r.rolname, 'public')), g.of
+  from granted g cross join aclexplode(g.acl) x left join pg_catalog.pg_roles r on r.oid = x.grantee
+  where x.grantee = 0 or r.rolname in ('anon', 'authenticated', 'service_role');
+end;
+comment on function mux_private.objects() is
+  'What sql/ has made of the catalog, as it is now: each object with a hash of its definition, and each grant to a role of requests.';
+
+-- Of an object that is gone, its grants are gone too, which is not said once more.
+create or replace function mux_private.differences() returns text[]
+language sql stable set search_path = public, extensions, pg_temp
+return (
+  with compared as (
+    select kind, name, was.state as was, now.state as now
+    from mux_private.snapshot was full join mux_private.objects() now using (kind, name)
+    where was.state is distinct from now.state
+  )
+  select coalesce(array_agg(replace(d.difference, 'public.', '') order by d.difference), '{}')
+  from (
+    select case
+      when c.now is null and c.kind = 'grant' then 'revoked: ' || c.name
+      when c.now is null then format('%s %s is missing', c.kind, c.name)
+      when c.was is null and c.kind = 'grant' then 'granted: ' || c.name
+      when c.was is null then format('%s %s was added', c.kind, c.name)
+      else format('%s %s was changed', c.kind, c.name) end as difference
+    from compared c
+    where (c.was is not null or c.kind in ('grant', 'policy'))
+      and not (c.kind = 'grant' and exists (
+        select from compared o
+        where o.kind in ('function', 'column') and (o.was is null or o.now is null)
+          and strpos(c.name, format(' on %s %s to ', o.kind, o.name)) > 0))
+  ) d
+);
+comment on function mux_private.differences() is
+  'How the catalog differs from what sql/ made, in words; empty if it does not. What was added counts only where it grants access.';
+
+create or replace function public.worker_doctor() returns jsonb
+language sql stable set search_path = public, extensions, pg_temp
+return jsonb_build_object(
+  'schema_version', public.worker_schema_version(),
+  'database_time', extract(epoch from clock_timestamp()),
+  'role', current_user,
+  'passes_row_security', (select r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user),
+  'environment_id', (select s.environment_id from mux_private.worker_state s),
+  'applied_files', (select coalesce(jsonb_agg(f.name order by f.name), '[]') from mux_private.applied_files f),
+  'has_snapshot', exists (select from mux_private.snapshot),
+  'differences', to_jsonb(mux_private.differences()),
+  'lessons', mux_private.lessons_table()::text,
+  'lessons_problems', to_jsonb(mux_private.lessons_problems()),
+  'functions_of_the_app', (
+    select coalesce(jsonb_agg(f.function::text order by f.function::text), '[]')
+    from mux_private.public_functions() f where not f.is_ours
+  ),
+  'lessons_may_be_used', (
+    select coalesce(bool_and(has_table_privilege(a.attrelid, 'select')
+                             and has_column_privilege(a.attrelid, a.attname, 'update')), false)
+    from pg_catalog.pg_attribute a
+    where a.attrelid = mux_private.lessons_table() and not a.attisdropped
+      and a.attname in (
+        select o.value from jsonb_each_text(mux_private.lesson_options()) o where o.key in ('status', 'asset', 'playback', 'updated'))
+  ),
+  'row_level_security', (
+    select coalesce(jsonb_object_agg(case when c.oid = mux_private.lessons_table() then 'lessons' else c.relname end, c.relrowsecurity), '{}')
+    from pg_catalog.pg_class c
+    where c.relkind in ('r', 'p')
+      and (c.relnamespace = to_regnamespace('mux_private')
+           or c.oid in (mux_private.lessons_table(), to_regclass('public.mux_asset_tracking'),
+                        to_regclass('public.mux_asset_events')))
+  ),
+  'functions', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'name', p.proname,
+      'is_for_app', case when p.pronamespace = to_regnamespace('public')
+        then p.proname not like 'worker\_%' else p.proname like 'app\_%' end,
+      'is_trigger', p.prorettype = 'pg_catalog.trigger'::regtype,
+      'anon', has_function_privilege('anon', p.oid, 'execute'),
+      'authenticated', has_function_privilege('authenticated', p.oid, 'execute'),
+      'service_role', has_function_privilege('service_role', p.oid, 'execute'),
+      'others', (
+        select coalesce(jsonb_agg(distinct r.rolname), '[]')
+        from aclexplode(p.proacl) x join pg_catalog.pg_roles r on r.oid = x.grantee
+        where r.oid <> p.proowner and r.rolname not in ('anon', 'authenticated', 'service_role')
+      )
+    ) order by p.proname), '[]')
+    from pg_catalog.pg_proc p
+    where p.pronamespace = to_regnamespace('mux_private') and p.prokind = 'f'
+       or p.oid in (select f.function from mux_private.public_functions() f where f.is_ours)
+  ),
+  'open_to_anon', (
+    select coalesce(jsonb_agg(format('%I.%I', n.nspname, c.relname) order by n.nspname, c.relname), '[]')
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm')
+      and (c.relnamespace = to_regnamespace('mux_private')
+           or c.oid in (to_regclass('public.mux_asset_tracking'), to_regclass('public.mux_asset_events')))
+      and (has_any_column_privilege('anon', c.oid, 'select, insert, update, references')
+           or has_table_privilege('anon', c.oid, 'delete, truncate, trigger'))
+  ),
+  'private_schema_open_to', (
+    select coalesce(jsonb_agg(r.rolname order by r.rolname), '[]')
+    from pg_catalog.pg_roles r
+    where r.rolname in ('anon', 'authenticated')
+      and has_schema_privilege(r.oid, to_regnamespace('mux_private'), 'usage')
+  ),
+  'recent', (
+    select coalesce(jsonb_agg(jsonb_build_object('upload_id', r.upload_id, 'asset_id', r.asset_id)), '[]')
+    from (
+      select left(t.upload_id, 300) as upload_id,
+             case when t.mux_asset_id !~ '^temp_' then left(t.mux_asset_id, 300) end as asset_id
+      from public.mux_asset_tracking t
+      where t.status <> 'error' and t.id in (
+        (select e.tracking_id from public.mux_asset_events e order by e.id desc limit 100)
+        union
+        (select o.id from public.mux_asset_tracking o limit 100))  -- the audit may have been pruned
+      order by coalesce(t.tracked_at, t.updated_at) desc
+      limit 5
+    ) r
+  )
+);
+comment on function public.worker_doctor() is
+  'For the command doctor: what does not fit about lessons, what differs from what sql/ made, what is protected and granted, the schema''s version, the database''s clock, and the ids of the latest uploads.';
+
+insert into mux_private.applied_files (name) values ('130_doctor') on conflict do nothing;
+
+commit;

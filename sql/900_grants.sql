@@ -1,0 +1,105 @@
+-- What it does: says who may do what. Everything of the worker's is closed first, whatever is granted
+--   on new objects by default, and then opened by name. (What the service role needs of the app's
+--   table of lessons is granted by 020, which knows its columns.)
+-- Needs: all files before.
+-- Locks: none that anybody waits for.
+-- Undo: down/900_grants.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+revoke all on schema mux_private from public, anon, authenticated, service_role;
+revoke all on all tables in schema mux_private from public, anon, authenticated, service_role;
+revoke all on all sequences in schema mux_private from public, anon, authenticated, service_role;
+revoke all on all routines in schema mux_private from public, anon, authenticated, service_role;
+revoke all on public.mux_asset_tracking, public.mux_asset_events from public, anon, authenticated, service_role;
+revoke all on sequence public.mux_asset_events_id_seq from public, anon, authenticated, service_role;
+do $$
+declare
+  part regprocedure;
+begin
+  for part in select f.function from mux_private.public_functions() f where f.is_ours loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role', part);
+  end loop;
+end
+$$;
+
+-- The app, for a signed-in user: rows by the policies of 040, columns by grant. Bypassing row level
+-- security is no grant. Of the private functions a user may execute those that stand behind a policy
+-- or one of the three, and has no way to call them by name. Without owners, the app tracks with the
+-- service role.
+do $$
+begin
+  if mux_private.lesson_options() ->> 'owner' is not null then
+    grant select, delete on public.mux_asset_tracking to authenticated;
+    grant insert (lesson_id, upload_id, temp_asset_id, status, updated_at) on public.mux_asset_tracking to authenticated;
+    grant update (lesson_id, upload_id, temp_asset_id, status, updated_at) on public.mux_asset_tracking to authenticated;
+    grant select on public.mux_asset_events to authenticated;
+    grant execute on function
+      public.check_asset_status, public.track_upload, public.publish_lesson,
+      mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_publish, mux_private.app_track_upload,
+      mux_private.is_owner, mux_private.lesson_key
+      to authenticated;
+  end if;
+end
+$$;
+
+-- The worker, and the app's own server, with the service role.
+grant select, insert, update, delete on public.mux_asset_tracking to service_role;
+grant select on public.mux_asset_events to service_role;
+grant usage on schema mux_private to service_role;
+grant select on mux_private.applied_files, mux_private.snapshot to service_role;
+grant select, update on mux_private.worker_state, mux_private.rate_limit, mux_private.backfill_runs, mux_private.adoption_walk to service_role;
+grant select, insert, update, delete on mux_private.schedule, mux_private.backfill_findings to service_role;
+do $$
+declare
+  part regclass;
+begin
+  foreach part in array array[
+      'mux_private.worker_state', 'mux_private.rate_limit', 'mux_private.backfill_runs', 'mux_private.adoption_walk',
+      'mux_private.schedule', 'mux_private.backfill_findings']::regclass[]
+  loop
+    execute format('drop policy if exists "Service role has full access" on %s', part);
+    execute format('create policy "Service role has full access" on %s for all to service_role using (true) with check (true)', part);
+  end loop;
+end
+$$;
+do $$
+declare
+  part regprocedure;
+begin
+  for part in
+    select p.oid::regprocedure from pg_proc p
+    where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
+      'actor', 'adopt', 'as_written', 'back_off', 'begin_to_track', 'busy', 'claim_of', 'contradicts',
+      'differences', 'due_count', 'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of',
+      'fail', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
+      'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn', 'lease',
+      'lease_adopted', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
+      'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse',
+      'lock_lesson', 'make_due', 'mark_deleted', 'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by',
+      'named_id', 'names_newer', 'newest_entry', 'newest_playable', 'note_columns', 'note_fact',
+      'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',
+      'overview_row', 'owner_of', 'pass_over', 'pause_of', 'plays', 'prune_events', 'public_functions',
+      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'restore',
+      'rows_about', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
+      'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
+    union all
+    select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function
+    where f.is_ours and p.proname in (
+      'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_findings',
+      'worker_backfill_note', 'worker_claim', 'worker_doctor', 'worker_find_lessons', 'worker_legacy_lessons',
+      'worker_lesson', 'worker_lesson_events', 'worker_make_due', 'worker_note_events', 'worker_overview',
+      'worker_prune_events', 'worker_publish', 'worker_record_refusal', 'worker_release', 'worker_retry',
+      'worker_rivals', 'worker_schema_version', 'worker_settle', 'worker_slow_down', 'worker_status',
+      'worker_summary', 'worker_take_note', 'worker_untracked')
+  loop
+    execute format('grant execute on function %s to service_role', part);
+  end loop;
+end
+$$;
+
+insert into mux_private.applied_files (name) values ('900_grants') on conflict do nothing;
+
+commit;

@@ -1,0 +1,16 @@
+-- Undoes ../050_names.sql.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('050_names', array[
+      'is_temporary', 'first_instructors', 'newest_playable', 'was_deleted', 'is_of_another', 'is_superseded',
+      'entry_of', 'newest_entry', 'key_of', 'named_by', 'named_id', 'as_written'
+    ]);
+  end if;
+end
+$$;
+commit;
+notify pgrst, 'reload schema';

@@ -1,0 +1,15 @@
+-- Undoes ../078_webhooks.sql.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('078_webhooks', array[
+      'worker_note_events', 'worker_take_note', 'note_fact'
+    ]);
+  end if;
+end
+$$;
+commit;
+notify pgrst, 'reload schema';

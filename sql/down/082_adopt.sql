@@ -1,0 +1,15 @@
+-- Undoes ../082_adopt.sql. Stop the workers first.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('082_adopt', array[
+      'worker_adopt', 'adopt'
+    ]);
+  end if;
+end
+$$;
+commit;
+notify pgrst, 'reload schema';

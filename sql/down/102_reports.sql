@@ -1,0 +1,15 @@
+-- Undoes ../102_reports.sql.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('102_reports', array[
+      'worker_schema_version', 'worker_status', 'worker_summary'
+    ]);
+  end if;
+end
+$$;
+commit;
+notify pgrst, 'reload schema';

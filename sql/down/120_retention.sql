@@ -1,0 +1,15 @@
+-- Undoes ../120_retention.sql.
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+do $$
+begin
+  if to_regnamespace('mux_private') is not null then
+    call mux_private.undo('120_retention', array[
+      'worker_prune_events', 'prune_events'
+    ]);
+  end if;
+end
+$$;
+commit;
+notify pgrst, 'reload schema';
