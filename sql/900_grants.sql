@@ -77,7 +77,7 @@ begin
       'fail', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
       'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn', 'lease',
       'lease_adopted', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
-      'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse',
+      'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse', 'lessons_table',
       'lock_lesson', 'make_due', 'mark_deleted', 'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by',
       'named_id', 'names_newer', 'newest_entry', 'newest_playable', 'note_columns', 'note_fact',
       'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',

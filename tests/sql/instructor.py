@@ -32,15 +32,15 @@ class Instructor:
 
     def track_upload(self, lesson: UUID | None, upload: str | None, temp: str | None = None) -> Any:
         """Start to track an upload."""
-        return self._call("select track_upload(%s, %s, %s)", lesson, upload, temp)
+        return self._call("select track_upload(%s::text, %s, %s)", lesson, upload, temp)
 
     def check_asset_status(self, lesson: UUID | None) -> Any:
         """Ask how far the video of a lesson is."""
-        return self._call("select check_asset_status(%s)", lesson)
+        return self._call("select check_asset_status(%s::text)", lesson)
 
     def publish_lesson(self, lesson: UUID | None) -> Any:
         """Publish a lesson by hand."""
-        return self._call("select publish_lesson(%s)", lesson)
+        return self._call("select publish_lesson(%s::text)", lesson)
 
     def _call(self, query: str, *values: Any) -> Any:
         row = self.connection.execute(query.encode(), values).fetchone()

@@ -129,7 +129,7 @@ def saves(*rows: tuple[UUID, str]) -> Call:
 GONE = {"PT404": "gone"}
 GONE_FROM_UPSERT = {"23503": "gone", "42501": "gone"}
 BY_HAND = {**GONE, "PT400": "no video", "PT409": "broken video"}
-TRACKS = b"select track_upload(%s, %s)"
+TRACKS = b"select track_upload(%s::text, %s)"
 
 WORKERS = [
     Action("claim", None, _claims, states=PROCESSING),
@@ -147,8 +147,8 @@ REQUESTS = [
     Action("track beside", ANNA, _answer(TRACKS, OTHER_LESSON, "up1"), GONE),
     Action("track as Bert", BERT, _answer(TRACKS, BERTS_LESSON, "up1"), GONE),
     Action("upsert", ANNA, saves((LESSON, "up3")), GONE_FROM_UPSERT),
-    Action("publish by hand", ANNA, _value(b"select publish_lesson(%s)", LESSON), BY_HAND),
-    Action("look", ANNA, _answer(b"select check_asset_status(%s)", LESSON), GONE),
+    Action("publish by hand", ANNA, _value(b"select publish_lesson(%s::text)", LESSON), BY_HAND),
+    Action("look", ANNA, _answer(b"select check_asset_status(%s::text)", LESSON), GONE),
     Action("delete lesson", ANNA, _count(b"delete from lessons where id = %s", LESSON)),
     Action(
         "delete row", ANNA, _count(b"delete from mux_asset_tracking where lesson_id = %s", LESSON)
@@ -195,7 +195,7 @@ IN_BULK = [
     Action("delete", ANNA, _count(_DELETES, [LESSON, OTHER_LESSON])),
 ]
 FOR_ONE_OF_TWO = [
-    Action("publish by hand", ANNA, _value(b"select publish_lesson(%s)", LESSON), BY_HAND),
+    Action("publish by hand", ANNA, _value(b"select publish_lesson(%s::text)", LESSON), BY_HAND),
     Action("track anew", ANNA, _answer(TRACKS, LESSON, "up2"), GONE),
     Action("track beside", ANNA, _answer(TRACKS, OTHER_LESSON, "up2"), GONE),
 ]

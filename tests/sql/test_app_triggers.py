@@ -103,7 +103,7 @@ def test_an_app_with_triggers_policies_and_checks_of_its_own_is_served(
     ("query", "table"),
     [
         ("worker_publish(%(verdict)s, null, 'me')", "lessons"),
-        ("worker_retry(array[%(lesson)s]::uuid[], operator => 'me')", "mux_asset_tracking"),
+        ("worker_retry(array[%(lesson)s]::text[], operator => 'me')", "mux_asset_tracking"),
         ("worker_record_refusal(%(verdict)s, '57014', 'too slow')", "mux_asset_tracking"),
     ],
 )

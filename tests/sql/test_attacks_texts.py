@@ -135,7 +135,7 @@ WRONG_CALLS: list[Any] = [
     {"lesson_id": "MINE"},
     {"lesson_id": "MINE", "upload_id": None},
     {"lesson_id": "MINE", "upload_id": "up9", "status": "ready"},
-    {"lesson_id": "MINE", "upload_id": "up9", "creator_id": "MINE"},
+    {"lesson_id": "MINE", "upload_id": "up9", "owner": "MINE"},
     {"lesson_id": ["MINE"], "upload_id": "up 9"},
     {"lesson_id": {"eq": "MINE"}, "upload_id": "up9"},
     {"lesson_id": 1, "upload_id": "up9"},

@@ -124,7 +124,7 @@ def test_an_asset_is_not_had_by_tracking_it(crime: Crime, upload: str) -> None:
     assert crime.course.state(lesson)["mux_asset_id"] is None
     assert crime.course.row(lesson)["error_type"] == "lesson_mismatch"
     owners = crime.db.execute(
-        "select creator_id from mux_private.first_instructors('{as-shown,as-waiting}')"
+        "select owner from mux_private.first_instructors('{as-shown,as-waiting}')"
     ).fetchall()
     assert owners == [(crime.course.anna,)] * 2
 

@@ -19,7 +19,7 @@ CALLS = {
     "legacy lessons": "select worker_legacy_lessons()",
     "rivals": "select worker_rivals(array['up1'])",
     "overview": "select worker_overview()",
-    "lesson": "select worker_lesson(id) from lessons",
+    "lesson": "select worker_lesson(id::text) from lessons",
     "find": "select worker_find_lessons('up1')",
 }
 

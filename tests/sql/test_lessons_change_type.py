@@ -63,7 +63,7 @@ def everything(course: Course, service: Service, anna: Instructor) -> list[Any]:
         anna.publish_lesson(by_hand),
         anna.track_upload(published, "up6", "temp_up6")["status"],
         anna.check_asset_status(failed)["error"],
-        ask("select worker_lesson(%s) -> 'title'", waiting),
+        ask("select worker_lesson(%s::text) -> 'title'", waiting),
         ask("select worker_find_lessons('as1') -> 0 -> 'status'"),
         len(ask("select worker_legacy_lessons() -> 'lessons'")),
         ask("select jsonb_array_length(worker_untracked())"),

@@ -138,13 +138,13 @@ def test_the_apps_functions_work(supabase: OlderSupabase, database: str) -> None
         course = Course(owner, anna=ANNA, bert=BERT)
         lesson = course.lesson()
         sign_in(hers, ANNA)
-        status = hers.execute("select track_upload(%s, 'up1')->>'status'", [lesson]).fetchone()
+        status = hers.execute("select track_upload(%s::text, 'up1')->>'status'", [lesson]).fetchone()
         assert status == ("processing",)
         Service(connection).settle(fact(PUBLISH, "up1", "as1"))
         owner.execute("update lessons set status = 'draft'")
-        playable = hers.execute("select publish_lesson(%s)->'playable'", [lesson]).fetchone()
+        playable = hers.execute("select publish_lesson(%s::text)->'playable'", [lesson]).fetchone()
         assert playable == (True,)
-        result = hers.execute("select check_asset_status(%s)", [lesson]).fetchone()
+        result = hers.execute("select check_asset_status(%s::text)", [lesson]).fetchone()
         assert result is not None
         assert (result[0]["status"], result[0]["playbackId"]) == ("ready", "play-as1")
         assert course.state(lesson)["status"] == "published"

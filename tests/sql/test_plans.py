@@ -69,10 +69,10 @@ CALLS: dict[str, Callable[[Service], object]] = {
     "summary": lambda service: service.summary(),
     "overview": lambda service: service.connection.execute("select worker_overview()"),
     "make due": lambda service: service.connection.execute(
-        "select worker_make_due(md5('lesson7999')::uuid, 'ines')"
+        "select worker_make_due(md5('lesson7999')::uuid::text, 'ines')"
     ),
     "past": lambda service: service.connection.execute(
-        "select worker_lesson_events(md5('lesson7999')::uuid)"
+        "select worker_lesson_events(md5('lesson7999')::uuid::text)"
     ),
     "prune": lambda service: service.connection.execute("select worker_prune_events(300, 1000)"),
     "prune nothing": lambda service: service.connection.execute(
@@ -142,7 +142,7 @@ def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: Local
         (lesson,) = connection.execute("select md5('lesson1')::uuid").fetchone() or (None,)
         for _ in range(8):
             result = read_through(
-                connection, lambda: connection.execute("select check_asset_status(%s)", [lesson])
+                connection, lambda: connection.execute("select check_asset_status(%s::text)", [lesson])
             )
             assert result == {}
 

@@ -28,11 +28,11 @@ def held_since(db: psycopg.Connection, lesson: UUID, hours: int) -> None:
 
 def whose(lesson: UUID | None, creator: UUID | None) -> Json:
     """Build what is told of an id that is no dispute."""
-    result = {"lesson_id": lesson and str(lesson), "creator_id": creator and str(creator)}
+    result = {"lesson_id": lesson and str(lesson), "owner": creator and str(creator)}
     return {**result, "is_disputed": False}
 
 
-DISPUTED = {"lesson_id": None, "creator_id": None, "is_disputed": True}
+DISPUTED = {"lesson_id": None, "owner": None, "is_disputed": True}
 
 
 def test_the_oldest_of_several_holders_is_told(

@@ -28,7 +28,7 @@ def overview(service: Service, at_most: int = 20) -> dict[str, Any]:
 
 def make_due(service: Service, lesson: UUID, why: str | None = None) -> dict[str, Any]:
     """Have a lesson looked at next, as Ines."""
-    result: dict[str, Any] = call(service, "select worker_make_due(%s, 'ines', %s)", lesson, why)
+    result: dict[str, Any] = call(service, "select worker_make_due(%s::text, 'ines', %s)", lesson, why)
     return result
 
 
@@ -168,7 +168,7 @@ def test_a_lesson_that_somebody_has_locked_is_busy(
     "query",
     [
         "select worker_make_due(null, 'ines')",
-        "select worker_make_due(gen_random_uuid(), '')",
+        "select worker_make_due(gen_random_uuid()::text, '')",
         "select worker_overview(0)",
         "select worker_overview(101)",
     ],
@@ -185,9 +185,9 @@ def test_the_past_of_a_deleted_lesson_remains(service: Service, course: Course) 
     lesson = course.tracked_lesson("up1")
     service.settle(fact(FAIL, "up1"))
     course.delete(lesson)
-    result = call(service, "select worker_lesson_events(%s, 50)", lesson)
+    result = call(service, "select worker_lesson_events(%s::text, 50)", lesson)
     assert [event["event"] for event in result] == ["tracked", "failed"]
-    assert [x["event"] for x in call(service, "select worker_lesson_events(%s, 1)", lesson)] == [
+    assert [x["event"] for x in call(service, "select worker_lesson_events(%s::text, 1)", lesson)] == [
         "failed"
     ]
-    assert call(service, "select worker_lesson_events(%s)", uuid4()) == []
+    assert call(service, "select worker_lesson_events(%s::text)", uuid4()) == []
