@@ -16,7 +16,7 @@ LAYERS = (
     {"web"},
     {"backfill"},
     {"mux", "supabase"},
-    {"scan", "daemon", "shutdown"},
+    {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"adapter"},
     {"decide", "backoff", "settings", "network", "project_url", "sql_files"},
@@ -42,6 +42,7 @@ ONLY = {
     "supabase": {"supabase.client"},
     "postgrest": {"supabase.client"},
     "httpx": {"supabase.client", "network"},
+    "tenacity": {"retry"},
     "prometheus_client": {"telemetry.metrics"},
     "psycopg": {"adapter.catalog"},
 }
