@@ -52,6 +52,7 @@ def _latest(directory: Path, name: str) -> str | None:
 def _versions(directory: Path) -> Iterable[datetime]:
     for file in directory.glob(f"{'[0-9]' * 14}_*.sql"):
         try:
-            yield datetime.strptime(file.name[:14], VERSION).replace(tzinfo=UTC)
+            minute = datetime.strptime(file.name[:12], VERSION[:-2]).replace(tzinfo=UTC)
         except ValueError:
             continue  # not a timestamp: the app numbers this one in its own way
+        yield minute + timedelta(seconds=int(file.name[12:14]))  # which a script may count past 59

@@ -29,14 +29,12 @@ OPEN_TO_APP = frozenset(
 )
 """What signed-in users may call: the app's three functions, and the private ones they use."""
 
-MUX_READS_PER_SECOND = 5
-"""Mux's limit for an environment: https://www.mux.com/docs/core/make-api-requests."""
+MUX_READS_PER_SECOND = 5  # https://www.mux.com/docs/core/make-api-requests
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 REAPPLY = "Apply the files of sql/ again, in order, as the owner of lessons."
 RENAME = "Rename or drop the app's functions, and change their callers."
-MAX_LISTED = 12
-"""Differences that are listed; with more, the cause is larger than each of them."""
+MAX_LISTED = 12  # differences; with more, the cause is larger than each of them
 
 
 @dataclass(frozen=True, slots=True)

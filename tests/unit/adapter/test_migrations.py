@@ -48,6 +48,14 @@ def test_what_changed_comes_after_all_that_is_there(tmp_path: Path) -> None:
     assert back.name == "20270101000003_mux_lessons.sql"
 
 
+def test_a_migration_that_counts_past_a_minute_is_before_the_new_ones(tmp_path: Path) -> None:
+    """As the undo of the page does, beginning at the last migration."""
+    (tmp_path / "20260304050667_undo_001_preconditions.sql").touch()
+    written = write(SCRIPTS, tmp_path, NOW)
+    assert names(tmp_path)[1:] == [file.name for file in written]
+    assert written[0].name == "20260304050708_mux_preconditions.sql"
+
+
 def test_without_its_directory_it_says_so(tmp_path: Path) -> None:
     """Nothing is created by mistake."""
     with pytest.raises(WorkerError, match="There is no directory "):
