@@ -146,7 +146,7 @@ class LocalSupabase:
         self._databases.drop(name)
 
     def stop_postgrest(self) -> None:
-        """Stop PostgREST; the gateway responds with 503."""
+        """Stop PostgREST; the gateway answers with 503."""
         self._postgrest.stop()
 
     def start_postgrest(self) -> None:
@@ -154,7 +154,7 @@ class LocalSupabase:
         self._postgrest.start()
 
     def stop_postgres(self) -> None:
-        """Stop Postgres and close all connections; PostgREST responds with 503."""
+        """Stop Postgres and close all connections; PostgREST answers with 503."""
         self._postgres.stop()
 
     def start_postgres(self) -> None:

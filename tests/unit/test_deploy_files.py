@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.cli.main import build_parser
+from worker.errors import MuxUnavailable
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
@@ -88,7 +89,7 @@ def test_alerts_go_by_numbers_that_there_are() -> None:
     """Every metric and label that a rule names is exported by the code, under this very name."""
     metrics = Metrics(lambda: None, lambda: None)
     metrics.mux_answered("get_asset", "200")
-    metrics.mux_retried("timeout")
+    metrics.mux_retried(MuxUnavailable("timeout", "No answer."), 1, 0.5)
     metrics.rpc_ended("worker_claim", 0.1, "timeout")
     samples = list(text_string_to_metric_families(metrics.text().decode()))
     names = {sample.name for family in samples for sample in family.samples}
