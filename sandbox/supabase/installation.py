@@ -9,8 +9,7 @@ from pathlib import Path
 
 from sandbox.checkout import CHECKOUT
 from sandbox.supabase.errors import LocalStackError
-from sandbox.supabase.run_directory import RunDirectory
-from sandbox.supabase.service_user import copy_executable
+from sandbox.supabase.service_user import ServiceUser, copy_executable
 
 VERSION_VARIABLE = "SANDBOX_POSTGRES"
 DEFAULT_VERSION = "17"  # hosted Supabase's, for new projects
@@ -33,11 +32,11 @@ class Installation:
         """Return the directory of the programs."""
         return self.root / self.directories[0] / "bin"
 
-    def executable_for(self, directory: RunDirectory) -> "Installation":
-        """Return this installation, or a copy of it if the servers' user cannot execute it."""
-        if directory.user.can_run(self.programs / "postgres"):
+    def executable_for(self, user: ServiceUser, copies: Path) -> "Installation":
+        """Return this installation, or a copy in `copies` if the user cannot execute it."""
+        if user.can_run(self.programs / "postgres"):
             return self
-        copy = Installation(self.version, directory.path / "programs", self.directories)
+        copy = Installation(self.version, copies, self.directories)
         for name in self.directories:
             copy_executable(self.root / name, copy.root / name)
         return copy

@@ -42,7 +42,8 @@ class Postgres:
         self._directory = directory
         self._settings = {**SERVER_SETTINGS, **(settings or {})}
         self._data = directory.server_path / "data"
-        self._installation = find_installation().executable_for(directory)
+        copies = directory.path / "programs"
+        self._installation = find_installation().executable_for(directory.user, copies)
         self._server: ServerProcess | None = None
 
     def start(self) -> None:
