@@ -111,7 +111,7 @@ begin
   if due > 0 then
     select jsonb_agg(jsonb_build_object(
       'id', t.id,
-      'lesson_id', t.lesson_id,
+      'lesson_id', t.lesson_id::text,
       'lesson_status', l.status,
       'status', t.status,
       'playback_id', case when t.status = 'ready' then left(t.mux_playback_id, 300) end,

@@ -91,7 +91,7 @@ create or replace function mux_private.outcome(
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return jsonb_build_object(
-    'outcome', p_name, 'tracking_id', p_tracking.id, 'lesson_id', p_tracking.lesson_id, 'upload_id', left(p_tracking.upload_id, 300),
+    'outcome', p_name, 'tracking_id', p_tracking.id, 'lesson_id', p_tracking.lesson_id::text, 'upload_id', left(p_tracking.upload_id, 300),
     'asset_id', left(p_tracking.mux_asset_id, 300), 'playback_id', p_tracking.mux_playback_id, 'reason', p_reason, 'message', p_message,
     'age_seconds', extract(epoch from now() - coalesce(p_tracking.tracked_at, p_tracking.updated_at)));
 end

@@ -136,7 +136,7 @@ declare
   message text;
   obstacle text;
   changes_lesson boolean := p_fact.verdict <> 'wait' or coalesce(claim.verdict, 'wait') <> 'wait';
-  untouched jsonb := jsonb_build_object('tracking_id', p_tracking_id, 'lesson_id', p_lesson_id,
+  untouched jsonb := jsonb_build_object('tracking_id', p_tracking_id, 'lesson_id', p_lesson_id::text,
                                         'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
   for_log jsonb := '{}';
 begin

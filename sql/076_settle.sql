@@ -65,7 +65,7 @@ begin
   where s.tracking_id = (
     select o.tracking_id from mux_private.schedule o where o.tracking_id = p_tracking_id for no key update skip locked);
   return jsonb_build_object(
-    'outcome', 'refused', 'tracking_id', p_tracking_id, 'lesson_id', p_lesson_id,
+    'outcome', 'refused', 'tracking_id', p_tracking_id, 'lesson_id', p_lesson_id::text,
     'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id,
     'sqlstate', p_code, 'message', left(p_problem, 500), 'raised_by', p_raised_by);
 end

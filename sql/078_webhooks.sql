@@ -72,7 +72,7 @@ begin
         else mux_private.note_fact(found.fact, found.tracking_id, found.lesson_id) end;
     exception when lock_not_available then
       outcomes := outcomes || jsonb_build_object(
-        'outcome', 'busy', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id,
+        'outcome', 'busy', 'tracking_id', found.tracking_id, 'lesson_id', found.lesson_id::text,
         'upload_id', (found.fact).upload_id, 'asset_id', (found.fact).asset_id);
       perform set_config('lock_timeout', '20ms', true);
     end;

@@ -63,7 +63,7 @@ begin
   end if;
   if video.playback_id is null or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
-     or mux_private.is_of_another(p_tracking, p_lesson.owner::uuid, null, video.asset_id) then
+     or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
     return null;
   end if;
   if p_lesson.is_draft and (is_ready or video.was_published) and video.restored_at is null then
@@ -147,7 +147,7 @@ begin
     order by h.mux_id, h.owner is distinct from o.owner, h.id
   )
   select coalesce(jsonb_object_agg(f.mux_id, jsonb_build_object(
-    'lesson_id', case when f.is_theirs and not f.is_disputed then f.id end,
+    'lesson_id', case when f.is_theirs and not f.is_disputed then f.id::text end,
     'owner', case when not f.is_disputed then f.owner end,
     'is_disputed', f.is_disputed)), '{}')
   into result from first_lesson f;

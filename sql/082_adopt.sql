@@ -77,7 +77,7 @@ begin
       return answer || '{"outcome": "left_alone", "reason": "has_video"}';
     elsif upload_id is null and asset_id is null and (is_real or newest.id is not null) and p_item ->> 'disputed' is distinct from 'true' then
       return answer || jsonb_build_object('outcome', 'ask', 'id', named, 'kind', case when is_real then 'asset' else 'either' end);
-    elsif p_item ->> 'disputed' = 'true' or mux_private.is_of_another(tracking, lesson.owner::uuid, coalesce(upload_id, named), coalesce(asset_id, named))
+    elsif p_item ->> 'disputed' = 'true' or mux_private.is_of_another(tracking, lesson.owner, coalesce(upload_id, named), coalesce(asset_id, named))
           or (p_rivals ? named and (p_rivals -> named ->> 'is_disputed' = 'true'
                                     or p_rivals -> named ->> 'owner' is distinct from lesson.owner)) then
       if newest.id is not null then
@@ -132,7 +132,7 @@ begin
   return answer || jsonb_build_object(
     'outcome', 'adopted', 'upload_id', tracking.upload_id, 'asset_id', tracking.mux_asset_id, 'restored', restored,
     'claim', jsonb_build_object(
-      'id', tracking.id, 'lesson_id', lesson.id, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
+      'id', tracking.id, 'lesson_id', lesson.id::text, 'lesson_status', lesson.status, 'upload_id', tracking.upload_id,
       'asset_id', tracking.mux_asset_id, 'tracked_at', tracking.tracked_at, 'due_at', now(),
       'leased_until', mux_private.lease_adopted(tracking.id, p_lease_seconds),
       'age_seconds', extract(epoch from now() - tracking.tracked_at), 'check_count', 0, 'missing_seconds', null, 'missing_count', 0));

@@ -65,7 +65,7 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return (
     select jsonb_build_object(
-      'lesson_id', l.id,
+      'lesson_id', l.id::text,
       'owner', l.owner,
       'status', l.status,
       'is_draft', l.is_draft,
@@ -106,7 +106,7 @@ begin
   )
   select jsonb_build_object(
     'walked', (select count(*) from walked),
-    'next', (select w.id from walked w order by w.id offset walk - 1),
+    'next', (select w.id::text from walked w order by w.id offset walk - 1),
     'lessons', coalesce((
       select jsonb_agg(mux_private.lesson_json(w.id, t) order by w.id)
       from walked w
@@ -178,7 +178,7 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
-      'lesson_id', f.lesson_id, 'kind', f.kind, 'message', f.message, 'lesson_asset_id', f.asset_id,
+      'lesson_id', f.lesson_id::text, 'kind', f.kind, 'message', f.message, 'lesson_asset_id', f.asset_id,
       'lesson_playback_id', f.playback_id, 'known', f.known, 'found_at', f.found_at) order by f.lesson_id), '[]')
     from (
       select * from mux_private.backfill_findings n

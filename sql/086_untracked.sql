@@ -106,7 +106,7 @@ begin
       rows_after = case
         when cardinality(row_candidates) = at_most then row_candidates[at_most]::text when cardinality(rows_ids) = walk then rows_ids[walk]::text end
   where w.only_row;
-  return to_jsonb(array(select distinct c from unnest(candidates || row_candidates) c order by c));
+  return to_jsonb(array(select c::text from (select distinct c from unnest(candidates || row_candidates) c order by c) c (c)));
 end
 $$;
 comment on function public.worker_untracked is

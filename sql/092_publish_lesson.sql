@@ -34,7 +34,7 @@ begin
     where h.mux_id_written = mux_private.as_written(p_asset_id)
        or h.asset_id_written = mux_private.as_written(p_asset_id)
   ) then
-    return mux_private.is_of_another(p_tracking, p_lesson.owner::uuid, null, p_asset_id);
+    return mux_private.is_of_another(p_tracking, p_lesson.owner, null, p_asset_id);
   end if;
   return exists (
     select from mux_private.lessons_holding(array[p_asset_id], 1000) l

@@ -120,7 +120,7 @@ begin
     returning t.lesson_id
   )
   select array(select a.lesson_id from again a order by a.lesson_id) into retried;
-  return to_jsonb(retried);
+  return to_jsonb(retried::text[]);
 end
 $$;
 comment on function public.worker_retry is

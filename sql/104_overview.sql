@@ -25,7 +25,7 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return (
     select jsonb_build_object(
-      'lesson_id', l.id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status,
+      'lesson_id', l.id::text, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status,
       'upload_id', left(p_tracking.upload_id, 300), 'asset_id', left(p_tracking.mux_asset_id, 300),
       'error_type', p_tracking.error_type, 'error_message', left(p_tracking.error_message, 1000),
       'tracked_at', coalesce(p_tracking.tracked_at, p_tracking.updated_at), 'next_check_at', s.next_check_at,
@@ -79,7 +79,7 @@ begin
   result := result || jsonb_build_object(
     'published', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'lesson_id', e.lesson_id, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status, 'event', e.event,
+        'lesson_id', e.lesson_id::text, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status, 'event', e.event,
         'happened_at', e.happened_at, 'actor', e.actor, 'reason', e.reason,
         'upload_id', e.upload_id, 'asset_id', e.asset_id, 'playback_id', e.playback_id,
         'waited_seconds', case when coalesce(t.tracked_at, t.updated_at) <= e.happened_at

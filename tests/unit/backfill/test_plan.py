@@ -138,13 +138,13 @@ def test_a_lesson_of_the_instructor_whose_it_is_has_it() -> None:
     """Each of hers; nobody else's."""
     found = Found(DRAFT, READY, UP)
     for creator, kind in (("bert", "lesson_mismatch"), ("anna", "published")):
-        rivals = {"up": {"lesson_id": "other", "creator_id": creator, "is_disputed": False}}
+        rivals = {"up": {"lesson_id": "other", "owner": creator, "is_disputed": False}}
         assert step(found, Rules(), Options(), rivals).kind == kind
 
 
 def test_of_a_disputed_id_nobody_gets_the_video() -> None:
     """Somebody has to say whose it is; the message says what to do."""
-    rivals = {"up": {"lesson_id": None, "creator_id": None, "is_disputed": True}}
+    rivals = {"up": {"lesson_id": None, "owner": None, "is_disputed": True}}
     one = step(Found(DRAFT, READY, UP), Rules(), Options(), rivals)
     said = (
         f"{FAILURES['lesson_mismatch']} Lessons of several instructors hold the id up. An operator "
