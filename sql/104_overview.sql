@@ -79,7 +79,7 @@ begin
   result := result || jsonb_build_object(
     'published', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'lesson_id', e.lesson_id::text, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status, 'event', e.event,
+        'lesson_id', e.lesson_id::text, 'title', mux_private.lesson_title(l.id), 'lesson_status', l.status, 'is_deleted', l.id is null, 'event', e.event,
         'happened_at', e.happened_at, 'actor', e.actor, 'reason', e.reason,
         'upload_id', e.upload_id, 'asset_id', e.asset_id, 'playback_id', e.playback_id,
         'waited_seconds', case when coalesce(t.tracked_at, t.updated_at) <= e.happened_at

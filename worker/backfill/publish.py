@@ -95,8 +95,8 @@ async def publish(
         raise WorkerError(f"{lesson.id} is not published: {_reason(planned)}")
     decided = settlement(observation, (), rules)
     playback_id = decided.verdict.playback_id
-    wanted = ("published", observation.asset_id, playback_id)
-    if (lesson.status, lesson.asset_id, lesson.playback_id) == wanted:
+    wanted = (True, observation.asset_id, playback_id)
+    if (lesson.is_published, lesson.asset_id, lesson.playback_id) == wanted:
         return PublishResult("published_before", lesson, observation.asset_id, playback_id)
     if planned.act != "settle" or planned.missing:
         adoption = replace(planned, by_hand=True).adoption()
