@@ -16,11 +16,11 @@ begin
   if mux_private.lesson_options() ->> 'owner' is not null then
     create policy "Instructors can manage their own asset tracking records" on public.mux_asset_tracking
       for all to authenticated
-      using (mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')))
-      with check (mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')));
+      using (mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'))
+      with check (mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'));
     create policy "Instructors can read the events of their own lessons" on public.mux_asset_events
       for select to authenticated
-      using (owner = (select auth.jwt() ->> 'sub') and mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')));
+      using (owner = (select auth.jwt()) ->> 'sub' and mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'));
   end if;
 end
 $$;

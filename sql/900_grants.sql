@@ -82,7 +82,7 @@ begin
       'named_id', 'names_newer', 'newest_entry', 'newest_playable', 'note_columns', 'note_fact',
       'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',
       'overview_row', 'owner_of', 'pass_over', 'pause_of', 'plays', 'prune_events', 'public_functions',
-      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'restore',
+      'publish', 'raised_by', 'rate_share', 'recheck', 'referred_column', 'record_event', 'record_refusal', 'restore',
       'rows_about', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all

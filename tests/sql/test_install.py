@@ -90,7 +90,9 @@ def test_undone_twice_it_is_undone(database: str) -> None:
     assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
 
 
-@pytest.mark.parametrize("skipped", ["030", "032", "034", "036", "052", "056", "060", "070", "076", "130", "900"])
+@pytest.mark.parametrize(
+    "skipped", ["030", "032", "034", "036", "052", "056", "060", "070", "076", "130", "900"]
+)
 def test_undone_with_a_file_skipped_it_can_be_undone_once_more(database: str, skipped: str) -> None:
     """What others still need stays, with what to do, and the second time nothing is left."""
     bare = catalog(database)

@@ -142,7 +142,8 @@ def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: Local
         (lesson,) = connection.execute("select md5('lesson1')::uuid").fetchone() or (None,)
         for _ in range(8):
             result = read_through(
-                connection, lambda: connection.execute("select check_asset_status(%s::text)", [lesson])
+                connection,
+                lambda: connection.execute("select check_asset_status(%s::text)", [lesson]),
             )
             assert result == {}
 

@@ -202,10 +202,10 @@ def test_of_a_large_table_a_sample_is_read(database: str) -> None:
 
 
 def test_another_database_than_supabases_is_told(supabase: LocalSupabase, database: str) -> None:
-    """Without Supabase's own function auth.uid() nothing is applied."""
+    """Without Supabase's own function auth.jwt() nothing is applied."""
     with supabase.connect("supabase_admin", "install") as connection:
-        connection.execute("drop function auth.uid() cascade")
-    assert "function auth.uid() does not exist" in refusal(database)
+        connection.execute("drop function auth.jwt() cascade")
+    assert "function auth.jwt() does not exist" in refusal(database)
 
 
 def test_missing_roles_are_named(supabase: LocalSupabase, database: str) -> None:
