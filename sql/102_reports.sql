@@ -52,7 +52,7 @@ return public.worker_summary() || jsonb_build_object(
     from (
       select coalesce(t.error_type, 'unknown') as error_type, count(*) as count,
         extract(epoch from now() - max(coalesce(t.settled_at, t.updated_at))) as last_seconds,
-        (array_agg(t.lesson_id order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
+        (array_agg(t.lesson_id::text order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
         (array_agg(left(t.error_message, 300) order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_message
       from public.mux_asset_tracking t
       where t.status = 'error'

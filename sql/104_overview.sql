@@ -118,7 +118,7 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 begin
   return (
-    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+    select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
     from (
       select n.* from public.mux_asset_events n
       where n.lesson_id = mux_private.lesson_key(worker_lesson_events.lesson_id) order by n.id desc limit events
