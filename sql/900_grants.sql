@@ -27,8 +27,8 @@ $$;
 
 -- The app, for a signed-in user: rows by the policies of 040, columns by grant. Bypassing row level
 -- security is no grant. Of the private functions a user may execute those that stand behind a policy
--- or one of the three, and has no way to call them by name. Without owners, the app tracks with the
--- service role.
+-- or one of the three, and has no way to call them by name. Without owners, the app tracks on
+-- its server, with the service role.
 do $$
 begin
   if mux_private.lesson_options() ->> 'owner' is not null then
@@ -41,6 +41,10 @@ begin
       mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_publish, mux_private.app_track_upload,
       mux_private.is_owner, mux_private.lesson_key
       to authenticated;
+  else
+    grant execute on function
+      public.track_upload, mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_track_upload
+      to service_role;
   end if;
 end
 $$;
