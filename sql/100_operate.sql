@@ -129,7 +129,7 @@ comment on function public.worker_retry is
 create or replace function public.worker_make_due(
   lesson_id text default null, operator text default null, why text default null
 ) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
