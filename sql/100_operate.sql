@@ -1,6 +1,6 @@
 -- What it does: makes what the operator's commands, and the dashboard, call: worker_find_lessons,
 --   worker_lesson, worker_publish, worker_retry and worker_make_due.
--- Needs: 084.
+-- Needs: 076, 084.
 -- Locks: none. (worker_publish locks as worker_settle does; the others lock tracking rows, and never
 --   wait.)
 -- Undo: down/100_operate.sql
