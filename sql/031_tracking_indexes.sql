@@ -1,8 +1,8 @@
--- What it does: makes the indexes of mux_asset_tracking. On a large table that the app made before it
---   stops and says how they are made while the app goes on writing.
+-- What it does: makes the indexes of mux_asset_tracking. Where one is missing and the table has more
+--   than a hundred thousand rows (as Postgres estimates them: analyze it before), it stops and names
+--   optional/tracking_indexes.sql, which makes them while the app goes on writing.
 -- Needs: 030.
--- Locks: mux_asset_tracking, share (no writes) while an index is made: at once with up to a hundred
---   thousand rows, and never with more.
+-- Locks: mux_asset_tracking, share (no writes) while an index of a smaller table is made.
 -- Undo: down/031_tracking_indexes.sql
 
 begin;

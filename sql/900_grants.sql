@@ -1,8 +1,8 @@
--- What it does: says who may do what. Everything of the worker's is closed first, whatever is granted
---   on new objects by default, and then opened by name. (What the service role needs of the app's
---   table of lessons is granted by 020, which knows its columns.)
+-- What it does: says who may do what. First it revokes everything on what the worker made, whatever is
+--   granted on new objects by default; then it grants by name. (020 grants what the service role needs
+--   of the app's table of lessons, since it knows the columns.)
 -- Needs: all files before.
--- Locks: none that anybody waits for.
+-- Locks: tables of mux_private, the schedule among them, access exclusive for a moment (policies).
 -- Undo: down/900_grants.sql
 
 begin;
@@ -25,9 +25,9 @@ begin
 end
 $$;
 
--- The app, for a signed-in user: rows by the policies of 040, columns by grant. Bypassing row level
--- security is no grant. Of the private functions a user may execute those that stand behind a policy
--- or one of the three, and has no way to call them by name. Without owners, the app tracks with the
+-- The app, for a signed-in user: rows by the policies of 040, columns by grant. Of the private
+-- functions a user may execute those that a policy or one of the three public ones calls, but cannot
+-- call them by name, without usage of the schema. If lessons have no owner, the app tracks with the
 -- service role.
 do $$
 begin
@@ -45,7 +45,8 @@ begin
 end
 $$;
 
--- The worker, and the app's own server, with the service role.
+-- The worker, and the app's own server, with the service role. That it bypasses row level security is
+-- no grant.
 grant select, insert, update, delete on public.mux_asset_tracking to service_role;
 grant select on public.mux_asset_events to service_role;
 grant usage on schema mux_private to service_role;

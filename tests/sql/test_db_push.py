@@ -1,5 +1,4 @@
 import re
-import sys
 from pathlib import Path
 
 import psycopg
@@ -7,7 +6,7 @@ import pytest
 
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.dba_page import run_block
+from tests.sql.dba_page import run_block, write_program
 from tests.sql.installing import SQL, apply_all, catalog, run
 from tests.sql.lesson_shapes import SHAPES, app_database, create_lesson
 from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment, supabase_cli
@@ -25,12 +24,7 @@ STEMS = [file.stem for file in find_sql_files()]
 def app(tmp_path: Path) -> Path:
     """Return the app's repository: a place for migrations, and the CLI among its modules."""
     (tmp_path / "supabase" / "migrations").mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "mux-worker"
-    program.write_text(
-        f'#!/bin/sh\nPYTHONPATH={SQL.parent} exec {sys.executable} -m worker "$@"\n', "utf-8"
-    )
-    program.chmod(0o755)
+    write_program(tmp_path / "bin")
     (tmp_path / "node_modules").symlink_to(PROGRAM.parents[1])
     return tmp_path
 
