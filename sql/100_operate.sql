@@ -58,9 +58,11 @@ begin
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
       'title', mux_private.lesson_title(l.id),
       'now', now(),
-      'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
+      'finding', (
+        select to_jsonb(f) || jsonb_build_object('lesson_id', f.lesson_id::text)
+        from mux_private.backfill_findings f where f.lesson_id = l.id),
       'events', (
-        select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+        select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (
           select e.* from public.mux_asset_events e where e.lesson_id = l.id order by e.id desc limit events
         ) e))
