@@ -6,7 +6,7 @@ import pytest
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.dba_page import run_block
-from tests.sql.installing import SQL, apply_all, catalog, run
+from tests.sql.installing import SQL, catalog, run
 from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment
 from tests.sql.test_dba_page import COPY, COPY_UNDO
 
@@ -49,9 +49,8 @@ def test_pushed_it_is_as_applied_with_psql(
     """The page's loop and `supabase db push` leave what psql leaves, each file noted once."""
     status, output = push(app, database)
     assert (status, history(database)) == (0, STEMS), output
-    other = supabase.create_database("fresh")
+    other = supabase.create_database("fresh", apply_sql=True)
     try:
-        apply_all(other)
         assert ours(database) == catalog(other)
     finally:
         supabase.drop_database("fresh")

@@ -160,9 +160,8 @@ def test_each_role_has_what_it_needs_whatever_was_granted_by_default(
     supabase: LocalSupabase, default_grants: bool
 ) -> None:
     """Where every new object is open to all roles, ours end up as closed as anywhere else."""
-    dsn = supabase.create_database("grants", default_grants=default_grants)
+    dsn = supabase.create_database("grants", default_grants=default_grants, apply_sql=True)
     try:
-        apply_all(dsn)
         with psycopg.connect(dsn) as connection:
             assert connection.execute(PRIVILEGES).fetchall() == EXPECTED
             assert connection.execute(FUNCTIONS).fetchall() == CALLABLE
@@ -183,10 +182,9 @@ def test_the_service_role_may_change_what_the_worker_writes_of_a_lesson(
         assert connection.execute(query, ["title"]).fetchone() == (False,)
 
 
-def test_undoing_the_access_file_closes_the_tables(supabase: LocalSupabase, database: str) -> None:
+def test_undoing_the_access_file_closes_the_tables(installed: str) -> None:
     """Down to the file before it, nobody but the owner reaches either table."""
-    apply_all(database)
-    undo_all(database, downto="005")
-    with psycopg.connect(database) as connection:
+    undo_all(installed, downto="005")
+    with psycopg.connect(installed) as connection:
         found = connection.execute(PRIVILEGES).fetchall()
     assert found == [("service_role", "mux_private.applied_files", "select")]

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
-from urllib.parse import urlencode
 
 import psycopg
 import pytest
 
-from sandbox.supabase.databases import OWNER, Databases
-from sandbox.supabase.postgres import SUPERUSER, Postgres
+from sandbox.supabase.databases import OWNER, Databases, find_sql_files
+from sandbox.supabase.postgres import SUPERUSER
 from sandbox.supabase.service_user import service_user
 from tests.conftest import ANNA, BERT
 from tests.course import Course
@@ -50,18 +48,16 @@ class OlderSupabase:
     """The databases of a Supabase whose Postgres is the system's, without PostgREST."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        # All that databases ask of a server is its dsn.
-        self._databases = Databases(cast("Postgres", self))
+        self._databases = Databases(directory)
         self._databases.set_up("postgres", default_grants=False)  # makes the roles, too
 
-    def dsn(self, user: str, database: str = "postgres") -> str:
-        """Return a connection string."""
-        return f"postgresql://{user}@/{database}?{urlencode({'host': str(self._directory)})}"
-
-    def create_database(self, name: str, *, default_grants: bool = False) -> str:
+    def create_database(
+        self, name: str, *, default_grants: bool = False, apply_sql: bool = False
+    ) -> str:
         """Create a database as LocalSupabase does."""
-        return self._databases.create(name, template=None, default_grants=default_grants)
+        files = find_sql_files() if apply_sql else []
+        self._databases.create(name, default_grants=default_grants, sql_files=files)
+        return self._databases.dsn(database=name)
 
     def drop_database(self, name: str) -> None:
         """Drop a database."""

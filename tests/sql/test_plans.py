@@ -5,7 +5,6 @@ import psycopg
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.installing import apply_all
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
 
 pytestmark = pytest.mark.stack
@@ -84,7 +83,7 @@ CALLS: dict[str, Callable[[Service], object]] = {
 @pytest.fixture(scope="module")
 def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `plans` that holds many rows, analyzed."""
-    apply_all(shared_supabase.create_database("plans"))
+    shared_supabase.create_database("plans", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "plans") as admin:
         admin.execute(FILL.encode())
         admin.execute("analyze")
@@ -95,7 +94,7 @@ def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
 @pytest.fixture
 def empty(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `young` whose tables Postgres knows to be empty."""
-    apply_all(shared_supabase.create_database("young"))
+    shared_supabase.create_database("young", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "young") as admin:
         admin.execute("vacuum (analyze)")
     yield shared_supabase

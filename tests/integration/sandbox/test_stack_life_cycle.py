@@ -169,7 +169,7 @@ def test_a_process_with_a_reused_pid_is_not_killed(temporary: Path) -> None:
 
 def test_only_the_servers_can_enter_their_directory(temporary: Path) -> None:
     """Only the servers' user can enter the directory of the sockets."""
-    directory = RunDirectory(service_user())
+    directory = RunDirectory.create(service_user())
     status = directory.server_path.stat()
-    directory.remove()
+    directory.leave()
     assert (status.st_mode & 0o777, status.st_uid) == (0o700, service_user().uid)
