@@ -28,12 +28,15 @@ STOP_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 0.01
 # Creation times are relative to the boot time, which changes when the clock is set.
 CREATION_TOLERANCE_SECONDS = 2.0
+# Files here are in memory. There are none on macOS, and few in a container by default.
+MEMORY = Path("/dev/shm")  # noqa: S108 - the directories in it are created by mkdtemp
+MIN_MEMORY_BYTES = 2 * 1024**3
 # macOS allows 104 bytes for the path of a socket, Linux 108.
 MAX_SOCKET_PATH = 100
 
 
 class RunDirectory:
-    """A directory in the temporary directory, in use until `leave`.
+    """A directory for the files of servers, in use until `leave`.
 
     `path` belongs to this process's user and holds logs and records. `server_path`, inside it,
     belongs to the servers' user and holds the data and the sockets; no other user can enter it.
@@ -46,9 +49,10 @@ class RunDirectory:
         self._lock = lock
 
     @classmethod
-    def create(cls, user: ServiceUser) -> Self:
-        """Create a directory."""
-        directory = cls(user, *_create_locked(base_directory(user)))
+    def create(cls, user: ServiceUser, *, in_memory: bool = False) -> Self:
+        """Create a directory, on request in memory where there is room."""
+        base = MEMORY if in_memory and _has_memory(user) else base_directory(user)
+        directory = cls(user, *_create_locked(base))
         if user.is_other_user:
             directory.path.chmod(0o711)
         directory.server_path.mkdir(mode=0o700)
@@ -82,7 +86,7 @@ class RunDirectory:
 def remove_abandoned(user: ServiceUser) -> list[Path]:
     """Stop the processes and remove the directories whose users ended; return the paths."""
     removed = []
-    for path in base_directory(user).glob(f"{PREFIX}*"):
+    for path in (*base_directory(user).glob(f"{PREFIX}*"), *MEMORY.glob(f"{PREFIX}*")):
         lock = _try_lock(path, fcntl.LOCK_EX)
         if lock is None:
             continue
@@ -104,6 +108,15 @@ def base_directory(user: ServiceUser) -> Path:
     if len(os.fsencode(socket_path)) <= MAX_SOCKET_PATH and user.can_enter(base):
         return base
     return Path("/tmp")  # noqa: S108 - the directories in it are created by mkdtemp
+
+
+def _has_memory(user: ServiceUser) -> bool:
+    if not os.access(MEMORY, os.W_OK) or not user.can_enter(MEMORY):
+        return False
+    memory = os.statvfs(MEMORY)
+    # The directory may have to hold copies of the programs.
+    can_run = not memory.f_flag & os.ST_NOEXEC
+    return can_run and memory.f_bavail * memory.f_frsize >= MIN_MEMORY_BYTES
 
 
 def _create_locked(base: Path) -> tuple[Path, int]:

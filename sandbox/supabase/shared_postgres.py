@@ -10,7 +10,8 @@ from sandbox.supabase.postgres import Postgres
 from sandbox.supabase.run_directory import RunDirectory
 from sandbox.supabase.service_user import service_user
 
-SETTINGS = {"max_connections": "300"}
+# `max_wal_size` limits the memory that the data takes.
+SETTINGS = {"max_connections": "300", "max_wal_size": "256MB"}
 
 
 @contextmanager
@@ -45,7 +46,8 @@ def _join_or_start(file: Path) -> tuple[RunDirectory, Postgres | None]:
 
 
 def _start() -> tuple[RunDirectory, Postgres]:
-    directory = RunDirectory.create(service_user())
+    # Tests create many databases, each of hundreds of files.
+    directory = RunDirectory.create(service_user(), in_memory=True)
     try:
         postgres = Postgres(directory, SETTINGS)
         postgres.start()
