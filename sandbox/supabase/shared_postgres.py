@@ -11,7 +11,7 @@ from sandbox.supabase.run_directory import RunDirectory
 from sandbox.supabase.service_user import service_user
 
 # `max_wal_size` limits the memory that the data takes.
-SETTINGS = {"max_connections": "300", "max_wal_size": "256MB"}
+SETTINGS = {"max_connections": "200", "max_wal_size": "256MB"}
 
 
 @contextmanager
