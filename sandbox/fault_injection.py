@@ -27,7 +27,7 @@ _POLL_SECONDS = 0.05
 class Fault:
     """What goes wrong with a request, after `delay_seconds`.
 
-    * `answer`: respond with `status`, `body` and `headers`; the handler never runs.
+    * `answer`: answer with `status`, `body` and `headers`; the handler never runs.
     * `hang`: send no response until the client or the server closes the connection.
     * `reset`: reset the connection (RST); the handler never runs.
     * `truncate`: run the handler and send half of its response's body.

@@ -8,12 +8,25 @@ import pytest
 
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.installation import VERSION_VARIABLE
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.worker_process import WorkerProcess, worker_environment
 
 ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")
 BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that selects the Postgres of every sandbox."""
+    versions = ("15", "17", "18")
+    parser.addoption("--postgres", choices=versions, help="Postgres of the sandbox (default: 17)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pass the option on to the sandbox, also to those of other processes."""
+    if version := config.getoption("--postgres"):
+        os.environ[VERSION_VARIABLE] = version
 
 
 @pytest.fixture(scope="session")

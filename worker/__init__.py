@@ -9,7 +9,7 @@
     supabase/      the only package that talks to Supabase
     scan/          one scan: claim, observe, decide, settle
     daemon/        the scan loop, outages, adoption, retention
-    shutdown       signals, and how long the process may take to stop
+    shutdown       signals, and how long the process may take to stop; `retry`: repeated requests
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
     decide         what an observation means; `backoff`: when to check again
     settings       every setting; `network` and `project_url` help it
@@ -27,11 +27,11 @@ other: tests/unit/test_architecture.py has the table.
 Read `model`, `decide` and `scan.scanner`, then `worker_settle` and `settle_row` in
 `sql/007_settle.sql`. A locked row or lesson is `busy` there and falls due 5 s later; only an event
 about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines of lessons are in
-`telemetry.outcome_log`, and in `web.dashboard.actions` for an operator.
+`telemetry.outcome_log`.
 
 A new asset status is a case of `decide`, with its sentence in `wording`. If it fails,
-`decide._recheck` and the error types in `sql/010_app.sql` name it too; if Mux sends an event for
-it, `web.webhooks.event` does.
+`decide._recheck` and the error types in `sql/010_app.sql` name it too, which a test compares; if
+Mux sends an event for it, `web.webhooks.event` does.
 """
 
 __version__ = "0.1.0"

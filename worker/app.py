@@ -56,7 +56,7 @@ async def parts(
         rules=settings.rules,
         stopping=stopping,
         telemetry=telemetry,
-        adopt=Adopter(mux, LessonStore(store.call)).adopt,
+        adopt=Adopter(mux, LessonStore(store.call), telemetry).adopt,
     )
     try:
         yield mux, store, scanner
@@ -91,9 +91,15 @@ def _adoption(
     """Build the periodic adoption, which leaves most of Mux's budget to scans."""
     rate_limiter = RateLimiter(settings.mux_requests_per_second, store, bulk=True)
     lessons = LessonStore(store.call)
-    adopter = Adopter(MuxClient(settings, stopping, rate_limiter, telemetry), lessons)
-    interval = settings.scan_interval_seconds
-    return PeriodicAdoption(adopter, lessons, interval, stopping, lambda: not daemon.outages())
+    mux = MuxClient(settings, stopping, rate_limiter, telemetry)
+    return PeriodicAdoption(
+        Adopter(mux, lessons, telemetry),
+        lessons,
+        settings.scan_interval_seconds,
+        stopping,
+        lambda: not daemon.outages(),
+        telemetry,
+    )
 
 
 @asynccontextmanager

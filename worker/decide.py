@@ -10,7 +10,7 @@ from worker.wording import REASONS, failure, mux_says
 
 GRACE_SECONDS = 600.0
 GRACE_CHECKS = 3
-"""A missing id fails after so many seconds and so many checks since it was first missing."""
+"""A missing id fails after these seconds and checks, counted since it was first missing."""
 
 KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
 NO_FAULTS: Mapping[str, int] = MappingProxyType({})
@@ -72,11 +72,11 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
         return _recheck(observation, verdict, claim, rules)
     if claim is None or verdict.action != "wait":
         return verdict
-    if not (observation.found or observation.subject == "none" or rules.environment_matches):
+    if not (observation.found or observation.subject == "row" or rules.environment_matches):
         if observation.status == "fault":
             return verdict
-        return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], missing=None)
-    if verdict.missing and _grace_is_over(claim):
+        return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], grace="unchanged")
+    if verdict.grace == "runs" and _grace_is_over(claim):
         return _fail(verdict.reason, verdict.message)
     if claim.age_seconds >= rules.give_up_after_seconds:
         return _fail("gave_up", _last_status(observation, verdict))
@@ -94,18 +94,19 @@ def _recheck(observation: Observation, verdict: Verdict, claim: Claim, rules: Ru
         return verdict
     if verdict.reason in ("no_playback_id", "asset_errored"):
         return _fail("playback_ids_withdrawn", None)
-    is_missing = observation.status == "missing"
-    if is_missing and not rules.environment_matches:
-        return Verdict("wait", "wrong_environment", missing=None)
-    if is_missing and _grace_is_over(claim):
+    if observation.status != "missing":
+        return Verdict("wait", verdict.reason, verdict.message)
+    if not rules.environment_matches:
+        return Verdict("wait", "wrong_environment", grace="unchanged")
+    if _grace_is_over(claim):
         return _fail("asset_deleted", None)
-    return Verdict("wait", verdict.reason, verdict.message, missing=is_missing)
+    return verdict
 
 
 def _from_observation(observation: Observation, rules: Rules) -> Verdict:
     """Return the verdict that follows from the observation alone."""
     match observation.subject, observation.status:
-        case "none", _:
+        case "row", _:
             return _fail("invalid_id", observation.error_message)
         case "upload", "waiting":
             return Verdict("wait", "upload_waiting")
@@ -120,12 +121,12 @@ def _from_observation(observation: Observation, rules: Rules) -> Verdict:
         case "asset", "errored":
             return _fail("asset_errored", _error_of(observation))
         case subject, "missing":
-            return Verdict("wait", f"{subject}_not_found", missing=True)
+            return Verdict("wait", f"{subject}_not_found", grace="runs")
         case _, "rejected":
-            return Verdict("wait", "mux_rejected", _error_of(observation), missing=True)
+            return Verdict("wait", "mux_rejected", _error_of(observation), grace="runs")
         case subject, "fault":
             message = f"Mux does not answer about this {subject}: {observation.error_message}"
-            return Verdict("wait", "mux_fault", message, missing=None)
+            return Verdict("wait", "mux_fault", message, grace="unchanged")
         case subject, status:
             return Verdict("wait", "unknown_status", f"The {subject} is {status!r}.")
 
@@ -139,7 +140,7 @@ def _choose_playback_id(observation: Observation, rules: Rules) -> Verdict:
     have = f"only playback ids of policy {', '.join(policies)}" if policies else "no playback id"
     accepted = ", ".join(rules.playback_policies)
     message = f"The asset has {have}; accepted: {accepted}."
-    return Verdict("wait", "no_playback_id", message, missing=True)
+    return Verdict("wait", "no_playback_id", message, grace="runs")
 
 
 def _grace_is_over(claim: Claim) -> bool:

@@ -10,27 +10,25 @@ class SettingsError(WorkerError):
 
 
 class Unavailable(WorkerError):
-    """End the scan, touching no row: a service does not respond, or not properly.
+    """End the scan, touching no row: a service does not answer, or not properly.
 
-    `reason` is one word for log and metric. The worker retries, with a growing backoff.
+    `reason` is one word for log and metric. The worker retries, with a growing backoff, and not
+    before `retry_after_seconds`, if the response has a Retry-After header.
     """
+
+    needs_operator = False
+    """Whether it lasts until an operator acts."""
+
+    retry_after_seconds: float | None = None
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
 
-    @property
-    def needs_operator(self) -> bool:
-        """Whether it lasts until an operator acts."""
-        return False
-
 
 class MuxUnavailable(Unavailable):
-    """Mux is down, limits the rate, or sends an unreadable response.
-
-    `retry_after_seconds` is what Mux's Retry-After header says, if it has one.
-    """
+    """Mux is down, limits the rate, or sends an unreadable response."""
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason, message)
@@ -45,14 +43,11 @@ class MuxUnavailable(Unavailable):
 class MuxUnauthorized(Unavailable):
     """Mux refuses the credentials (401, 403) until an operator replaces the token."""
 
-    @property
-    def needs_operator(self) -> bool:
-        """Return True."""
-        return True
+    needs_operator = True
 
 
 class SupabaseUnavailable(Unavailable):
-    """Supabase does not respond, or not properly."""
+    """Supabase does not answer, or not properly."""
 
 
 class SupabaseBusy(SupabaseUnavailable):
@@ -62,10 +57,7 @@ class SupabaseBusy(SupabaseUnavailable):
 class SupabaseNeedsOperator(SupabaseUnavailable):
     """Supabase does not serve the worker until an operator acts; the message says how."""
 
-    @property
-    def needs_operator(self) -> bool:
-        """Return True."""
-        return True
+    needs_operator = True
 
 
 class SchemaOutdated(SupabaseNeedsOperator):

@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 from worker.wording import FAILURES
 
-Subject = Literal["upload", "asset", "none"]
+Subject = Literal["upload", "asset", "row"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
-
-Sweep = Literal["none", "ours", "others"]
+Sweep = Literal["none", "this_worker", "other_worker"]
+Grace = Literal["runs", "ends", "unchanged"]
 
 OnSent = Callable[[], None]  # called when a request has passed the rate limiter and is sent
 
@@ -61,9 +61,9 @@ class Observation:
 
     It carries only ids that Mux returned or that were requested, never other ids of the row that
     is probed. `status` is Mux's own status, or `missing` (404), `rejected` (another 4xx for this id
-    alone), `fault` (no usable response for this id alone) or `unaskable` (the row has no id that
-    could be sent to Mux). `lesson_references` are the asset's `passthrough` and `meta.external_id`,
-    which may be the id of a lesson. Mux deletes a test asset after 24 hours.
+    alone) or `fault` (no usable response for this id alone). A `row` without an id that could be
+    sent to Mux has the status `invalid_id`. `lesson_references` are the asset's `passthrough` and
+    `meta.external_id`, which may be the id of a lesson. Mux deletes a test asset after 24 hours.
     """
 
     subject: Subject
@@ -80,7 +80,7 @@ class Observation:
     @property
     def found(self) -> bool:
         """Whether Mux knows the id, which proves that the token's environment is the right one."""
-        return self.subject != "none" and self.status not in ("missing", "rejected", "fault")
+        return self.subject != "row" and self.status not in ("missing", "rejected", "fault")
 
     def as_json(self) -> dict[str, Any]:
         """Return the observation as the audit stores it, without empty fields."""
@@ -126,7 +126,7 @@ class Claim:
 class ClaimedBatch:
     """Rows leased to this worker, and the Mux environment in which our ids were last found.
 
-    `sweep` is which worker sweeps: none where only a few rows are due, else this one or another.
+    `sweep` is which worker sweeps, `none` where only a few rows are due.
     While webhooks arrive (`events_arrive`), rows are checked less often.
     """
 
@@ -157,7 +157,7 @@ class ClaimLimits:
 
     def max_rows(self, sweep: Sweep) -> int:
         """Return the size of a full claim: a sweep covers more rows than can be probed."""
-        return self.batch_size if sweep == "ours" else self.max_probes
+        return self.batch_size if sweep == "this_worker" else self.max_probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +180,15 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
-    `message` is stored with the row. `missing` is what happens to the row's grace: it starts or
-    continues (True), ends (False), or is unchanged (None).
+    `message` is stored with the row. `grace` is what becomes of the time that the row has while
+    its video is missing: it starts or `runs` on, `ends`, or is `unchanged`.
     """
 
     action: Action
     reason: str
     message: str | None = None
     playback_id: str | None = None
-    missing: bool | None = False
+    grace: Grace = "ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +211,9 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What an event says beyond status: `look` at a failed upload, or an asset is `deleted`."""
+    """What an event reports besides a status: `recheck` a failed upload, or `deleted`: an asset."""
 
-    kind: Literal["look", "deleted"]
+    kind: Literal["recheck", "deleted"]
     observation: Observation
 
     @property
@@ -229,7 +229,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settling did to one row, as the database returned it."""
+    """What settling did to a row. `busy`: it is locked; `refused`: the database would not write."""
 
     name: str
     tracking_id: str | None = None

@@ -1,4 +1,4 @@
-"""Read all settings from the environment or `.env`, check them, and report all faults at once."""
+"""Read all settings from the environment or `.env`, check them, and report all problems at once."""
 
 import base64
 import binascii
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the settings.
 
-        Raises SettingsError, which names every fault and how to correct it, but never a secret.
+        Raises SettingsError, which names every problem and how to correct it, but never a secret.
         """
         try:
             if Path(ENV_FILE).is_dir():
@@ -208,19 +208,19 @@ class Settings(BaseSettings):
                 f".env cannot be read ({error.strerror}). Make it readable, or remove it."
             ) from None
         except ValidationError as error:
-            faults = [_explain(fault) for fault in error.errors(include_url=False)]
+            problems = [_explain(detail) for detail in error.errors(include_url=False)]
             raise SettingsError(
                 "The settings are incomplete or wrong:\n"
-                + "\n".join(f"  {fault}" for fault in faults)
+                + "\n".join(f"  {problem}" for problem in problems)
                 + "\nSet them in the environment or in .env; .env.example lists them all."
             ) from None
 
 
-def _explain(fault: Any) -> str:
-    name = str(fault["loc"][0])
-    problem = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
+def _explain(detail: Any) -> str:
+    name = str(detail["loc"][0])
+    problem = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
         problem = f"is missing: {Settings.model_fields[name].description}"
-    elif fault["type"] != "value_error":
+    elif detail["type"] != "value_error":
         problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
     return f"{name.upper()} {problem}"

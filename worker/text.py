@@ -21,6 +21,11 @@ def plain_text(text: object) -> str:
     return "".join(_visible(c) for c in str(text))
 
 
+def quoted(text: str, max_length: int = 60) -> str:
+    """Return a text as a Python literal in ASCII, shortened to `max_length`."""
+    return ascii(text if len(text) <= max_length else f"{text[:max_length]}...")
+
+
 def clean_input(text: str, max_length: int = MAX_INPUT_LENGTH) -> str:
     """Return what a person entered as one printable line, shortened to `max_length`."""
     printable = "".join(c if c.isprintable() else " " for c in unicodedata.normalize("NFC", text))

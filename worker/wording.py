@@ -1,4 +1,4 @@
-"""Every error type, reason and kind in sentences for people: what happened, and what to do. Pure.
+"""Every error type, reason and result in sentences for people: what happened, and what to do. Pure.
 
 The database, the dashboard, the commands and the documentation take their sentences from here.
 """
@@ -56,7 +56,7 @@ REASONS: Mapping[str, str] = {
 }
 """Each reason of a verdict that is not a failure."""
 
-KINDS: Mapping[str, str] = {
+BACKFILL_RESULTS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
     "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
     "its status.",
@@ -113,9 +113,9 @@ def detail_of(error_type: str | None, message: str | None) -> str:
     return (message or "").removeprefix(failure(error_type)).strip()
 
 
-def kind(name: str, detail: str | None = None) -> str:
+def backfill_result(name: str, detail: str | None = None) -> str:
     """Return the sentences for a result of the backfill, which may be an error type."""
-    return _joined(KINDS.get(name) or failure(name), detail)
+    return _joined(BACKFILL_RESULTS.get(name) or failure(name), detail)
 
 
 def mux_says(error_type: str | None, message: str | None) -> str | None:

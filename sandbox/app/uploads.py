@@ -68,7 +68,7 @@ class UploadService:
             },
         )
         if status != 200:
-            message = str(body.get("message", f"Supabase responded with HTTP {status}"))
+            message = str(body.get("message", f"Supabase answered with HTTP {status}"))
             raise error_response(status, message, body.get("hint"))
 
     async def create(
@@ -82,7 +82,7 @@ class UploadService:
                 self._mux.state.set_timeline(upload["id"], SCENARIOS[scenario].timeline)
                 return {"id": upload["id"], "url": upload["url"]}
             if status != 429:
-                raise error_response(502, f"Mux responded with HTTP {status}", RETRY_HINT)
+                raise error_response(502, f"Mux answered with HTTP {status}", RETRY_HINT)
             await asyncio.sleep(RETRY_SECONDS)  # Mux allows one such request a second
         raise error_response(503, "Mux has too many requests", RETRY_HINT)
 
@@ -121,4 +121,4 @@ async def _post(
                 body = None
             return response.status, body if isinstance(body, dict) else {}
     except (aiohttp.ClientError, TimeoutError):
-        raise error_response(503, f"{service} does not respond", RETRY_HINT) from None
+        raise error_response(503, f"{service} does not answer", RETRY_HINT) from None

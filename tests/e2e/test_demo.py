@@ -150,7 +150,7 @@ def addresses(lines: Iterable[str]) -> dict[str, str]:
 
 
 def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
-    """Both pages respond at the printed URLs, the worker's with its token."""
+    """Both pages answer at the printed URLs, the worker's with its token."""
     demo = started(TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     printed = addresses(demo.stdout)

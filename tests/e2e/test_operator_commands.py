@@ -6,7 +6,9 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import time
+from typing import Any
 
 import psycopg
 import pytest
@@ -75,10 +77,16 @@ def plain(drawn: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
 
 
+def published_by(done: "subprocess.CompletedProcess[str]") -> list[tuple[Any, ...]]:
+    """Return what a command has logged, which must be JSON: events, lessons, and who did it."""
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    return [picked(line, "event", "lesson_id", "actor") for line in logged]
+
+
 def test_publish_asks_mux_and_publishes_with_the_real_ids(
     environment: dict[str, str], course: Course, mux: MuxSimulator
 ) -> None:
-    """By lesson, upload or asset id; the audit keeps who did it and why."""
+    """By lesson, upload or asset id; the log says who did it, the audit also why."""
     uploads = [mux.state.create_upload() for _ in range(3)]
     lessons = [course.tracked_lesson(uploads[0], status="error"), untracked(course, uploads[1])]
     lessons.append(course.lesson(mux_asset_id=video(mux, uploads[2])[0]))
@@ -87,15 +95,17 @@ def test_publish_asks_mux_and_publishes_with_the_real_ids(
         done = command(
             environment, "publish", name, "--reason", "She asked by phone.", OPERATOR="ines"
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0
+        assert published_by(done) == [("lesson.published", str(lesson), "operator ines")]
         assert done.stdout.startswith(f"{lesson} is published.\n")
         assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
         result = picked(course.events(lesson)[-1], "event", "actor", "message")
         assert result == ("published", "operator ines", "She asked by phone.")
         again = command(environment, "publish", name)
-        assert (again.returncode, again.stdout.split(",")[0]) == (
+        assert (again.returncode, again.stdout.split(",")[0], again.stderr) == (
             0,
             f"{lesson} is published already",
+            "",
         )
 
 
@@ -122,8 +132,9 @@ def test_publish_follows_a_playback_id_that_was_replaced(
     (old,) = asset.playback_ids
     new = mux.state.add_playback_id(asset.id)
     mux.state.remove_playback_id(asset.id, old.id)
-    done = command(environment, "publish", str(lesson))
-    assert (done.returncode, done.stderr) == (0, "")
+    done = command(environment, "publish", str(lesson), OPERATOR="ines")
+    assert done.returncode == 0
+    assert published_by(done) == [("lesson.attached", str(lesson), "operator ines")]
     assert picked(course.state(lesson), *VIDEO) == ("published", asset.id, new.id)
 
 
@@ -162,8 +173,9 @@ def test_publish_adopts_what_the_lesson_names_and_the_history_does_not_know(
     new = mux.state.create_upload()
     lesson = course.tracked_lesson("Lost", status="error", error_type="upload_not_found")
     db.execute("update lessons set mux_asset_id = %s", [f"temp_{new}"])
-    done = command(environment, "publish", str(lesson))
-    assert (done.returncode, done.stderr) == (0, "")
+    done = command(environment, "publish", str(lesson), OPERATOR="ines")
+    assert done.returncode == 0
+    assert published_by(done) == [("lesson.published", str(lesson), "operator ines")]
     assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, new))
     assert course.row(lesson)["upload_id"] == new
 

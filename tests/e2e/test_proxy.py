@@ -64,8 +64,8 @@ def test_a_lesson_is_published_through_a_proxy(
 @pytest.mark.parametrize(
     ("scheme", "health", "seen"),
     [
-        ("https", "ok", "{} through the proxy 127.0.0.1 responds with a valid certificate"),
-        ("http", "warning", "{} through the proxy 127.0.0.1 responds, without TLS"),
+        ("https", "ok", "{} through the proxy 127.0.0.1 answers with a valid certificate"),
+        ("http", "warning", "{} through the proxy 127.0.0.1 answers, without TLS"),
     ],
 )
 def test_the_doctor_takes_the_road_that_the_worker_takes(
@@ -93,8 +93,7 @@ def test_a_proxy_that_refuses_is_no_broken_road_without_a_name(
     result = doctor(environment, **urls, **{**proxy.variables, "https_proxy": wrong})
     road = json.loads(result.stdout)[1]
     assert road["detail"] == (
-        f"{SUPABASE} does not respond through the proxy 127.0.0.1: "
-        "407 Proxy Authentication Required"
+        f"{SUPABASE} does not answer through the proxy 127.0.0.1: 407 Proxy Authentication Required"
     )
     assert road["advice"] == (
         "Check SUPABASE_URL, the proxy, and the variables HTTPS_PROXY and NO_PROXY."

@@ -18,7 +18,7 @@ from tests.e2e.evidence import (
     supabase_outages,
 )
 from tests.worker_process import Line, WorkerProcess
-from worker.supabase.client import ATTEMPTS
+from worker.retry import MAX_ATTEMPTS
 
 pytestmark = pytest.mark.stack
 
@@ -28,7 +28,7 @@ REFUSE = "*/rpc/worker_record_refusal"
 
 NOT_JSON = supabase_out("unreadable", "Supabase's response is not JSON.")
 NOT_OURS = supabase_out("unreadable", "Supabase's response does not have the expected form.")
-TOO_LATE = supabase_out("timeout", "Supabase did not respond in time.")
+TOO_LATE = supabase_out("timeout", "Supabase did not answer in time.")
 
 
 NO_ANSWER = {
@@ -44,13 +44,13 @@ NO_ANSWER = {
         Fault("truncate"),
         supabase_out(
             "connection",
-            "Supabase did not respond: RemoteProtocolError: peer closed connection without "
+            "Supabase did not answer: RemoteProtocolError: peer closed connection without "
             "sending complete message body",
         ),
     ),
     "a reset": (
         Fault("reset"),
-        supabase_out("connection", "Supabase did not respond: ReadError."),
+        supabase_out("connection", "Supabase did not answer: ReadError."),
     ),
     "a hang": (Fault("hang"), TOO_LATE),
     "an answer without end": (Fault("trickle", status=200), TOO_LATE),
@@ -120,11 +120,11 @@ def test_what_passes_by_itself_is_repeated_in_silence(
     hits = len(supabase.faults.hits)
     worker.start()
     for fault in MOMENTARY.values():
-        supabase.faults.add(fault, path=SETTLE, times=ATTEMPTS)
+        supabase.faults.add(fault, path=SETTLE, times=MAX_ATTEMPTS)
         upload_id = mux.state.create_upload()
         lesson = course.tracked_lesson(upload_id)
         assert_published(worker, course, mux, lesson, upload_id)
-    assert len(supabase.faults.hits) == hits + ATTEMPTS * len(MOMENTARY)
+    assert len(supabase.faults.hits) == hits + MAX_ATTEMPTS * len(MOMENTARY)
     assert_works_on(worker, course, mux)
     assert [line for line in worker.lines if line["level"] != "info"] == []
 

@@ -16,7 +16,7 @@ from tests.e2e.evidence import (
 )
 from tests.e2e.tcp_proxy import TcpProxy
 from tests.worker_process import WorkerProcess
-from worker.supabase.client import ATTEMPTS
+from worker.retry import MAX_ATTEMPTS
 from worker.supabase.errors import REQUIRED_FILE
 
 pytestmark = pytest.mark.stack
@@ -216,9 +216,9 @@ def test_an_outage_of_settling_alone_is_one_outage(
     upload_id = mux.state.create_upload()
     lesson = course.tracked_lesson(upload_id)
     worker.start(LEASE_SECONDS="1", SCAN_INTERVAL_SECONDS="0.1")
-    supabase.faults.wait_for_hits(hits + 3 * ATTEMPTS)
+    supabase.faults.wait_for_hits(hits + 3 * MAX_ATTEMPTS)
     supabase.faults.clear()
     assert_published(worker, course, mux, lesson, upload_id)
-    began = supabase_out("connection", "Supabase did not respond: ReadError.")
+    began = supabase_out("connection", "Supabase did not answer: ReadError.")
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
     assert_works_on(worker, course, mux)

@@ -363,7 +363,7 @@ def test_a_deletion_that_meets_a_locked_row_is_to_be_sent_again(
     assert hooked.send("video.asset.deleted", assets[0]) == 200
     for lesson in lessons:
         hooked.worker.wait_for("lesson.unplayable", lesson_id=str(lesson))
-    hooked.worker.wait_for("webhook.rejected", reason="busy")
+    hooked.worker.wait_for("webhook.rejected", reason="locked")
 
 
 def replace_playback_id(mux: MuxSimulator, asset_id: str) -> tuple[str, str]:

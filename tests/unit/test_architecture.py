@@ -16,7 +16,7 @@ LAYERS = (
     {"web"},
     {"backfill"},
     {"mux", "supabase"},
-    {"scan", "daemon", "shutdown"},
+    {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"decide", "backoff", "settings", "network", "project_url", "sql_files"},
     {"model", "lesson", "wording", "text", "errors", "__init__"},
@@ -41,6 +41,7 @@ ONLY = {
     "supabase": {"supabase.client"},
     "postgrest": {"supabase.client"},
     "httpx": {"supabase.client", "network"},
+    "tenacity": {"retry"},
     "prometheus_client": {"telemetry.metrics"},
 }
 """The only modules that import these libraries."""

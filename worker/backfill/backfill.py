@@ -8,11 +8,11 @@ from typing import Any
 
 from worker.backfill.apply import Applier, Settler
 from worker.backfill.plan import Options, Step, ending, finding, is_listed, step
-from worker.backfill.publish import MuxApi
 from worker.backfill.search import Search
 from worker.decide import Rules
 from worker.lesson import Lesson
 from worker.scan.environment import check_environment
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.backfill import BackfillStore
 
 CHUNK_LESSONS = 20_000
@@ -46,7 +46,7 @@ class Backfill:
 
     def __init__(
         self,
-        mux: MuxApi,
+        mux: MuxReader,
         store: Settler,
         backfill_store: BackfillStore,
         *,

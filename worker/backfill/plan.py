@@ -151,7 +151,9 @@ def _by_absence(found: Found) -> Step:
     else:
         is_asset = found.target is not None and found.target.kind == "asset"
         kind = "asset_not_found" if is_asset else "upload_not_found"
-    return Step(lesson, kind, message=wording.kind(kind), observation=seen, missing=missing)
+    return Step(
+        lesson, kind, message=wording.backfill_result(kind), observation=seen, missing=missing
+    )
 
 
 def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
@@ -169,7 +171,7 @@ def _by_verdict(lesson: Lesson, seen: Observation, rules: Rules) -> Step:
         case "fail":
             act = _FAILING.get(status, "nothing")
             return Step(lesson, verdict.reason, act, verdict.message, seen)
-        case _ if verdict.missing:
+        case _ if verdict.grace == "runs":
             why = wording.failure(verdict.reason, verdict.message)
             return Step(lesson, verdict.reason, "nothing", why, seen)
         case _:
@@ -194,4 +196,4 @@ def _is_of_another(lesson: Lesson, rivals: Mapping[str, Mapping[str, Any]]) -> s
 
 def _claimed(kind: str, found: Found) -> str:
     ids = " and ".join(asset.asset_id or "?" for asset in found.claimed_by)
-    return wording.kind(kind, f"Asset {ids}.")
+    return wording.backfill_result(kind, f"Asset {ids}.")

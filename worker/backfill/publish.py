@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from worker import wording
 from worker.backfill.plan import UPDATED, Options, Step, step
@@ -11,16 +11,15 @@ from worker.backfill.search import Found, Search
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.lesson import Lesson
+from worker.model import Outcome
 from worker.scan.environment import check_environment
 from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
+from worker.telemetry.hooks import Telemetry
+from worker.text import quoted
 
 LEASE_SECONDS = 5.0
-
-
-class MuxApi(MuxReader, Protocol):
-    """The part of Mux's client that backfill and publishing by hand use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +53,13 @@ async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
     found = await lessons.find_lessons(id_)
     if not found:
         raise WorkerError(
-            f"No lesson, upload or asset has the id {_printable(id_)}. Copy the whole id from the "
+            f"No lesson, upload or asset has the id {quoted(id_)}. Copy the whole id from the "
             "app's address, from Mux or from the log."
         )
     if len(found) > 1:
         ids = ", ".join(lesson.id for lesson in found[:5])
-        raise WorkerError(f"{_printable(id_)} belongs to several lessons. Name one of them: {ids}.")
+        raise WorkerError(f"{quoted(id_)} belongs to several lessons. Name one of them: {ids}.")
     return found[0]
-
-
-def _printable(text: str) -> str:
-    return ascii(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
@@ -77,12 +72,17 @@ async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
 
 
 async def publish(
-    lesson: Lesson, mux: MuxApi, lessons: LessonStore, rules: Rules, by: By
+    lesson: Lesson,
+    mux: MuxReader,
+    lessons: LessonStore,
+    rules: Rules,
+    by: By,
+    telemetry: Telemetry | None = None,
 ) -> PublishResult:
     """Observe a lesson's video at Mux, and publish the lesson if the video can be played.
 
     Raises WorkerError with the reason where it is not published, Unavailable where Mux or Supabase
-    does not respond.
+    does not answer.
     """
     environment = await mux.environment()
     found = await observe_lesson(lesson, mux)
@@ -102,19 +102,21 @@ async def publish(
         adoption = replace(planned, by_hand=True).adoption()
         adopted = (await lessons.adopt([adoption], LEASE_SECONDS))[0]
         if adopted["outcome"] != "adopted":
-            return _result(lesson, [adopted])
+            return _result(lesson, [Outcome.from_json(adopted)])
     outcomes = await lessons.publish(settlement_json(decided), environment, by)
+    if telemetry is not None:
+        telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
     return _result(lesson, outcomes)
 
 
-def _result(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> PublishResult:
-    outcome = next((row for row in outcomes if row.get("lesson_id") == lesson.id), None)
+def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
+    outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
     changed = f"{lesson.id} was changed in the meantime. Check its status, then try again."
     if outcome is None:
         raise WorkerError(changed)
-    match outcome["outcome"]:
+    match outcome.name:
         case "published" | "attached" | "unchanged" as name:
-            return PublishResult(name, lesson, outcome["asset_id"], outcome["playback_id"])
+            return PublishResult(name, lesson, outcome.asset_id, outcome.playback_id)
         case "busy":
             raise WorkerError(f"{lesson.id} is locked by another transaction. Try again.")
         case "older":
@@ -125,12 +127,12 @@ def _result(lesson: Lesson, outcomes: Sequence[dict[str, str]]) -> PublishResult
             )
         case "disputed":
             raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")
-        case "changed" | "gone" | "ask" | "left_alone":
+        case "changed" | "unidentified":
             raise WorkerError(changed)
         case "failed":
-            raise WorkerError(f"{lesson.id} is not published: {outcome.get('message')}")
+            raise WorkerError(f"{lesson.id} is not published: {outcome.message}")
         case other:
-            reason = outcome.get("message") or other
+            reason = outcome.message or other
             raise WorkerError(f"{lesson.id} is not published. The database refuses it: {reason}")
 
 
@@ -143,4 +145,4 @@ def _reason(planned: Step) -> str:
         )
     if planned.kind == "no_video":
         return "it names no video. Have the instructor upload one."
-    return f"{planned.kind}: {wording.kind(planned.kind, planned.message)}"
+    return f"{planned.kind}: {wording.backfill_result(planned.kind, planned.message)}"

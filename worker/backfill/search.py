@@ -165,7 +165,7 @@ class Search:
                 lesson_id, number, _ = look.id.split("/")
                 case = self._open[lesson_id]
                 case.last = match.observation
-                # A fault does not mean that the id is missing, so no other id replaces it.
+                # A `fault` does not mean that the id is missing, so no other id replaces it.
                 if match.observation.found or match.observation.status == "fault":
                     target = case.targets[int(number)]
                     found.append(self._close(case, match.observation, target))

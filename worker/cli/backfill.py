@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from worker.cli.command import Subparsers, run_command
 from worker.cli.console import columns, show
 from worker.cli.exit_codes import DONE, FAILED, WRONG_USE
-from worker.wording import kind as kind_in_words
+from worker.wording import backfill_result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -151,7 +151,7 @@ def _planned(counts: Counter[str], examples: "dict[str, list[Step]]") -> "Render
     table = columns(9)
     table.columns[0].justify = "right"
     for kind, count in _sorted(counts):
-        table.add_row(f"\n{count:,}", f"\n{kind}: {kind_in_words(kind)}")
+        table.add_row(f"\n{count:,}", f"\n{kind}: {backfill_result(kind)}")
         for step in sorted(examples[kind], key=lambda step: step.lesson.id):
             table.add_row("", " ".join([step.lesson.id, *_ids(step)]))
     return table

@@ -78,7 +78,7 @@ class Report:
 
     def add(self, lesson_id: str, kind: str, message: str | None, known: Mapping[str, Any]) -> None:
         """Add a lesson with what is known about it."""
-        sentences = wording.kind(kind, message)
+        sentences = wording.backfill_result(kind, message)
         if len(self.first) < MAX_PRINTED and ending(kind) == "failed":
             self.first.append(plain_id(f"{lesson_id} {kind}: {sentences}"))
         row = {"lesson_id": lesson_id, "result": ending(kind), "reason": kind, "message": sentences}
@@ -106,7 +106,7 @@ def summary(progress: Progress, requests: int, seconds: float) -> "RenderableTyp
     for name in ("updated", "skipped", "failed"):
         for kind in sorted(kind for kind in progress.counts if ending(kind) == name):
             count = f"{progress.counts[kind]:,}"
-            table.add_row(count, name, f"{kind}: {wording.kind(kind)}")
+            table.add_row(count, name, f"{kind}: {wording.backfill_result(kind)}")
     return Group(
         f"Total lessons processed: {totals['processed']:,}",
         f"Successfully updated: {totals['updated']:,}",

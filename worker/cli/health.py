@@ -25,28 +25,28 @@ def run(_arguments: argparse.Namespace) -> int:
     """Run the command."""
     from worker.settings import Settings
 
-    fault = _fault(Settings.load())
-    print(fault or "ok")
-    return DONE if fault is None else FAILED
+    problem = _problem(Settings.load())
+    print(problem or "ok")
+    return DONE if problem is None else FAILED
 
 
-def _fault(settings: "Settings") -> str | None:
+def _problem(settings: "Settings") -> str | None:
     """Return what is wrong with the worker, or None."""
     if settings.port is None:
-        return _fault_in_file(settings)
-    return _fault_over_http(settings.loopback_host, settings.port)
+        return _problem_in_file(settings)
+    return _problem_over_http(settings.loopback_host, settings.port)
 
 
-def _fault_in_file(settings: "Settings") -> str | None:
+def _problem_in_file(settings: "Settings") -> str | None:
     import time
 
     from worker.telemetry import liveness
 
     file = liveness.file_of(settings)
-    return liveness.NO_DIRECTORY if file is None else liveness.fault_in(file, time.monotonic())
+    return liveness.NO_DIRECTORY if file is None else liveness.problem_in(file, time.monotonic())
 
 
-def _fault_over_http(host: str, port: int) -> str | None:
+def _problem_over_http(host: str, port: int) -> str | None:
     import http.client
 
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)

@@ -1,6 +1,7 @@
 """The command `publish`: check one lesson's video at Mux and publish the lesson."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from worker.cli.command import LESSON_HELP, Subparsers, operator_name, run_command
@@ -19,8 +20,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command."""
-    return run_command(_publish, arguments)
+    """Run the command. Where its output is no terminal, it logs what it published."""
+    return run_command(_publish, arguments, log_errors_only=sys.stdout.isatty())
 
 
 async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -29,13 +30,15 @@ async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.app import parts
     from worker.backfill.publish import find_lesson, publish
     from worker.supabase.lessons import LessonStore
+    from worker.telemetry.hooks import Telemetry
+    from worker.telemetry.outcome_log import OutcomeLog
 
-    async with parts(settings, asyncio.Event()) as (mux, store, _):
+    async with parts(settings, asyncio.Event(), Telemetry()) as (mux, store, _):
         await store.check_schema()
         lessons = LessonStore(store.call)
         lesson = await find_lesson(lessons, arguments.lesson)
         by = (operator_name(), arguments.reason)
-        done = await publish(lesson, mux, lessons, settings.rules, by)
+        done = await publish(lesson, mux, lessons, settings.rules, by, Telemetry(OutcomeLog()))
     print(done)
     if done.outcome != "published_before":
         print(f"asset {done.asset_id}\nplays as {done.playback_id}")

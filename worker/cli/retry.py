@@ -10,9 +10,7 @@ from worker.wording import count
 if TYPE_CHECKING:
     from worker.lesson import Lesson
     from worker.settings import Settings
-    from worker.supabase.lessons import LessonStore
-
-    By = tuple[str, str | None]
+    from worker.supabase.lessons import By, LessonStore
 
 
 def add_parser(subparsers: Subparsers) -> None:

@@ -101,8 +101,8 @@ async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mu
     try:
         observation = (await observe_lesson(lesson, mux)).observation
         details["mux"] = None if observation is None else observation.as_json()
-    except Unavailable as fault:
-        details["mux"] = {"unavailable": explain(fault)}
+    except Unavailable as error:
+        details["mux"] = {"unavailable": explain(error)}
         code = FAILED
     if arguments.json:
         print(json.dumps(details, indent=2))

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
-from worker import wording
 from worker.errors import MuxUnauthorized, MuxUnavailable, StatementTimeout, Unavailable
+from worker.model import Outcome
 from worker.scan.environment import environment_matches
 from worker.scan.mux_reader import MuxReader
 from worker.scan.probe import Control
 from worker.shutdown import sleep_unless_stopping
-from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
+from worker.telemetry.hooks import Telemetry
 
 FIRST_AFTER = 6
 EVERY = 60
@@ -28,8 +28,6 @@ MAX_LESSONS, MIN_LESSONS = 2000, 20
 """Lessons looked at in one run; after a statement timeout a tenth of them."""
 
 LESSONS_PER_FOUND = 40
-
-log = get_logger()
 
 
 class AdoptionStore(Protocol):
@@ -51,42 +49,40 @@ class AdoptionStore(Protocol):
 class Adopter:
     """Adopts given lessons; asks Mux only about ids that are new to a lesson."""
 
-    def __init__(self, mux: MuxReader, store: AdoptionStore) -> None:
+    def __init__(
+        self, mux: MuxReader, store: AdoptionStore, telemetry: Telemetry | None = None
+    ) -> None:
         self._mux = mux
         self._store = store
-        self._disputed = LogThrottle(HOUR_SECONDS)
-        self._refused = LogThrottle(HOUR_SECONDS)
-        self._failed_ids = LogThrottle(HOUR_SECONDS)
+        self._telemetry = telemetry or Telemetry()
 
     async def adopt(self, lesson_ids: Sequence[str]) -> None:
         """Adopt lessons.
 
         Raises Unavailable when Mux or Supabase is; what was not adopted then is found again later.
         """
-        answers = await self._store.adopt([{"lesson_id": id_} for id_ in lesson_ids])
-        unknown = [answer for answer in answers if answer["outcome"] == "ask"]
-        if unknown and await environment_matches(self._mux, self._store):
-            answers += await self._store.adopt(await self._identify_all(unknown))
-        for answer in answers:
-            self._log(answer)
+        rows = await self._store.adopt([{"lesson_id": id_} for id_ in lesson_ids])
+        unidentified = [row for row in rows if row["outcome"] == "unidentified"]
+        if unidentified and await environment_matches(self._mux, self._store):
+            rows += await self._store.adopt(await self._identify_all(unidentified))
+        outcomes = [outcome for row in rows for outcome in (row, row.get("restored")) if outcome]
+        self._telemetry.settled([], [Outcome.from_json(outcome) for outcome in outcomes])
 
-    async def _identify_all(self, unknown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what Mux knows about each id; a lesson whose id alone meets a fault waits."""
+    async def _identify_all(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what Mux knows about each id; a lesson whose id alone fails waits."""
         control, known = Control(self._mux), []
-        for answer in unknown:
-            lesson_id, id_, kind = answer["lesson_id"], answer["id"], answer["kind"]
+        for row in rows:
+            lesson_id, id_, kind = row["lesson_id"], row["id"], row["kind"]
             try:
                 known.append(await self._identify(lesson_id, id_, kind))
             except (MuxUnavailable, MuxUnauthorized) as error:
                 await control.check(error)
-                if self._failed_ids.allow(id_):
-                    log.warning(
-                        "mux.id_failed",
-                        lesson_id=lesson_id,
-                        **{"asset_id" if kind == "asset" else "upload_id": id_},
-                        reason=error.reason,
-                        message="Mux does not answer about the id that this lesson names.",
-                    )
+                self._telemetry.id_failed(
+                    {"asset_id" if kind == "asset" else "upload_id": id_},
+                    lesson_id,
+                    error.reason,
+                    "Mux does not answer about the id that this lesson names.",
+                )
         return known
 
     async def _identify(self, lesson_id: str, id_: str, kind: str) -> dict[str, Any]:
@@ -101,39 +97,12 @@ class Adopter:
             return {**known, "upload_id": asset.upload_id, "asset_id": id_}
         return {**known, "missing": [id_]}
 
-    def _log(self, answer: dict[str, Any]) -> None:
-        if answer["outcome"] == "adopted":
-            log.info("lesson.adopted", **_ids(answer))
-        for outcome in (answer, answer.get("restored") or {}):
-            self._log_restored_or_refused(outcome)
-        if answer["outcome"] == "disputed" and self._disputed.allow(answer["lesson_id"]):
-            log.warning(
-                "adoption.failed",
-                **_ids(answer),
-                reason="lesson_mismatch",
-                message=wording.failure("lesson_mismatch"),
-            )
-
-    def _log_restored_or_refused(self, outcome: dict[str, Any]) -> None:
-        match outcome.get("outcome"):
-            case "restored":
-                log.info("lesson.restored", **_ids(outcome), playback_id=outcome["playback_id"])
-            case "refused" if self._refused.allow(outcome["sqlstate"]):
-                raised_by = outcome.get("raised_by")
-                log.error(
-                    "lesson.refused",
-                    **_ids(outcome),
-                    sqlstate=outcome["sqlstate"],
-                    message=outcome["message"],
-                    **({"raised_by": raised_by} if raised_by else {}),
-                )
-
 
 class PeriodicAdoption:
     """Looks for lessons to adopt every five minutes, a few thousand at a time.
 
-    An outage is logged by the scan. A fault that only the adoption meets, and that lasts
-    until an operator acts, is logged here: a missing grant on one of its functions, for example.
+    An outage is reported by the scan. An error that only the adoption meets, and that lasts until
+    an operator acts, is reported here, such as a missing grant on one of its functions.
     """
 
     def __init__(
@@ -143,15 +112,16 @@ class PeriodicAdoption:
         interval_seconds: float,
         stopping: asyncio.Event,
         scans_are_well: Callable[[], bool],
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._adopter = adopter
         self._store = store
         self._interval_seconds = interval_seconds
         self._stopping = stopping
         self._scans_are_well = scans_are_well
+        self._telemetry = telemetry or Telemetry()
         self._lessons = MAX_LESSONS
-        self._timeouts = LogThrottle(HOUR_SECONDS)
-        self._logged_fault: str | None = None
+        self._reported: str | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -171,26 +141,29 @@ class PeriodicAdoption:
     async def _run(self) -> None:
         await self._pause(FIRST_AFTER)
         while not self._stopping.is_set():
-            await self._adopt_through_faults()
+            await self._adopt_once()
             await self._pause(EVERY)
 
     async def _pause(self, intervals: float) -> None:
         seconds = min(intervals * self._interval_seconds, MAX_PAUSE_SECONDS)
         await sleep_unless_stopping(seconds, self._stopping)
 
-    async def _adopt_through_faults(self) -> None:
+    async def _adopt_once(self) -> None:
         """Adopt once; look at fewer lessons after a statement timeout."""
         try:
             await self.adopt()
             self._lessons = min(self._lessons * 10, MAX_LESSONS)
-            self._logged_fault = None
+            self._reported = None
         except StatementTimeout as error:
             self._lessons = max(self._lessons // 10, MIN_LESSONS)
-            if self._timeouts.allow("timeout"):
-                message = f"{error.message} The next run looks at {self._lessons} lessons."
-                log.warning("adoption.failed", reason=error.reason, message=message)
+            message = f"{error.message} The next run looks at {self._lessons} lessons."
+            self._telemetry.adoption_failed(error, message)
         except Unavailable as error:
-            self._log_fault(error)
+            # Reported once if it needs an operator and scans do not meet it.
+            is_new = error.needs_operator and error.reason != self._reported
+            if is_new and self._scans_are_well():
+                self._reported = error.reason
+                self._telemetry.adoption_failed(error, error.message)
 
     async def adopt(self) -> None:
         """Adopt what the next lessons name.
@@ -200,15 +173,3 @@ class PeriodicAdoption:
         at_most = self._lessons // LESSONS_PER_FOUND or 1
         if lesson_ids := await self._store.untracked(self._lessons, at_most):
             await self._adopter.adopt(lesson_ids)
-
-    def _log_fault(self, error: Unavailable) -> None:
-        """Log once a fault that needs an operator and that scans do not meet."""
-        is_new = error.needs_operator and error.reason != self._logged_fault
-        if is_new and self._scans_are_well():
-            self._logged_fault = error.reason
-            log.error("adoption.failed", reason=error.reason, message=error.message)
-
-
-def _ids(answer: dict[str, Any]) -> dict[str, str]:
-    names = ("lesson_id", "upload_id", "asset_id")
-    return {name: answer[name] for name in names if answer.get(name) is not None}

@@ -12,7 +12,7 @@ from worker.daemon.outage import Outage
 from worker.daemon.retention import PAUSE_SECONDS, Retention
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
 from worker.telemetry.hooks import Telemetry
-from worker.telemetry.scan_history import Fault, Service
+from worker.telemetry.scan_history import OutageState, Service
 from worker.telemetry.scan_report import ScanReport
 
 SHARE_FOR_THE_SCAN = 0.5
@@ -76,10 +76,10 @@ class Daemon:
         self._supabase_outage = Outage("supabase", timing.interval_seconds)
         self._schema_is_checked = False
 
-    def outages(self) -> Mapping[Service, Fault]:
+    def outages(self) -> Mapping[Service, OutageState]:
         """Return the outages under way."""
         outages = (self._mux_outage, self._supabase_outage)
-        return {outage.service: outage.fault for outage in outages if outage.fault is not None}
+        return {outage.service: outage.state for outage in outages if outage.state is not None}
 
     async def run(self, retention: Retention) -> None:
         """Scan until `stopping` is set, then end within the shutdown's time."""

@@ -4,9 +4,9 @@ import random
 import time
 from collections.abc import Callable
 
-from worker.errors import MuxUnauthorized, MuxUnavailable, Unavailable
+from worker.errors import MuxUnauthorized, Unavailable
 from worker.telemetry.logs import get_logger
-from worker.telemetry.scan_history import Fault, Service
+from worker.telemetry.scan_history import OutageState, Service
 
 FIRST_PAUSE, MAX_PAUSE = 1, 12
 FIRST_UNAUTHORIZED_PAUSE, MAX_UNAUTHORIZED_PAUSE = 6, 60
@@ -48,13 +48,13 @@ class Outage:
         self._logged: str | None = None
         self._pauses = 0
         self._next_try = 0.0
-        self.fault: Fault | None = None
+        self.state: OutageState | None = None
         """Why the service did not answer when it was last tried; None if it did."""
 
     @property
     def is_ongoing(self) -> bool:
         """Whether the service did not answer when it was last tried."""
-        return self.fault is not None
+        return self.state is not None
 
     @property
     def seconds_to_next_try(self) -> float:
@@ -64,10 +64,10 @@ class Outage:
     def record(self, error: Unavailable) -> None:
         """Record that the service did not answer, and log it if the reason is new."""
         now = self._clock()
-        if self.fault is None:
+        if self.state is None:
             self._began, self._pauses = now, 0
-        since = self.fault.since if self.fault else time.time()
-        self.fault = Fault(since, error.reason, error.message, error.needs_operator)
+        since = self.state.since if self.state else time.time()
+        self.state = OutageState(since, error.reason, error.message, error.needs_operator)
         reason = error.reason if error.needs_operator else "transient"
         if reason != self._logged:
             self._logged = reason
@@ -76,9 +76,9 @@ class Outage:
 
     def end(self, rows_waiting: int | None = None) -> None:
         """Record that the service answers, and log how long the outage was, if there was one."""
-        if self.fault is None:
+        if self.state is None:
             return
-        self.fault = self._logged = None
+        self.state = self._logged = None
         seconds = round(self._clock() - self._began, 1)
         fields = {} if rows_waiting is None else {"rows_waiting": rows_waiting}
         log.info(_RECOVERED[self.service], outage_seconds=seconds, **fields)
@@ -87,7 +87,7 @@ class Outage:
         first, longest = _pauses(error, self._interval)
         pause: float = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
         self._pauses += 1
-        if isinstance(error, MuxUnavailable) and error.retry_after_seconds is not None:
+        if error.retry_after_seconds is not None:
             return max(pause, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))
         return pause
 

@@ -31,7 +31,7 @@ class PrunesEvents(Protocol):
 class Retention:
     """Removes audit rows older than `days`, once a day until none is left.
 
-    A fault of Supabase ends the run; the rest is removed the next day.
+    An error of Supabase ends the run; the rest is removed the next day.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Retention:
             return False
         try:
             pruned = await self._store.prune_events(self._days, BATCH)
-        except SupabaseUnavailable as fault:
-            self._end(log.warning, reason=fault.reason, message=fault.message)
+        except SupabaseUnavailable as error:
+            self._end(log.warning, reason=error.reason, message=error.message)
             return False
         self._count += pruned
         if pruned:

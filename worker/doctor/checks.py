@@ -136,7 +136,7 @@ def check_row_security(facts: Facts) -> Check:
 def check_functions(facts: Facts) -> Check:
     """Check that each function exists, and that only the service role may call it."""
     functions = [f for f in facts["functions"] if not f["is_for_app"]]
-    faults = {
+    problems = {
         "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
         "closed to service_role": _named(
             functions, lambda f: not f["service_role"] and not f["is_trigger"]
@@ -146,7 +146,7 @@ def check_functions(facts: Facts) -> Check:
     }
     good = f"all {len(functions)} are for service_role alone"
     advice = f"{RENAME} {REAPPLY}" if facts["functions_of_the_app"] else REAPPLY
-    return _check_grants("functions", functions, faults, good, advice)
+    return _check_grants("functions", functions, problems, good, advice)
 
 
 def check_app_functions(facts: Facts) -> Check:
@@ -155,7 +155,7 @@ def check_app_functions(facts: Facts) -> Check:
     if not functions:
         detail = "the database has none of track_upload, check_asset_status, publish_lesson"
         return Check("app functions", "warning", detail, f"{REAPPLY} An app may do without them.")
-    faults = {
+    problems = {
         "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
         "closed to authenticated": _named(
             functions, lambda f: f["name"] in OPEN_TO_APP and not f["authenticated"]
@@ -167,18 +167,20 @@ def check_app_functions(facts: Facts) -> Check:
         ),
     }
     good = "the app's three are for signed-in users"
-    return _check_grants("app functions", functions, faults, good)
+    return _check_grants("app functions", functions, problems, good)
 
 
 def _check_grants(
     name: str,
     functions: Sequence[Mapping[str, Any]],
-    faults: Mapping[str, Sequence[str]],
+    problems: Mapping[str, Sequence[str]],
     good: str,
     advice: str = REAPPLY,
 ) -> Check:
-    """Fail for any fault; warn of further roles, which may be intended."""
-    detail = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    """Fail for any problem; warn of further roles, which may be intended."""
+    detail = "; ".join(
+        f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names
+    )
     if detail:
         return Check(name, "failed", detail, advice)
     if also := _named(functions, lambda f: f["others"]):

@@ -32,8 +32,8 @@ async def check_network(service: str, setting: str, url: str) -> Check:
         return failed
     if parts.scheme == "http":
         advice = "This is safe only on one machine. Use https elsewhere."
-        return Check(name, "warning", f"{where} responds, without TLS", advice)
-    return Check(name, "ok", f"{where} responds with a valid certificate")
+        return Check(name, "warning", f"{where} answers, without TLS", advice)
+    return Check(name, "ok", f"{where} answers with a valid certificate")
 
 
 async def _direct_failure(
@@ -50,7 +50,7 @@ async def _direct_failure(
         advice = f"Check {setting}, and whether a proxy replaces the certificate."
         return Check(name, "failed", f"no TLS with {host}: {_tls_reason(error)}", advice)
     except (OSError, TimeoutError) as error:
-        detail = f"{host}:{port} does not respond: {type(error).__name__}"
+        detail = f"{host}:{port} does not answer: {type(error).__name__}"
         return Check(name, "failed", detail, f"Check {setting}, and the firewall.")
     return None
 
@@ -65,7 +65,7 @@ async def _proxy_failure(proxy: str, name: str, setting: str, url: str) -> Check
         reason = str(error) or type(error).__name__
     if not reason:
         return None
-    detail = f"{to.hostname} does not respond through the proxy {through.hostname}: {reason}"
+    detail = f"{to.hostname} does not answer through the proxy {through.hostname}: {reason}"
     advice = f"Check {setting}, the proxy, and the variables HTTPS_PROXY and NO_PROXY."
     return Check(name, "failed", detail, advice)
 

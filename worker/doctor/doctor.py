@@ -33,7 +33,7 @@ OF_DATABASE = (
     "scan calls",
 )
 OF_MUX = ("Mux environment", "Mux rate limit")
-"""The checks that are skipped together where the database, or Mux, does not respond."""
+"""The checks that are skipped together where the database, or Mux, does not answer."""
 
 RecentIds = tuple[str | None, str | None]
 """An asset id and an upload id of one row; at least one of them can be sent to Mux."""
@@ -106,7 +106,7 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
 async def _check_database(
     store: DatabasePort, *, is_reachable: bool
 ) -> tuple[Recorded | None, list[Check]]:
-    """Return what the database has recorded, if it responds, and the checks of its facts."""
+    """Return what the database has recorded, if it answers, and the checks of its facts."""
     if not is_reachable:
         return None, _skipped("database", *OF_DATABASE, reason="Supabase cannot be reached")
     try:
@@ -124,12 +124,12 @@ async def _check_database(
             await _rehearse(store),
         ]
         recorded = Recorded(facts["environment_id"], tuple(_recent_ids(facts["recent"])))
-        return recorded, [Check("database", "ok", "responds"), *judged]
-    except SchemaOutdated as fault:
+        return recorded, [Check("database", "ok", "answers"), *judged]
+    except SchemaOutdated as error:
         advice = f"{APPLY} If that was done just now, PostgREST will notice within seconds."
-        failed = Check("database", "failed", fault.reason, f"There is no worker_doctor. {advice}")
-    except Unavailable as fault:
-        failed = Check("database", "failed", fault.reason, fault.message)
+        failed = Check("database", "failed", error.reason, f"There is no worker_doctor. {advice}")
+    except Unavailable as error:
+        failed = Check("database", "failed", error.reason, error.message)
     except (LookupError, TypeError, ValueError, AttributeError):
         detail = "worker_doctor has another version"
         failed = Check("database", "failed", detail, APPLY)
@@ -140,8 +140,8 @@ async def _rehearse(store: DatabasePort) -> Check:
     """Check that the calls of a scan are allowed, which the catalog alone does not show."""
     try:
         await store.rehearse_scan()
-    except Unavailable as fault:
-        return Check("scan calls", "failed", fault.reason, fault.message)
+    except Unavailable as error:
+        return Check("scan calls", "failed", error.reason, error.message)
     return Check("scan calls", "ok", "all calls of a scan work")
 
 
@@ -157,8 +157,8 @@ def _skipped(*names: str, reason: str) -> list[Check]:
 async def _check_mux(mux: MuxPort, recorded: Recorded | None) -> AsyncIterator[Check]:
     try:
         environment = await mux.check()
-    except Unavailable as fault:
-        yield Check("Mux token", "failed", fault.reason, fault.message)
+    except Unavailable as error:
+        yield Check("Mux token", "failed", error.reason, error.message)
         for check in _skipped(*OF_MUX, reason="Mux did not identify the token"):
             yield check
         return
@@ -176,8 +176,8 @@ async def _check_environment(
         return Check("Mux environment", "skipped", f"{detail} there are no ids to look up")
     try:
         known = [await _is_known(mux, row) for row in recorded.recent]
-    except Unavailable as fault:
-        return Check("Mux environment", "failed", fault.reason, fault.message)
+    except Unavailable as error:
+        return Check("Mux environment", "failed", error.reason, error.message)
     return checks.check_environment(environment, recorded.environment_id, sum(known), len(known))
 
 

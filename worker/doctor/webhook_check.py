@@ -35,17 +35,17 @@ def judge(where: str, statuses: Sequence[int | None]) -> Check:
     """Return the check for the statuses: one for each secret, and last the forged event's."""
     *signed, forged = statuses
     if forged is None:
-        detail = f"no worker responds at {where}: start it, then run the doctor again"
+        detail = f"no worker answers at {where}: start it, then run the doctor again"
         return Check(NAME, "skipped", detail)
     if forged == 404:
         advice = "Start the worker with the same settings as the doctor."
         return Check(NAME, "failed", f"the server at {where} has no {PATH}", advice)
     if forged != 401:
-        detail = f"the server at {where} responds to a forged event with {forged}, not 401"
+        detail = f"the server at {where} answers a forged event with {forged}, not 401"
         return Check(NAME, "failed", detail, "Check that this worker listens at that address.")
     if any(status != 200 for status in signed):
         received = ", ".join(map(str, signed))
-        detail = f"the worker at {where} responds to signed events with {received}"
+        detail = f"the worker at {where} answers signed events with {received}"
         advice = "Start the worker with the same MUX_WEBHOOK_SECRET as the doctor."
         return Check(NAME, "failed", detail, advice)
     return Check(NAME, "ok", f"{where} accepts signed events and rejects forged ones")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -23,8 +23,9 @@ from worker.mux.response import (
     read_uploads,
     read_whoami,
 )
-from worker.mux.retry import RetryLimits, RetryPolicy
+from worker.mux.retry import RetryLimits
 from worker.mux.thread import in_daemon_thread
+from worker.retry import RetryPolicy
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 
@@ -67,14 +68,16 @@ class MuxClient:
         self._probe_seconds = max(settings.scan_interval_seconds, MIN_PROBE_SECONDS)
         self._probe_timeout = min(self._timeout, PROBE_ATTEMPT_SHARE * self._probe_seconds)
         self._rate_limiter = rate_limiter
-        self._telemetry = telemetry or Telemetry()
-        self._retry_policy = RetryPolicy(stopping, self._telemetry)
+        self._telemetry = telemetry = telemetry or Telemetry()
+        self._retry_policy = RetryPolicy(
+            stopping, first_pause_seconds=0.5, max_pause_seconds=8, on_retry=telemetry.mux_retried
+        )
         self._environment: str | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The rate limit and what remains of it, by the last response."""
 
-        self.is_refused = False
+        self.is_unauthorized = False
         """Whether the last response refused the credentials."""
 
     @cached_property
@@ -145,7 +148,7 @@ class MuxClient:
             seconds = self._probe_timeout
             return read(await self._send_once(call, seconds, seconds, on_sent))
 
-        return await self._retry_policy.run(attempt, RetryLimits(2, 2, self._probe_seconds))
+        return await self._retry(attempt, RetryLimits(2, 2, self._probe_seconds))
 
     async def _send(
         self, limits: RetryLimits, read: Callable[[Response], T], call: partial[Any]
@@ -154,7 +157,10 @@ class MuxClient:
             seconds = self._timeout + CONNECT_TIMEOUT_SECONDS
             return read(await self._send_once(call, self._timeout, seconds))
 
-        return await self._retry_policy.run(attempt, limits)
+        return await self._retry(attempt, limits)
+
+    async def _retry(self, attempt: Callable[[], Coroutine[Any, Any, T]], limits: RetryLimits) -> T:
+        return await self._retry_policy.run(attempt, limits.max_attempts, limits.seconds)
 
     async def _send_once(
         self, call: partial[Any], read_seconds: float, seconds: float, on_sent: OnSent = ignore
@@ -169,11 +175,11 @@ class MuxClient:
         except TimeoutError as error:
             self._telemetry.mux_answered(route, "timeout")
             raise MuxUnavailable("timeout", "Mux did not answer in time.") from error
-        except MuxUnavailable as fault:
-            self._telemetry.mux_answered(route, fault.reason)
+        except MuxUnavailable as error:
+            self._telemetry.mux_answered(route, error.reason)
             raise
         self._telemetry.mux_answered(route, str(response.status))
-        self.is_refused = response.status in (401, 403)
+        self.is_unauthorized = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second
         if response.status == 429 or response.is_limit_used_by_others(per_second):
@@ -223,5 +229,5 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
 
 
 def _message(error: urllib3.exceptions.HTTPError) -> str:
-    """Return the message of a transport fault, without the address of a Python object."""
+    """Return the message of a transport error, without the address of a Python object."""
     return f"No answer from Mux: {type(error).__name__}: {str(error).rpartition(': ')[2]}"[:200]

@@ -1,4 +1,4 @@
-"""Turn an HTTP response of Mux into observations, or raise the fault that it is. Pure."""
+"""Turn an HTTP response of Mux into observations, or raise the error that it is. Pure."""
 
 import json
 import math

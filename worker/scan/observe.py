@@ -45,9 +45,9 @@ async def observe(
     too. Then the remaining rows are probed, as far as the limits allow; the others stay unobserved,
     as they do when `stopping` is set.
 
-    A fault of one id becomes an observation, and a fault of the lists is ignored, while Mux answers
-    the control request. Otherwise it is an outage: what was observed before is yielded, then the
-    fault is raised.
+    A fault of one id becomes an observation, and an error of the lists is ignored, while Mux
+    answers the control request. Otherwise it is an outage: what was observed before is yielded,
+    then the error is raised.
     """
     remaining = {claim.id: claim for claim in claims}
     limits, control = limits or ProbeLimits(), Control(mux)
@@ -60,8 +60,8 @@ async def observe(
                 yield page
             async for page in _sweep_uploads(remaining, mux, stopping):
                 yield page
-        except (MuxUnavailable, MuxUnauthorized) as fault:
-            await control.check(fault)
+        except (MuxUnavailable, MuxUnauthorized) as error:
+            await control.check(error)
     if not stopping.is_set():
         probing = _probe(list(remaining.values()), limits, mux, control, stopping)
         async with aclosing(probing):
@@ -112,7 +112,7 @@ async def _probe(
         try:
             return await probe(group[0], mux, on_sent)
         except IdFault as fault:
-            await control.check(fault.fault)
+            await control.check(fault.error)
             return fault.observation
 
     async def work() -> None:

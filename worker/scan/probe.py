@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, OnSent, Subject, is_mux_id
 from worker.scan.mux_reader import MuxReader
+from worker.text import quoted
 
-MuxFault = MuxUnavailable | MuxUnauthorized
+MuxError = MuxUnavailable | MuxUnauthorized
 T = TypeVar("T")
 
 
@@ -20,15 +21,15 @@ class Control:
         self._mux = mux
         self._lock = asyncio.Lock()
         self._is_available = False
-        self._outage: MuxFault | None = None
+        self._outage: MuxError | None = None
 
-    async def check(self, fault: MuxFault) -> None:
-        """Return if Mux is available apart from the fault.
+    async def check(self, error: MuxError) -> None:
+        """Return if Mux is available apart from the error.
 
-        Raises the fault of the control request if it is not, and a 429 without a request.
+        Raises the error of the control request if it is not, and a 429 without a request.
         """
-        if isinstance(fault, MuxUnavailable) and fault.is_rate_limit:
-            raise fault
+        if isinstance(error, MuxUnavailable) and error.is_rate_limit:
+            raise error
         async with self._lock:
             if self._outage is not None:
                 raise self._outage
@@ -42,13 +43,12 @@ class Control:
                 raise
 
 
+@dataclass(eq=False)
 class IdFault(Exception):
     """A request for one id failed. `Control` decides whether it is an outage."""
 
-    def __init__(self, fault: MuxFault, observation: Observation) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
-        self.observation = observation
+    error: MuxError
+    observation: Observation
 
 
 async def _requested(
@@ -61,18 +61,18 @@ async def _requested(
     """
     try:
         return await request
-    except (MuxUnavailable, MuxUnauthorized) as fault:
-        is_unavailable = isinstance(fault, MuxUnavailable)
+    except (MuxUnavailable, MuxUnauthorized) as error:
+        is_unavailable = isinstance(error, MuxUnavailable)
         observation = Observation(
             subject,
             "fault",
             "probe",
             upload_id=mux_id if subject == "upload" else upload_id,
             asset_id=mux_id if subject == "asset" else None,
-            error_type=fault.reason,
-            error_message=fault.message if is_unavailable else f"Mux refuses this {subject}.",
+            error_type=error.reason,
+            error_message=error.message if is_unavailable else f"Mux refuses this {subject}.",
         )
-        raise IdFault(fault, observation) from fault
+        raise IdFault(error, observation) from error
 
 
 def has_upload(claim: Claim) -> bool:
@@ -89,9 +89,9 @@ async def probe(claim: Claim, mux: MuxReader, on_sent: OnSent) -> Observation:
     if asset_id is not None and (claim.status == "ready" or claim.upload_id == UPLOAD_UNKNOWN):
         return await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
     if claim.upload_id == UPLOAD_UNKNOWN:
-        return _unaskable("Neither an upload nor an asset is known.")
+        return _invalid_id("Neither an upload nor an asset is known.")
     if not has_upload(claim):
-        return _unaskable(f"{_printable(claim.upload_id)} cannot be the id of an upload.")
+        return _invalid_id(f"{quoted(claim.upload_id)} cannot be the id of an upload.")
     upload_id, asset = claim.upload_id, None
     if asset_id is not None:
         asset = await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
@@ -128,9 +128,5 @@ async def _probe_upload(
     return replace(asset, upload_id=upload.upload_id)
 
 
-def _unaskable(message: str) -> Observation:
-    return Observation("none", "unaskable", "probe", error_message=message)
-
-
-def _printable(text: str) -> str:
-    return ascii(text if len(text) <= 60 else f"{text[:60]}…")
+def _invalid_id(message: str) -> Observation:
+    return Observation("row", "invalid_id", "probe", error_message=message)

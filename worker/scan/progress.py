@@ -19,7 +19,7 @@ class ScanProgress:
     claims: dict[str, Claim]
     budget: PageBudget | None
     report: ScanReport
-    faults: list[Exception] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
     """What ended the scan; the first is raised."""
 
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_SETTLES))

@@ -20,7 +20,7 @@ from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
 CLAIMS_PER_SWEEP = 5
-"""A sweep looks for the rows of so many claims at once."""
+"""The largest number of claims whose rows one sweep looks for."""
 
 RELEASE_TIMEOUT_SECONDS = 1.0
 
@@ -83,7 +83,7 @@ class Scanner:
         batch = await self._claim()
         report.claimed = len(batch.claims)
         report.is_full = batch.more_are_due
-        report.left_to_others = batch.sweep == "others"
+        report.left_to_others = batch.sweep == "other_worker"
         self._rules = replace(self._rules, events_arrive=batch.events_arrive)
         if batch.claims:
             await self._process(batch, report)
@@ -96,7 +96,7 @@ class Scanner:
     async def _claim(self) -> ClaimedBatch:
         """Lease due rows; for a sweep several times, since its pages cover all of them."""
         batch = await self._store.claim(self._limits, SWEEP_ABOVE)
-        calls, continues = 1, batch.sweep == "ours" and batch.more_are_due
+        calls, continues = 1, batch.sweep == "this_worker" and batch.more_are_due
         while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
                 more = await self._store.claim(self._limits, SWEEP_ABOVE)
@@ -110,7 +110,7 @@ class Scanner:
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
         """Observe and settle the rows of a batch, and release those that are left."""
-        is_sweep = batch.sweep == "ours"
+        is_sweep = batch.sweep == "this_worker"
         budget = PageBudget(len(batch.claims), batch.more_are_due) if is_sweep else None
         scan = ScanProgress({claim.id: claim for claim in batch.claims}, budget, report)
         limits = ProbeLimits(self._limits.max_probes, self._limits.probe_seconds, self._clock)
@@ -120,10 +120,10 @@ class Scanner:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     await self._settle_pages(pages, environment, batch.environment_id, scan, tasks)
-                except Exception as fault:  # noqa: BLE001  # raised when the last pages are settled
-                    scan.faults.append(fault)
-            if scan.faults:
-                raise scan.faults[0]
+                except Exception as error:  # noqa: BLE001  # raised when the last pages are settled
+                    scan.errors.append(error)
+            if scan.errors:
+                raise scan.errors[0]
         finally:
             if scan.claims:
                 report.released = await self._release(scan.claims.values(), limits)
@@ -141,8 +141,8 @@ class Scanner:
         async def settle(page: Sequence[MatchedObservation], recorded: str | None) -> None:
             try:
                 await self._settle(page, environment, recorded, scan)
-            except Exception as fault:  # noqa: BLE001  # raised when the scan has ended
-                scan.faults.insert(0, fault)  # a database that fails matters more than Mux
+            except Exception as error:  # noqa: BLE001  # raised when the scan has ended
+                scan.errors.insert(0, error)  # a database that fails matters more than Mux
             finally:
                 scan.slots.release()
 
@@ -152,11 +152,11 @@ class Scanner:
                 if any(match.observation.found for match in page if match.claims):
                     recorded = environment
                 await scan.slots.acquire()
-                if scan.faults:
+                if scan.errors:
                     return
                 tasks.create_task(settle(page, recorded))
                 await scan.wait_for_budget()
-                if scan.faults:
+                if scan.errors:
                     return
 
     async def _settle(

@@ -9,18 +9,14 @@ from typing import Any
 import httpx
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
-from worker.errors import SupabaseBusy, SupabaseUnavailable
+from worker.errors import SupabaseUnavailable
 from worker.network import proxy_for, tls_context
+from worker.retry import RetryPolicy
 from worker.settings import Settings
-from worker.shutdown import sleep_unless_stopping
-from worker.supabase.errors import error_for, is_permanent
+from worker.supabase.errors import error_for, max_attempts
 from worker.supabase.serialize import sanitize
 from worker.telemetry.hooks import Telemetry
-
-ATTEMPTS = 4
-"""How often a call is sent at most. SupabaseBusy is retried until DEADLINE_TIMEOUTS instead."""
 
 DEADLINE_TIMEOUTS = 1.5
 """The deadline of one attempt, in timeouts, since connecting, sending and reading have a timeout
@@ -49,8 +45,8 @@ class RpcClient:
     ) -> None:
         self._client = client
         self._http = http
-        self._timeout = timeout
-        self._stopping = stopping
+        self._deadline_seconds = timeout * DEADLINE_TIMEOUTS
+        self._retry_policy = RetryPolicy(stopping, first_pause_seconds=0.1, max_pause_seconds=2)
         self._telemetry = telemetry
         self.calls = 0
 
@@ -85,14 +81,8 @@ class RpcClient:
 
         Raises SupabaseUnavailable when there is none after a few attempts.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(SupabaseUnavailable),
-            stop=self._is_last_attempt,
-            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            sleep=partial(sleep_unless_stopping, stopping=self._stopping),
-            reraise=True,
-        )
-        return await retrying(self._measured, function, sanitize(params))
+        attempt = partial(self._measured, function, sanitize(params))
+        return await self._retry_policy.run(attempt, max_attempts, self._deadline_seconds)
 
     async def _measured(self, function: str, params: dict[str, Any]) -> Any:
         began, reason = time.monotonic(), "cancelled"
@@ -109,7 +99,7 @@ class RpcClient:
     async def _send(self, function: str, params: dict[str, Any]) -> Any:
         self.calls += 1
         try:
-            async with asyncio.timeout(self._timeout * DEADLINE_TIMEOUTS):
+            async with asyncio.timeout(self._deadline_seconds):
                 return (await self._client.rpc(function, params).execute()).data
         except APIError as error:
             message, details = error.message or "no reason given", str(error.details or "")
@@ -117,21 +107,12 @@ class RpcClient:
                 function, error.code, _status.get(), message[:300], details[:300]
             ) from error
         except (httpx.TimeoutException, TimeoutError) as error:
-            raise SupabaseUnavailable("timeout", "Supabase did not respond in time.") from error
+            raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
         except httpx.HTTPError as error:
             message = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise error_for(function, "connection", 0, message) from error
         except (ValueError, RecursionError) as error:
             raise SupabaseUnavailable("unreadable", "Supabase's response is not JSON.") from error
-
-    def _is_last_attempt(self, state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        return (
-            self._stopping.is_set()
-            or (state.attempt_number >= ATTEMPTS and not isinstance(error, SupabaseBusy))
-            or (state.seconds_since_start or 0) >= self._timeout * DEADLINE_TIMEOUTS
-            or is_permanent(error)
-        )
 
 
 async def _record_status(response: httpx.Response) -> None:

@@ -1,5 +1,6 @@
 """Turn the error responses of Supabase into exceptions: one table of its error codes."""
 
+import math
 import re
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ from worker.errors import (
     SupabaseBusy,
     SupabaseNeedsOperator,
     SupabaseUnavailable,
+    Unavailable,
 )
+from worker.retry import MAX_ATTEMPTS
 
 REQUIRED_FILE = "016_status_page"
 """The last file of sql/ that this worker needs applied."""
@@ -49,7 +52,7 @@ _RULES = (
         "{function} conflicts with other transactions ({message}).",
     ),
     # Supabase's gateway makes a token for each request, and PostgREST's clock may be behind:
-    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 responds with PGRST301.
+    # https://github.com/PostgREST/postgrest/issues/5196. PostgREST 12 answers with PGRST301.
     _Rule(
         "PGRST30[13]",
         SupabaseBusy,
@@ -198,7 +201,7 @@ _RULES = (
         # EAI_NONAME and EAI_NODATA as glibc, musl and macOS word them.
         words="Name or service not known|Name does not resolve|nodename nor servname|No address",
     ),
-    _Rule("connection", SupabaseUnavailable, "Supabase did not respond: {message}."),
+    _Rule("connection", SupabaseUnavailable, "Supabase did not answer: {message}."),
     _Rule(".*", SupabaseUnavailable, _FAILED),
 )
 """The first rule that matches applies."""
@@ -225,8 +228,10 @@ def _with_code(code: str, message: str) -> str:
     return message if code == "connection" else f"{code}: {message}"
 
 
-def is_permanent(error: BaseException | None) -> bool:
-    """Whether an immediate retry would fail: the call is too large, or an operator has to act."""
-    return isinstance(error, StatementTimeout | SupabaseNeedsOperator) and not (
-        isinstance(error, SchemaOutdated)  # PostgREST may not have noticed a new function yet
-    )
+def max_attempts(error: Unavailable) -> float:
+    """Return how often a call is sent at most, by the error of the last attempt."""
+    if isinstance(error, SupabaseBusy):
+        return math.inf  # until the deadline
+    if isinstance(error, SchemaOutdated):
+        return MAX_ATTEMPTS  # PostgREST may not have noticed a new function yet
+    return 1 if isinstance(error, StatementTimeout | SupabaseNeedsOperator) else MAX_ATTEMPTS

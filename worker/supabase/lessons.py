@@ -4,10 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from worker.lesson import Lesson
-from worker.supabase.serialize import expect
+from worker.model import Outcome
+from worker.supabase.serialize import expect, outcomes
 
 ADOPTIONS_PER_CALL = 100
 RETRIES_PER_CALL = 500
+
+ADOPTION_OUTCOMES = {"ask": "unidentified", "gone": "changed", "left_alone": "changed"}
+"""Names here for outcomes of `worker_adopt`: only Mux knows what an id is, or nothing is adopted,
+since the lesson has changed."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Call an SQL function by name, with its parameters."""
@@ -70,7 +75,7 @@ class LessonStore:
     async def adopt(
         self, items: Sequence[dict[str, Any]], lease: float | None = None
     ) -> list[dict[str, Any]]:
-        """Begin to track what lessons name, in batches; return what was done for each.
+        """Begin to track what lessons name, in batches; return the outcome for each.
 
         The new rows are leased for `lease` seconds; without a lease they are due at once.
         """
@@ -79,11 +84,11 @@ class LessonStore:
             batch = list(items[start : start + ADOPTIONS_PER_CALL])
             params = {"adoptions": batch, "lease_seconds": lease}
             responses += expect(await self._call("worker_adopt", params), list)
+        for row in responses:
+            row["outcome"] = ADOPTION_OUTCOMES.get(row["outcome"], row["outcome"])
         return responses
 
-    async def publish(
-        self, verdict: dict[str, Any], environment_id: str, by: By
-    ) -> list[dict[str, Any]]:
+    async def publish(self, verdict: dict[str, Any], environment_id: str, by: By) -> list[Outcome]:
         """Settle a verdict in an operator's name; return the outcomes."""
         params = {
             "verdict": verdict,
@@ -91,7 +96,7 @@ class LessonStore:
             "operator": by[0],
             "why": by[1],
         }
-        return expect(await self._call("worker_publish", params), list)
+        return outcomes(await self._call("worker_publish", params))
 
     async def make_due(self, lesson_id: str, by: By) -> dict[str, Any]:
         """Make a processing lesson due now; return the outcome."""

@@ -7,14 +7,33 @@ from typing import Any
 from uuid import uuid4
 
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
-from worker.model import Claim, ClaimedBatch, ClaimLimits, Note, Outcome, RequestSlots, Settlement
+from worker.model import (
+    Claim,
+    ClaimedBatch,
+    ClaimLimits,
+    Note,
+    Outcome,
+    RequestSlots,
+    Settlement,
+    Sweep,
+)
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
-from worker.supabase.serialize import expect, note_json, parse, settlement_json, timeout_outcome
+from worker.supabase.serialize import (
+    expect,
+    note_json,
+    outcomes,
+    parse,
+    settlement_json,
+    timeout_outcome,
+)
 from worker.telemetry.hooks import Telemetry
 
 SETTLEMENTS_PER_CALL = 100
+SWEEPS: dict[str, Sweep] = {"none": "none", "ours": "this_worker", "others": "other_worker"}
+"""Which worker sweeps, by its name in SQL."""
+
 MAX_SLOW_ITEMS = 1000
 """How many slow items are remembered; with more, all are forgotten."""
 
@@ -31,7 +50,7 @@ Item = dict[str, Any]
 class ScanStore:
     """Calls the SQL functions that the daemon needs, one method each.
 
-    All methods raise SupabaseUnavailable when Supabase does not respond properly after a few
+    All methods raise SupabaseUnavailable when Supabase does not answer properly after a few
     attempts. Settling twice is harmless, so a call whose response was lost is simply repeated.
     """
 
@@ -95,13 +114,13 @@ class ScanStore:
             lambda: ClaimedBatch(
                 tuple(Claim.from_json(row) for row in response["rows"]),
                 response["environment_id"],
-                response["sweep"],
+                SWEEPS[response["sweep"]],
                 response["events_arrive"],
                 response["more_are_due"],
             )
         )
         still_sweeper = self._is_sweeper and claimed.sweep == "none"
-        self._is_sweeper = claimed.sweep == "ours" or still_sweeper
+        self._is_sweeper = claimed.sweep == "this_worker" or still_sweeper
         return claimed
 
     async def settle(
@@ -112,14 +131,14 @@ class ScanStore:
         `environment_id` is the Mux environment in which one of the observations found its id.
         Items that exceeded the statement timeout before are settled last, each in its own call.
         """
-        outcomes: list[Outcome] = []
+        settled: list[Outcome] = []
         for start in range(0, len(settlements), SETTLEMENTS_PER_CALL):
             batch = [settlement_json(s) for s in settlements[start : start + SETTLEMENTS_PER_CALL]]
             quick = [item for item in batch if _ids(item) not in self._slow_ids]
             slow = [item for item in batch if _ids(item) in self._slow_ids]
             for items in ([quick] if quick else []) + [[item] for item in slow]:
-                outcomes += await self._settle_bisecting(items, environment_id)
-        return outcomes
+                settled += await self._settle_bisecting(items, environment_id)
+        return settled
 
     async def _settle_bisecting(
         self, items: list[Item], environment_id: str | None
@@ -144,7 +163,7 @@ class ScanStore:
             return first + await self._settle_bisecting(items[half:], environment_id)
         if len(items) == 1:
             self._slow_ids.discard(_ids(items[0]))
-        return _outcomes(response)
+        return outcomes(response)
 
     async def _record_timeout(self, item: Item) -> list[Outcome]:
         """Make the item's rows back off; if even that fails, only return the outcome."""
@@ -154,7 +173,7 @@ class ScanStore:
         outcome = timeout_outcome(item)
         params = {"verdict": item, "code": outcome.sqlstate, "problem": outcome.message}
         try:
-            return _outcomes(await self.call("worker_record_refusal", params))
+            return outcomes(await self.call("worker_record_refusal", params))
         except SupabaseUnavailable:
             return [outcome]
 
@@ -177,13 +196,13 @@ class ScanStore:
         """Reduce the rate of all workers for a while, since Mux answered 429."""
         await self.call("worker_slow_down", {})
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record facts that settle nothing; rows that wait for them become due at once."""
-        outcomes: list[Outcome] = []
+        recorded: list[Outcome] = []
         for start in range(0, len(notes), SETTLEMENTS_PER_CALL):
             facts = [note_json(note) for note in notes[start : start + SETTLEMENTS_PER_CALL]]
-            outcomes += _outcomes(await self.call("worker_take_note", {"facts": facts}))
-        return outcomes
+            recorded += outcomes(await self.call("worker_take_note", {"facts": facts}))
+        return recorded
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""
@@ -223,7 +242,3 @@ class ScanStore:
 
 def _ids(item: Item) -> tuple[str | None, str | None]:
     return item["upload_id"], item["asset_id"]
-
-
-def _outcomes(response: Any) -> list[Outcome]:
-    return parse(lambda: [Outcome.from_json(row) for row in expect(response, list)])

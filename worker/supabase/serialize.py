@@ -11,6 +11,10 @@ T = TypeVar("T")
 
 MAX_TEXT_BYTES = 2048
 
+_MISSING = {"runs": True, "ends": False, "unchanged": None}
+_NOTES = {"recheck": "look", "deleted": "deleted"}
+"""The values in SQL of `Verdict.grace` and `Note.kind`."""
+
 _REFUSED_BY_POSTGRES = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -33,7 +37,7 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
 def note_json(note: Note) -> dict[str, Any]:
     """Return a note as an item of `worker_take_note`."""
     return {
-        "note": note.kind,
+        "note": _NOTES[note.kind],
         "verdict": "wait",
         "reason": note.reason,
         "message": note.message,
@@ -52,7 +56,7 @@ def _claimed_json(claimed: ClaimVerdict) -> dict[str, Any]:
         "reason": claimed.verdict.reason,
         "message": claimed.verdict.message,
         "playback_id": claimed.verdict.playback_id,
-        "missing": claimed.verdict.missing,
+        "missing": _MISSING[claimed.verdict.grace],
         "pause_seconds": claimed.pause_seconds,
     }
 
@@ -104,6 +108,11 @@ def parse(parser: Callable[[], T]) -> T:
         return parser()
     except (KeyError, TypeError, AttributeError) as error:
         raise _unreadable() from error
+
+
+def outcomes(response: Any) -> list[Outcome]:
+    """Return the outcomes in a response; raise SupabaseUnavailable if they cannot be read."""
+    return parse(lambda: [Outcome.from_json(row) for row in expect(response, list)])
 
 
 def _unreadable() -> SupabaseUnavailable:

@@ -1,6 +1,7 @@
 """Pass on what happens in the worker to the log, the metrics, the scan history and liveness."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from worker.errors import Unavailable
 from worker.model import Outcome, Settlement
@@ -22,64 +23,70 @@ class Telemetry:
         """Pass the events from now on to one more subscriber."""
         self._subscribers = (*self._subscribers, subscriber)
 
-    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
-        """Report that a page of settlements, all of one source, was settled."""
+    def _pass_on(self, event: str, *arguments: Any) -> None:
         for subscriber in self._subscribers:
-            subscriber.settled(settlements, outcomes)
+            getattr(subscriber, event)(*arguments)
 
-    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Report the outcomes of facts in webhooks that lead to no verdict."""
-        for subscriber in self._subscribers:
-            subscriber.notes_settled(outcomes)
+    def settled(
+        self,
+        settlements: Sequence[Settlement],
+        outcomes: Sequence[Outcome],
+        actor: str | None = None,
+    ) -> None:
+        """Report what was settled, all of one source, or what adopting did (no settlements).
+
+        `actor` is the person who did it by hand.
+        """
+        self._pass_on("settled", settlements, outcomes, actor)
+
+    def adoption_failed(self, error: Unavailable, message: str) -> None:
+        """Report an error that only the adoption meets."""
+        self._pass_on("adoption_failed", error, message)
+
+    def id_failed(
+        self, ids: Mapping[str, str], lesson_id: str | None, reason: str | None, message: str | None
+    ) -> None:
+        """Report that Mux does not answer about an id alone, given by the name of its field."""
+        self._pass_on("id_failed", ids, lesson_id, reason, message)
 
     def environment_mismatched(
         self, settlements: Sequence[Settlement], environment: str, recorded: str | None
     ) -> None:
         """Report a page settled while the token's environment is not the recorded one."""
-        for subscriber in self._subscribers:
-            subscriber.environment_mismatched(settlements, environment, recorded)
+        self._pass_on("environment_mismatched", settlements, environment, recorded)
 
     def scan_progressed(self) -> None:
         """Report that the scan under way has settled a page."""
-        for subscriber in self._subscribers:
-            subscriber.scan_progressed()
+        self._pass_on("scan_progressed")
 
     def scan_finished(self, report: ScanReport) -> None:
         """Report a scan that was completed."""
-        for subscriber in self._subscribers:
-            subscriber.scan_finished(report)
+        self._pass_on("scan_finished", report)
 
-    def scan_failed(self, fault: Unavailable) -> None:
-        """Report a scan that a fault of Mux or Supabase ended."""
-        for subscriber in self._subscribers:
-            subscriber.scan_failed(fault)
+    def scan_failed(self, error: Unavailable) -> None:
+        """Report a scan that an error of Mux or Supabase ended."""
+        self._pass_on("scan_failed", error)
 
     def scan_ended(self, pause_seconds: float) -> None:
         """Report the end of a scan, finished or failed, and the pause before the next one."""
-        for subscriber in self._subscribers:
-            subscriber.scan_ended(pause_seconds)
+        self._pass_on("scan_ended", pause_seconds)
 
     def mux_answered(self, route: str, status: str) -> None:
         """Report a request to Mux: its status, or one word for why there was no response."""
-        for subscriber in self._subscribers:
-            subscriber.mux_answered(route, status)
+        self._pass_on("mux_answered", route, status)
 
-    def mux_retried(self, reason: str) -> None:
-        """Report that a request to Mux will be repeated."""
-        for subscriber in self._subscribers:
-            subscriber.mux_retried(reason)
+    def mux_retried(self, error: Unavailable, attempt: int, pause_seconds: float) -> None:
+        """Report that a request to Mux will be repeated after a pause."""
+        self._pass_on("mux_retried", error, attempt, pause_seconds)
 
     def rpc_ended(self, function: str, seconds: float, reason: str) -> None:
         """Report a call to the database; `reason` is one word if it failed, else empty."""
-        for subscriber in self._subscribers:
-            subscriber.rpc_ended(function, seconds, reason)
+        self._pass_on("rpc_ended", function, seconds, reason)
 
     def webhook_answered(self, result: str) -> None:
         """Report how a webhook was answered."""
-        for subscriber in self._subscribers:
-            subscriber.webhook_answered(result)
+        self._pass_on("webhook_answered", result)
 
     def published_after_ready(self, seconds: float) -> None:
         """Report the time between the video being ready and its publication."""
-        for subscriber in self._subscribers:
-            subscriber.published_after_ready(seconds)
+        self._pass_on("published_after_ready", seconds)

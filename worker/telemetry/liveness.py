@@ -70,7 +70,7 @@ class Liveness(Telemetry):
         """Record that the scan under way has settled a page."""
         self._record_progress(0.0)
 
-    def fault(self) -> str | None:
+    def problem(self) -> str | None:
         """Return what is wrong with the loop; None if nothing is."""
         if self._clock() <= self._deadline:
             return None
@@ -134,7 +134,7 @@ def remove(file: Path | None) -> None:
             file.unlink()
 
 
-def fault_in(file: Path, now: float) -> str | None:
+def problem_in(file: Path, now: float) -> str | None:
     """Return what is wrong with the worker that writes the file; None if nothing is."""
     try:
         if file.lstat().st_uid != os.getuid():

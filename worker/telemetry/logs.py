@@ -6,11 +6,13 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.types import Processor
 
 MAX_TEXT = 2000
 MAX_TRACEBACK = 6000
@@ -21,7 +23,7 @@ MAX_LINE_BYTES = 7999
 over 10,000 bytes."""
 
 MIN_HALF_CHARACTERS = 50
-"""A field shorter than twice this is not halved; no line has so many fields that it would help."""
+"""A field shorter than twice this is not halved: that would hardly shorten the line."""
 
 LIBRARY_LINE_SECONDS = 60.0
 """How often asyncio may log the same line: without file descriptors left, it logs thousands of them
@@ -45,7 +47,8 @@ def configure(
     `secrets` are replaced in every field, as a last line of defence.
     """
     out = stream or sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115  # stdout is closed
-    shared: list[structlog.types.Processor] = [
+    is_console = form == "console" or (form == "auto" and out.isatty())
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
@@ -53,23 +56,8 @@ def configure(
         _Redactor(secrets),
         _order_fields,
     ]
-    console = form == "console" or (form == "auto" and out.isatty())
-    renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
-        if console
-        else structlog.processors.JSONRenderer()
-    )
     handler = _LineHandler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _limit_line,
-                renderer,
-            ],
-        )
-    )
+    handler.setFormatter(_formatter(shared, is_console=is_console, has_colors=out.isatty()))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)  # of libraries, only warnings and errors
@@ -79,10 +67,25 @@ def configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
+    )
+
+
+def _formatter(
+    shared: Sequence[Processor], *, is_console: bool, has_colors: bool
+) -> ProcessorFormatter:
+    """Return the formatter of all lines; those of libraries have not been processed yet."""
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=has_colors)
+        if is_console
+        else structlog.processors.JSONRenderer()
+    )
+    return ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[ProcessorFormatter.remove_processors_meta, _limit_line, renderer],
     )
 
 

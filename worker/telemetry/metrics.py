@@ -16,7 +16,8 @@ from prometheus_client import (
 )
 
 from worker import __version__
-from worker.model import Outcome, Settlement, Source
+from worker.errors import Unavailable
+from worker.model import Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -45,13 +46,25 @@ class Metrics(Telemetry):
         )
         build.labels(__version__, platform.python_version()).set(1)
         ProcessCollector(registry=self.registry)
+        self._add_lessons_and_scans()
+        self._add_requests()
+        remaining = self._gauge(
+            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
+        )
+        last_scan = self._gauge(
+            "last_scan_timestamp_seconds", "Unix time at which the last scan ended."
+        )
+        remaining.set_function(lambda: _known(rate_left()))
+        last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago
+        self.set_counts(None)
+        self._create_series()
+
+    def _add_lessons_and_scans(self) -> None:
         self._outcomes = self._counter(
             "outcomes", "Tracking rows that were settled, by outcome.", "outcome", "source"
         )
         self._lessons = self._gauge(
-            "lessons",
-            "Tracking rows by status; ready rows are not counted.",
-            "status",
+            "lessons", "Tracking rows by status; ready rows are not counted.", "status"
         )
         self._due = self._gauge("lessons_due", "Tracking rows that are due.")
         self._stuck = self._gauge("lessons_stuck", "Rows processing for over half an hour.")
@@ -67,6 +80,8 @@ class Metrics(Telemetry):
             READY_WAITS,
         )
         self._scans = self._histogram("scan_seconds", "Duration of scans.", SCANS)
+
+    def _add_requests(self) -> None:
         self._requests = self._counter(
             "mux_requests", "Requests to Mux; status is a reason if there was no response.",
             "route", "status",
@@ -84,16 +99,6 @@ class Metrics(Telemetry):
         self._refused_tokens = self._counter(
             "refused_tokens", "Requests to the dashboard or the metrics with a wrong OPS_TOKEN."
         )
-        remaining = self._gauge(
-            "mux_rate_limit_remaining", "Requests left in Mux's rate limit, by its last response."
-        )
-        last_scan = self._gauge(
-            "last_scan_timestamp_seconds", "Unix time at which the last scan ended."
-        )
-        remaining.set_function(lambda: _known(rate_left()))
-        last_scan.set_function(lambda: last_scan_at() or 0.0)  # before the first one: long ago
-        self.set_counts(None)
-        self._create_series()
 
     def _create_series(self) -> None:
         """Create the series of known labels, so that their first increase counts."""
@@ -117,18 +122,17 @@ class Metrics(Telemetry):
         oldest = counts.get("oldest_due_seconds", NOT_KNOWN)
         self._oldest.set(0.0 if oldest is None else oldest)
 
-    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+    def settled(
+        self,
+        settlements: Sequence[Settlement],
+        outcomes: Sequence[Outcome],
+        _actor: str | None = None,
+    ) -> None:
         """Count the outcomes of a page of settlements."""
-        if settlements:
-            self._count(settlements[0].observation.source, outcomes)
-
-    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Count the outcomes of facts that lead to no verdict."""
-        self._count("webhook", outcomes)
-
-    def _count(self, source: Source, outcomes: Sequence[Outcome]) -> None:
+        if not settlements:
+            return
         for outcome in outcomes:
-            self._outcomes.labels(outcome.name, source).inc()
+            self._outcomes.labels(outcome.name, settlements[0].observation.source).inc()
             if outcome.name == "published" and outcome.age_seconds is not None:
                 self._tracked.observe(outcome.age_seconds)
 
@@ -144,9 +148,9 @@ class Metrics(Telemetry):
         """Count a request to Mux."""
         self._requests.labels(route, status).inc()
 
-    def mux_retried(self, reason: str) -> None:
+    def mux_retried(self, error: Unavailable, _attempt: int, _pause_seconds: float) -> None:
         """Count a repeated request to Mux."""
-        self._retries.labels(reason).inc()
+        self._retries.labels(error.reason).inc()
 
     def rpc_ended(self, function: str, seconds: float, reason: str) -> None:
         """Measure a call to the database."""

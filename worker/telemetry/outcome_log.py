@@ -1,23 +1,38 @@
-"""Log what a scan or a webhook did: one line for each outcome that an operator may act on."""
+"""Log what scans, webhooks, adoption and operators did: a line for what may need an operator."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from worker.backoff import is_stuck
 from worker.decide import unknown_values
+from worker.errors import Unavailable
 from worker.model import ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.telemetry.scan_report import ScanReport
+from worker.wording import failure
 
-IDLE_SECONDS = 60.0
+MINUTE_SECONDS = 60.0
 
 TEST_ASSET = (
     "This is a test asset. Mux deletes it a day after it was made: upload the video without `test`."
 )
 
-PUBLISH_EVENTS = {"published": "lesson.published", "attached": "lesson.attached"}
+_IDS = ("lesson_id", "upload_id", "asset_id")
+
+_LINES: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    "published": ("info", "lesson.published", ("playback_id", "waited_seconds", "actor")),
+    "attached": ("info", "lesson.attached", ("playback_id", "waited_seconds", "actor")),
+    "updated": ("info", "lesson.updated", ("playback_id",)),
+    "restored": ("info", "lesson.restored", ("playback_id",)),
+    "adopted": ("info", "lesson.adopted", ()),
+    "failed": ("warning", "lesson.failed", ("error_type", "message", "waited_seconds")),
+    "unplayable": ("warning", "lesson.unplayable", ("playback_id", "error_type", "message")),
+    "disputed": ("warning", "adoption.failed", ("reason", "message")),
+    "refused": ("error", "lesson.refused", ("sqlstate", "message", "raised_by")),
+}
+"""The level, the event, and the fields besides the ids of each outcome that is logged."""
 
 log = get_logger()
 
@@ -26,19 +41,21 @@ class OutcomeLog(Telemetry):
     """Writes the log lines about lessons and scans; a lasting problem is logged once an hour."""
 
     def __init__(self) -> None:
-        self._stuck = LogThrottle(HOUR_SECONDS)
-        self._refused = LogThrottle(HOUR_SECONDS)
-        self._mismatched = LogThrottle(HOUR_SECONDS)
-        self._failed_ids = LogThrottle(HOUR_SECONDS)
-        self._unknown = LogThrottle(math.inf)
-        self._idle = LogThrottle(IDLE_SECONDS)
+        self._once = LogThrottle(math.inf)
+        self._hourly = LogThrottle(HOUR_SECONDS)
+        self._every_minute = LogThrottle(MINUTE_SECONDS)
         self._scans = 0
 
-    def settled(self, settlements: Sequence[Settlement], outcomes: Sequence[Outcome]) -> None:
+    def settled(
+        self,
+        settlements: Sequence[Settlement],
+        outcomes: Sequence[Outcome],
+        actor: str | None = None,
+    ) -> None:
         """Log the outcomes of a page of settlements."""
         test_assets = {s.observation.asset_id for s in settlements if s.observation.is_test}
         for outcome in outcomes:
-            self._log_outcome(outcome, is_test=outcome.asset_id in test_assets)
+            self._log_outcome(outcome, is_test=outcome.asset_id in test_assets, actor=actor)
         waiting = {outcome.tracking_id for outcome in outcomes if outcome.name == "waiting"}
         for settlement in settlements:
             self._log_unknown_values(settlement)
@@ -47,17 +64,27 @@ class OutcomeLog(Telemetry):
                 if claimed.claim.id in waiting and is_stuck(claimed.claim):
                     self._log_stuck(settlement, claimed)
 
-    def notes_settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Log the outcomes of facts that lead to no verdict."""
-        for outcome in outcomes:
-            self._log_outcome(outcome)
+    def adoption_failed(self, error: Unavailable, message: str) -> None:
+        """Log an error that only the adoption meets; one that may pass, once an hour."""
+        if error.needs_operator:
+            log.error("adoption.failed", reason=error.reason, message=message)
+        elif self._hourly.allow(("adoption.failed", error.reason)):
+            log.warning("adoption.failed", reason=error.reason, message=message)
+
+    def id_failed(
+        self, ids: Mapping[str, str], lesson_id: str | None, reason: str | None, message: str | None
+    ) -> None:
+        """Log that Mux does not answer about an id alone, once an hour."""
+        if self._hourly.allow(("mux.id_failed", *ids.items())):
+            lesson = {} if lesson_id is None else {"lesson_id": lesson_id}
+            log.warning("mux.id_failed", **lesson, **ids, reason=reason, message=message)
 
     def environment_mismatched(
         self, settlements: Sequence[Settlement], environment: str, recorded: str | None
     ) -> None:
         """Log that Mux knows none of the ids in the token's environment, if so."""
         reasons = {c.verdict.reason for s in settlements for c in s.claims}
-        if "wrong_environment" in reasons and self._mismatched.allow(environment):
+        if "wrong_environment" in reasons and self._hourly.allow(("environment", environment)):
             log.error(
                 "mux.wrong_environment",
                 environment=environment,
@@ -69,7 +96,7 @@ class OutcomeLog(Telemetry):
     def scan_finished(self, report: ScanReport) -> None:
         """Log a scan that claimed rows; once a minute the idle ones, together."""
         self._scans += 1
-        if not report.claimed and not self._idle.allow("idle"):
+        if not report.claimed and not self._every_minute.allow("scan.finished"):
             return
         log.info(
             "scan.finished",
@@ -82,67 +109,59 @@ class OutcomeLog(Telemetry):
         )
         self._scans = 0
 
-    def _log_outcome(self, outcome: Outcome, *, is_test: bool = False) -> None:
-        match outcome.name:
-            case "published" | "attached":
-                write = log.warning if is_test else log.info
-                write(
-                    PUBLISH_EVENTS[outcome.name],
-                    **_ids(outcome),
-                    playback_id=outcome.playback_id,
-                    waited_seconds=_rounded(outcome.age_seconds),
-                    **({"message": TEST_ASSET} if is_test else {}),
-                )
-            case "failed":
-                log.warning(
-                    "lesson.failed",
-                    **_ids(outcome),
-                    error_type=outcome.reason,
-                    message=outcome.message,
-                    waited_seconds=_rounded(outcome.age_seconds),
-                )
-            case "updated":
-                log.info("lesson.updated", **_ids(outcome), playback_id=outcome.playback_id)
-            case "unplayable":
-                log.warning(
-                    "lesson.unplayable",
-                    **_ids(outcome),
-                    playback_id=outcome.playback_id,
-                    error_type=outcome.reason,
-                    message=outcome.message,
-                )
-            case "refused" if self._refused.allow(outcome.sqlstate):
-                log.error(
-                    "lesson.refused",
-                    **_ids(outcome),
-                    sqlstate=outcome.sqlstate,
-                    message=outcome.message,
-                    **({"raised_by": outcome.raised_by} if outcome.raised_by else {}),
-                )
+    def mux_retried(self, error: Unavailable, attempt: int, pause_seconds: float) -> None:
+        """Log that a request to Mux will be repeated, each reason once a minute."""
+        if self._every_minute.allow(("mux.retry", error.reason)):
+            log.info(
+                "mux.retry",
+                reason=error.reason,
+                message=error.message,
+                attempt=attempt,
+                pause_seconds=round(pause_seconds, 2),
+            )
+
+    def _log_outcome(self, outcome: Outcome, *, is_test: bool, actor: str | None) -> None:
+        if outcome.name not in _LINES or not self._is_new(outcome):
+            return
+        level, event, names = _LINES[outcome.name]
+        fields = asdict(outcome) | {
+            "error_type": outcome.reason,
+            "message": outcome.message or failure(outcome.reason),
+            "waited_seconds": _rounded(outcome.age_seconds),
+            "actor": actor,
+        }
+        if is_test and outcome.name in ("published", "attached"):
+            level, names, fields["message"] = "warning", (*names, "message"), TEST_ASSET
+        known = {name: fields[name] for name in _IDS + names if fields[name] is not None}
+        getattr(log, level)(event, **known)
+
+    def _is_new(self, outcome: Outcome) -> bool:
+        """Whether an outcome is no lasting problem that was logged within the hour."""
+        lasting = {"disputed": outcome.lesson_id, "refused": outcome.sqlstate}
+        key = (outcome.name, lasting.get(outcome.name))
+        return outcome.name not in lasting or self._hourly.allow(key)
 
     def _log_unknown_values(self, settlement: Settlement) -> None:
         if settlement.observation.source != "probe" and not settlement.claims:
             return  # it may be about a video of another application
         for kind, value in unknown_values(settlement.observation):
-            if self._unknown.allow((kind, value)):
+            if self._once.allow((kind, value)):
                 log.warning("mux.unknown_value", kind=kind, value=value)
 
     def _log_failed_id(self, settlement: Settlement) -> None:
         observation = settlement.observation
-        ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
-        if observation.status != "fault" or not self._failed_ids.allow(tuple(ids.values())):
-            return
-        log.warning(
-            "mux.id_failed",
-            **({"lesson_id": settlement.claims[0].claim.lesson_id} if settlement.claims else {}),
-            **{name: value for name, value in ids.items() if value is not None},
-            reason=observation.error_type,
-            message=settlement.verdict.message,
-        )
+        if observation.status == "fault":
+            ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
+            self.id_failed(
+                {name: value for name, value in ids.items() if value is not None},
+                settlement.claims[0].claim.lesson_id if settlement.claims else None,
+                observation.error_type,
+                settlement.verdict.message,
+            )
 
     def _log_stuck(self, settlement: Settlement, claimed: ClaimVerdict) -> None:
         claim = claimed.claim
-        if self._stuck.allow(claim.id):
+        if self._hourly.allow(("lesson.stuck", claim.id)):
             log.warning(
                 "lesson.stuck",
                 lesson_id=claim.lesson_id,
@@ -153,15 +172,6 @@ class OutcomeLog(Telemetry):
                 message=claimed.verdict.message,
                 waited_seconds=_rounded(claim.age_seconds),
             )
-
-
-def _ids(outcome: Outcome) -> dict[str, Any]:
-    ids = {
-        "lesson_id": outcome.lesson_id,
-        "upload_id": outcome.upload_id,
-        "asset_id": outcome.asset_id,
-    }
-    return {name: value for name, value in ids.items() if value is not None}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -17,7 +17,7 @@ Service = Literal["mux", "supabase"]
 
 @dataclass(frozen=True, slots=True)
 class ScanEntry:
-    """One scan, or consecutive scans that were idle or that the same fault ended."""
+    """One scan, or consecutive scans that were idle or that the same error ended."""
 
     ended_at: float
     """Unix seconds at which the last of them ended."""
@@ -27,22 +27,22 @@ class ScanEntry:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     requests: int = 0
     seconds: float = 0.0
-    fault: str | None = None
+    error: str | None = None
     left_to_others: bool = False
 
     @property
     def is_idle(self) -> bool:
         """Whether there was nothing to do."""
-        return not (self.claimed or self.outcomes or self.requests or self.fault)
+        return not (self.claimed or self.outcomes or self.requests or self.error)
 
     def can_merge(self, other: "ScanEntry") -> bool:
         """Whether the two can be shown as one entry."""
         both_idle = self.is_idle and other.is_idle
-        return both_idle or (self.fault is not None and self.fault == other.fault)
+        return both_idle or (self.error is not None and self.error == other.error)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class OutageState:
     """Why a service does not answer as it should, and since when, in unix seconds."""
 
     since: float
@@ -56,7 +56,7 @@ class ScanHistory(Telemetry):
 
     def __init__(
         self,
-        outages: Callable[[], Mapping[Service, Fault]],
+        outages: Callable[[], Mapping[Service, OutageState]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._outages = outages
@@ -65,7 +65,7 @@ class ScanHistory(Telemetry):
         self.started_at = clock()
 
     @property
-    def outages(self) -> Mapping[Service, Fault]:
+    def outages(self) -> Mapping[Service, OutageState]:
         """Return the outages under way."""
         return self._outages()
 
@@ -87,11 +87,11 @@ class ScanHistory(Telemetry):
             )
         )
 
-    def scan_failed(self, fault: Unavailable) -> None:
-        """Record a scan that a fault ended."""
-        is_of_mux = isinstance(fault, MuxUnavailable | MuxUnauthorized)
+    def scan_failed(self, error: Unavailable) -> None:
+        """Record a scan that an error ended."""
+        is_of_mux = isinstance(error, MuxUnavailable | MuxUnauthorized)
         service: Service = "mux" if is_of_mux else "supabase"
-        self._append(ScanEntry(self._clock(), fault=f"{service}: {fault.reason}"))
+        self._append(ScanEntry(self._clock(), error=f"{service}: {error.reason}"))
 
     def _append(self, entry: ScanEntry) -> None:
         if self._entries and self._entries[-1].can_merge(entry):

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import MuxApi
 from worker.errors import WorkerError
+from worker.scan.mux_reader import MuxReader
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
@@ -18,7 +18,7 @@ from worker.telemetry.metrics import Metrics
 from worker.telemetry.scan_history import ScanHistory
 from worker.web.connections import Connections
 from worker.web.dashboard.auth import OperatorAuth
-from worker.web.health import Health, SchemaCheck
+from worker.web.health import Health, MuxState, SchemaCheck
 from worker.web.metrics import MetricsPage, RowCounts
 from worker.web.webhooks.handler import WebhookHandler
 from worker.web.webhooks.ingest import EventIngest, EventStore
@@ -31,12 +31,8 @@ SHUTDOWN_SECONDS = 5.0
 log = get_logger()
 
 
-class MuxClient(MuxApi, Protocol):
+class MuxClient(MuxReader, MuxState, Protocol):
     """What the server needs of Mux's client."""
-
-    is_refused: bool
-    requests: int
-    rate_limit: tuple[str | None, str | None]
 
 
 class WebStore(EventStore, SchemaCheck, RowCounts, Protocol):
@@ -76,7 +72,9 @@ async def http_server(
         auth = OperatorAuth(settings.ops_token.get_secret_value(), metrics.token_refused)
         app.router.add_get("/metrics", auth.guard(page))
         state = service_state(settings, liveness, history, mux)
-        add_dashboard(app, settings, auth, mux, store.call, state)
+        add_dashboard(
+            app, auth, mux, store.call, rules=settings.rules, state=state, telemetry=telemetry
+        )
     async with _serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)
         yield port

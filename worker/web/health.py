@@ -24,11 +24,14 @@ class SchemaCheck(Protocol):
         ...
 
 
-class MuxCredentials(Protocol):
-    """What readiness needs of Mux's client."""
+class MuxState(Protocol):
+    """What the server shows of Mux's client."""
 
-    is_refused: bool
+    is_unauthorized: bool
     """Whether Mux refused the credentials when they were last used."""
+
+    requests: int
+    rate_limit: tuple[str | None, str | None]
 
 
 class Health:
@@ -38,7 +41,7 @@ class Health:
         self,
         liveness: Liveness,
         store: SchemaCheck,
-        mux: MuxCredentials,
+        mux: MuxState,
         history: ScanHistory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,11 +52,11 @@ class Health:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
-        self._database_fault: str | None = None
+        self._database_problem: str | None = None
 
     async def healthz(self, _request: web.Request) -> web.Response:
         """Return whether scans are ending; neither Mux nor the database is called."""
-        return _response(self._liveness.fault())
+        return _response(self._liveness.problem())
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Return whether Supabase answers, the schema fits, and Mux accepts the credentials.
@@ -66,9 +69,9 @@ class Health:
     async def _database(self) -> str | None:
         async with self._lock:
             if self._clock() - self._checked_at > CACHE_SECONDS:
-                self._database_fault = await self._check_database()
+                self._database_problem = await self._check_database()
                 self._checked_at = self._clock()
-            return self._database_fault
+            return self._database_problem
 
     async def _check_database(self) -> str | None:
         try:
@@ -76,19 +79,19 @@ class Health:
                 await self._store.check_schema()
         except TimeoutError:
             return "Supabase: timeout"
-        except Unavailable as fault:
-            return f"Supabase: {fault.reason}"
+        except Unavailable as error:
+            return f"Supabase: {error.reason}"
         return None
 
     def _last_scan(self) -> str | None:
-        fault = self._history.outages.get("supabase")
-        return f"Supabase: {fault.reason}" if fault and fault.needs_operator else None
+        outage = self._history.outages.get("supabase")
+        return f"Supabase: {outage.reason}" if outage and outage.needs_operator else None
 
     def _credentials(self) -> str | None:
-        return "Mux: unauthorized" if self._mux.is_refused else None
+        return "Mux: unauthorized" if self._mux.is_unauthorized else None
 
 
-def _response(fault: str | None) -> web.Response:
-    if fault is None:
+def _response(problem: str | None) -> web.Response:
+    if problem is None:
         return web.json_response({"status": "ok"})
-    return web.json_response({"status": "failing", "reason": fault}, status=503)
+    return web.json_response({"status": "failing", "reason": problem}, status=503)

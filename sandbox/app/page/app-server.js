@@ -13,7 +13,7 @@ async function request(path, options) {
   try {
     response = await fetch(path, options);
   } catch (cause) {
-    throw new ServerError(0, "The app's server does not respond", "Check that the demo is running.");
+    throw new ServerError(0, "The app's server does not answer", "Check that the demo is running.");
   }
   const body = response.status === 204 ? null : await response.json().catch(() => ({}));
   if (!response.ok) {

@@ -12,6 +12,7 @@ const cards = new Map(); // by the lesson's id
 let config = null;
 let session = null;
 let refreshing = null;
+let created = 0; // how many lessons this page made: a list that was requested before is outdated
 
 async function start() {
   try {
@@ -109,6 +110,7 @@ async function createLesson(event) {
   const [video] = file.files;
   const chosenScenario = scenario.value;
   form.reset();
+  created += 1;
   const card = cardOf(data);
   find("own").prepend(card.element);
   card.focus();
@@ -130,14 +132,14 @@ async function refreshAgain() {
 }
 
 async function readLessons() {
-  const reader = session;
+  const [reader, createdBefore] = [session, created];
   if (reader === null) return;
   const { data, error } = await reader.supabase
     .from("lessons")
     .select(COLUMNS)
     .order("created_at", { ascending: false })
     .retry(false); // the page refreshes by itself, and shows the problem meanwhile
-  if (reader !== session) return;
+  if (reader !== session || createdBefore !== created) return;
   showProblem("refresh", error ? `The lessons could not be read: ${errorText(error)} The page tries again.` : "");
   if (error) return;
   showOwn(data.filter((lesson) => lesson.creator_id === reader.user.id));

@@ -172,16 +172,16 @@ def test_an_outage_of_a_service_is_named(
     hint = "Try again in a moment."
     mux.faults.add(Fault("reset"), times=1)
     cut = status_and_json(page.post("uploads", json=asked, headers=headers))
-    assert cut == (503, {"message": "Mux does not respond", "hint": hint})
+    assert cut == (503, {"message": "Mux does not answer", "hint": hint})
     mux.faults.add(Fault("answer", status=500, body="<html>"), times=1)
     failed = status_and_json(page.post("uploads", json=asked, headers=headers))
-    assert failed == (502, {"message": "Mux responded with HTTP 500", "hint": hint})
+    assert failed == (502, {"message": "Mux answered with HTTP 500", "hint": hint})
     supabase.faults.add(Fault("answer", status=503, body="<html>"), times=1)
     down = status_and_json(page.post("uploads", json=asked, headers=headers))
-    assert down == (503, {"message": "Supabase responded with HTTP 503"})
+    assert down == (503, {"message": "Supabase answered with HTTP 503"})
     supabase.faults.add(Fault("reset"), times=1)
     cut = status_and_json(page.post("uploads", json=asked, headers=headers))
-    assert cut == (503, {"message": "Supabase does not respond", "hint": hint})
+    assert cut == (503, {"message": "Supabase does not answer", "hint": hint})
 
 
 def test_only_the_page_itself_may_send_requests(sample_app: SampleApp, page: httpx.Client) -> None:

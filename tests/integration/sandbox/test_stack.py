@@ -231,7 +231,7 @@ def test_requests_are_logged_with_their_status(stack: LocalSupabase) -> None:
 
 
 def test_without_postgrest_the_gateway_answers_503(stack: LocalSupabase) -> None:
-    """During an outage of PostgREST the gateway responds with JSON."""
+    """During an outage of PostgREST the gateway answers with JSON."""
     headers = {"apikey": stack.anon_key}
     stack.stop_postgrest()
     during = get(stack, headers=headers)

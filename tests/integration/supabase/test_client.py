@@ -9,8 +9,8 @@ from sandbox.fault_injection import Fault
 from sandbox.supabase.error_responses import LASTING, MOMENTARY
 from sandbox.supabase.stack import LocalSupabase
 from worker.errors import SupabaseNeedsOperator, SupabaseUnavailable
+from worker.retry import MAX_ATTEMPTS
 from worker.settings import Settings
-from worker.supabase.client import ATTEMPTS
 from worker.supabase.scan import ScanStore
 
 pytestmark = pytest.mark.stack
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 async def store(supabase: LocalSupabase) -> AsyncIterator[ScanStore]:
-    """Yield a store that waits at most a second for a response."""
+    """Yield a store that waits at most two seconds for a response."""
     settings = Settings.model_validate(
         {
             "supabase_url": supabase.url,
             "supabase_service_role_key": supabase.service_role_key,
-            "supabase_timeout_seconds": 1,
+            "supabase_timeout_seconds": 2,
             "mux_token_id": "id",
             "mux_token_secret": "secret",
         }
@@ -34,7 +34,7 @@ async def store(supabase: LocalSupabase) -> AsyncIterator[ScanStore]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "calls"), [(Fault("hang"), 2), (Fault("reset"), ATTEMPTS)], ids=["hang", "reset"]
+    ("fault", "calls"), [(Fault("hang"), 2), (Fault("reset"), MAX_ATTEMPTS)], ids=["hang", "reset"]
 )
 async def test_a_call_without_a_response_is_retried_within_limits(
     store: ScanStore, supabase: LocalSupabase, fault: Fault, calls: int
@@ -56,13 +56,13 @@ async def test_a_connection_that_hangs_once_is_replaced(
 
 
 @pytest.mark.parametrize("name", MOMENTARY)
-async def test_a_busy_database_is_retried_until_it_responds(
+async def test_a_busy_database_is_retried_until_it_answers(
     store: ScanStore, supabase: LocalSupabase, name: str
 ) -> None:
     """Beyond the usual number of attempts: a conflict, or a clock that is behind."""
-    supabase.faults.add(MOMENTARY[name], times=ATTEMPTS)
+    supabase.faults.add(MOMENTARY[name], times=MAX_ATTEMPTS)
     assert (await store.summary())["processing"] == 0
-    assert store.calls == ATTEMPTS + 1
+    assert store.calls == MAX_ATTEMPTS + 1
 
 
 async def test_a_permanent_error_is_not_retried(store: ScanStore, supabase: LocalSupabase) -> None:

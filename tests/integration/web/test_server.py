@@ -20,7 +20,7 @@ from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.outcome_log import OutcomeLog
-from worker.telemetry.scan_history import Fault, ScanHistory, Service
+from worker.telemetry.scan_history import OutageState, ScanHistory, Service
 from worker.web.app import http_server
 from worker.web.connections import connection_limit
 
@@ -64,7 +64,7 @@ class FakeStore:
             for s in settlements
         ]
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record notes."""
         self.noted += notes
         await self._go_on()
@@ -113,7 +113,7 @@ class Site:
     store: FakeStore
     mux: Any
     liveness: Liveness
-    outages: dict[Service, Fault]
+    outages: dict[Service, OutageState]
 
     async def raw(self, request: bytes, within: float = 10) -> bytes:
         """Send bytes on a new connection; return all bytes until it is closed."""
@@ -160,8 +160,8 @@ async def site(**more: str) -> AsyncIterator[Site]:
     }
     settings = Settings(_env_file=None, **result)
     free = settings.model_copy(update={"port": 0})
-    store, mux = FakeStore(), SimpleNamespace(is_refused=False, rate_limit=("5", "4"))
-    liveness, outages = Liveness(5, 100), dict[Service, Fault]()
+    store, mux = FakeStore(), SimpleNamespace(is_unauthorized=False, rate_limit=("5", "4"))
+    liveness, outages = Liveness(5, 100), dict[Service, OutageState]()
     telemetry, history = Telemetry(OutcomeLog()), ScanHistory(lambda: outages)
     async with http_server(free, telemetry, liveness, mux, store, history) as port:
         yield Site(port, store, mux, liveness, outages)
@@ -227,7 +227,7 @@ async def test_an_upload_that_failed_is_noted(here: Site) -> None:
     """Its event gives no reason, so nothing is settled."""
     data = {"id": "up1", "status": "errored"}
     assert (await here.event(type="video.upload.errored", data=data)).status == 200
-    assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("look", "up1")]
+    assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("recheck", "up1")]
     assert here.store.settled == []
 
 
@@ -370,16 +370,18 @@ async def test_readyz_is_whether_the_worker_can_work(here: Site, mocker: MockerF
     here.store.may_go_on.clear()
     assert await readyz() == (503, "Supabase: timeout")
     here.store.may_go_on.set()
-    here.mux.is_refused = True
+    here.mux.is_unauthorized = True
     assert await readyz() == (503, "Mux: unauthorized")
 
 
 async def test_readyz_fails_if_the_last_scan_needs_an_operator(here: Site) -> None:
     """Also if the database answers other calls; a passing outage does not count."""
-    here.outages["supabase"] = Fault(1.0, "read_only", "Free disk space.", needs_operator=True)
+    here.outages["supabase"] = OutageState(
+        1.0, "read_only", "Free disk space.", needs_operator=True
+    )
     answer = await here.ask("GET", "/readyz")
     assert (answer.status, json.loads(answer.body)["reason"]) == (503, "Supabase: read_only")
-    here.outages["supabase"] = Fault(1.0, "timeout", "No response.", needs_operator=False)
+    here.outages["supabase"] = OutageState(1.0, "timeout", "No response.", needs_operator=False)
     assert (await here.ask("GET", "/readyz")).status == 200
     assert (await here.ask("GET", "/healthz")).status == 200
 

@@ -7,7 +7,7 @@ from worker.backfill.search import Found
 from worker.decide import Rules
 from worker.lesson import Lesson, Row, Target
 from worker.model import Observation, PlaybackId
-from worker.wording import FAILURES, KINDS
+from worker.wording import BACKFILL_RESULTS, FAILURES
 
 READY = Observation("asset", "ready", "sweep", "up", "as", (PlaybackId("play", "public"),))
 PREPARING = replace(READY, status="preparing", playback_ids=())
@@ -155,7 +155,7 @@ def test_of_a_disputed_id_nobody_gets_the_video() -> None:
 
 def test_every_kind_has_its_words_and_its_end() -> None:
     """What failed is listed; so is what an option would take."""
-    kinds = [*KINDS, *FAILURES]
+    kinds = [*BACKFILL_RESULTS, *FAILURES]
     assert {kind for kind in kinds if ending(kind) == "failed"} <= set(filter(is_listed, kinds))
     assert is_listed("has_video")
     assert not is_listed("followed")

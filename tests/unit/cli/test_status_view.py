@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from worker.cli.console import show
 from worker.cli.status_view import lesson_view, status_view
-from worker.wording import KINDS, UNKNOWN_FAILURE, failure
+from worker.wording import BACKFILL_RESULTS, UNKNOWN_FAILURE, failure
 
 ROW = {
     "status": "error",
@@ -75,7 +75,7 @@ def test_what_a_backfill_found_says_what_happened(
     """Also where it kept no message."""
     finding = {"kind": "has_video", "message": None}
     shown = printed(lesson_view({**LESSON, "row": None, "finding": finding}))
-    assert f"backfill has_video: {KINDS['has_video']}" in shown
+    assert f"backfill has_video: {BACKFILL_RESULTS['has_video']}" in shown
 
 
 def test_the_table_of_failures_has_a_sentence_for_each_type(

@@ -19,7 +19,9 @@ from worker.errors import (
 )
 from worker.model import Observation, OnSent, ignore
 from worker.supabase.lessons import LessonStore
+from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import LogThrottle
+from worker.telemetry.outcome_log import OutcomeLog
 
 Json = dict[str, Any]
 
@@ -50,6 +52,11 @@ class Database:
             {"lesson_id": item["lesson_id"], **self.answers[item["lesson_id"]].pop(0)}
             for item in params["adoptions"]
         ]
+
+
+def adopter_of(mux: Mux, database: Database) -> Adopter:
+    """Return an adopter that logs what it does."""
+    return Adopter(mux, LessonStore(database.call), Telemetry(OutcomeLog()))
 
 
 def asks(id_: str, kind: str) -> Json:
@@ -91,7 +98,7 @@ async def test_mux_is_asked_only_what_an_id_is(
     """The result goes to the database, which decides."""
     mux = Mux(created("up1", "as1"), ready("as1", "up1"), ready("as2"))
     database = Database({"l1": [asked_for, UNCHANGED], "l2": [UNCHANGED]})
-    await Adopter(mux, LessonStore(database.call)).adopt(["l1", "l2"])
+    await adopter_of(mux, database).adopt(["l1", "l2"])
     assert mux.sent == asked
     assert database.items == [
         [{"lesson_id": "l1"}, {"lesson_id": "l2"}],
@@ -114,7 +121,7 @@ async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.
         }
     )
     mux = Mux()
-    await Adopter(mux, LessonStore(database.call)).adopt(list(database.answers))
+    await adopter_of(mux, database).adopt(list(database.answers))
     assert mux.sent == []
     info: Json = {"level": "info"}
     assert logged(out) == [
@@ -130,7 +137,7 @@ async def test_in_another_environment_nothing_is_asked(home: str | None, asked: 
     """There every id would seem unknown; the lesson is adopted with the right token."""
     mux = Mux(ready("as1"))
     database = Database({"l1": [asks("as1", "asset"), UNCHANGED]}, home)
-    await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
+    await adopter_of(mux, database).adopt(["l1"])
     assert mux.sent == asked
     assert len(database.items) == 1 + len(asked)
 
@@ -141,7 +148,7 @@ async def test_an_outage_of_mux_is_raised_and_leaves_the_lesson_for_later() -> N
     mux.is_down_after = 0
     database = Database({"l1": [asks("as1", "asset")]})
     with pytest.raises(MuxUnavailable):
-        await Adopter(mux, LessonStore(database.call)).adopt(["l1"])
+        await adopter_of(mux, database).adopt(["l1"])
     assert len(database.items) == 1
 
 
@@ -151,11 +158,12 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
     """For each lesson, with what to do."""
     now = [0.0]
     mocker.patch(
-        "worker.daemon.adoption.LogThrottle", lambda seconds: LogThrottle(seconds, lambda: now[0])
+        "worker.telemetry.outcome_log.LogThrottle",
+        lambda seconds: LogThrottle(seconds, lambda: now[0]),
     )
     disputed = {"outcome": "disputed", "reason": "lesson_mismatch"}
     database = Database({"l1": [disputed] * 4, "l2": [disputed]})
-    adopter = Adopter(Mux(), LessonStore(database.call))
+    adopter = adopter_of(Mux(), database)
     for now[0], lessons in ((0, ["l1"]), (60, ["l1", "l2"]), (3599, ["l1"]), (3601, ["l1"])):
         await adopter.adopt(lessons)
     lines = logged(out)
@@ -183,7 +191,7 @@ async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
     mux = PartlyDown(created("up1", "as1"))
     bad, good = asks("bad", "either"), asks("up1", "either")
     database = Database({"l1": [bad, bad], "l2": [good, UNCHANGED, good, UNCHANGED]})
-    adopter = Adopter(mux, LessonStore(database.call))
+    adopter = adopter_of(mux, database)
     for _ in range(2):
         await adopter.adopt(["l1", "l2"])
         assert database.items.pop() == [
@@ -210,7 +218,7 @@ async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_ho
     by_check = {**refused, "lesson_id": "l2", "sqlstate": "23514", "raised_by": None}
     adopted = {"outcome": "adopted", "upload_id": "up2", "asset_id": None, "restored": by_check}
     database = Database({"l1": [refused] * 2, "l2": [adopted]})
-    adopter = Adopter(Mux(), LessonStore(database.call))
+    adopter = adopter_of(Mux(), database)
     for lessons in (["l1", "l2"], ["l1"]):
         await adopter.adopt(lessons)
     error: Json = {"level": "error", "event": "lesson.refused", "message": "no"}
@@ -247,7 +255,9 @@ async def adopts(
     """Run the adoption until the database sets `stopping`; return how far each run went."""
     lessons = LessonStore(database.call)
     adopter = Adopter(Mux(), lessons)
-    adoption = PeriodicAdoption(adopter, lessons, 0.0, database.stopping, scans_are_well)
+    adoption = PeriodicAdoption(
+        adopter, lessons, 0.0, database.stopping, scans_are_well, Telemetry(OutcomeLog())
+    )
     async with adoption.running():
         await asyncio.wait_for(database.stopping.wait(), 5)
     return database.walks

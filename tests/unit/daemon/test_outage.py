@@ -13,7 +13,7 @@ from worker.errors import (
     SupabaseUnavailable,
     Unavailable,
 )
-from worker.telemetry.scan_history import Fault, Service
+from worker.telemetry.scan_history import OutageState, Service
 
 
 class Clock:
@@ -116,18 +116,18 @@ def test_a_second_outage_is_announced_like_the_first(
 def test_an_outage_knows_its_last_fault_and_its_beginning(clock: Clock, out: io.StringIO) -> None:
     """In unix seconds, however its fault changes; afterwards there is none."""
     here, began = outage(clock), time.time()
-    faults: list[Fault | None] = [here.fault]
+    faults: list[OutageState | None] = [here.state]
     for fault in (DOWN, REFUSED):
         here.record(fault)
-        faults.append(here.fault)
+        faults.append(here.state)
     here.end()
-    faults.append(here.fault)
+    faults.append(here.state)
     since = faults[1].since if faults[1] else 0.0
     assert since == pytest.approx(began, abs=5)
     assert faults == [
         None,
-        Fault(since, "http_503", "down", needs_operator=False),
-        Fault(since, "http_401", "wrong token", needs_operator=True),
+        OutageState(since, "http_503", "down", needs_operator=False),
+        OutageState(since, "http_401", "wrong token", needs_operator=True),
         None,
     ]
 

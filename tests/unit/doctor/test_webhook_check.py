@@ -13,12 +13,12 @@ from worker.doctor.webhook_check import judge
         (
             [None, None],
             "skipped",
-            "no worker responds at here:1: start it, then run the doctor again",
+            "no worker answers at here:1: start it, then run the doctor again",
         ),
         ([404, 404], "failed", "the server at here:1 has no /webhooks/mux"),
-        ([200, 200], "failed", "the server at here:1 responds to a forged event with 200, not 401"),
-        ([401, 401], "failed", "the worker at here:1 responds to signed events with 401"),
-        ([200, 401, 401], "failed", "the worker at here:1 responds to signed events with 200, 401"),
+        ([200, 200], "failed", "the server at here:1 answers a forged event with 200, not 401"),
+        ([401, 401], "failed", "the worker at here:1 answers signed events with 401"),
+        ([200, 401, 401], "failed", "the worker at here:1 answers signed events with 200, 401"),
     ],
 )
 def test_a_worker_must_know_signed_from_forged(

@@ -165,7 +165,7 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
         pytest.param(
             row("migrated"), [], [],
             Observation(
-                "none", "unaskable", "probe",
+                "row", "invalid_id", "probe",
                 error_message="Neither an upload nor an asset is known.",
             ),
             id="a migrated row without an asset",
@@ -183,11 +183,11 @@ async def test_a_probe_sends_as_few_requests_as_possible(
 
 @pytest.mark.parametrize("poison", ["../assets/x", "", "x" * 256, "a\u202eb", "a\x00b", "a b"])
 async def test_what_cannot_be_an_id_is_never_sent(poison: str) -> None:
-    """It is unaskable, and the message shows it escaped."""
+    """The row has no valid id, and the message shows it escaped."""
     mux = FakeMux()
     (observation,) = await observed(mux, row(poison))
     assert mux.sent == []
-    assert (observation.subject, observation.status) == ("none", "unaskable")
+    assert (observation.subject, observation.status) == ("row", "invalid_id")
     assert observation.error_message is not None
     assert observation.error_message.isprintable()
 
@@ -286,10 +286,10 @@ async def test_an_id_that_cannot_be_one_matches_nothing_in_a_list(poison: str) -
     claims = [*waits, *(row(f"up{n}", name=f"t{n}") for n in (1, 2))]
     mux = FakeMux(assets=(page,))
     assert await sweep(mux, *claims) == {
-        "t0": "none unaskable",
+        "t0": "row invalid_id",
         "t1": "asset ready",
         "t2": "asset ready",
-        "t3": "none unaskable",
+        "t3": "row invalid_id",
     }
     assert mux.sent == ["assets page 0"]
 

@@ -2,7 +2,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
@@ -21,6 +21,7 @@ from worker.model import (
     Page,
     PlaybackId,
     Settlement,
+    Sweep,
     ignore,
 )
 from worker.scan.scanner import Scanner
@@ -114,7 +115,7 @@ class FakeStore:
     due: list[Claim]
     recorded: str | None = "env1"
     fault: Unavailable | None = None
-    sweep: Literal["none", "ours", "others"] = "none"
+    sweep: Sweep = "none"
     few: int | None = None
     unclaimed_rows: int = 0
     withheld: int = 0
@@ -133,8 +134,8 @@ class FakeStore:
             self.claims -= 1
             if self.claims < 0:
                 raise SupabaseUnavailable("timeout", "x")
-        if self.sweep == "others":
-            return ClaimedBatch((), None, "others")
+        if self.sweep == "other_worker":
+            return ClaimedBatch((), None, "other_worker")
         most = limits.max_rows(self.sweep)
         taken, self.due = self.due[:most], self.due[most:]
         return ClaimedBatch(
@@ -240,7 +241,7 @@ async def test_a_batch_of_all_due_rows_is_not_full() -> None:
 
 async def test_before_a_sweep_all_due_rows_are_claimed() -> None:
     """Five at a time; the sweep ends with the page that has the last of them."""
-    store = FakeStore(rows(23), sweep="ours")
+    store = FakeStore(rows(23), sweep="this_worker")
     pages = [
         Page(tuple(listed(f"up{n}") for n in range(20)), None),
         Page(tuple(listed(f"up{n}") for n in range(20, 23)), None),
@@ -255,14 +256,14 @@ async def test_before_a_sweep_all_due_rows_are_claimed() -> None:
 async def test_a_sweep_has_a_limit_of_claims(mocker: MockerFixture) -> None:
     """Other due rows are left for the next scan, which follows at once."""
     mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 2)
-    store = FakeStore(rows(23), sweep="ours")
+    store = FakeStore(rows(23), sweep="this_worker")
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
 
 
 async def test_rows_that_another_worker_locks_are_not_waited_for() -> None:
     """Where more are due but none can be claimed, the scan continues with its rows."""
-    store = FakeStore(rows(5), sweep="ours", withheld=3)
+    store = FakeStore(rows(5), sweep="this_worker", withheld=3)
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert report.claimed == 5
 
@@ -322,12 +323,12 @@ async def test_a_429_is_never_the_fault_of_an_id() -> None:
 
 async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
     """Where the control request succeeds, its rows are probed; else it is an outage."""
-    store = FakeStore(rows(3), sweep="ours")
+    store = FakeStore(rows(3), sweep="this_worker")
     mux = FakeMux({"up0", "up1", "up2"}, lists_fail=True)
     await scanner(mux, store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert mux.controls == 1
-    store = FakeStore(rows(3), sweep="ours")
+    store = FakeStore(rows(3), sweep="this_worker")
     with pytest.raises(MuxUnavailable):
         await scanner(FakeMux(lists_fail=True, is_out_after=0), store).scan()
     assert (reasons(store), len(store.released)) == ({}, 3)
@@ -343,7 +344,7 @@ async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() 
         store.due = rows(1)
         await scans.scan()
         (claimed,) = store.settled[-1].claims
-        assert claimed.verdict.missing in (None, False)
+        assert claimed.verdict.grace in ("unchanged", "ends")
         pauses.append(claimed.pause_seconds)
     expected = [*(min(5 * 1.5**n, 300) for n in range(12)), 7.5, 5]
     assert pauses == [pytest.approx(pause, rel=0.11) for pause in expected]
@@ -417,7 +418,9 @@ async def test_no_row_waits_while_others_are_probed_again() -> None:
 
 async def test_a_row_with_an_empty_id_records_no_environment() -> None:
     """It fails, also beside a video without an upload; the environment still does not match."""
-    store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="ours")
+    store = FakeStore(
+        [replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="this_worker"
+    )
     without_upload = replace(listed(""), upload_id=None)
     await scanner(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
     others = {f"t{n}": "wrong_environment" for n in range(3)}
@@ -457,7 +460,7 @@ class SlowStore(FakeStore):
 
 def sweeping(*pages: Page) -> tuple[SlowStore, asyncio.Task[ScanReport]]:
     """Start a scan of nine rows that sweeps these pages."""
-    store = SlowStore(rows(9), sweep="ours")
+    store = SlowStore(rows(9), sweep="this_worker")
     mux = FakeMux({f"up{n}" for n in range(9)}, pages=pages)
     return store, asyncio.create_task(scanner(mux, store).scan())
 
@@ -503,7 +506,7 @@ async def test_a_scan_that_is_cancelled_cancels_the_pages_under_way() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 async def test_in_an_outage_the_pages_under_way_are_settled_first(*, fails: bool) -> None:
     """Then the outage is raised, or the fault of the database, which matters more."""
-    store = SlowStore(rows(3), sweep="ours")
+    store = SlowStore(rows(3), sweep="this_worker")
     mux = FakeMux(pages=PAGES[:1], is_out_after=1)
     scan = asyncio.create_task(scanner(mux, store).scan())
     await store.until("as-up0")
@@ -528,7 +531,7 @@ async def test_a_release_that_hangs_is_not_waited_for(mocker: MockerFixture) -> 
 
 async def test_when_a_further_claim_fails_the_claimed_rows_are_released() -> None:
     """No row stays leased for a scan that does not take place."""
-    store = FakeStore(rows(9), sweep="ours", claims=1)
+    store = FakeStore(rows(9), sweep="this_worker", claims=1)
     with pytest.raises(SupabaseUnavailable):
         await scanner(FakeMux(), store, size=5).scan()
     assert store.released == [f"t{n}" for n in range(5)]
@@ -586,7 +589,7 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
 
 async def test_the_worker_that_sweeps_settles_whole_pages() -> None:
     """Also uploads without a claim: another row may wait for them."""
-    store = FakeStore(rows(3), sweep="ours")
+    store = FakeStore(rows(3), sweep="this_worker")
     mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
     report = await scanner(mux, store).scan()
     assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
@@ -599,8 +602,10 @@ def foreign_pages(count: int) -> list[Page]:
     return [Page((listed(f"x{n}"),), None) for n in range(count)]
 
 
-@pytest.mark.parametrize(("sweep", "pages"), [("none", 0), ("ours", INITIAL_PAGE_BUDGET + 1)])
-async def test_only_the_sweeper_reads_the_lists(sweep: Literal["none", "ours"], pages: int) -> None:
+@pytest.mark.parametrize(
+    ("sweep", "pages"), [("none", 0), ("this_worker", INITIAL_PAGE_BUDGET + 1)]
+)
+async def test_only_the_sweeper_reads_the_lists(sweep: Sweep, pages: int) -> None:
     """Rows that no list covers are probed, as by any other worker."""
     store = FakeStore(rows(3), sweep=sweep)
     mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(20))
@@ -611,7 +616,7 @@ async def test_only_the_sweeper_reads_the_lists(sweep: Literal["none", "ours"], 
 
 async def test_unclaimed_rows_keep_the_sweep_going() -> None:
     """They earn a page too; the sweep ends with the list."""
-    store = FakeStore(rows(3), sweep="ours", unclaimed_rows=1)
+    store = FakeStore(rows(3), sweep="this_worker", unclaimed_rows=1)
     mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(12))
     report = await scanner(mux, store).scan()
     assert report.requests == 12 + 1 + 3
@@ -631,13 +636,13 @@ async def test_a_claimed_row_that_is_gone_is_reported() -> None:
             return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
 
     page = Page((listed("x0"), listed("up0"), listed("x1")), None)
-    report = await scanner(FakeMux(pages=[page]), Emptied(rows(3), sweep="ours")).scan()
+    report = await scanner(FakeMux(pages=[page]), Emptied(rows(3), sweep="this_worker")).scan()
     assert report.outcomes == {"unmatched": 3}
 
 
 async def test_a_claimed_row_is_counted_once() -> None:
     """With its page; when it is settled it earns nothing more."""
-    store = FakeStore(rows(8), sweep="ours")
+    store = FakeStore(rows(8), sweep="this_worker")
     page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
     mux = FakeMux(pages=[page, *foreign_pages(20)])
     await scanner(mux, store).scan()
@@ -649,7 +654,7 @@ async def test_a_claimed_row_is_counted_once() -> None:
 
 async def test_an_id_of_ours_in_a_list_records_the_environment() -> None:
     """From that page on a 404 counts."""
-    store = FakeStore(rows(4), recorded="env2", sweep="ours")
+    store = FakeStore(rows(4), recorded="env2", sweep="this_worker")
     mux = FakeMux(pages=[*foreign_pages(1), Page((listed("up0"),), None)])
     await scanner(mux, store).scan()
     assert reasons(store) == {
@@ -663,7 +668,7 @@ async def test_an_id_of_ours_in_a_list_records_the_environment() -> None:
 async def test_rows_left_to_another_worker_are_reported() -> None:
     """While another worker sweeps, this one sends no request, and its report says why."""
     mux = FakeMux()
-    store = FakeStore(rows(3), sweep="others")
+    store = FakeStore(rows(3), sweep="other_worker")
     report = await scanner(mux, store).scan()
     assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
     assert store.few == SWEEP_ABOVE
@@ -671,7 +676,7 @@ async def test_rows_left_to_another_worker_are_reported() -> None:
 
 async def test_a_list_of_foreign_assets_records_no_environment() -> None:
     """They prove nothing about our ids: a 404 still does not count."""
-    store = FakeStore(rows(3), recorded="env2", sweep="ours")
+    store = FakeStore(rows(3), recorded="env2", sweep="this_worker")
     mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
     await scanner(mux, store).scan()
     assert set(reasons(store).values()) == {"wrong_environment"}
@@ -681,7 +686,7 @@ async def test_a_list_of_foreign_assets_records_no_environment() -> None:
 async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFixture) -> None:
     """An unknown policy is logged where it matches a claimed row."""
     warning = mocker.patch("worker.telemetry.outcome_log.log.warning")
-    store = FakeStore(rows(3), sweep="ours")
+    store = FakeStore(rows(3), sweep="this_worker")
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
     await scanner(FakeMux(pages=[page]), store, telemetry=Telemetry(OutcomeLog())).scan()
     warning.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
@@ -689,7 +694,7 @@ async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFix
 
 async def test_rows_that_no_list_covers_are_probed_within_the_lease() -> None:
     """Of nine rows that match no page, three are probed; the others are due at once."""
-    store = FakeStore(rows(9), sweep="ours")
+    store = FakeStore(rows(9), sweep="this_worker")
     mux = FakeMux({f"up{n}" for n in range(9)})
     scan = Scanner(
         mux, store, limits=ClaimLimits(20, 60, 3), rules=Rules(), stopping=asyncio.Event()

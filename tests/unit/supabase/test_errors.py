@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from http import HTTPStatus
 
@@ -13,7 +14,8 @@ from worker.errors import (
     SupabaseNeedsOperator,
     SupabaseUnavailable,
 )
-from worker.supabase.errors import error_for, is_permanent
+from worker.retry import MAX_ATTEMPTS
+from worker.supabase.errors import error_for, max_attempts
 
 
 def classified(fault: Fault) -> SupabaseUnavailable:
@@ -68,7 +70,8 @@ def test_a_permanent_error_needs_an_operator_and_says_what_to_do() -> None:
     assert {type(fault) for fault in errors.values()} == {SupabaseNeedsOperator, SchemaOutdated}
     for name, fault in errors.items():
         assert fault.needs_operator, name
-        assert is_permanent(fault) == (fault.reason != "function_missing"), name
+        expected = MAX_ATTEMPTS if fault.reason == "function_missing" else 1
+        assert max_attempts(fault) == expected, name
         assert re.fullmatch(r".+\. [A-Z].+\.", fault.message), name
 
 
@@ -78,7 +81,7 @@ def test_a_transient_error_needs_no_operator(name: str) -> None:
     fault = classified(PASSING[name])
     assert type(fault) is SupabaseUnavailable
     assert not fault.needs_operator
-    assert not is_permanent(fault)
+    assert max_attempts(fault) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("name", MOMENTARY)
@@ -86,7 +89,7 @@ def test_an_error_that_passes_within_seconds_is_busy(name: str) -> None:
     """Serialization failures, deadlocks, lock timeouts, and clocks that differ."""
     fault = classified(MOMENTARY[name])
     assert isinstance(fault, SupabaseBusy)
-    assert not is_permanent(fault)
+    assert max_attempts(fault) == math.inf
 
 
 def test_the_messages_of_some_errors() -> None:
@@ -106,11 +109,11 @@ def test_the_messages_of_some_errors() -> None:
     }
 
 
-def test_a_statement_timeout_is_permanent() -> None:
+def test_a_statement_timeout_is_not_retried() -> None:
     """The same call would time out again; a smaller one may not."""
     fault = error_for("worker_settle", "57014", 500, "canceling statement")
     assert isinstance(fault, StatementTimeout)
-    assert is_permanent(fault)
+    assert max_attempts(fault) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_a_broken_connection_is_transient() -> None:
     for words in ("ReadError", "ConnectError: [Errno -3] Temporary failure in name resolution"):
         fault = error_for("worker_claim", "connection", 0, words)
         assert type(fault) is SupabaseUnavailable
-        assert fault.message == f"Supabase did not respond: {words}."
+        assert fault.message == f"Supabase did not answer: {words}."
 
 
 def test_postgrest_says_why_it_cannot_connect() -> None:

@@ -27,11 +27,11 @@ async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
     async def call(function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         assert function == "worker_adopt"
         calls.append((len(params["adoptions"]), params["lease_seconds"]))
-        items: list[dict[str, Any]] = params["adoptions"]
-        return items
+        return [{**item, "outcome": "adopted"} for item in params["adoptions"]]
 
     items = [{"lesson_id": f"l{n}"} for n in range(2 * ADOPTIONS_PER_CALL + 1)]
-    assert await LessonStore(call).adopt(items, 20.0) == items
-    assert await LessonStore(call).adopt(items[:1]) == items[:1]
+    adopted = [{**item, "outcome": "adopted"} for item in items]
+    assert await LessonStore(call).adopt(items, 20.0) == adopted
+    assert await LessonStore(call).adopt(items[:1]) == adopted[:1]
     assert await LessonStore(call).adopt([]) == []
     assert calls == [(ADOPTIONS_PER_CALL, 20.0), (ADOPTIONS_PER_CALL, 20.0), (1, 20.0), (1, None)]

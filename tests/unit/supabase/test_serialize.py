@@ -30,7 +30,7 @@ def test_a_settlement_is_sent_whole() -> None:
     """The item has the observation, its verdict, and each claimed row with its own."""
     observation = Observation("upload", "missing", "probe", upload_id="up1")
     waits, fails = (
-        Verdict("wait", "upload_not_found", missing=True),
+        Verdict("wait", "upload_not_found", grace="runs"),
         Verdict("fail", "gave_up", "x"),
     )
     item = settlement_json(Settlement(observation, waits, (ClaimVerdict(CLAIM, fails, 7.5),)))

@@ -7,16 +7,19 @@ from worker.errors import SupabaseUnavailable
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
+FAULT = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
+
 EVENTS: dict[str, tuple[Any, ...]] = {
-    "settled": ([], []),
-    "notes_settled": ([],),
+    "settled": ([], [], "operator Ines"),
+    "adoption_failed": (FAULT, "Apply the files of sql/ again."),
+    "id_failed": ({"upload_id": "up1"}, "l1", "timeout", "Mux does not answer."),
     "environment_mismatched": ([], "env1", None),
     "scan_progressed": (),
     "scan_finished": (ScanReport(),),
-    "scan_failed": (SupabaseUnavailable("timeout", "Supabase did not answer in time."),),
+    "scan_failed": (FAULT,),
     "scan_ended": (5.0,),
     "mux_answered": ("GET /video/v1/assets", "200"),
-    "mux_retried": ("timeout",),
+    "mux_retried": (FAULT, 1, 0.5),
     "rpc_ended": ("worker_claim", 0.1, ""),
     "webhook_answered": ("accepted",),
     "published_after_ready": (1.5,),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from worker.telemetry.liveness import Liveness, fault_in, remove, write
+from worker.telemetry.liveness import Liveness, problem_in, remove, write
 
 
 class Clock:
@@ -32,9 +32,9 @@ def test_the_first_scan_has_its_time(clock: Clock) -> None:
     """Three intervals and the longest scan after the start there is a fault, and not before."""
     alive = liveness(clock)
     clock.now += 115
-    assert alive.fault() is None
+    assert alive.problem() is None
     clock.now += 1
-    assert alive.fault() == "no scan has ended for 116 s; it should within 115 s"
+    assert alive.problem() == "no scan has ended for 116 s; it should within 115 s"
 
 
 def test_a_scan_that_ends_is_progress(clock: Clock) -> None:
@@ -43,7 +43,7 @@ def test_a_scan_that_ends_is_progress(clock: Clock) -> None:
     clock.now += 200
     alive.scan_ended(0)
     clock.now += 115
-    assert alive.fault() is None
+    assert alive.problem() is None
 
 
 def test_a_long_pause_in_an_outage_is_no_fault(clock: Clock) -> None:
@@ -51,9 +51,9 @@ def test_a_long_pause_in_an_outage_is_no_fault(clock: Clock) -> None:
     alive = liveness(clock)
     alive.scan_ended(3600)
     clock.now += 3600 + 115
-    assert alive.fault() is None
+    assert alive.problem() is None
     clock.now += 1
-    assert alive.fault() is not None
+    assert alive.problem() is not None
 
 
 def test_a_scan_that_settles_page_after_page_is_alive(clock: Clock) -> None:
@@ -62,19 +62,19 @@ def test_a_scan_that_settles_page_after_page_is_alive(clock: Clock) -> None:
     for _ in range(10):
         clock.now += 100
         alive.scan_progressed()
-        assert alive.fault() is None
+        assert alive.problem() is None
     clock.now += 116
-    assert alive.fault() is not None
+    assert alive.problem() is not None
 
 
 def test_the_file_says_what_the_process_says(clock: Clock, tmp_path: Path) -> None:
     """Until the same moment, and with the end of the pause."""
     file = tmp_path / "alive"
-    assert fault_in(file, clock.now) is not None
+    assert problem_in(file, clock.now) is not None
     alive = liveness(clock, file=file)
     alive.scan_ended(60)
-    assert fault_in(file, clock.now + 60 + 115) is None
-    assert fault_in(file, clock.now + 60 + 116) == "no scan has ended for 176 s"
+    assert problem_in(file, clock.now + 60 + 115) is None
+    assert problem_in(file, clock.now + 60 + 116) == "no scan has ended for 176 s"
 
 
 def test_after_a_pause_the_file_is_written_at_once(clock: Clock, tmp_path: Path) -> None:
@@ -83,19 +83,19 @@ def test_after_a_pause_the_file_is_written_at_once(clock: Clock, tmp_path: Path)
     alive = liveness(clock, file=file)
     alive.scan_ended(3600)
     alive.scan_ended(0)
-    assert fault_in(file, clock.now + 116) is not None
+    assert problem_in(file, clock.now + 116) is not None
 
 
 def test_the_file_of_another_boot_or_process_is_a_fault(tmp_path: Path) -> None:
     """Progress in the future, a process that has ended, and no JSON are faults."""
     file = tmp_path / "alive"
     write(file, 500.0, 600.0)
-    assert fault_in(file, 100.0) is not None
-    assert fault_in(file, 550.0) is None
+    assert problem_in(file, 100.0) is not None
+    assert problem_in(file, 550.0) is None
     file.write_text(file.read_text().replace(str(os.getpid()), "999999999"))
-    assert fault_in(file, 550.0) == "the worker with process id 999999999 has ended"
+    assert problem_in(file, 550.0) == "the worker with process id 999999999 has ended"
     file.write_text("{")
-    assert fault_in(file, 550.0) is not None
+    assert problem_in(file, 550.0) is not None
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

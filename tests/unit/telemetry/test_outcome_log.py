@@ -39,6 +39,23 @@ def test_an_id_that_fails_alone_is_logged_once_an_hour(out: io.StringIO) -> None
     assert logged(out) == [{**line, "asset_id": "as1"}, {**line, "asset_id": "as2"}]
 
 
+def test_what_an_operator_published_names_the_operator(out: io.StringIO) -> None:
+    """The line is that of any publication, with `actor`."""
+    outcomes = [outcome(name, playback_id="p1") for name in ("published", "attached")]
+    OutcomeLog().settled([], outcomes, actor="operator Ines")
+    line = {
+        "level": "info",
+        **IDS,
+        "playback_id": "p1",
+        "waited_seconds": 12.3,
+        "actor": "operator Ines",
+    }
+    assert logged(out) == [
+        {**line, "event": "lesson.published"},
+        {**line, "event": "lesson.attached"},
+    ]
+
+
 def test_a_test_asset_is_published_with_one_warning(out: io.StringIO) -> None:
     """The line of its publication says that it will not last."""
     seen = Observation("asset", "ready", "probe", "up1", "as1", is_test=True)

@@ -1,7 +1,7 @@
 from collections import Counter
 
 from worker.errors import MuxUnauthorized, SupabaseUnavailable
-from worker.telemetry.scan_history import MAX_ENTRIES, Fault, ScanHistory, Service
+from worker.telemetry.scan_history import MAX_ENTRIES, OutageState, ScanHistory, Service
 from worker.telemetry.scan_report import ScanReport
 
 TIMEOUT = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
@@ -19,7 +19,7 @@ def test_scans_that_are_alike_are_one_entry() -> None:
     for _ in range(2):
         history.scan_failed(TIMEOUT)
     history.scan_failed(REFUSED)
-    assert [(entry.times, entry.claimed, entry.fault) for entry in history.newest_first] == [
+    assert [(entry.times, entry.claimed, entry.error) for entry in history.newest_first] == [
         (1, 0, "mux: http_401"),
         (2, 0, "supabase: timeout"),
         (1, 2, None),
@@ -38,9 +38,9 @@ def test_the_history_takes_bounded_memory() -> None:
 
 def test_outages_are_those_of_the_loop() -> None:
     """The history keeps none of its own."""
-    outages: dict[Service, Fault] = {}
+    outages: dict[Service, OutageState] = {}
     history = ScanHistory(lambda: outages)
     history.scan_failed(TIMEOUT)
     assert history.outages == {}
-    outages["supabase"] = Fault(1.0, "timeout", "Supabase did not answer in time.", False)
+    outages["supabase"] = OutageState(1.0, "timeout", "Supabase did not answer in time.", False)
     assert history.outages == outages

@@ -11,9 +11,9 @@ from aiohttp import web
 from worker.backfill import publish
 from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
+from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
-from worker.telemetry.logs import get_logger
-from worker.telemetry.outcome_log import PUBLISH_EVENTS
+from worker.telemetry.hooks import Telemetry
 from worker.text import clean_input
 from worker.web.dashboard.auth import OPERATOR, is_browser
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
@@ -24,8 +24,6 @@ MAX_MESSAGES = 100
 MAX_FIELDS = 10
 
 BUSY = "Another process is working on the lesson. Try again in a moment."
-
-log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +57,18 @@ class LessonActions:
     def __init__(
         self,
         store: LessonStore,
-        mux: publish.MuxApi,
+        mux: MuxReader,
         rules: Rules,
         overview: OverviewCache,
         messages: Messages,
+        telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._mux = mux
         self._rules = rules
         self._overview = overview
         self._messages = messages
+        self._telemetry = telemetry
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Carry out an action; redirect a browser to the lesson, answer others in one line."""
@@ -115,25 +115,15 @@ class LessonActions:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
                 lesson = await publish.find_lesson(self._store, lesson_id)
-                done = await publish.publish(lesson, self._mux, self._store, self._rules, by)
+                done = await publish.publish(
+                    lesson, self._mux, self._store, self._rules, by, self._telemetry
+                )
+                return str(done)
         except TimeoutError as error:
             raise SupabaseUnavailable(
                 "timeout",
                 "Mux or Supabase took too long. The lesson may be published: load the page again.",
             ) from error
-        _log_published(done, by[0])
-        return str(done)
-
-
-def _log_published(done: publish.PublishResult, operator: str) -> None:
-    if done.outcome in PUBLISH_EVENTS:
-        log.info(
-            PUBLISH_EVENTS[done.outcome],
-            lesson_id=done.lesson.id,
-            asset_id=done.asset_id,
-            playback_id=done.playback_id,
-            actor=f"operator {operator}",
-        )
 
 
 async def read_form(request: web.Request) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.telemetry.scan_history import Fault, ScanEntry
+from worker.telemetry.scan_history import OutageState, ScanEntry
 from worker.text import duration
 from worker.web.dashboard.overview_cache import Snapshot
 from worker.wording import count
@@ -28,13 +28,13 @@ class Alert:
 class ServiceState:
     """What the process knows without a call to Mux or the database."""
 
-    loop_fault: str | None
+    loop_problem: str | None
     last_scan_at: float | None
     started_at: float
     scans: tuple[ScanEntry, ...]
-    mux: Fault | None
-    supabase: Fault | None
-    mux_refuses: bool
+    mux: OutageState | None
+    supabase: OutageState | None
+    mux_is_unauthorized: bool
     mux_requests: int
     rate_limit: tuple[str | None, str | None]
     accepts_webhooks: bool
@@ -47,16 +47,16 @@ def alerts(state: ServiceState, snapshot: Snapshot) -> list[Alert]:
 
 
 def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
-    if state.loop_fault is not None:
-        message = f"The scan loop hangs: {state.loop_fault}."
+    if state.loop_problem is not None:
+        message = f"The scan loop hangs: {state.loop_problem}."
         yield Alert("bad", message, "Restart the worker and report the problem.")
     if state.supabase is not None:
         message = f"Supabase is unavailable: {state.supabase.message}"
         yield Alert("bad", message, _supabase_advice(state))
-    elif snapshot.fault is not None:
-        message = f"Supabase does not answer this page: {snapshot.fault}"
+    elif snapshot.error is not None:
+        message = f"Supabase does not answer this page: {snapshot.error}"
         yield Alert("bad", message, _supabase_advice(state))
-    if state.mux_refuses:
+    if state.mux_is_unauthorized:
         advice = "Set a valid MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         yield Alert("bad", "Mux refuses the credentials.", advice)
     elif state.mux is not None:

@@ -23,7 +23,7 @@ class Snapshot:
 
     overview: dict[str, Any] | None
     age_seconds: float
-    fault: str | None
+    error: str | None
     query_seconds: float
 
 
@@ -37,7 +37,7 @@ class OverviewCache:
         self._queried_at = self._received_at = float("-inf")
         self._query_seconds = 0.0
         self._overview: dict[str, Any] | None = None
-        self._fault: str | None = None
+        self._error: str | None = None
 
     async def get(self) -> Snapshot:
         """Return the overview, at most a few seconds old while the database answers."""
@@ -46,7 +46,7 @@ class OverviewCache:
                 await self._query()
         age = self._clock() - self._received_at
         overview = self._overview if age < MAX_AGE_SECONDS else None
-        return Snapshot(overview, age, self._fault, self._query_seconds)
+        return Snapshot(overview, age, self._error, self._query_seconds)
 
     def invalidate(self) -> None:
         """Query again at the next request, since something was changed."""
@@ -57,9 +57,9 @@ class OverviewCache:
         try:
             self._overview = await with_timeout(self._store.overview())
             self._received_at = self._clock()
-            self._fault = None
-        except Unavailable as fault:
-            self._fault = fault.message
+            self._error = None
+        except Unavailable as error:
+            self._error = error.message
         self._queried_at = self._clock()
         self._query_seconds = self._queried_at - began
 

@@ -1,13 +1,14 @@
 """Add the dashboard's routes to the server; imported only where OPS_TOKEN is set."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 from aiohttp import web
 
-from worker.backfill.publish import MuxApi
+from worker.decide import Rules
+from worker.scan.mux_reader import MuxReader
 from worker.settings import Settings
 from worker.supabase.lessons import Call, LessonStore
+from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import LessonActions, Messages
@@ -16,31 +17,26 @@ from worker.web.dashboard.auth import OperatorAuth
 from worker.web.dashboard.overview_cache import OverviewCache
 from worker.web.dashboard.render import Pages
 from worker.web.dashboard.views import Views
+from worker.web.health import MuxState
 
 UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 
-class MuxState(Protocol):
-    """What the dashboard shows of Mux's client."""
-
-    is_refused: bool
-    requests: int
-    rate_limit: tuple[str | None, str | None]
-
-
-def add_dashboard(
+def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions
     app: web.Application,
-    settings: Settings,
     auth: OperatorAuth,
-    mux: MuxApi,
+    mux: MuxReader,
     call: Call,
+    *,
+    rules: Rules,
     state: Callable[[], ServiceState],
+    telemetry: Telemetry,
 ) -> None:
     """Add the pages, the actions, and the files that pages load."""
     pages, messages, store = Pages(), Messages(), LessonStore(call)
     overview = OverviewCache(store)
     views = Views(pages, store, overview, state, messages)
-    actions = LessonActions(store, mux, settings.rules, overview, messages)
+    actions = LessonActions(store, mux, rules, overview, messages, telemetry)
     app.router.add_get("/", auth.guard(views.index))
     app.router.add_get("/lessons/{id}", auth.guard(views.lesson))
     app.router.add_get("/search", auth.guard(views.search))
@@ -56,13 +52,13 @@ def service_state(
 
     def state() -> ServiceState:
         return ServiceState(
-            loop_fault=liveness.fault(),
+            loop_problem=liveness.problem(),
             last_scan_at=liveness.last_scan_at,
             started_at=history.started_at,
             scans=tuple(history.newest_first),
             mux=history.outages.get("mux"),
             supabase=history.outages.get("supabase"),
-            mux_refuses=mux.is_refused,
+            mux_is_unauthorized=mux.is_unauthorized,
             mux_requests=mux.requests,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),

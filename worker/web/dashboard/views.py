@@ -65,8 +65,8 @@ class Views:
             if lesson is None:
                 events = await with_timeout(self._store.lesson_events(lesson_id))
                 return self._no_lesson(operator, lesson_id, events)
-        except Unavailable as fault:
-            return self._error(operator, fault)
+        except Unavailable as error:
+            return self._error(operator, error)
         is_refresh = "X-Refresh" in request.headers
         message = None if is_refresh else self._messages.take(operator, lesson_id)
         return self._pages.page(
@@ -80,8 +80,8 @@ class Views:
             return see_other("/")
         try:
             found = await with_timeout(self._store.find_lessons(query, MAX_FOUND + 1))
-        except Unavailable as fault:
-            return self._error(request[OPERATOR], fault)
+        except Unavailable as error:
+            return self._error(request[OPERATOR], error)
         if len(found) == 1:
             return see_other(f"/lessons/{quote(found[0].id)}")
         return self._pages.page(
@@ -100,5 +100,5 @@ class Views:
             "no_lesson.html", status=404, operator=operator, lesson_id=lesson_id, events=events
         )
 
-    def _error(self, operator: str, fault: Unavailable) -> web.Response:
-        return self._pages.page("error.html", status=503, operator=operator, message=explain(fault))
+    def _error(self, operator: str, error: Unavailable) -> web.Response:
+        return self._pages.page("error.html", status=503, operator=operator, message=explain(error))

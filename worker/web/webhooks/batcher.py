@@ -50,23 +50,23 @@ class EventBatcher(Generic[T]):
                 await self._settle_batch(batch)
 
     async def _settle_batch(self, batch: Sequence[Entry[T]]) -> None:
-        fault: Exception | None = None
-        busy: Collection[T] = ()
+        failure: Exception | None = None
+        locked: Collection[T] = ()
         try:
             async with asyncio.timeout(self._timeout):
-                busy = await self._settle([item for item, _ in batch])
+                locked = await self._settle([item for item, _ in batch])
         except TimeoutError:
-            fault = SupabaseUnavailable("timeout", "Supabase did not settle the events in time.")
+            failure = SupabaseUnavailable("timeout", "Supabase did not settle the events in time.")
         except Exception as error:  # noqa: BLE001  # each submitter raises it again
-            fault = error
+            failure = error
         for item, settled in batch:
             if settled.done():
                 continue
-            if fault is not None:
-                settled.set_exception(fault)
-            elif item in busy:
+            if failure is not None:
+                settled.set_exception(failure)
+            elif item in locked:
                 settled.set_exception(
-                    SupabaseUnavailable("busy", "Another transaction has locked the lesson.")
+                    SupabaseUnavailable("locked", "Another transaction has locked the lesson.")
                 )
             else:
                 settled.set_result(None)

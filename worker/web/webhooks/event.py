@@ -81,7 +81,7 @@ def _with_meaning(event: Event, data: Any) -> Event:
     match event.type.split("."):
         case ["video", "upload", "errored"]:
             upload = read_upload({**_object(data), "status": "errored"}, "webhook")
-            return replace(event, note=Note("look", upload))
+            return replace(event, note=Note("recheck", upload))
         case ["video", "upload", status] if status in UPLOAD_EVENTS:
             return replace(event, fact=read_upload({**_object(data), "status": status}, "webhook"))
         case ["video", "asset", "deleted"]:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from worker.telemetry.logs import LogThrottle, get_logger
 from worker.web.webhooks.batcher import EventBatcher
 from worker.web.webhooks.event import Event, InvalidEvent, read_event
 from worker.web.webhooks.ingest import EventIngest
-from worker.web.webhooks.signature import HEADER, Fault, read_header
+from worker.web.webhooks.signature import HEADER, SignatureProblem, read_header
 
 DEADLINE_SECONDS = 4.0
 """Mux waits for 5 s: https://www.mux.com/docs/core/listen-for-webhooks."""
@@ -39,7 +40,7 @@ _STATUS = {
     "too_large": 413,
     "unavailable": 503,
 }
-_MESSAGES: dict[Fault, str] = {
+_MESSAGES: dict[SignatureProblem, str] = {
     "missing": "The request has no signature.",
     "malformed": "The signature is not in Mux's format.",
     "stale": "The signature is more than 300 s old or in the future. Check this machine's clock.",
@@ -49,14 +50,13 @@ _MESSAGES: dict[Fault, str] = {
 log = get_logger()
 
 
+@dataclass(eq=False)
 class _Rejected(Exception):
     """A request that is rejected with this result; the message is for the log."""
 
-    def __init__(self, result: str, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.result = result
-        self.reason = reason
-        self.message = message
+    result: str
+    reason: str
+    message: str
 
 
 class WebhookHandler:
@@ -91,8 +91,8 @@ class WebhookHandler:
             )
         except _Rejected as rejection:
             result = self._reject(rejection)
-        except Unavailable as fault:
-            result = self._reject(_Rejected("unavailable", fault.reason, fault.message))
+        except Unavailable as error:
+            result = self._reject(_Rejected("unavailable", error.reason, error.message))
         finally:
             self._concurrent -= 1
         self._telemetry.webhook_answered(result)
@@ -107,7 +107,7 @@ class WebhookHandler:
             raise _Rejected("unsigned", signature, _MESSAGES[signature])
         if self._concurrent > MAX_CONCURRENT:
             raise _Rejected(
-                "unavailable", "busy", f"More than {MAX_CONCURRENT} events arrived at once."
+                "unavailable", "overloaded", f"More than {MAX_CONCURRENT} events arrived at once."
             )
         body = await self._body(request)
         if not signature.is_of(body, self._secrets):

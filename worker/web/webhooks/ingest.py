@@ -7,7 +7,7 @@ from typing import Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
-from worker.model import Note, Outcome, Settlement
+from worker.model import Note, Outcome, Settlement, Verdict
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.web.webhooks.event import Event
@@ -27,7 +27,7 @@ class EventStore(Protocol):
         """Settle verdicts."""
         ...
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record facts that are no verdicts."""
         ...
 
@@ -74,8 +74,9 @@ class EventIngest:
             self._measure(events, outcomes)
         notes = list(dict.fromkeys(event.note for event in events if event.note))
         if notes:
-            recorded = await self._store.take_note(notes)
-            self._telemetry.notes_settled(recorded)
+            recorded = await self._store.record_notes(notes)
+            waits = [Settlement(note.observation, Verdict("wait", note.reason)) for note in notes]
+            self._telemetry.settled(waits, recorded)
             outcomes += recorded
         self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
         busy = [outcome for outcome in outcomes if outcome.name == "busy"]

@@ -16,7 +16,7 @@ TOLERANCE_SECONDS = 300
 MAX_SIGNATURES = 10
 """More than Mux ever sends; each is compared with each secret."""
 
-Fault = Literal["missing", "malformed", "stale", "wrong"]
+SignatureProblem = Literal["missing", "malformed", "stale", "wrong"]
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
@@ -39,7 +39,7 @@ class Signature:
         return is_signed
 
 
-def read_header(header: str | None, now: float) -> Signature | Fault:
+def read_header(header: str | None, now: float) -> Signature | SignatureProblem:
     """Return the signature in a header, or why it cannot be valid for any body."""
     if not header:
         return "missing"

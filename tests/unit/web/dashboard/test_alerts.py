@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from worker.errors import SupabaseUnavailable
-from worker.telemetry.scan_history import Fault
+from worker.telemetry.scan_history import OutageState
 from worker.web.dashboard.alerts import ServiceState, alerts, headline
 from worker.web.dashboard.chart import HEIGHT, HOURS, MARGIN_TOP, draw
 from worker.web.dashboard.overview_cache import Snapshot
@@ -18,9 +18,9 @@ COUNTS = {"processing": 4, "due": 0, "stuck": 0, "error": 2, "oldest_due_seconds
 SUPABASE = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
 
 
-def snapshot(fault: str | None = None, **counts: Any) -> Snapshot:
+def snapshot(error: str | None = None, **counts: Any) -> Snapshot:
     """Return an overview with these counts."""
-    return Snapshot({**COUNTS, **counts}, 1.0, fault, 0.01)
+    return Snapshot({**COUNTS, **counts}, 1.0, error, 0.01)
 
 
 def test_the_chart_has_one_scale() -> None:
@@ -79,18 +79,23 @@ def test_when_all_is_well_there_is_no_alert() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault", "counts", "said"),
+    ("changes", "error", "counts", "said"),
     [
-        ({"loop_fault": "no pass"}, None, {}, "The scan loop hangs: no pass."),
+        ({"loop_problem": "no pass"}, None, {}, "The scan loop hangs: no pass."),
         (
-            {"supabase": Fault(1, "paused", "Gone.", True)},
+            {"supabase": OutageState(1, "paused", "Gone.", True)},
             "x",
             {},
             "Supabase is unavailable: Gone.",
         ),
         ({}, "Slow.", {}, "Supabase does not answer this page: Slow."),
-        ({"mux_refuses": True}, None, {}, "Mux refuses the credentials."),
-        ({"mux": Fault(1, "http_503", "Down.", False)}, None, {}, "Mux is unavailable: Down."),
+        ({"mux_is_unauthorized": True}, None, {}, "Mux refuses the credentials."),
+        (
+            {"mux": OutageState(1, "http_503", "Down.", False)},
+            None,
+            {},
+            "Mux is unavailable: Down.",
+        ),
         ({}, None, {"stuck": 1}, "1 lesson has waited for over half an hour."),
         (
             {},
@@ -101,23 +106,23 @@ def test_when_all_is_well_there_is_no_alert() -> None:
     ],
 )
 def test_each_alert_says_what_to_do(
-    changes: dict[str, Any], fault: str | None, counts: dict[str, Any], said: str
+    changes: dict[str, Any], error: str | None, counts: dict[str, Any], said: str
 ) -> None:
     """An error is the headline, too."""
     from dataclasses import replace
 
     state = replace(WELL, **changes)
-    (found,) = alerts(state, snapshot(fault, **counts))
+    (found,) = alerts(state, snapshot(error, **counts))
     assert found.message == said
     assert found.advice
-    assert (headline(state, snapshot(fault, **counts)) == said) == (found.severity == "bad")
+    assert (headline(state, snapshot(error, **counts)) == said) == (found.severity == "bad")
 
 
 def test_errors_come_before_warnings() -> None:
     """Services come before lessons."""
     from dataclasses import replace
 
-    state = replace(WELL, mux=Fault(1, "http_503", "Down.", needs_operator=False))
+    state = replace(WELL, mux=OutageState(1, "http_503", "Down.", needs_operator=False))
     assert [t.severity for t in alerts(state, snapshot(stuck=3))] == ["bad", "warn"]
 
 

@@ -14,7 +14,7 @@ class Settling:
         self.batches: list[list[int]] = []
         self.may_end = asyncio.Event()
         self.fault: Exception | None = None
-        self.busy: set[int] = set()
+        self.locked: set[int] = set()
 
     async def __call__(self, items: Sequence[int]) -> set[int]:
         """Settle a batch."""
@@ -22,7 +22,7 @@ class Settling:
         await self.may_end.wait()
         if self.fault is not None:
             raise self.fault
-        return self.busy
+        return self.locked
 
 
 async def begun(batcher: EventBatcher[int], *items: int) -> list[asyncio.Task[None]]:
@@ -71,12 +71,12 @@ async def test_an_item_that_met_a_lock_fails_for_its_submitter_alone() -> None:
     """The others of its batch are settled."""
     settling = Settling()
     batcher = EventBatcher(settling, timeout_seconds=5)
-    settling.busy = {2}
+    settling.locked = {2}
     tasks = await begun(batcher, 0)
     tasks += await begun(batcher, 1, 2, 3)
     settling.may_end.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [getattr(one, "reason", None) for one in results] == [None, None, "busy", None]
+    assert [getattr(one, "reason", None) for one in results] == [None, None, "locked", None]
 
 
 async def test_settling_that_hangs_is_cut_off() -> None:

@@ -77,7 +77,7 @@ def test_a_failed_upload_only_leads_to_a_check() -> None:
     """Its event carries no reason, so it is a note and no fact to settle."""
     failed = event("video.upload.errored", {"id": "up1", "status": "errored"})
     seen = Observation("upload", "errored", "webhook", "up1")
-    assert (failed.fact, failed.note) == (None, Note("look", seen))
+    assert (failed.fact, failed.note) == (None, Note("recheck", seen))
 
 
 def test_a_deletion_is_a_note() -> None:

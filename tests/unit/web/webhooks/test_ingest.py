@@ -53,7 +53,7 @@ class Rows:
         self.marked.append((environment_id, has_matched))
         return "home"
 
-    async def take_note(self, notes: Sequence[Note]) -> list[Outcome]:
+    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
         """Record what is not locked."""
         return [
             Outcome(
@@ -65,7 +65,7 @@ class Rows:
         ]
 
 
-def event(kind: Literal["look", "deleted"], upload_id: str) -> Event:
+def event(kind: Literal["recheck", "deleted"], upload_id: str) -> Event:
     """Build an event that settles nothing."""
     seen = Observation("asset", "deleted", "webhook", upload_id, f"as-{upload_id}")
     return Event(f"{kind}-{upload_id}", "video.asset.deleted", None, note=Note(kind, seen))
@@ -74,7 +74,7 @@ def event(kind: Literal["look", "deleted"], upload_id: str) -> Event:
 async def test_only_a_deletion_that_met_a_lock_has_to_be_sent_again() -> None:
     """Each copy of the event; the scan covers events that only lead to a check."""
     ingest = EventIngest(cast(Any, Rows({"up1", "up2"})), Rules(), Telemetry())
-    events = [event("deleted", "up1"), event("look", "up2"), event("deleted", "up3")]
+    events = [event("deleted", "up1"), event("recheck", "up2"), event("deleted", "up3")]
     assert await ingest.settle([*events, events[0]]) == [events[0], events[0]]
     assert await ingest.settle(events[1:]) == []
 

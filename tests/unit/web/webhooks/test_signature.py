@@ -4,7 +4,7 @@ import hmac
 import pytest
 
 from sandbox.mux import webhooks
-from worker.web.webhooks.signature import Fault, Signature, header_of, read_header
+from worker.web.webhooks.signature import Signature, SignatureProblem, header_of, read_header
 
 NOW = 1_790_000_000.0
 BODY = b'{"type": "video.asset.ready"}'
@@ -15,8 +15,8 @@ def signed(secret: str = "one", at: float = NOW, body: bytes = BODY) -> str:
     return webhooks.signature(secret, at, body)
 
 
-def verdict(header: str | None, *secrets: str, body: bytes = BODY) -> Fault | bool:
-    """Return the fault of a header, or whether one of the secrets signed it."""
+def verdict(header: str | None, *secrets: str, body: bytes = BODY) -> SignatureProblem | bool:
+    """Return the problem of a header, or whether one of the secrets signed it."""
     read = read_header(header, NOW)
     return read.is_of(body, secrets) if isinstance(read, Signature) else read
 
@@ -62,7 +62,7 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "fault"),
+    ("header", "problem"),
     [
         (None, "missing"),
         ("", "missing"),
@@ -82,6 +82,8 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
         ("t=0,v1=" + "a" * 64, "stale"),
     ],
 )
-def test_what_is_no_signature_is_refused(header: str | None, fault: Fault | bool) -> None:
-    """With the name of its fault; nothing is raised."""
-    assert verdict(header, "one") == fault
+def test_what_is_no_signature_is_refused(
+    header: str | None, problem: SignatureProblem | bool
+) -> None:
+    """With the name of its problem; nothing is raised."""
+    assert verdict(header, "one") == problem
