@@ -229,3 +229,19 @@ def test_a_shared_postgres_whose_users_were_killed_is_replaced(
         assert (alive(servers), directory.exists()) == ([], False)
         assert Path(file.read_text()) != directory
         assert owner.communicate("return\n")[0] == "200\n"
+
+
+def test_a_directory_is_in_memory_where_there_is_room(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is little, as in a container by default, it is in the temporary directory."""
+    memory = temporary / "memory"
+    memory.mkdir(mode=0o755)
+    monkeypatch.setattr("sandbox.supabase.run_directory.MEMORY", memory)
+    parents = []
+    for needed in (1, 2**62):
+        monkeypatch.setattr("sandbox.supabase.run_directory.MIN_MEMORY_BYTES", needed)
+        directory = RunDirectory.create(service_user(), in_memory=True)
+        parents.append(directory.path.parent)
+        directory.leave()
+    assert parents == [memory, temporary]
