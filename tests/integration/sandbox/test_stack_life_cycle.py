@@ -38,8 +38,11 @@ with LocalSupabase(apply_sql=False, shared_postgres=shared) as stack:
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a temporary directory that all users can enter, and set TMPDIR to it."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a temporary directory that all users can enter, and set TMPDIR to it.
+
+    With `tmp_path`, so that pytest's own directory is not created in it.
+    """
     path = Path(tempfile.mkdtemp(prefix="life-", dir="/tmp"))
     path.chmod(0o755)
     monkeypatch.setenv("TMPDIR", str(path))
