@@ -5,7 +5,6 @@ import psycopg
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.installing import apply_all
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
 
 pytestmark = pytest.mark.stack
@@ -103,7 +102,7 @@ WITHOUT = {"find by what a lesson holds", "who holds an id", "adopt one"}
 @pytest.fixture(scope="module")
 def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `plans` that holds many rows, analyzed."""
-    apply_all(shared_supabase.create_database("plans"))
+    shared_supabase.create_database("plans", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "plans") as admin:
         admin.execute(FILL.encode())
         admin.execute("analyze")
@@ -114,7 +113,7 @@ def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
 @pytest.fixture
 def empty(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `young` whose tables Postgres knows to be empty."""
-    apply_all(shared_supabase.create_database("young"))
+    shared_supabase.create_database("young", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "young") as admin:
         admin.execute("vacuum (analyze)")
     yield shared_supabase
