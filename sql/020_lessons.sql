@@ -288,12 +288,13 @@ end
 $$;
 comment on function mux_private.lesson is 'A lesson by its key; all null where there is none.';
 
+-- By the cast a key that is a varchar or a domain becomes what mux_private.lesson has.
 create or replace function mux_private.lessons(p_lesson_ids mux_private.lesson_keys.lesson_ids%type) returns setof mux_private.lesson
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l where l.id = any (p_lesson_ids)
   order by l.id;
 end
@@ -306,8 +307,8 @@ declare
   first mux_private.lesson.id%type := coalesce(p_after, (select l.id from public.lessons l order by l.id limit 1));
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l where l.id >= first and l.id is distinct from p_after
   order by l.id limit p_most;
 end
@@ -325,8 +326,8 @@ begin
     return;
   end if;
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l
   where (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
     and l.id >= first and l.id is distinct from p_after
@@ -351,8 +352,8 @@ create or replace function mux_private.lessons_holding(p_mux_ids text[], p_most 
 language plpgsql stable set search_path = public, extensions, pg_temp set plan_cache_mode = force_custom_plan as $$
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l
   where left(l.mux_asset_id, 300) = any (p_mux_ids) or left(l.mux_playback_id, 300) = any (p_mux_ids)
   limit p_most;

@@ -103,13 +103,13 @@ begin
   end if;
   with walked as (
     select l.*, l.is_draft or mux_private.is_temporary(l.asset_id) or mux_private.is_temporary(l.playback_id) as waits
-    from mux_private.lessons_after(mux_private.lesson_key(worker_legacy_lessons.after), walk) l
+    from mux_private.lessons_after(mux_private.lesson_key(worker_legacy_lessons.after), walk) with ordinality l
   )
   select jsonb_build_object(
     'walked', (select count(*) from walked),
-    'next', (select w.id::text from walked w order by w.id offset walk - 1),
+    'next', (select w.id::text from walked w where w.ordinality = walk),
     'lessons', coalesce((
-      select jsonb_agg(mux_private.lesson_json(w.id, t) order by w.id)
+      select jsonb_agg(mux_private.lesson_json(w.id, t) order by w.ordinality)
       from walked w
       left join public.mux_asset_tracking t on t.lesson_id = w.id
       left join mux_private.backfill_findings f on f.lesson_id = w.id and f.found_at >= since
