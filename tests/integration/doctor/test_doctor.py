@@ -372,7 +372,8 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             id="an older schema",
         ),
         pytest.param(
-            "delete from mux_private.applied_files where name in ('052_tracking_triggers', '076_settle')",
+            "delete from mux_private.applied_files"
+            " where name in ('052_tracking_triggers', '076_settle')",
             "insert into mux_private.applied_files (name)"
             " values ('052_tracking_triggers'), ('076_settle')",
             ["schema"],

@@ -8,7 +8,7 @@ from worker.errors import MuxUnavailable
 from worker.lesson import Lesson, Target
 from worker.model import Observation, OnSent, Page, PlaybackId, ignore
 
-LESSON = Lesson("", "anna", None, "draft", None, None, None)
+LESSON = Lesson("", "anna", "draft", True, False, None, None, None)
 
 
 class ListedMux:
