@@ -60,7 +60,7 @@ class Lesson:
 
     @classmethod
     def from_json(cls, lesson: Mapping[str, Any]) -> Self:
-        """Return a lesson from a row of `worker_legacy_lessons` or `worker_find_lessons`."""
+        """Return a lesson as `mux_private.lesson_json` describes it."""
         row = lesson["row"]
         names = ("owner", "status", "is_draft", "is_published", "asset_id", "playback_id")
         return cls(
