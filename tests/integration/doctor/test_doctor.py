@@ -33,8 +33,9 @@ from tests.commands import run, start
 from tests.course import Course
 from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
-from worker.doctor.checks import REAPPLY, RENAME, Check
+from worker.doctor.checks import REAPPLY, Check
 from worker.doctor.doctor import examine
+from worker.doctor.grants import RENAME
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter
 from worker.settings import Settings
