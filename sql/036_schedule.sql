@@ -8,9 +8,9 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Polling writes this table alone. It has no index but the primary key, and half of each page is
--- free: then an update finds room beside its row, and changes no index (HOT). The claim reads the
--- whole table, which holds only what waits. No foreign key: a row that is written twice in a
+-- Polling writes this table, and none of the app's. It has no index but the primary key, and half of
+-- each page is free: then an update finds room beside its row, and changes no index (HOT). The claim
+-- reads the whole table, which holds only what waits. No foreign key: a row that is written twice in a
 -- transaction would be checked again, and wait for a lesson that is being deleted, while that delete
 -- waits for the row.
 create table if not exists mux_private.schedule (
