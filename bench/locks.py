@@ -177,18 +177,18 @@ def section(title: str, files: Iterable[Path], dsn: str, superuser: psycopg.Conn
 @contextmanager
 def running() -> Iterator[Databases]:
     """Run a durable Postgres, with the app's lessons."""
-    directory = RunDirectory(service_user())
+    directory = RunDirectory.create(service_user())
     try:
         postgres = Postgres(directory, DURABLE)
         try:
             postgres.start()
-            databases = Databases(postgres)
+            databases = Databases(directory.server_path)
             databases.set_up("postgres", default_grants=True)
             yield databases
         finally:
             postgres.stop(immediate=True)
     finally:
-        directory.remove()
+        directory.leave()
 
 
 def measure(dsn: str, file: Path, watch: Watch) -> str:

@@ -8,20 +8,37 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
+-- If lessons have no owner, no user can call: the app does on its server, with the service role.
+create or replace function mux_private.app_user(p_function text) returns text
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  claims constant jsonb := auth.jwt();
+begin
+  if mux_private.lesson_options() ->> 'owner' is null then
+    if claims ->> 'role' is distinct from 'service_role' then
+      raise sqlstate 'PT401' using message = p_function || ' needs the service role';
+    end if;
+    return null;
+  elsif claims ->> 'sub' is null then
+    raise sqlstate 'PT401' using message = p_function || ' needs a signed-in user';
+  end if;
+  return claims ->> 'sub';
+end
+$$;
+comment on function mux_private.app_user is 'The signed-in user, who may ask for lessons with this owner; null for the service role, where lessons have no owner. Raises PT401 for anybody else.';
+
 -- Security definer: users may not read the schedule. It checks the owner itself.
 create or replace function mux_private.app_check_status(p_lesson_id text) returns jsonb
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
+  app_user constant text := mux_private.app_user('check_asset_status');
   lesson mux_private.lesson := mux_private.lesson(mux_private.lesson_key(p_lesson_id));
   result jsonb;
 begin
-  if auth.jwt() ->> 'sub' is null then
-    raise sqlstate 'PT401' using message = 'check_asset_status needs a signed-in user';
-  end if;
   if p_lesson_id is null then
     raise sqlstate 'PT400' using message = 'check_asset_status needs lesson_id';
   end if;
-  if lesson.id is null or lesson.owner is distinct from auth.jwt() ->> 'sub' then
+  if lesson.id is null or lesson.owner is distinct from app_user then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
   select jsonb_build_object(
@@ -62,11 +79,9 @@ comment on function public.check_asset_status(text) is
 create or replace function mux_private.app_lock_lesson(p_lesson_id text, p_upload_id text, p_temp_asset_id text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
+  app_user constant text := mux_private.app_user('track_upload');
   lesson mux_private.lesson;
 begin
-  if auth.jwt() ->> 'sub' is null then
-    raise sqlstate 'PT401' using message = 'track_upload needs a signed-in user';
-  end if;
   if p_lesson_id is null then
     raise sqlstate 'PT400' using message = 'track_upload needs lesson_id and upload_id';
   end if;
@@ -78,10 +93,10 @@ begin
   if p_temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
     raise sqlstate 'PT400' using message = 'temp_asset_id does not begin with temp_ or is no id';
   end if;
-  if mux_private.is_owner(mux_private.lesson_key(p_lesson_id), auth.jwt() ->> 'sub') then
+  if mux_private.owner_of(mux_private.lesson_key(p_lesson_id)) is not distinct from app_user then
     lesson := mux_private.lock_lesson(mux_private.lesson_key(p_lesson_id), false);
   end if;
-  if lesson.id is null or lesson.owner is distinct from auth.jwt() ->> 'sub' then
+  if lesson.id is null or lesson.owner is distinct from app_user then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
 end
@@ -113,7 +128,7 @@ begin atomic
   select mux_private.app_check_status($1);
 end;
 comment on function public.track_upload(text, text, text) is
-  'For the app: begins to wait for the video of a lesson of one''s own, or starts over with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
+  'For the app: begins to wait for the video of a lesson of one''s own (where lessons have no owner: of any, by the service role), or starts over with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
 insert into mux_private.applied_files (name) values ('090_app') on conflict do nothing;
 

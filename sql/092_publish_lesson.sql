@@ -147,6 +147,7 @@ declare
   asset_id text;
   playback_id text;
   found_status text;
+  is_published boolean;
   changes boolean;
 begin
   if auth.jwt() ->> 'sub' is null then
@@ -171,7 +172,9 @@ begin
     when lesson.asset_id = asset_id or mux_private.is_mux_id(lesson.playback_id) is not true then lesson.playback_id
   end;  -- never a real one that came with another asset
 
-  changes := not lesson.is_published or (lesson.asset_id, lesson.playback_id) is distinct from (asset_id, playback_id);
+  -- Where nothing says what is published, only the ids are written.
+  is_published := lesson.is_published or mux_private.lesson_options() ->> 'status' is null;
+  changes := not is_published or (lesson.asset_id, lesson.playback_id) is distinct from (asset_id, playback_id);
   if changes then
     begin
       found_status := mux_private.write_video(lesson.id, true, asset_id, playback_id);
@@ -184,7 +187,7 @@ begin
     tracking.mux_asset_id := asset_id;
     tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
     perform mux_private.record_event(
-      case when lesson.is_published then 'attached' else 'published' end,
+      case when is_published then 'attached' else 'published' end,
       tracking, tracking.status, lesson.status, found_status, 'by_hand');
   end if;
   return jsonb_build_object('playable', coalesce(mux_private.is_mux_id(playback_id), false));

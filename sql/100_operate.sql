@@ -58,9 +58,11 @@ begin
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
       'title', mux_private.lesson_title(l.id),
       'now', now(),
-      'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
+      'finding', (
+        select to_jsonb(f) || jsonb_build_object('lesson_id', f.lesson_id::text)
+        from mux_private.backfill_findings f where f.lesson_id = l.id),
       'events', (
-        select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+        select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (
           select e.* from public.mux_asset_events e where e.lesson_id = l.id order by e.id desc limit events
         ) e))
@@ -131,7 +133,7 @@ comment on function public.worker_retry is
 create or replace function public.worker_make_due(
   lesson_id text default null, operator text default null, why text default null
 ) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;

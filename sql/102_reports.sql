@@ -8,6 +8,15 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
+-- By index, whatever the planner thought of the table when this connection began.
+create or replace function mux_private.failed_count() returns bigint
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+begin
+  return (select count(*) from public.mux_asset_tracking f where f.status = 'error');
+end
+$$;
+comment on function mux_private.failed_count() is 'How many rows have failed.';
+
 -- What waits is counted from the schedule, which holds no settled row, and failed rows, which rarely
 -- change, from their index alone. What is ready, nearly the whole table, is not counted, since that
 -- would read it all.
@@ -19,7 +28,7 @@ begin
       'processing', count(*) filter (where not s.is_recheck),
       'due', count(*) filter (where s.next_check_at <= now()),
       'stuck', count(*) filter (where not s.is_recheck and s.tracked_at < now() - interval '30 minutes'),
-      'error', (select count(*) from public.mux_asset_tracking f where f.status = 'error'),
+      'error', mux_private.failed_count(),
       'oldest_due_seconds', extract(epoch from now() - min(s.next_check_at) filter (where s.next_check_at <= now())),
       'oldest_processing_seconds', extract(epoch from now() - min(s.tracked_at) filter (where not s.is_recheck)))
     from mux_private.schedule s);
@@ -52,7 +61,7 @@ return public.worker_summary() || jsonb_build_object(
     from (
       select coalesce(t.error_type, 'unknown') as error_type, count(*) as count,
         extract(epoch from now() - max(coalesce(t.settled_at, t.updated_at))) as last_seconds,
-        (array_agg(t.lesson_id order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
+        (array_agg(t.lesson_id::text order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
         (array_agg(left(t.error_message, 300) order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_message
       from public.mux_asset_tracking t
       where t.status = 'error'

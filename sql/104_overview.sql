@@ -112,11 +112,11 @@ comment on function public.worker_overview is
   'For the worker''s status page: worker_summary, the rows that wait, are stuck or failed last, what was published last and how long it took, and how much was published and failed in each hour of the last day; counted_seconds where that is not the whole day.';
 
 create or replace function public.worker_lesson_events(lesson_id text default null, events integer default 50) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
   return (
-    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+    select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
     from (
       select n.* from public.mux_asset_events n
       where n.lesson_id = mux_private.lesson_key(worker_lesson_events.lesson_id) order by n.id desc limit events

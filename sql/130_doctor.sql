@@ -127,12 +127,11 @@ return jsonb_build_object(
     from mux_private.public_functions() f where not f.is_ours
   ),
   'lessons_may_be_used', (
-    select coalesce(bool_and(has_table_privilege(a.attrelid, 'select')
-                             and has_column_privilege(a.attrelid, a.attname, 'update')), false)
-    from pg_catalog.pg_attribute a
+    select coalesce(bool_and(has_column_privilege(a.attrelid, a.attname, 'select') and (
+      o.key in ('key', 'owner') or has_column_privilege(a.attrelid, a.attname, 'update'))), false)
+    from jsonb_each_text(mux_private.lesson_options()) o join pg_catalog.pg_attribute a on a.attname = o.value
     where a.attrelid = mux_private.lessons_table() and not a.attisdropped
-      and a.attname in (
-        select o.value from jsonb_each_text(mux_private.lesson_options()) o where o.key in ('status', 'asset', 'playback', 'updated'))
+      and o.key in ('key', 'owner', 'status', 'asset', 'playback', 'updated')
   ),
   'row_level_security', (
     select coalesce(jsonb_object_agg(case when c.oid = mux_private.lessons_table() then 'lessons' else c.relname end, c.relrowsecurity), '{}')

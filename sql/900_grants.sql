@@ -27,8 +27,8 @@ $$;
 
 -- The app, for a signed-in user: rows by the policies of 040, columns by grant. Of the private
 -- functions a user may execute those that a policy or one of the three public ones calls, but cannot
--- call them by name, without usage of the schema. If lessons have no owner, the app tracks with the
--- service role.
+-- call them by name, without usage of the schema. If lessons have no owner, the app tracks on its
+-- server, with the service role.
 do $$
 begin
   if mux_private.lesson_options() ->> 'owner' is not null then
@@ -41,6 +41,10 @@ begin
       mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_publish, mux_private.app_track_upload,
       mux_private.is_owner, mux_private.lesson_key
       to authenticated;
+  else
+    grant execute on function
+      public.track_upload, mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_track_upload
+      to service_role;
   end if;
 end
 $$;
@@ -75,7 +79,7 @@ begin
     where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
       'actor', 'adopt', 'as_written', 'back_off', 'begin_to_track', 'busy', 'claim_of', 'contradicts',
       'differences', 'due_count', 'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of',
-      'fail', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
+      'fail', 'failed_count', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
       'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn', 'lease',
       'lease_adopted', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
       'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse', 'lessons_table',

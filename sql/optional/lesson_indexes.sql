@@ -16,3 +16,5 @@ create index concurrently if not exists idx_lessons_temporary_ids on public.less
 create index concurrently if not exists idx_lessons_mux_asset_id on public.lessons (left(mux_asset_id, 300));
 
 create index concurrently if not exists idx_lessons_mux_playback_id on public.lessons (left(mux_playback_id, 300));
+
+analyze public.lessons;  -- an index of an expression has no statistics before

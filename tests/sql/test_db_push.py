@@ -7,7 +7,7 @@ import pytest
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.dba_page import run_block, write_program
-from tests.sql.installing import SQL, apply_all, catalog, run
+from tests.sql.installing import SQL, catalog, run
 from tests.sql.lesson_shapes import SHAPES, app_database, create_lesson
 from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment, supabase_cli
 from tests.sql.test_dba_page import COPY, COPY_UNDO
@@ -55,9 +55,8 @@ def test_pushed_it_is_as_applied_with_psql(
     """`--write` and `supabase db push` leave what psql leaves, each file noted once."""
     status, output = push(app, database)
     assert (status, history(database)) == (0, NAMES), output
-    other = supabase.create_database("fresh")
+    other = supabase.create_database("fresh", apply_sql=True)
     try:
-        apply_all(other)
         assert ours(database) == catalog(other)
     finally:
         supabase.drop_database("fresh")

@@ -122,10 +122,9 @@ def test_the_grants_are_those_of_the_database(database: str) -> None:
     assert (set(names(paragraph)) - others, len(for_users)) == (for_users, 6)
 
 
-def test_what_runs_with_the_owners_rights_is_named(database: str) -> None:
+def test_what_runs_with_the_owners_rights_is_named(installed: str) -> None:
     """Each security definer function has its reason on the page, and no other does."""
-    apply_all(database)
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(installed) as connection:
         definers = {row[0] for row in connection.execute(DEFINERS)}
     reasons = {names(name)[0]: why for name, why in table("What runs with the owner's rights")}
     assert set(reasons) == definers

@@ -50,7 +50,10 @@ def test_the_doctor_wants_the_newest_file_that_makes_something_for_the_worker() 
 
 def test_the_doctor_requires_every_file_but_that_of_the_apps_functions() -> None:
     """The names are those of the files that the package carries."""
-    assert {path.stem for path in SQL.glob("*.sql")} - set(required_files()) == {"090_app", "092_publish_lesson"}
+    assert {path.stem for path in SQL.glob("*.sql")} - set(required_files()) == {
+        "090_app",
+        "092_publish_lesson",
+    }
 
 
 def test_the_functions_that_are_looked_for_are_those_that_sql_makes() -> None:
