@@ -340,8 +340,11 @@ comment on function mux_private.waiting_lessons_after is
 create or replace function mux_private.lessons_are_indexed() returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
-  return to_regclass('public.idx_lessons_mux_asset_id') is not null
-    and to_regclass('public.idx_lessons_mux_playback_id') is not null;
+  return (
+    select count(*) = 2 from pg_catalog.pg_index i
+    where i.indisvalid and i.indexrelid in (
+      to_regclass('public.idx_lessons_mux_asset_id'),
+      to_regclass('public.idx_lessons_mux_playback_id')));
 end
 $$;
 comment on function mux_private.lessons_are_indexed() is 'Whether lessons are found by the ids that they hold without reading them all: by the indexes of sql/optional.';

@@ -2,7 +2,7 @@
 --   lesson, with the worker's own columns. If the app made such a table before, that is completed
 --   and keeps every value; mux_private.of_the_app records how it was. No row is rewritten.
 -- Needs: 020.
--- Locks: an earlier mux_asset_tracking, access exclusive for a moment (columns). Where it makes the
+-- Locks: an existing mux_asset_tracking, access exclusive for a moment (columns). Where it makes the
 --   table: the app's table of lessons, share row exclusive for a moment (foreign key).
 -- Undo: down/030_tracking.sql (drops the table with its rows; one that the app made before goes back
 --   to its earlier state instead)

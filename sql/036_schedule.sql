@@ -8,9 +8,9 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Polling writes this table alone. It has no index but the primary key, and half of each page is
--- free: then an update finds room beside its row, and changes no index (HOT). The claim reads the
--- whole table, which holds only what waits. No foreign key: a row that is written twice in a
+-- Polling writes this table, and none of the app's. It has no index but the primary key, and half of
+-- each page is free: then an update finds room beside its row, and changes no index (HOT). The claim
+-- reads the whole table, which holds only what waits. No foreign key: a row that is written twice in a
 -- transaction would be checked again, and wait for a lesson that is being deleted, while that delete
 -- waits for the row.
 create table if not exists mux_private.schedule (
@@ -48,12 +48,11 @@ alter table mux_private.schedule enable row level security;
 create table if not exists mux_private.worker_state (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   environment_id text,
-  environment_seen_at timestamptz
+  environment_seen_at timestamptz,
+  sweeper text,
+  sweeps_until timestamptz,
+  events_at timestamptz
 );
-alter table mux_private.worker_state
-  add column if not exists sweeper text,
-  add column if not exists sweeps_until timestamptz,
-  add column if not exists events_at timestamptz;
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';

@@ -5,7 +5,7 @@
 -- Needs: nothing. Not in a transaction: they are built while the app goes on writing.
 -- Locks: share update exclusive: no query waits. The build waits for each transaction that began before
 --   it, for 5 s. If one lasts longer, it fails: drop the invalid index, then apply the file again.
---   A partitioned table takes no index concurrently: there, leave the word out, and writes wait.
+--   A partitioned table takes no index concurrently: there, remove the word, and writes wait.
 -- Undo: drop index concurrently, one by one: public.idx_lessons_temporary_ids, public.idx_lessons_mux_asset_id, public.idx_lessons_mux_playback_id
 
 set lock_timeout = '5s';

@@ -4,9 +4,9 @@
 -- Locks: mux_asset_tracking, share update exclusive for a moment: no query waits.
 -- Costs: Realtime checks every change of a row against the policies, once per subscriber, also for
 --   those who may not see it. As a rule an upload changes its row three times: when it is tracked,
---   when its asset is known, and when it is ready or failed. A look that settles nothing writes
---   mux_private.schedule alone, and sends nothing. Subscribe with the filter lesson_id=eq.… No policy
---   is checked for deletes: the id of a deleted row goes to every subscriber. With many subscribers
+--   when its asset is known, and when it is ready or failed. A look that settles nothing writes no
+--   row of it, and sends nothing. Subscribe with the filter lesson_id=eq.… No policy is checked for
+--   deletes: the id of a deleted row goes to every subscriber. With many subscribers
 --   check_asset_status is cheaper.
 -- Undo: alter publication supabase_realtime drop table public.mux_asset_tracking;
 

@@ -72,17 +72,18 @@ def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
     assert sorted((app / "supabase" / "migrations").iterdir()) == migrations
 
 
-def test_a_later_file_is_pushed_alone(database: str, app: Path) -> None:
-    """With the earlier ones written before, `--write` adds what is new, and the grants again."""
+def test_a_later_file_is_pushed_with_grants_and_snapshot(database: str, app: Path) -> None:
+    """With the others written before, `--write` adds what has changed, and these two with it."""
     push(app, database)
-    (newest,) = (app / "supabase" / "migrations").glob(f"*_{NAMES[-1]}.sql")
-    run(database, f"delete from supabase_migrations.schema_migrations where name = '{NAMES[-1]}'")
-    newest.unlink()
+    migrations = app / "supabase" / "migrations"
+    (earlier,) = migrations.glob("*_mux_doctor.sql")
+    earlier.write_text("-- as an earlier version had it\n")
+    before = {*migrations.iterdir()}
     status, output = push(app, database)
-    assert (status, history(database)) == (0, [*NAMES[:-1], "mux_grants", NAMES[-1]])
+    added = ["mux_doctor", "mux_grants", "mux_snapshot"]
+    assert (status, history(database)) == (0, [*NAMES, *added])
     assert [line for line in output.splitlines() if line.startswith("Applying")] == [
-        f"Applying migration {path.name}..."
-        for path in sorted((app / "supabase" / "migrations").iterdir())[-2:]
+        f"Applying migration {path.name}..." for path in sorted({*migrations.iterdir()} - before)
     ]
 
 

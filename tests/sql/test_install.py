@@ -227,3 +227,22 @@ def test_it_is_applied_by_no_superuser(supabase: LocalSupabase) -> None:
             "select rolsuper from pg_roles where rolname = current_user"
         ).fetchone()
     assert row == (False,)
+
+
+def test_an_index_that_was_interrupted_is_named(database: str) -> None:
+    """What `create index concurrently` leaves behind is there, and finds nothing."""
+    apply_sql(database, [file for file in find_sql_files() if file.stem < "031"])
+    run(
+        database,
+        "create index idx_mux_asset_tracking_failed on mux_asset_tracking (settled_at) "
+        "where status = 'error'",
+    )
+    with psycopg.connect(database.replace("postgres@", "supabase_admin@"), autocommit=True) as db:
+        db.execute(
+            "update pg_index set indisvalid = false "
+            "where indexrelid = 'idx_mux_asset_tracking_failed'::regclass"
+        )
+    with pytest.raises(LocalStackError, match="is invalid: making it concurrently was interrupted"):
+        apply_all(database)
+    run(database, "drop index idx_mux_asset_tracking_failed")
+    apply_all(database)
