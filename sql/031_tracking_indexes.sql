@@ -25,6 +25,7 @@ begin
     ) w (name, definition)
     where not exists (
       select from pg_index i where i.indexrelid = to_regclass('public.' || w.name) and i.indisvalid)
+    order by w.name desc
   loop
     if to_regclass('public.' || wanted.name) is not null then
       raise exception 'index % is invalid: making it concurrently was interrupted', wanted.name
