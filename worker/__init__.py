@@ -25,14 +25,14 @@ other: tests/unit/test_architecture.py has the table.
     sweep   (100 a page) ────┼─> Observation ─> decide ─> Verdict ─> settle (SQL) ─> Outcome
     probe   (one request) ───┘                                          log, metrics, audit <─┘
 
-Read `model`, `decide` and `scan.scanner`, then `worker_settle` and `settle_row` in
-`sql/072_settle_row.sql`. A locked row or lesson is `busy` there and falls due 5 s later; only an event
-about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines of lessons are in
-`telemetry.outcome_log`.
+Read `model`, `decide` and `scan.scanner`, then `settle_row` in `sql/072_settle_row.sql` and
+`worker_settle` in `sql/076_settle.sql`. A locked row or lesson is `busy` there and falls due 5 s
+later; only an event about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines
+of lessons are in `telemetry.outcome_log`.
 
 A new asset status is a case of `decide`, with its sentence in `wording`. If it fails,
-`decide._recheck` and the error types in `sql/092_publish_lesson.sql` name it too, which a test compares; if
-Mux sends an event for it, `web.webhooks.event` does.
+`decide._recheck` and the error types in `sql/092_publish_lesson.sql` name it too, which a test
+compares; if Mux sends an event for it, `web.webhooks.event` does.
 """
 
 __version__ = "0.1.0"

@@ -60,7 +60,7 @@ class Lesson:
 
     @classmethod
     def from_json(cls, lesson: Mapping[str, Any]) -> Self:
-        """Return a lesson from a row of `worker_legacy_lessons` or `worker_find_lessons`."""
+        """Return a lesson as `mux_private.lesson_json` describes it."""
         row = lesson["row"]
         names = ("owner", "status", "is_draft", "is_published", "asset_id", "playback_id")
         return cls(
@@ -75,9 +75,7 @@ class Lesson:
         """Whether the lesson is a draft that could be played, perhaps unpublished on purpose."""
         playback_id = self.playback_id
         return (
-            self.is_draft
-            and is_mux_id(playback_id)
-            and not (playback_id or "").startswith("temp_")
+            self.is_draft and is_mux_id(playback_id) and not (playback_id or "").startswith("temp_")
         )
 
     @property
@@ -95,4 +93,4 @@ def claims_for(target: Target, name: str) -> list[Claim]:
 
 
 def _claim(name: str, upload_id: str, asset_id: str | None) -> Claim:
-    return Claim(name, "", "", upload_id, asset_id, "", "", 0.0, 0, None, 0)
+    return Claim(name, "", None, upload_id, asset_id, "", "", 0.0, 0, None, 0)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 from worker.wording import FAILURES
@@ -60,12 +60,10 @@ class Observation:
     """What Mux returned for one upload or asset.
 
     It carries only ids that Mux returned or that were requested, never other ids of the row that
-    is probed. `status` is Mux's own status, or `missing` (404), `rejected` (another 4xx for this id
-    alone) or `fault` (no usable response for this id alone). A `row` without an id that could be
-    sent to Mux has the status `invalid_id`. `lesson_references` are the asset's `passthrough` and
-    `meta.external_id`, which may be the id of a lesson. Mux deletes a test asset after 24 hours.
-    `progress` is how far Mux is with encoding, in per cent; `aspect_ratio` is such as `16:9`,
-    `max_resolution` such as `1080p`.
+    is probed. `status` is Mux's own, or `missing` (404), `rejected` (another 4xx for this id alone)
+    or `fault` (no usable response for this id alone). A `row` without an id that could be sent to
+    Mux has the status `invalid_id`. `lesson_references` are the asset's `passthrough` and
+    `meta.external_id`, which may be the id of a lesson.
     """
 
     subject: Subject
@@ -77,8 +75,8 @@ class Observation:
     error_type: str | None = None
     error_message: str | None = None
     lesson_references: tuple[str, ...] = ()
-    is_test: bool = False
-    progress: float | None = None
+    is_test: bool = False  # Mux deletes it after 24 hours
+    progress: float | None = None  # of encoding, in per cent
     duration_seconds: float | None = None
     aspect_ratio: str | None = None
     max_resolution: str | None = None
@@ -90,26 +88,22 @@ class Observation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the observation as the audit stores it, without empty fields."""
-        fields = ((name, getattr(self, name)) for name in self.__slots__)
-        document = {name: value for name, value in fields if value not in (None, (), False)}
-        if self.playback_ids:
-            document["playback_ids"] = [{"id": p.id, "policy": p.policy} for p in self.playback_ids]
-        return document
+        fields = asdict(self).items()  # a progress of 0 is kept
+        return {n: value for n, value in fields if value not in (None, ()) and value is not False}
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A due row that this worker has leased, as it was when it was claimed.
 
-    Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are texts of
-    the database, sent back unchanged so that no precision is lost. `due_at` is when a released row
-    is due again; without it the row goes behind all other due rows. A `ready` row is only
-    rechecked; `playback_id` is then what its lesson plays.
+    Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are its
+    texts, sent back unchanged so that no precision is lost. A released row is due at `due_at`, or
+    else behind all other due rows. A `ready` row is only rechecked; its lesson plays `playback_id`.
     """
 
     id: str
     lesson_id: str
-    lesson_status: str
+    lesson_status: str | None
     upload_id: str
     asset_id: str | None
     tracked_at: str
@@ -186,8 +180,8 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
-    `message` is stored with the row. `grace` is what becomes of the time that the row has while
-    its video is missing: it starts or `runs` on, `ends`, or is `unchanged`.
+    `message` is stored with the row. `grace` is the time that the row has while its video is
+    missing: it starts or `runs` on, `ends`, or is `unchanged`.
     """
 
     action: Action

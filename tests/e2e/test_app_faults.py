@@ -14,6 +14,7 @@ from sandbox.mux.timeline import Timeline
 from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, tables
 from tests.worker_process import WorkerProcess
+from worker.text import quoted
 from worker.wording import failure
 
 VIDEO = ("status", "mux_asset_id", "mux_playback_id")
@@ -181,9 +182,7 @@ def test_what_cannot_be_an_id_fails_alone_and_never_reaches_mux(
 def _why(kind: str) -> str:
     if kind == "an asset":
         return failure("invalid_id", "Neither an upload nor an asset is known.")
-    text = POISON[kind]
-    shown = ascii(text if len(text) <= 60 else f"{text[:60]}…")
-    return failure("invalid_id", f"{shown} cannot be the id of an upload.")
+    return failure("invalid_id", f"{quoted(POISON[kind])} cannot be the id of an upload.")
 
 
 def test_nobody_gets_the_video_of_another_instructor(

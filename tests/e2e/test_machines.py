@@ -213,9 +213,9 @@ def test_a_scan_does_not_call_due_what_it_leaves_to_webhooks(
     environment: dict[str, str], course: Course, mux: MuxSimulator, db: psycopg.Connection
 ) -> None:
     """New uploads are no scan's while webhooks arrive: nothing due, and none due."""
+    db.execute("update mux_private.worker_state set events_at = now()")
     for _ in range(3):
         course.tracked_lesson(mux.state.create_upload())
-    db.execute("update mux_private.worker_state set events_at = now()")
     result = command(environment, "scan")
     assert (result.returncode, result.stdout.splitlines()) == (
         0,

@@ -8,7 +8,6 @@ import pytest
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
-from tests.sql.installing import apply_all
 from tests.sql.instructor import Instructor
 from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact, looked_at
 
@@ -79,12 +78,11 @@ def everything(course: Course, service: Service, anna: Instructor) -> list[Any]:
 
 @pytest.mark.parametrize("column", CHANGES)
 def test_a_column_of_lessons_may_change_its_type(
-    supabase: LocalSupabase, database: str, column: str
+    supabase: LocalSupabase, installed: str, column: str
 ) -> None:
     """The statement passes, and connections that hold plans go on as before."""
-    apply_all(database)
     with (
-        psycopg.connect(database, autocommit=True) as db,
+        psycopg.connect(installed, autocommit=True) as db,
         supabase.connect("service_role", "install") as worker,
         supabase.connect("authenticated", "install") as app,
     ):

@@ -26,6 +26,7 @@ FILES = find_sql_files()
 WAITING = b"""
     select count(*) from pg_locks
     where relation = 'mux_asset_tracking'::regclass and mode = 'ShareRowExclusiveLock'
+      and database = (select oid from pg_database where datname = current_database())
       and not granted"""
 
 
@@ -49,9 +50,8 @@ def test_a_completed_table_is_like_a_new_one(supabase: LocalSupabase, database: 
     run(database, REPORT.read_text())
     apply_all(database)
     run(database, "drop function uuid_generate_v4()")
-    fresh = supabase.create_database("fresh")
+    fresh = supabase.create_database("fresh", apply_sql=True)
     try:
-        apply_all(fresh)
         new = catalog(fresh)
     finally:
         supabase.drop_database("fresh")

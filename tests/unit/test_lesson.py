@@ -8,7 +8,7 @@ from worker.model import UPLOAD_UNKNOWN, Observation
 
 UP, ASSET = "U" * 44, "A" * 44
 ROW = Row("r", UP, None, None, None, "processing", "2024-01-01")
-LESSON = Lesson("l", "anna", "2024-01-01", "draft", None, None, None)
+LESSON = Lesson("l", "anna", "draft", True, False, None, None, None)
 
 
 def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
@@ -42,8 +42,9 @@ def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
     lesson = Lesson(
         "l",
         "anna",
-        None,
         "draft",
+        True,
+        False,
         "temp_new",
         None,
         Row("r", UP, None, ASSET, None, "error", "2024-01-02", "gave_up"),
@@ -84,20 +85,20 @@ def test_which_facts_settle_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "playback_id", "expected"),
+    ("is_draft", "playback_id", "expected"),
     [
-        ("draft", "Play", True),
-        ("draft", "temp_playback_x", False),
-        ("draft", "", False),
-        ("draft", None, False),
-        ("archived", "Play", False),
+        (True, "Play", True),
+        (True, "temp_playback_x", False),
+        (True, "", False),
+        (True, None, False),
+        (False, "Play", False),
     ],
 )
 def test_a_draft_with_a_real_playback_id_may_be_meant(
-    status: str, playback_id: str | None, expected: bool
+    is_draft: bool, playback_id: str | None, expected: bool
 ) -> None:
     """Only a draft that could be played; its instructor may have unpublished it."""
-    lesson = replace(LESSON, status=status, playback_id=playback_id)
+    lesson = replace(LESSON, status="in work", is_draft=is_draft, playback_id=playback_id)
     assert lesson.is_draft_with_video is expected
 
 

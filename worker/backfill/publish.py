@@ -17,7 +17,7 @@ from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 from worker.telemetry.hooks import Telemetry
-from worker.text import quoted
+from worker.text import plain_id, quoted
 
 LEASE_SECONDS = 5.0
 
@@ -33,16 +33,18 @@ class PublishResult:
 
     def __str__(self) -> str:
         """Return the outcome in a sentence for the operator."""
-        lesson = self.lesson
+        name, status = plain_id(self.lesson.id), self.lesson.status
         match self.outcome:
             case "published":
-                return f"{lesson.id} is published."
+                return f"{name} is published."
+            case "attached" if status is not None:
+                return f"{name} has its video. Its status stays {plain_id(status)}."
             case "attached":
-                return f"{lesson.id} has its video. It is no draft and stays {lesson.status}."
+                return f"{name} has its video."
             case "unchanged":
-                return f"{lesson.id} was settled by another process just now. Check its status."
+                return f"{name} was settled by another process just now. Check its status."
             case "published_before":
-                return f"{lesson.id} is published already, and plays as {self.playback_id}."
+                return f"{name} is published already, and plays as {self.playback_id}."
 
 
 async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
@@ -57,7 +59,7 @@ async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
             "app's address, from Mux or from the log."
         )
     if len(found) > 1:
-        ids = ", ".join(lesson.id for lesson in found[:5])
+        ids = ", ".join(plain_id(lesson.id) for lesson in found[:5])
         raise WorkerError(f"{quoted(id_)} belongs to several lessons. Name one of them: {ids}.")
     return found[0]
 
@@ -92,7 +94,7 @@ async def publish(
     planned = step(found, rules, Options(include_drafts=True), rivals)
     observation = planned.observation
     if planned.kind not in UPDATED or observation is None:
-        raise WorkerError(f"{lesson.id} is not published: {_reason(planned)}")
+        raise WorkerError(f"{plain_id(lesson.id)} is not published: {_reason(planned)}")
     decided = settlement(observation, (), rules)
     playback_id = decided.verdict.playback_id
     wanted = (True, observation.asset_id, playback_id)
@@ -111,29 +113,30 @@ async def publish(
 
 def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
     outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
-    changed = f"{lesson.id} was changed in the meantime. Check its status, then try again."
+    name = plain_id(lesson.id)
+    changed = f"{name} was changed in the meantime. Check its status, then try again."
     if outcome is None:
         raise WorkerError(changed)
     match outcome.name:
-        case "published" | "attached" | "unchanged" as name:
-            return PublishResult(name, lesson, outcome.asset_id, outcome.playback_id)
+        case "published" | "attached" | "unchanged" as done:
+            return PublishResult(done, lesson, outcome.asset_id, outcome.playback_id)
         case "busy":
-            raise WorkerError(f"{lesson.id} is locked by another transaction. Try again.")
+            raise WorkerError(f"{name} is locked by another transaction. Try again.")
         case "older":
             raise WorkerError(
-                f"{lesson.id} is not published: it has a newer video than the one it names. To go "
+                f"{name} is not published: it has a newer video than the one it names. To go "
                 "back to the older one, delete its row of mux_asset_tracking and track that upload "
                 "again."
             )
         case "disputed":
-            raise WorkerError(f"{lesson.id} is not published: {wording.failure('lesson_mismatch')}")
+            raise WorkerError(f"{name} is not published: {wording.failure('lesson_mismatch')}")
         case "changed" | "unidentified":
             raise WorkerError(changed)
         case "failed":
-            raise WorkerError(f"{lesson.id} is not published: {outcome.message}")
+            raise WorkerError(f"{name} is not published: {outcome.message}")
         case other:
             reason = outcome.message or other
-            raise WorkerError(f"{lesson.id} is not published. The database refuses it: {reason}")
+            raise WorkerError(f"{name} is not published. The database refuses it: {reason}")
 
 
 def _reason(planned: Step) -> str:

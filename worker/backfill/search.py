@@ -136,17 +136,18 @@ class Search:
         for match in page:
             seen = match.observation
             for text in set(seen.lesson_references):
-                case = self._open.get(text.lower())
+                case = self._open.get(text)
                 if case is not None and len(case.claimed_by) < 2:
                     case.claimed_by.append(seen)
             for look in match.claims:
-                case = self._open.get(look.id.partition("/")[0])
+                lesson_id, number = _parts(look)
+                case = self._open.get(lesson_id)
                 if case is None:
                     continue
                 if seen.subject == "upload" and seen.status == "asset_created":
                     case.looks = [_with_asset(other, look, seen) for other in case.looks]
                 else:
-                    case.seen.setdefault(look.id.split("/")[1], seen)
+                    case.seen.setdefault(number, seen)
                     touched[case.lesson.id] = case
         return [
             self._close(c, c.seen["0"], c.targets[0]) for c in touched.values() if "0" in c.seen
@@ -162,7 +163,7 @@ class Search:
         found = []
         for match in page:
             for look in match.claims:
-                lesson_id, number, _ = look.id.split("/")
+                lesson_id, number = _parts(look)
                 case = self._open[lesson_id]
                 case.last = match.observation
                 # A `fault` does not mean that the id is missing, so no other id replaces it.
@@ -180,13 +181,19 @@ class Search:
         for case in list(self._open.values()):
             if not case.looks:
                 found.append(self._close(case, case.last, case.targets[-1] if case.last else None))
-            elif (number := case.looks[0].id.split("/")[1]) in case.seen:
+            elif (number := _parts(case.looks[0])[1]) in case.seen:
                 found.append(self._close(case, case.seen[number], case.targets[int(number)]))
         return found
 
     def _close(self, case: _Case, seen: Observation | None, target: Target | None) -> Found:
         del self._open[case.lesson.id]
         return Found(case.lesson, seen, target, tuple(case.claimed_by), self._is_whole)
+
+
+def _parts(look: Claim) -> tuple[str, str]:
+    """Return the lesson of a look-up, whose id may have slashes, and its target's number."""
+    lesson_id, number, _ = look.id.rsplit("/", 2)
+    return lesson_id, number
 
 
 def _with_asset(look: Claim, about: Claim, seen: Observation) -> Claim:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Subparsers = Any
 """What `add_subparsers` returns; argparse has no public name for its type."""
 
-LESSON_HELP = "its id, or the id of its upload or asset"
+LESSON_HELP = "its id, or the id of its upload or asset; after -- where it begins with a hyphen"
 
 
 def run_command(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from worker.cli.command import LESSON_HELP, Subparsers, operator_name, run_command
 from worker.cli.exit_codes import DONE, FAILED
+from worker.text import plain_id
 from worker.wording import count
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def _retry_named(
     lessons = [await find_lesson(store, name) for name in names]
     retried = await store.retry([lesson.id for lesson in lessons], error_type, None, by)
     for lesson in lessons:
-        print(f"{lesson.id} {_result(lesson, lesson.id in retried, error_type)}")
+        print(f"{plain_id(lesson.id)} {_result(lesson, lesson.id in retried, error_type)}")
     return DONE if len(retried) == len({lesson.id for lesson in lessons}) else FAILED
 
 

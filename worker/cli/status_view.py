@@ -62,7 +62,7 @@ def _failures(failures: Sequence[Details]) -> Iterator[RenderableType]:
             Text(plain_id(row["error_type"]), "red"),
             f"{row['count']:,}",
             ago(row["last_seconds"]),
-            f"{row['last_lesson_id']}\n{plain_id(sentences)}",
+            f"{plain_id(row['last_lesson_id'])}\n{plain_id(sentences)}",
         )
     yield table
 
@@ -73,7 +73,7 @@ def lesson_view(lesson: Details) -> RenderableType:
     _add(table, "lesson", lesson["lesson_id"])
     if lesson["title"]:
         _add(table, "title", lesson["title"])
-    _add(table, "status", lesson["status"])
+    _add(table, "status", lesson["status"] or "none")
     _add(table, "asset", lesson["asset_id"] or "none")
     _add(table, "playback", lesson["playback_id"] or "none")
     table.add_row()

@@ -1,6 +1,6 @@
 """The checks of the doctor: each turns facts into a result, with advice where it fails. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -11,29 +11,13 @@ Health = Literal["ok", "warning", "failed", "skipped"]
 Facts = Mapping[str, Any]
 
 NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
-NEEDED_FUNCTIONS = frozenset(
-    f"worker_{what}"
-    for what in (
-        *("claim", "doctor", "prune_events", "record_refusal", "release"),
-        *("schema_version", "settle", "acquire_requests", "slow_down"),
-        *("note_events", "summary", "take_note"),
-        *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
-        *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
-        *("overview", "lesson_events", "make_due"),
-    )
-)
-CALLED_BY_POLICIES = {"is_owner"}  # with the rights of the signed-in user
-OPEN_TO_APP = frozenset(
-    {"check_asset_status", "publish_lesson", "track_upload"}
-    | {"app_check_status", "app_lock_lesson", "app_publish", "app_track_upload"}
-)
-"""What signed-in users may call: the app's three functions, and the private ones they use."""
-
 MUX_READS_PER_SECOND = 5  # https://www.mux.com/docs/core/make-api-requests
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
-REAPPLY = "Apply the files of sql/ again, in order, as the owner of lessons."
-RENAME = "Rename or drop the app's functions, and change their callers."
+REAPPLY = (
+    "Apply the files of sql/ again, or what mux-worker sql printed for your table of lessons, in "
+    "order, as the owner of that table."
+)
 MAX_LISTED = 12  # differences; with more, the cause is larger than each of them
 
 
@@ -111,100 +95,32 @@ def check_objects(facts: Facts) -> Check:
 
 def check_lessons(facts: Facts) -> Check:
     """Check the app's own table, which may have changed since sql/ was applied."""
+    table = facts["lessons"] or "the table"
     if problems := facts["lessons_problems"]:
-        advice = "Change the table: the worker cannot publish its lessons as it is."
-        return Check("lessons", "failed", "; ".join(problems), advice)
+        advice = (
+            "The worker cannot publish its lessons as it is. Change the table, or apply what "
+            "mux-worker sql prints for it."
+        )
+        return Check("lessons", "failed", f"{table}: {'; '.join(problems)}", advice)
     if not facts["lessons_may_be_used"]:
-        return Check("lessons", "failed", "service_role cannot read it or write its ids", REAPPLY)
-    return Check("lessons", "ok", "has all needed columns, and can be written")
+        detail = f"service_role cannot read {table} or write its ids"
+        return Check("lessons", "failed", detail, REAPPLY)
+    return Check("lessons", "ok", f"{table} has all needed columns, and can be written")
 
 
 def check_row_security(facts: Facts) -> Check:
     """Check that row level security is on, so that the anon key reads no table."""
     tables: Mapping[str, bool] = facts["row_level_security"]
+    lessons = facts["lessons"]
     if missing := sorted(NEEDED_TABLES - tables.keys()):
         return Check("row security", "failed", f"there is no {', '.join(missing)}", REAPPLY)
     if unprotected := sorted(name for name, is_on in tables.items() if not is_on):
+        unprotected = [lessons if name == "lessons" else name for name in unprotected]
         advice = "Run: alter table ... enable row level security. Add the app's policies first."
         return Check("row security", "failed", f"is off on {', '.join(unprotected)}", advice)
     return Check(
-        "row security", "ok", f"is on for lessons and all {len(tables) - 1} of the worker's"
+        "row security", "ok", f"is on for {lessons} and all {len(tables) - 1} of the worker's"
     )
-
-
-def check_functions(facts: Facts) -> Check:
-    """Check that each function exists, and that only the service role may call it."""
-    functions = [f for f in facts["functions"] if not f["is_for_app"]]
-    problems = {
-        "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
-        "closed to service_role": _named(
-            functions, lambda f: not f["service_role"] and not f["is_trigger"]
-        ),
-        "open to browsers": _named(
-            functions,
-            lambda f: f["anon"] or (f["authenticated"] and f["name"] not in CALLED_BY_POLICIES),
-        ),
-        "created by the app with a name of the worker's": facts["functions_of_the_app"],
-    }
-    good = f"all {len(functions)} are for service_role alone"
-    advice = f"{RENAME} {REAPPLY}" if facts["functions_of_the_app"] else REAPPLY
-    return _check_grants("functions", functions, problems, good, advice)
-
-
-def check_app_functions(facts: Facts) -> Check:
-    """Check that signed-in users, and no other role, may call the app's functions."""
-    functions = [f for f in facts["functions"] if f["is_for_app"]]
-    if not functions:
-        detail = "the database has none of track_upload, check_asset_status, publish_lesson"
-        return Check("app functions", "warning", detail, f"{REAPPLY} An app may do without them.")
-    problems = {
-        "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
-        "closed to authenticated": _named(
-            functions, lambda f: f["name"] in OPEN_TO_APP and not f["authenticated"]
-        ),
-        "open to anon": _named(functions, lambda f: f["anon"]),
-        "not closed": _named(
-            functions,
-            lambda f: f["name"] not in OPEN_TO_APP and (f["authenticated"] or f["service_role"]),
-        ),
-    }
-    good = "the app's three are for signed-in users"
-    return _check_grants("app functions", functions, problems, good)
-
-
-def _check_grants(
-    name: str,
-    functions: Sequence[Mapping[str, Any]],
-    problems: Mapping[str, Sequence[str]],
-    good: str,
-    advice: str = REAPPLY,
-) -> Check:
-    """Fail for any problem; warn of further roles, which may be intended."""
-    detail = "; ".join(
-        f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names
-    )
-    if detail:
-        return Check(name, "failed", detail, advice)
-    if also := _named(functions, lambda f: f["others"]):
-        roles = ", ".join(sorted({role for f in functions for role in f["others"]}))
-        advice = "Revoke execute on them, unless it is intended."
-        return Check(name, "warning", f"open to {roles} too: {', '.join(also)}", advice)
-    return Check(name, "ok", good)
-
-
-def _named(
-    functions: Sequence[Mapping[str, Any]], which: Callable[[Mapping[str, Any]], Any]
-) -> list[str]:
-    return [f["name"] for f in functions if which(f)]
-
-
-def check_anon(facts: Facts) -> Check:
-    """Check that users who are not signed in can see and call nothing of the worker's."""
-    schemas = [f"mux_private ({role})" for role in facts["private_schema_open_to"]]
-    callable_ = [f"{f['name']}()" for f in facts["functions"] if f["anon"]]
-    if granted := [*facts["open_to_anon"], *callable_, *schemas]:
-        return Check("anon", "failed", f"has grants on {', '.join(granted)}", REAPPLY)
-    return Check("anon", "ok", "can see and call nothing of the worker's")
 
 
 def check_clock(facts: Facts, now: float) -> Check:

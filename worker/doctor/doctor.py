@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from worker.doctor import checks
+from worker.doctor import checks, grants
 from worker.doctor.checks import Check
 from worker.doctor.connectivity import check_network
 from worker.doctor.webhook_check import check_webhook
@@ -16,7 +16,7 @@ from worker.sql_files import sql_files
 from worker.supabase.errors import REQUIRED_FILE
 
 FILES_OF_APP = frozenset({"090_app", "092_publish_lesson"})
-"""The files of sql/ that the worker does not need; `check_app_functions` checks them."""
+"""The files of sql/ that the worker does not need; `grants.check_app_functions` checks them."""
 
 APPLY = f"Apply sql/{REQUIRED_FILE}.sql, after the missing ones before it."
 
@@ -117,9 +117,9 @@ async def _check_database(
             checks.check_objects(facts),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
-            checks.check_functions(facts),
-            checks.check_app_functions(facts),
-            checks.check_anon(facts),
+            grants.check_functions(facts),
+            grants.check_app_functions(facts),
+            grants.check_anon(facts),
             checks.check_clock(facts, time.time()),
             await _rehearse(store),
         ]

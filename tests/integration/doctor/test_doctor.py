@@ -33,8 +33,9 @@ from tests.commands import run, start
 from tests.course import Course
 from tests.sql.installing import DOWN
 from tests.worker_process import worker_environment
-from worker.doctor.checks import REAPPLY, RENAME, Check
-from worker.doctor.doctor import examine
+from worker.doctor.checks import REAPPLY, Check
+from worker.doctor.doctor import FILES_OF_APP, examine
+from worker.doctor.grants import RENAME
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter
 from worker.settings import Settings
@@ -346,21 +347,21 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "alter table lessons rename mux_playback_id to playback",
             "alter table lessons rename playback to mux_playback_id",
             ["lessons"],
-            "column mux_playback_id is missing",
+            "lessons: column mux_playback_id is missing",
             id="a column missing",
         ),
         pytest.param(
             "alter table lessons alter mux_asset_id type jsonb using null",
             "alter table lessons alter mux_asset_id type text",
             ["lessons"],
-            "column mux_asset_id is jsonb and should be text",
+            "lessons: column mux_asset_id is jsonb and should be text",
             id="a column of another type",
         ),
         pytest.param(
             "revoke update on lessons from service_role",
             "grant update on lessons to service_role",
             ["lessons"],
-            "service_role cannot read it or write its ids",
+            "service_role cannot read lessons or write its ids",
             id="lessons not granted",
         ),
         pytest.param(
@@ -372,7 +373,8 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             id="an older schema",
         ),
         pytest.param(
-            "delete from mux_private.applied_files where name in ('052_tracking_triggers', '076_settle')",
+            "delete from mux_private.applied_files"
+            " where name in ('052_tracking_triggers', '076_settle')",
             "insert into mux_private.applied_files (name)"
             " values ('052_tracking_triggers'), ('076_settle')",
             ["schema"],
@@ -386,7 +388,7 @@ def test_a_limit_that_somebody_else_uses_up_is_told(doctor: Doctor, mux: MuxSimu
             "alter table lessons drop constraint is_ours, add constraint lesson_status_is_known"
             " check (status in ('draft', 'published', 'archived'))",
             ["lessons"],
-            "check constraint is_ours does not allow status published",
+            "lessons: check constraint is_ours does not allow status published",
             id="a status that is not allowed any more",
         ),
     ],
@@ -405,6 +407,9 @@ def test_what_is_wrong_in_the_database_fails_alone(
     assert checks[names[0]].advice
 
 
+OBJECTS = "select kind, name, state from mux_private.objects()"
+
+
 @pytest.mark.parametrize(
     ("harm", "seen"),
     [
@@ -412,15 +417,15 @@ def test_what_is_wrong_in_the_database_fails_alone(
             "drop trigger start_upload_anew on mux_asset_tracking;"
             "drop trigger note_new_upload on mux_asset_tracking;"
             "alter table mux_asset_tracking disable trigger guard_tracking;"
-            "drop index idx_mux_asset_tracking_due",
-            "index idx_mux_asset_tracking_due is missing; "
+            "drop index idx_mux_asset_tracking_failed",
+            "index idx_mux_asset_tracking_failed is missing; "
             "trigger guard_tracking on mux_asset_tracking was changed; "
             "trigger note_new_upload on mux_asset_tracking is missing; "
             "trigger start_upload_anew on mux_asset_tracking is missing",
             id="triggers and an index",
         ),
         pytest.param(
-            "create or replace function mux_private.is_mux_id(id text) returns boolean "
+            "create or replace function mux_private.is_mux_id(p_id text) returns boolean "
             "language sql immutable return true",
             "function mux_private.is_mux_id(text) was changed",
             id="a function's body",
@@ -442,10 +447,12 @@ def test_what_is_wrong_in_the_database_fails_alone(
             id="grants",
         ),
         pytest.param(
-            "alter table mux_asset_tracking alter id drop default,"
-            " drop constraint what_is_missing_was_looked_for",
+            "alter table mux_asset_tracking alter id drop default;"
+            "alter table mux_private.backfill_findings"
+            " drop constraint backfill_findings_lesson_id_fkey",
             "column mux_asset_tracking.id was changed; "
-            "constraint what_is_missing_was_looked_for on mux_asset_tracking is missing",
+            "constraint backfill_findings_lesson_id_fkey on mux_private.backfill_findings"
+            " is missing",
             id="columns and constraints",
         ),
     ],
@@ -459,15 +466,17 @@ def test_what_differs_from_what_sql_made_is_named_and_mended_by_sql(
         differences = connection.execute("select mux_private.differences()").fetchone()
         connection.rollback()
     assert differences == (seen.split("; "),)
-    dsn = supabase.create_database("harmed")
+    dsn = supabase.create_database("harmed", apply_sql=True)
     try:
-        apply_sql(dsn, find_sql_files())
         with psycopg.connect(dsn, autocommit=True) as connection:
+            objects = set(connection.execute(OBJECTS).fetchall())
             connection.execute(harm.encode())
-            for files in (find_sql_files(), find_sql_files()[4:6]):
+            some = [f for f in find_sql_files() if f.stem in ("040_access", "060_claim")]
+            for files in (find_sql_files(), some):
                 apply_sql(dsn, files)
                 found = connection.execute("select mux_private.differences()").fetchone()
                 assert found == ([],)
+                assert objects <= set(connection.execute(OBJECTS).fetchall())
     finally:
         supabase.drop_database("harmed")
 
@@ -512,13 +521,12 @@ def test_an_app_without_the_apps_functions_is_only_warned(
     doctor: Doctor, supabase: LocalSupabase
 ) -> None:
     """The worker does not need them: it is told, with what to do, and the schema is well."""
-    file, last = "090_app.sql", find_sql_files()[-1]
-    apply_sql(supabase.dsn(), [DOWN / file, last])
+    names = sorted(FILES_OF_APP, reverse=True)
+    apply_sql(supabase.dsn(), [*(DOWN / f"{name}.sql" for name in names), find_sql_files()[-1]])
     try:
         checks = doctor()
     finally:
-        apply_sql(supabase.dsn(), [path for path in find_sql_files() if path.name == file])
-        apply_sql(supabase.dsn(), [last])
+        apply_sql(supabase.dsn(), find_sql_files())
         supabase.reload_schema()
     assert health(checks) == {**GOOD, "app functions": "warning"}
     seen = "the database has none of track_upload, check_asset_status, publish_lesson"
@@ -532,7 +540,7 @@ def test_an_app_without_the_apps_functions_is_only_warned(
 @pytest.mark.parametrize(
     ("made", "named"),
     [
-        ("publish_lesson(slug text) returns void return null", "publish_lesson(text)"),
+        ("publish_lesson(slug int) returns void return null", "publish_lesson(integer)"),
         ("worker_claim(n int) returns void return null", "worker_claim(integer)"),
     ],
 )
@@ -558,19 +566,19 @@ def test_a_function_of_the_apps_in_the_place_of_ours_is_found(
     doctor: Doctor, db: psycopg.Connection, supabase: LocalSupabase
 ) -> None:
     """Also where it has the very arguments: neither is it taken for ours, nor replaced."""
-    theirs = "create or replace function publish_lesson(lesson_id uuid default null) returns jsonb"
+    theirs = "create or replace function publish_lesson(lesson_id text default null) returns jsonb"
     db.execute(f"{theirs} language sql return '{{}}'::jsonb".encode())
     try:
         checks = doctor()
-        with pytest.raises(LocalStackError, match=r"under names that .*: publish_lesson\(uuid\)"):
+        with pytest.raises(LocalStackError, match=r"under names that .*: publish_lesson\(text\)"):
             apply_sql(supabase.dsn(), find_sql_files())
     finally:
-        db.execute("drop function publish_lesson(uuid)")
+        db.execute("drop function publish_lesson(text)")
         apply_sql(supabase.dsn(), find_sql_files())
         supabase.reload_schema()
     failed = dict.fromkeys(["functions", "app functions", "objects"], "failed")
     assert health(checks) == {**GOOD, **failed}
-    assert checks["objects"].detail == "function publish_lesson(uuid) was changed"
+    assert checks["objects"].detail == "function publish_lesson(text) was changed"
 
 
 def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: LocalSupabase) -> None:
@@ -586,10 +594,10 @@ def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: Loca
 
 
 def test_where_everything_is_granted_by_default_all_is_well(
-    doctor: Doctor, mux: MuxSimulator
+    doctor: Doctor, mux: MuxSimulator, shared_postgres: Path
 ) -> None:
     """sql/ takes back what Supabase's old default gives to browsers."""
-    with LocalSupabase(default_grants=True) as older:
+    with LocalSupabase(default_grants=True, shared_postgres=shared_postgres) as older:
         assert health(doctor(**worker_environment(older, mux))) == GOOD
 
 

@@ -64,6 +64,10 @@ async def test_mux_is_observed(client: Callable[..., MuxClient], mux: MuxSimulat
         asset_id=asset,
         playback_ids=(PlaybackId(playback.id, "public"),),
         lesson_references=("lesson 1", "lesson 2"),
+        progress=100.0,
+        duration_seconds=23.8238,
+        aspect_ratio="16:9",
+        max_resolution="1080p",
     )
     assert (await asking.check()).id == await asking.environment() == mux.state.environment_id
     assert mux.requests.by_route()["GET /system/v1/whoami"] == 1

@@ -91,7 +91,9 @@ def test_an_asset_prepares_and_then_is_ready(
     upload_id = mux.state.create_upload(ONE_MINUTE, passthrough="lesson", external_id="e")
     asset_id = mux.state.upload(upload_id).asset_id or ""
     assert _status_of(client, asset_id) == 404
-    clock.advance(59)
+    clock.advance(14)
+    begun = _asset(client, asset_id)
+    clock.advance(45)
     preparing = _asset(client, asset_id)
     clock.advance(1)
     ready = _asset(client, asset_id)
@@ -104,7 +106,7 @@ def test_an_asset_prepares_and_then_is_ready(
         "passthrough": "lesson",
         "meta": {"external_id": "e"},
         "playback_ids": [{"id": playback_id["id"], "policy": "public"}],
-        "progress": {"state": "ingesting", "progress": 0},
+        "progress": {"state": "transcoding", "progress": 98},
         "max_resolution_tier": "1080p",
         "encoding_tier": "baseline",
         "video_quality": "basic",
@@ -112,6 +114,7 @@ def test_an_asset_prepares_and_then_is_ready(
         "mp4_support": "none",
         "ingest_type": "on_demand_direct_upload",
     }
+    assert begun == {**preparing, "progress": {"state": "ingesting", "progress": 8}}
     finished = {"status": "ready", "progress": {"state": "completed", "progress": 100}}
     assert ready == {**ready, **preparing, **finished}
 

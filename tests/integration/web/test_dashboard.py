@@ -8,10 +8,12 @@ from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, encode_basic_auth
 from structlog.testing import capture_logs
+from yarl import URL
 
 from worker.errors import SupabaseUnavailable
 from worker.settings import Settings
@@ -32,7 +34,7 @@ ROW = {
     "last_checked_at": None, "check_count": 0, "age_seconds": 30.0,
 }  # fmt: skip
 KNOWN: dict[str, Any] = {
-    "lesson_id": LESSON, "creator_id": "c", "created_at": None, "status": "draft",
+    "lesson_id": LESSON, "owner": "c", "status": "draft", "is_draft": True, "is_published": False,
     "asset_id": None, "playback_id": None, "title": "Sourdough", "row": ROW,
     "targets": [{"id": "up1", "kind": "either", "found_in": "tracking row"}],
     "now": "2026-01-01T00:00:30+00:00", "finding": None, "events": [],
@@ -53,6 +55,7 @@ class FakeStore:
     fault: SupabaseUnavailable | None = None
     found: list[dict[str, Any]] = field(default_factory=list)
     lesson: dict[str, Any] = field(default_factory=lambda: KNOWN)
+    overview: dict[str, Any] = field(default_factory=lambda: OVERVIEW)
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Answer."""
@@ -60,8 +63,10 @@ class FakeStore:
         if self.fault is not None:
             raise self.fault
         return {
-            "worker_overview": OVERVIEW,
-            "worker_lesson": self.lesson if params.get("lesson_id") == LESSON else None,
+            "worker_overview": self.overview,
+            "worker_lesson": self.lesson
+            if params.get("lesson_id") == self.lesson["lesson_id"]
+            else None,
             "worker_lesson_events": [],
             "worker_make_due": {"outcome": "made_due", "status": "processing"},
             "worker_retry": [],
@@ -99,7 +104,8 @@ class Client:
         return await self._whole("POST", path, data=fields, headers=headers)
 
     async def _whole(self, method: str, path: str, **how: Any) -> ClientResponse:
-        response = await self.http.request(method, self.url + path, allow_redirects=False, **how)
+        url = URL(self.url + path, encoded=True)
+        response = await self.http.request(method, url, allow_redirects=False, **how)
         await response.read()
         return response
 
@@ -313,6 +319,97 @@ async def test_a_search_leads_to_the_one_lesson(client: Client) -> None:
     text = await (await client.get("/search?q=up1")).text()
     assert all(f'href="/lessons/{lesson}"' in text for lesson in (LESSON, OTHER))
     assert (await client.get("/search?q=+")).headers["Location"] == "/"
+
+
+IDS = [
+    "42",
+    "-7",
+    "clh3x2v9k0000",
+    "A",
+    "a/b",
+    "..%2F",
+    "100 %",
+    "?#&+;",
+    "{id}",
+    "é\u202e中",
+    "<b>'\"",
+]
+
+
+@pytest.mark.parametrize("lesson_id", IDS)
+async def test_a_lesson_may_have_any_id(client: Client, lesson_id: str) -> None:
+    """Found, shown and acted on by exactly that text, percent-encoded in every address."""
+    path = f"/lessons/{quote(lesson_id, safe='')}"
+    client.store.lesson = {**KNOWN, "lesson_id": lesson_id}
+    client.store.found = [client.store.lesson]
+    led = await client.get(f"/search?q={quote(lesson_id)}")
+    assert client.store.calls[-1] == ("worker_find_lessons", {"id": lesson_id, "at_most": 21})
+    assert (led.status, led.headers["Location"]) == (303, path)
+    page = await client.get(path)
+    assert client.store.calls[-1] == ("worker_lesson", {"lesson_id": lesson_id})
+    text = await page.text()
+    assert (page.status, "<b>" in text, "\u202e" in text) == (200, False, False)
+    assert f'href="{path}" id="refresh"' in text
+    assert f'formaction="{path}/check"' in text
+    done = await client.post(f"{path}/check", {}, {"Sec-Fetch-Site": "same-origin"})
+    given = {"lesson_id": lesson_id, "operator": "Ines", "why": None}
+    assert client.store.calls[-1] == ("worker_make_due", given)
+    assert (done.status, done.headers["Location"]) == (303, path)
+
+
+async def test_the_id_of_a_lesson_that_is_gone_may_be_anything(client: Client) -> None:
+    """The audit is searched for it; a path with a slash is no id."""
+    gone = await client.get("/lessons/a%2Fb%00")
+    assert client.store.calls[-1] == ("worker_lesson_events", {"lesson_id": "a/b\0"})
+    assert (gone.status, "a/b\\u{0000}" in await gone.text()) == (404, True)
+    client.store.calls.clear()
+    assert (await client.get("/lessons/a/b")).status == 404
+    assert client.store.calls == []
+
+
+async def test_only_the_lesson_itself_is_published(client: Client) -> None:
+    """The id of its upload in a lesson's address names no lesson."""
+    client.store.found = [KNOWN]
+    done = await client.post("/lessons/up1/publish", {})
+    assert (done.status, await done.text()) == (
+        409,
+        "There is no such lesson. There is nothing to publish.\n",
+    )
+
+
+async def test_a_lesson_without_a_status_is_shown(client: Client) -> None:
+    """The app's table may have no such column, and null may be a word of it."""
+    event = dict.fromkeys(
+        ("reason", "message", "upload_id", "asset_id", "playback_id", "observation")
+    )
+    event |= {"id": 1, "event": "published", "actor": "service_role", "happened_at": KNOWN["now"]}
+    event |= {"from_status": None, "to_status": None, "lesson_from_status": None}
+    client.store.lesson = {
+        **KNOWN,
+        "status": None,
+        "events": [{**event, "lesson_to_status": None}, {**event, "lesson_to_status": "live"}],
+    }
+    text = await (await client.get(f"/lessons/{LESSON}")).text()
+    assert "The lesson waits for its video.</p>" in text
+    assert "<dt>Status</dt><dd><bdi>none</bdi></dd>" in text
+    assert text.count("lesson <bdi>none</bdi> → <bdi>live</bdi>") == text.count("→ <bdi>") == 1
+    client.store.lesson = {**KNOWN, "status": "in work"}
+    text = await (await client.get(f"/lessons/{LESSON}")).text()
+    assert "The lesson waits for its video. Its status is in work.</p>" in text
+
+
+async def test_a_lesson_is_called_deleted_only_if_it_is(client: Client) -> None:
+    """Not because it has no status, or no title."""
+    row = dict.fromkeys(("title", "lesson_status", "reason", "waited_seconds", "ready_seconds"))
+    row |= {"happened_at": OVERVIEW["now"]}
+    known, gone = {**row, "lesson_id": "known"}, {**row, "lesson_id": "gone"}
+    client.store.overview = {
+        **OVERVIEW,
+        "published": [{**known, "is_deleted": False}, {**gone, "is_deleted": True}],
+    }
+    text = await (await client.get("/")).text()
+    assert 'href="/lessons/known"><bdi class="title">Untitled lesson<' in text
+    assert 'href="/lessons/gone"><bdi class="title">Deleted lesson<' in text
 
 
 async def test_many_pages_cost_one_query(client: Client) -> None:

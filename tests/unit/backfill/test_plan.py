@@ -15,7 +15,7 @@ BROKEN = replace(READY, status="errored", error_message="no video")
 GONE = Observation("upload", "missing", "probe", upload_id="up")
 ROW = Row("r", "up", None, None, None, "processing", "2024-01-01")
 UP = Target("either", "up", "")
-DRAFT = Lesson("l", "anna", "2024-01-01", "draft", "temp_up", None, None, (UP,))
+DRAFT = Lesson("l", "anna", "draft", True, False, "temp_up", None, None, (UP,))
 
 
 def done(
@@ -71,7 +71,7 @@ def test_a_row_of_another_upload_is_left_to_the_database() -> None:
 
 def test_who_is_no_draft_keeps_the_status() -> None:
     """It is attached; and a draft that could be played is published only as a whole, anew."""
-    assert done(replace(DRAFT, status="archived"), READY) == ("attached", "adopt")
+    assert done(replace(DRAFT, status="archived", is_draft=False), READY) == ("attached", "adopt")
     unpublished = replace(
         DRAFT, asset_id="as", playback_id="play", row=replace(ROW, status="ready")
     )

@@ -8,7 +8,7 @@ from worker.errors import MuxUnavailable
 from worker.lesson import Lesson, Target
 from worker.model import Observation, OnSent, Page, PlaybackId, ignore
 
-LESSON = Lesson("", "anna", None, "draft", None, None, None)
+LESSON = Lesson("", "anna", "draft", True, False, None, None, None)
 
 
 class ListedMux:
@@ -111,6 +111,17 @@ async def test_a_few_are_asked_for_one_by_one() -> None:
     assert mux.asked == ["asset of u7"]
 
 
+async def test_the_id_of_a_lesson_may_be_any_text() -> None:
+    """Also one that looks like another lesson's, with what is asked for; by page and one by one."""
+    for count in (2, 20):
+        mux = ListedMux([asset(number) for number in range(100)])
+        lessons = [holding(f"l{'/0/u' * n}", "gone", f"u{n}") for n in range(count)]
+        found = await search(mux, *lessons)
+        assert {one.lesson.id: one.observation for one in found.values()} == {
+            lesson.id: asset(number) for number, lesson in enumerate(lessons)
+        }
+
+
 async def test_after_temp_playback_both_are_tried() -> None:
     """First as an upload's id, then as an asset's."""
     mux = ListedMux([asset(1)])
@@ -177,8 +188,8 @@ async def test_an_upload_without_an_asset_is_found_in_the_list_of_uploads() -> N
 
 
 async def test_who_claims_a_lesson_is_known_once_the_list_was_read_to_its_end() -> None:
-    """Two claims are enough to know that it is not one."""
-    claims = {250: ("L1", "L1"), 260: ("l2",), 270: ("l2",)}
+    """Two claims are enough to know that it is not one. A lesson's id is compared as it is."""
+    claims = {250: ("l1", "l1"), 260: ("l2",), 270: ("l2",), 280: ("L1",)}
     mux = ListedMux([asset(n, lesson_references=claims.get(n, ())) for n in range(300)])
     lessons = [replace(LESSON, id=name) for name in ("l1", "l2", "l3")]
     found = await search(mux, *lessons, to_the_end=True)

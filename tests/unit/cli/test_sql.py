@@ -42,7 +42,10 @@ def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
         (["--status", "none", "--draft", "x"], "--draft has no meaning with --status none. "),
         (["--inspect", "--write", "x"], "argument --write: not allowed with argument --inspect"),
         (["--inspect"], "--inspect needs DATABASE_URL, the address of the database.\n"),
-        (["--optional", "x"], "--optional: there is no x. Say lesson_indexes or realtime.\n"),
+        (
+            ["--optional", "x"],
+            "--optional: there is no x. Give one of lesson_indexes, realtime, tracking_indexes.\n",
+        ),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
 )

@@ -78,15 +78,25 @@ def test_what_a_backfill_found_says_what_happened(
     assert f"backfill has_video: {BACKFILL_RESULTS['has_video']}" in shown
 
 
+def test_a_lesson_may_be_without_a_status_and_a_settled_row_without_checks(
+    printed: Callable[[RenderableType], str],
+) -> None:
+    """Its id is printed as it is, but for what steers a terminal."""
+    row = {**ROW, "status": "ready", "error_type": None, "check_count": None}
+    shown = printed(lesson_view({**LESSON, "lesson_id": "a [b]\x9b", "status": None, "row": row}))
+    assert shown.startswith("lesson a [b]\\u{009b} status none asset none")
+    assert "tracked 60.0 s ago Mux" in shown
+
+
 def test_the_table_of_failures_has_a_sentence_for_each_type(
     printed: Callable[[RenderableType], str],
 ) -> None:
     """Whatever the last message of the type is."""
     counts = dict.fromkeys(("processing", "due", "stuck", "ready", "error"), 1)
     ages = dict.fromkeys(("oldest_due_seconds", "oldest_processing_seconds"))
-    last = {"count": 1, "last_seconds": 1.0, "last_lesson_id": "l1", "last_message": None}
+    last = {"count": 1, "last_seconds": 1.0, "last_lesson_id": "a\x07", "last_message": None}
     failures = [{**last, "error_type": name} for name in ("upload_cancelled", "unknown")]
     result = {**counts, **ages, "ready_to_published": {"count": 0}, "failures": failures}
     shown = printed(status_view(result))
-    assert f"l1 {failure('upload_cancelled')}" in shown
-    assert shown.endswith(f"l1 {UNKNOWN_FAILURE}")
+    assert f"a\\u{{0007}} {failure('upload_cancelled')}" in shown
+    assert shown.endswith(f"a\\u{{0007}} {UNKNOWN_FAILURE}")

@@ -132,9 +132,12 @@ def test_errors_are_parsed() -> None:
 def test_what_a_video_is_like_is_parsed() -> None:
     """How far its encoding is, its length and shape, and the resolution by its newer name first."""
     facts = {
-        "duration": 23.5, "aspect_ratio": "16:9", "progress": {"state": "transcoding", "progress": 40},
-        "resolution_tier": "1080p", "max_stored_resolution": "HD",
-    }  # fmt: skip
+        "duration": 23.5,
+        "aspect_ratio": "16:9",
+        "progress": {"state": "transcoding", "progress": 40},
+        "resolution_tier": "1080p",
+        "max_stored_resolution": "HD",
+    }
     seen = read_asset({"id": "as1", "status": "preparing", **facts}, "probe")
     assert seen == Observation(
         "asset", "preparing", "probe", asset_id="as1", progress=40.0, duration_seconds=23.5,

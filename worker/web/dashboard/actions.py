@@ -11,13 +11,14 @@ from aiohttp import web
 from worker.backfill import publish
 from worker.decide import Rules
 from worker.errors import SupabaseUnavailable, WorkerError, explain
+from worker.lesson import Lesson
 from worker.scan.mux_reader import MuxReader
 from worker.supabase.lessons import By, LessonStore
 from worker.telemetry.hooks import Telemetry
 from worker.text import clean_input
 from worker.web.dashboard.auth import OPERATOR, is_browser
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
-from worker.web.dashboard.render import see_other
+from worker.web.dashboard.render import lesson_path, see_other
 
 PUBLISH_TIMEOUT_SECONDS = 10.0
 MAX_MESSAGES = 100
@@ -72,7 +73,7 @@ class LessonActions:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Carry out an action; redirect a browser to the lesson, answer others in one line."""
-        lesson_id, action = request.match_info["id"].lower(), request.match_info["action"]
+        lesson_id, action = request.match_info["id"], request.match_info["action"]
         reason = clean_input((await read_form(request)).get("reason", ""))
         by = (request[OPERATOR], reason or None)
         try:
@@ -83,7 +84,7 @@ class LessonActions:
         if not is_browser(request):
             return web.Response(status=200 if message.is_done else 409, text=f"{message.text}\n")
         self._messages.keep(request[OPERATOR], lesson_id, message)
-        return see_other(f"/lessons/{lesson_id}")
+        return see_other(lesson_path(lesson_id))
 
     async def _act(self, action: str, lesson_id: str, by: By) -> str:
         match action:
@@ -104,7 +105,7 @@ class LessonActions:
                 raise WorkerError("The lesson does not wait for a video. There is nothing to do.")
 
     async def _retry(self, lesson_id: str, by: By) -> str:
-        if lesson_id in await self._store.retry([lesson_id], None, None, by):
+        if await self._store.retry([lesson_id], None, None, by):
             return "The lesson is due again, as if its upload had just begun."
         lesson = await self._store.lesson_or_none(lesson_id)
         if lesson is not None and (lesson["row"] or {}).get("status") == "error":
@@ -114,7 +115,10 @@ class LessonActions:
     async def _publish(self, lesson_id: str, by: By) -> str:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_SECONDS):
-                lesson = await publish.find_lesson(self._store, lesson_id)
+                found = await self._store.lesson_or_none(lesson_id)
+                if found is None:
+                    raise WorkerError("There is no such lesson. There is nothing to publish.")
+                lesson = Lesson.from_json(found)
                 done = await publish.publish(
                     lesson, self._mux, self._store, self._rules, by, self._telemetry
                 )

@@ -5,6 +5,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -60,6 +61,7 @@ class Pages:
         )
         self._environment.filters |= {
             "id": plain_id,
+            "path": lesson_path,
             "text": plain_text,
             "moment": _moment,
             "day": _day,
@@ -100,6 +102,11 @@ class Pages:
     def _asset(self, name: str) -> str:
         """Return the address of a file, which changes with its content."""
         return f"/assets/{name}?v={hashlib.sha256(self._assets[name]).hexdigest()[:12]}"
+
+
+def lesson_path(lesson_id: str) -> str:
+    """Return the path of a lesson's page; the id may be any text."""
+    return f"/lessons/{quote(lesson_id, safe='')}"
 
 
 def see_other(path: str) -> web.Response:

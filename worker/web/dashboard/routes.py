@@ -19,7 +19,8 @@ from worker.web.dashboard.render import Pages
 from worker.web.dashboard.views import Views
 from worker.web.health import MuxState
 
-UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+LESSON = "/lessons/{id:[^/]+}"
+"""A lesson's page. Its id is any text, percent-encoded: `render.lesson_path`."""
 
 
 def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions
@@ -38,10 +39,9 @@ def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions
     views = Views(pages, store, overview, state, messages)
     actions = LessonActions(store, mux, rules, overview, messages, telemetry)
     app.router.add_get("/", auth.guard(views.index))
-    app.router.add_get("/lessons/{id}", auth.guard(views.lesson))
+    app.router.add_get(LESSON, auth.guard(views.lesson))
     app.router.add_get("/search", auth.guard(views.search))
-    path = f"/lessons/{{id:{UUID}}}/{{action:check|retry|publish}}"
-    app.router.add_post(path, auth.guard(actions.handle))
+    app.router.add_post(LESSON + "/{action:check|retry|publish}", auth.guard(actions.handle))
     app.router.add_get("/assets/{name}", pages.serve_asset)
 
 

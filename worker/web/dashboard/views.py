@@ -1,9 +1,6 @@
 """Answer with the dashboard's pages: the overview, a lesson, and the search."""
 
-import re
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -14,12 +11,10 @@ from worker.web.dashboard.alerts import ServiceState, alerts, headline
 from worker.web.dashboard.auth import OPERATOR
 from worker.web.dashboard.chart import draw
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
-from worker.web.dashboard.render import Pages, see_other
+from worker.web.dashboard.render import Pages, lesson_path, see_other
 
 MAX_FOUND = 20
 MAX_SEARCH_LENGTH = 300
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class Views:
@@ -57,14 +52,18 @@ class Views:
 
     async def lesson(self, request: web.Request) -> web.Response:
         """Return a lesson's page: its state, its history, and the actions."""
-        operator, lesson_id = request[OPERATOR], request.match_info["id"].lower()
-        if not _UUID.fullmatch(lesson_id):
-            return self._no_lesson(operator, request.match_info["id"], [])
+        operator, lesson_id = request[OPERATOR], request.match_info["id"]
         try:
             lesson = await with_timeout(self._store.lesson_or_none(lesson_id))
             if lesson is None:
                 events = await with_timeout(self._store.lesson_events(lesson_id))
-                return self._no_lesson(operator, lesson_id, events)
+                return self._pages.page(
+                    "no_lesson.html",
+                    status=404,
+                    operator=operator,
+                    lesson_id=lesson_id,
+                    events=events,
+                )
         except Unavailable as error:
             return self._error(operator, error)
         is_refresh = "X-Refresh" in request.headers
@@ -83,7 +82,7 @@ class Views:
         except Unavailable as error:
             return self._error(request[OPERATOR], error)
         if len(found) == 1:
-            return see_other(f"/lessons/{quote(found[0].id)}")
+            return see_other(lesson_path(found[0].id))
         return self._pages.page(
             "search.html",
             status=200 if found else 404,
@@ -91,13 +90,6 @@ class Views:
             query=query,
             found=found[:MAX_FOUND],
             has_more=len(found) > MAX_FOUND,
-        )
-
-    def _no_lesson(
-        self, operator: str, lesson_id: str, events: list[dict[str, Any]]
-    ) -> web.Response:
-        return self._pages.page(
-            "no_lesson.html", status=404, operator=operator, lesson_id=lesson_id, events=events
         )
 
     def _error(self, operator: str, error: Unavailable) -> web.Response:

@@ -142,7 +142,7 @@ def test_a_failed_lesson_always_says_what_happened(
     lesson = dict.fromkeys(("title", "asset_id", "playback_id", "finding"))
     lesson |= {"status": "draft", "owner": "anna"}
     row: dict[str, Any] = dict.fromkeys(
-        ("asset_id", "temp_asset_id", "playback_id", "last_checked_at")
+        ("asset_id", "temp_asset_id", "playback_id", "last_checked_at", "next_check_at")
     )
     row |= {"status": "error", "upload_id": "up1", "age_seconds": 1.0, "check_count": 1}
     row |= {"tracked_at": NOW, "error_type": error_type, "error_message": message}
