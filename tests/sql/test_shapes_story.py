@@ -7,8 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
+from sandbox.supabase.databases import OWNER
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.sql.installing import DOWN, catalog
@@ -23,7 +26,7 @@ from worker.sql_files import optional_files
 
 pytestmark = pytest.mark.stack
 
-DATABASE = "story"
+TEMPLATE, DATABASE = "shape", "story"
 CLOSED = "42501"
 
 KEY = "uuid primary key default gen_random_uuid()"
@@ -79,7 +82,7 @@ def installed(
 def story(installed: Installed, shared_supabase: LocalSupabase) -> Iterator[Story]:
     """Yield a copy of the template, and connections of all roles to it."""
     shape, options = installed.shape, parse(installed.shape.options)
-    shared_supabase.create_database(DATABASE, template="shape")
+    copy_template(shared_supabase)
     try:
         with ExitStack() as stack:
             db, service, anna, bert = (
@@ -94,6 +97,16 @@ def story(installed: Installed, shared_supabase: LocalSupabase) -> Iterator[Stor
             yield Story(shape, options, db, Service(service), *users)
     finally:
         shared_supabase.drop_database(DATABASE)
+
+
+def copy_template(supabase: LocalSupabase) -> None:
+    """Create the database of a test."""
+    template = conninfo_to_dict(supabase.dsn(database=TEMPLATE))["dbname"]
+    copy = conninfo_to_dict(supabase.dsn(database=DATABASE))["dbname"]
+    statement = "create database {} template {} owner {} strategy file_copy"
+    names = (sql.Identifier(str(name)) for name in (copy, template, OWNER))
+    with supabase.connect("supabase_admin") as admin:
+        admin.execute(sql.SQL(statement).format(*names))
 
 
 def run_all(dsn: str, statements: list[str]) -> None:
