@@ -1,7 +1,8 @@
 -- What it does: checks that the database has what the other files need, and makes the private
---   schema for what nothing outside may call or read. What does not fit is named, with what to do.
+--   schema, which the API does not expose, with the list of the files that are applied. What does
+--   not fit is named, with what to do.
 -- Needs: a role that owns `public` and may create a schema (on Supabase: `postgres`).
--- Locks: none that anybody waits for.
+-- Locks: none. Applied again: the worker's own table, access exclusive for a moment.
 -- Undo: down/010_preconditions.sql
 
 begin;
@@ -44,8 +45,8 @@ comment on column mux_private.applied_files.name is 'Name of the file, with its 
 comment on column mux_private.applied_files.applied_at is 'When it was applied first.';
 alter table mux_private.applied_files enable row level security;
 
--- The comment tells ours from a function that the app made under the same name. "create or replace"
--- keeps a comment and resets the search_path, so that tells ours from one that the app replaced.
+-- Our functions are known by their comments, and by their search_path: where the app replaces one of
+-- them, "create or replace" keeps the comment and resets the search_path.
 create or replace function mux_private.public_functions() returns table (function regprocedure, is_ours boolean)
 language sql stable set search_path = pg_catalog, pg_temp
 begin atomic
@@ -100,14 +101,6 @@ end
 $$;
 comment on procedure mux_private.undo is
   'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
-
-create or replace function mux_private.is_mux_id(p_id text) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-begin
-  return p_id !~ '[^A-Za-z0-9_-]' and length(p_id) between 1 and 255 and p_id !~ '^temp_' and p_id <> 'migrated';
-end
-$$;
-comment on function mux_private.is_mux_id is 'Whether a text can be the id of an upload or asset in Mux.';
 
 do $$
 declare

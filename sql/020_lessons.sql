@@ -1,9 +1,10 @@
 -- What it does: the adapter. No other file knows the app's table of lessons and its columns: they
 --   read and write lessons by the functions made here. First it checks that the table can be
---   served, and names what does not fit.
+--   served, and names what does not fit. Last it grants the service role what the worker reads and
+--   writes of the table.
 --   Printed by: mux-worker sql
--- Needs: 010.
--- Locks: none that anybody waits for.
+-- Needs: 010. (A function that it makes writes the table of 034.)
+-- Locks: none. It reads the table.
 -- Undo: down/020_lessons.sql
 
 begin;
@@ -190,7 +191,7 @@ $$;
 comment on function mux_private.lessons_problems() is
   'What the worker cannot serve about the app''s table of lessons as it is now, one sentence each; empty if it can. For the install and the doctor.';
 
--- Whatever does not fit undoes all of this file.
+-- If something does not fit, nothing of this file is applied.
 do $$
 declare
   problems text[] := mux_private.lessons_problems();
@@ -206,7 +207,7 @@ end
 $$;
 
 -- What is read of a lesson is kept as texts: a connection that keeps the plan of an expression over a
--- row of lessons fails once the app has changed a column's type. The type of the key alone is the app's:
+-- row of lessons fails once the app has changed a column's type. Only the key has the app's type:
 -- "mux_private.lesson.id%type" in functions, "like mux_private.lesson_key" in tables.
 do $$
 declare
@@ -256,7 +257,7 @@ end
 $$;
 comment on function mux_private.lesson_key is 'A text as the key of a lesson; null where it can be none.';
 
--- Security definer: the app's own policies may hide the lesson from who asks.
+-- Security definer: the app's own policies may hide the lesson from the caller.
 create or replace function mux_private.owner_of(p_lesson_id mux_private.lesson.id%type) returns text
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -287,12 +288,13 @@ end
 $$;
 comment on function mux_private.lesson is 'A lesson by its key; all null where there is none.';
 
+-- By the cast a key that is a varchar or a domain becomes what mux_private.lesson has.
 create or replace function mux_private.lessons(p_lesson_ids mux_private.lesson_keys.lesson_ids%type) returns setof mux_private.lesson
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l where l.id = any (p_lesson_ids)
   order by l.id;
 end
@@ -305,8 +307,8 @@ declare
   first mux_private.lesson.id%type := coalesce(p_after, (select l.id from public.lessons l order by l.id limit 1));
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l where l.id >= first and l.id is distinct from p_after
   order by l.id limit p_most;
 end
@@ -324,8 +326,8 @@ begin
     return;
   end if;
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l
   where (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
     and l.id >= first and l.id is distinct from p_after
@@ -338,8 +340,11 @@ comment on function mux_private.waiting_lessons_after is
 create or replace function mux_private.lessons_are_indexed() returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
-  return to_regclass('public.idx_lessons_mux_asset_id') is not null
-    and to_regclass('public.idx_lessons_mux_playback_id') is not null;
+  return (
+    select count(*) = 2 from pg_catalog.pg_index i
+    where i.indisvalid and i.indexrelid in (
+      to_regclass('public.idx_lessons_mux_asset_id'),
+      to_regclass('public.idx_lessons_mux_playback_id')));
 end
 $$;
 comment on function mux_private.lessons_are_indexed() is 'Whether lessons are found by the ids that they hold without reading them all: by the indexes of sql/optional.';
@@ -350,8 +355,8 @@ create or replace function mux_private.lessons_holding(p_mux_ids text[], p_most 
 language plpgsql stable set search_path = public, extensions, pg_temp set plan_cache_mode = force_custom_plan as $$
 begin
   return query
-  select l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
-    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false)
+  select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
+    coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l
   where left(l.mux_asset_id, 300) = any (p_mux_ids) or left(l.mux_playback_id, 300) = any (p_mux_ids)
   limit p_most;
@@ -359,7 +364,8 @@ end
 $$;
 comment on function mux_private.lessons_holding is 'Lessons whose asset or playback column holds one of these texts, up to a limit, in no order.';
 
--- The title is shown and decides nothing: where lessons have none, the name is found further out.
+-- The title is only shown. Where lessons have no such column, its name is resolved one level further
+-- out, as null.
 create or replace function mux_private.lesson_title(p_lesson_id mux_private.lesson.id%type) returns text
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
@@ -386,9 +392,9 @@ begin
 end
 $$;
 comment on function mux_private.lock_lesson is
-  'Locks a lesson until the end of the transaction, and reads it; null where there is none, or it is locked and shall be skipped.';
+  'Locks a lesson until the end of the transaction, and reads it; null where there is none, or where it is locked and p_skip_locked.';
 
--- Security definer: who deletes a lesson may not write the history. (The trigger is made with its table.)
+-- Security definer: the user who deletes a lesson may not write the history. (034 makes the trigger.)
 create or replace function mux_private.close_upload_history() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -435,7 +441,8 @@ $$;
 comment on function mux_private.write_video is
   'Writes a video into a lesson that the caller has locked, publishes it if p_publish, and returns its status afterwards.';
 
--- Each is tried once: what only the table's or its parents' types and rights tell, tells now.
+-- Each is called once: an error that depends on the types or rights of the table, or of its parents,
+-- comes now.
 do $$
 begin
   perform mux_private.lesson(null);

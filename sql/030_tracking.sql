@@ -1,11 +1,11 @@
--- What it does: makes the enum mux_asset_status and the table mux_asset_tracking, one row a
---   lesson, with the worker's own columns. A table that the app made before is completed and
---   keeps every value; how it was is kept in mux_private.of_the_app.
+-- What it does: makes the enum mux_asset_status and the table mux_asset_tracking, one row for each
+--   lesson, with the worker's own columns. If the app made such a table before, that is completed
+--   and keeps every value; mux_private.of_the_app records how it was. No row is rewritten.
 -- Needs: 020.
--- Locks: an older table, access exclusive for a moment (columns). A new one: the app's table of
---   lessons, share row exclusive for a moment (foreign key).
--- Undo: down/030_tracking.sql (drops the table with its rows; one that the app made before is
---   given back to it instead)
+-- Locks: an existing mux_asset_tracking, access exclusive for a moment (columns). Where it makes the
+--   table: the app's table of lessons, share row exclusive for a moment (foreign key).
+-- Undo: down/030_tracking.sql (drops the table with its rows; one that the app made before goes back
+--   to its earlier state instead)
 
 begin;
 set local lock_timeout = '5s';
@@ -61,21 +61,21 @@ begin
 end
 $$;
 
-set local search_path = '';  -- what is kept for the undo names everything in full
+set local search_path = '';  -- so that the statements for the undo have qualified names
 
 create table if not exists mux_private.of_the_app (
   place bigint generated always as identity primary key,
   kind text not null constraint a_table_or_a_type check (kind in ('table', 'type')),
   statement text not null
 );
-comment on table mux_private.of_the_app is 'How mux_asset_tracking, and its type, are given back to an app that had made them before: what down/030 runs. Empty where the worker made both.';
+comment on table mux_private.of_the_app is 'The statements by which down/030 restores mux_asset_tracking, or its type, if the app had made them before. Empty where the worker made both.';
 comment on column mux_private.of_the_app.place is 'The order in which the statements are run.';
 comment on column mux_private.of_the_app.kind is 'What the app had made: table or type.';
 comment on column mux_private.of_the_app.statement is 'What undoes one change of a file of sql/.';
 alter table mux_private.of_the_app enable row level security;
 
--- What this file, 040 and 900 change of a table that the app made, before they do: the default of the id,
--- comments, row level security, policies of the same names, grants.
+-- The state of what this file, 040 and 900 change of a table that the app made: the default of the
+-- id, comments, row level security, policies of the same names, grants.
 do $$
 declare
   tracking constant regclass := to_regclass('public.mux_asset_tracking');
@@ -127,7 +127,8 @@ begin
   order by s.part;
 end
 $$;
--- What exists before. What exists beside it at the end was added by this file.
+
+-- The columns that exist before. Those that exist beside them at the end were added by this file.
 create temporary table things_before on commit drop as
 select a.attname::text as name from pg_attribute a where a.attrelid = to_regclass('public.mux_asset_tracking');
 comment on type public.mux_asset_status is 'Where a lesson''s upload stands: processing, ready (the lesson has its video) or error.';
@@ -161,8 +162,8 @@ $$;
 alter table public.mux_asset_tracking enable row level security;
 alter table public.mux_asset_tracking alter column id set default gen_random_uuid();
 
--- All of them nullable, or of a constant default: no row is rewritten. When the upload of an older
--- row began was not kept: where tracked_at is null, updated_at is the best that is known.
+-- All of them are nullable and without a default at first, so that no row is rewritten. When the
+-- upload of an older row began is not known: where tracked_at is null, updated_at is used instead.
 alter table public.mux_asset_tracking
   add column if not exists error_type text,
   add column if not exists tracked_at timestamptz,
@@ -172,7 +173,7 @@ alter table public.mux_asset_tracking
   add column if not exists max_resolution text;
 alter table public.mux_asset_tracking alter column tracked_at set default now();
 
-comment on table public.mux_asset_tracking is 'One row a lesson: its current upload to Mux, and how far it is.';
+comment on table public.mux_asset_tracking is 'One row for each lesson: its current upload to Mux, and how far it is.';
 comment on column public.mux_asset_tracking.id is 'Identifies the row.';
 comment on column public.mux_asset_tracking.lesson_id is 'The lesson that waits for the video.';
 comment on column public.mux_asset_tracking.upload_id is 'The Mux direct upload; ''migrated'' where it is not known and the asset is.';
@@ -181,10 +182,10 @@ comment on column public.mux_asset_tracking.mux_asset_id is 'The Mux asset, once
 comment on column public.mux_asset_tracking.mux_playback_id is 'The playback id that was published.';
 comment on column public.mux_asset_tracking.status is 'processing, ready or error.';
 comment on column public.mux_asset_tracking.error_message is 'Why it failed and what to do, in sentences for the instructor.';
-comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database would not take the last verdict. On a ready row: playback_ids_withdrawn or asset_deleted, its video can no longer be played.';
+comment on column public.mux_asset_tracking.error_type is 'Why it failed, in one word: asset_errored, upload_timed_out, gave_up … On a processing row: refused, the database did not take the last verdict. On a ready row: playback_ids_withdrawn or asset_deleted, its video can no longer be played.';
 comment on column public.mux_asset_tracking.created_at is 'When the row was made.';
 comment on column public.mux_asset_tracking.updated_at is 'When its status or its ids last changed.';
-comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here. Null, in rows from before the worker: updated_at stands for it.';
+comment on column public.mux_asset_tracking.tracked_at is 'When this upload began to be tracked; all ages are counted from here. Null in rows from before the worker: there updated_at counts.';
 comment on column public.mux_asset_tracking.settled_at is 'When it became ready or failed.';
 comment on column public.mux_asset_tracking.duration_seconds is 'How long the video is, in seconds, as Mux said when it was published.';
 comment on column public.mux_asset_tracking.aspect_ratio is 'Width to height of the video, such as 16:9, as Mux said when it was published.';

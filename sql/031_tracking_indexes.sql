@@ -1,8 +1,8 @@
--- What it does: makes the indexes of mux_asset_tracking. On a large table that the app made before it
---   stops and says how they are made while the app goes on writing.
+-- What it does: makes the indexes of mux_asset_tracking. Where one is missing and the table is large
+--   (a hundred thousand rows, or 32 MB), it stops and names optional/tracking_indexes.sql, which makes
+--   them while the app goes on writing.
 -- Needs: 030.
--- Locks: mux_asset_tracking, share (no writes) while an index is made: at once with up to a hundred
---   thousand rows, and never with more.
+-- Locks: mux_asset_tracking, share (no writes) while an index of a smaller table is made.
 -- Undo: down/031_tracking_indexes.sql
 
 begin;
@@ -13,7 +13,8 @@ do $$
 declare
   wanted record;
   is_large constant boolean := (
-    select c.reltuples > 100000 from pg_class c where c.oid = 'public.mux_asset_tracking'::regclass);
+    select c.reltuples > 100000 or pg_relation_size(c.oid) > 32 * 1024 * 1024
+    from pg_class c where c.oid = 'public.mux_asset_tracking'::regclass);
 begin
   for wanted in
     select w.* from (values
@@ -22,9 +23,14 @@ begin
       ('idx_mux_asset_tracking_mux_asset_id', '(mux_asset_id) where mux_asset_id is not null'),
       ('idx_mux_asset_tracking_failed', '(settled_at) where status = ''error''')
     ) w (name, definition)
-    where to_regclass('public.' || w.name) is null
+    where not exists (
+      select from pg_index i where i.indexrelid = to_regclass('public.' || w.name) and i.indisvalid)
+    order by w.name desc
   loop
-    if is_large then
+    if to_regclass('public.' || wanted.name) is not null then
+      raise exception 'index % is invalid: making it concurrently was interrupted', wanted.name
+        using hint = format('Drop it, make it again, then apply this file again: drop index concurrently public.%I', wanted.name);
+    elsif is_large then
       raise exception 'index % is missing, and writes would wait while it is made', wanted.name
         using hint = 'Make the indexes while the app goes on writing, then apply this file again: psql -f sql/optional/tracking_indexes.sql';
     end if;

@@ -1,6 +1,6 @@
 -- What it does: makes the audit table mux_asset_events and the one function that writes to it.
 -- Needs: 030.
--- Locks: none.
+-- Locks: none. Applied again: mux_asset_events, access exclusive for a moment.
 -- Undo: down/032_audit.sql (drops the table with its rows)
 
 begin;
@@ -26,13 +26,15 @@ create table if not exists public.mux_asset_events (
   message text,
   observation jsonb
 );
+-- The column that "like" makes is nullable. The table is empty then; later there is nothing to check:
+-- squawk-ignore adding-not-nullable-field
 alter table public.mux_asset_events alter column lesson_id set not null;
 alter table public.mux_asset_events enable row level security;
 
 create index if not exists idx_mux_asset_events_lesson_id on public.mux_asset_events (lesson_id, id);
 create index if not exists idx_mux_asset_events_happened_at on public.mux_asset_events (happened_at);
 
-comment on table public.mux_asset_events is 'The audit: what happened to each tracking row, written in the transaction that did it. Outlives row and lesson.';
+comment on table public.mux_asset_events is 'The audit: what happened to each tracking row, written in the transaction of the change. It outlives row and lesson.';
 comment on column public.mux_asset_events.id is 'Grows with time.';
 comment on column public.mux_asset_events.happened_at is 'When the transaction began.';
 comment on column public.mux_asset_events.actor is 'Who: a user''s id, the operator of a command, else the role of the token, else the database user.';

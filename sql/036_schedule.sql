@@ -1,18 +1,18 @@
 -- What it does: makes the table of the schedule, which says when to look at which row, and the
 --   state that all workers share.
--- Needs: 030.
--- Locks: none.
--- Undo: down/036_schedule.sql
+-- Needs: 010.
+-- Locks: none. Applied again: both tables, access exclusive for a moment.
+-- Undo: down/036_schedule.sql (drops both tables with their rows)
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- What looking needs, apart from the app's table: polling writes here alone. Primary key only, and
--- half of each page free: then every update finds room beside its row, and no index changes with it
--- (HOT). The claim reads the table whole, which holds only what waits. No foreign key: written twice
--- in a transaction it would be checked again, and wait for a lesson that is being deleted, while that
--- delete waits for the row.
+-- Polling writes this table, and none of the app's. It has no index but the primary key, and half of
+-- each page is free: then an update finds room beside its row, and changes no index (HOT). The claim
+-- reads the whole table, which holds only what waits. No foreign key: a row that is written twice in a
+-- transaction would be checked again, and wait for a lesson that is being deleted, while that delete
+-- waits for the row.
 create table if not exists mux_private.schedule (
   tracking_id uuid primary key,
   owner text,
@@ -33,7 +33,7 @@ create table if not exists mux_private.schedule (
 ) with (fillfactor = 50);
 comment on table mux_private.schedule is 'When to look at each tracking row that is processing, and at a ready one that is to be looked at once more. Triggers on mux_asset_tracking make and remove its rows.';
 comment on column mux_private.schedule.tracking_id is 'The row of mux_asset_tracking.';
-comment on column mux_private.schedule.owner is 'Whose turn it is: the lesson''s instructor when the row was made.';
+comment on column mux_private.schedule.owner is 'The lesson''s owner when the row was made: owners take turns.';
 comment on column mux_private.schedule.tracked_at is 'When the upload began to be tracked, so that what waits is counted without reading the app''s table.';
 comment on column mux_private.schedule.is_recheck is 'Whether the row is ready, and is to be looked at once more because Mux seems to list its playback id no longer.';
 comment on column mux_private.schedule.is_backlog is 'Whether a backfill entered the row: live ones come first.';
@@ -48,18 +48,17 @@ alter table mux_private.schedule enable row level security;
 create table if not exists mux_private.worker_state (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   environment_id text,
-  environment_seen_at timestamptz
+  environment_seen_at timestamptz,
+  sweeper text,
+  sweeps_until timestamptz,
+  events_at timestamptz
 );
-alter table mux_private.worker_state
-  add column if not exists sweeper text,
-  add column if not exists sweeps_until timestamptz,
-  add column if not exists events_at timestamptz;
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
-comment on column mux_private.worker_state.sweeper is 'The worker that walks Mux''s lists for all.';
-comment on column mux_private.worker_state.sweeps_until is 'Until when that is left to it, unless it says so again.';
+comment on column mux_private.worker_state.sweeper is 'The worker that sweeps Mux''s lists for all.';
+comment on column mux_private.worker_state.sweeps_until is 'When the sweeper''s turn ends, unless it asks again.';
 comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last reported an upload or asset, accurate to some seconds.';
 alter table mux_private.worker_state enable row level security;
 insert into mux_private.worker_state default values on conflict do nothing;

@@ -1,14 +1,14 @@
--- What it does: row level security of both tables, and a trigger that guards what an instructor
---   may write into a row. (Grants are in 900.)
+-- What it does: makes the policies of mux_asset_tracking and mux_asset_events, and a trigger that
+--   checks what an instructor writes into a row. (Grants are in 900.)
 -- Needs: 032.
--- Locks: both tables, access exclusive for a moment (policies, trigger).
+-- Locks: mux_asset_tracking and mux_asset_events, access exclusive for a moment (policies, trigger).
 -- Undo: down/040_access.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Asked row by row: whose a lesson is, one function knows, which may have to read the lesson's parents.
+-- Checked row by row: the function may have to read the lesson's parents to find its owner.
 drop policy if exists "Instructors can manage their own asset tracking records" on public.mux_asset_tracking;
 drop policy if exists "Instructors can read the events of their own lessons" on public.mux_asset_events;
 do $$
@@ -16,11 +16,11 @@ begin
   if mux_private.lesson_options() ->> 'owner' is not null then
     create policy "Instructors can manage their own asset tracking records" on public.mux_asset_tracking
       for all to authenticated
-      using (mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')))
-      with check (mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')));
+      using (mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'))
+      with check (mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'));
     create policy "Instructors can read the events of their own lessons" on public.mux_asset_events
       for select to authenticated
-      using (owner = (select auth.jwt() ->> 'sub') and mux_private.is_owner(lesson_id, (select auth.jwt() ->> 'sub')));
+      using (owner = (select auth.jwt()) ->> 'sub' and mux_private.is_owner(lesson_id, (select auth.jwt()) ->> 'sub'));
   end if;
 end
 $$;
@@ -33,8 +33,8 @@ drop policy if exists "Service role can read all events" on public.mux_asset_eve
 create policy "Service role can read all events" on public.mux_asset_events
   for select to service_role using (true);
 
--- Policies say which rows, column grants which columns; this says which values. Its name sorts
--- before the trigger that restarts an upload, so it sees the values as they were written.
+-- Policies restrict rows, and column grants columns; this restricts values. Its name sorts before the
+-- trigger that restarts an upload, so it sees the values as they were written.
 create or replace function mux_private.guard_tracking() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin

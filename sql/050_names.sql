@@ -1,5 +1,5 @@
--- What it does: makes the functions that read what an id, a placeholder and the upload history say:
---   which upload of a lesson is the newest, and whose a video is.
+-- What it does: makes the functions that read ids, placeholders and the upload history: which upload
+--   of a lesson is the newest, and whose a video is.
 -- Needs: 034.
 -- Locks: none.
 -- Undo: down/050_names.sql
@@ -7,6 +7,22 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
+
+create or replace function mux_private.is_mux_id(p_id text) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return p_id !~ '[^A-Za-z0-9_-]' and length(p_id) between 1 and 255 and p_id !~ '^temp_' and p_id <> 'migrated';
+end
+$$;
+comment on function mux_private.is_mux_id is 'Whether a text can be the id of an upload or asset in Mux.';
+
+create or replace function mux_private.is_temporary(p_id text) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+  return left(coalesce(p_id, ''), 5) = 'temp_';
+end
+$$;
+comment on function mux_private.is_temporary is 'Whether an id is one of the app''s placeholders.';
 
 create or replace function mux_private.as_written(p_id text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
@@ -16,7 +32,7 @@ end
 $$;
 comment on function mux_private.as_written is 'An id as a placeholder of the app writes it.';
 
--- What JavaScript writes where it has no id is none.
+-- What JavaScript writes for a missing id is no id.
 create or replace function mux_private.named_id(p_value text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -47,8 +63,7 @@ end
 $$;
 comment on function mux_private.key_of is 'The id by which a tracking row''s video is known: its upload, or its asset where the upload is not known.';
 
--- Security definer: no other role may read or write the history but through functions. One place
--- decides whether an id is older; all that brings an id to a tracking row meets it in a trigger.
+-- Security definer, as all that read the history: no role but the owner may read the table.
 create or replace function mux_private.newest_entry(p_lesson_id mux_private.lesson.id%type) returns mux_private.upload_history
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
@@ -76,6 +91,8 @@ end
 $$;
 comment on function mux_private.entry_of is 'What the history of a lesson knows of an id, as an upload''s or as an asset''s.';
 
+-- The only place that decides whether an id is older. A trigger on mux_asset_tracking calls it,
+-- whatever statement writes the id.
 create or replace function mux_private.is_superseded(
   p_lesson_id mux_private.lesson.id%type, p_upload_id text, p_asset_id text, p_current_upload_id text
 ) returns boolean
@@ -95,8 +112,8 @@ $$;
 comment on function mux_private.is_superseded is 'Whether an id that is brought to a lesson''s tracking row is older than what the row tracks.';
 
 -- The first entry of a video says whose it is, also after row and lesson are gone. A lesson that
--- changes hands keeps the upload that its tracking row entered; a lesson's id alone proves nothing,
--- since it can be chosen.
+-- changes hands keeps the upload that its tracking row entered. A lesson's id alone proves nothing,
+-- since a user can choose it.
 create or replace function mux_private.is_of_another(
   p_tracking public.mux_asset_tracking, p_owner text, p_upload_id text, p_asset_id text, p_references jsonb default '[]'
 ) returns boolean
@@ -159,7 +176,6 @@ end
 $$;
 comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played and that was not deleted.';
 
--- Security definer: no other role may read the history.
 create or replace function mux_private.first_instructors(p_ids text[]) returns table (mux_id text, owner text)
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -179,14 +195,6 @@ begin
 end
 $$;
 comment on function mux_private.first_instructors is 'For each of these ids that the upload history knows, as an upload or an asset, the instructor whose it is.';
-
-create or replace function mux_private.is_temporary(p_id text) returns boolean
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-begin
-  return left(coalesce(p_id, ''), 5) = 'temp_';
-end
-$$;
-comment on function mux_private.is_temporary is 'Whether an id is one of the app''s placeholders.';
 
 insert into mux_private.applied_files (name) values ('050_names') on conflict do nothing;
 

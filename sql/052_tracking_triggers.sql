@@ -1,7 +1,7 @@
--- What it does: keeps a tracking row true to its newest upload, and enters it into the upload
---   history. A new upload id clears what the old upload left behind and restarts the clocks; an
---   older one changes nothing.
--- Needs: 050.
+-- What it does: makes the triggers that keep a tracking row at its newest upload, and enter it into
+--   the upload history and the audit. A new upload id clears what the old upload left behind and
+--   restarts the clocks; an older one changes nothing. A lesson begins at most 50 uploads an hour.
+-- Needs: 032, 050.
 -- Locks: mux_asset_tracking, share row exclusive for a moment (triggers).
 -- Undo: down/052_tracking_triggers.sql
 
@@ -31,8 +31,9 @@ end
 $$;
 comment on function mux_private.note_columns is 'Notes the ids that stand in a lesson''s columns when another upload begins to be tracked: they are older.';
 
--- A placeholder can be read by everybody: in whose lesson an id stands has it before who tracks it
--- first. Only where an index finds the lesson; else the instructor should track before the form is saved.
+-- Other users can read and copy a placeholder. So an upload belongs to the instructor in whose lesson
+-- its placeholder stands, even if another is the first to track it. Only with the indexes of
+-- sql/optional: without them the app should track an upload before it saves the placeholder.
 create or replace function mux_private.note_holders(p_key text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
@@ -74,11 +75,11 @@ end
 $$;
 comment on function mux_private.enter_upload is 'Enters the upload that a lesson begins to track: it is the newest from now on.';
 
--- Where the owner's rights may be at work, pg_temp is named last: unnamed it comes first, and there
--- a user with a connection may make a type text of their own.
---
 -- Security definer: it reads the history. Each value that equals the old one was left behind by the
 -- old upload; one that differs was brought by the statement that brought the new id.
+--
+-- In the search_path of all these functions pg_temp comes last: if it is not named it comes first, and
+-- there a user with a connection can make a type "text" of their own.
 create or replace function mux_private.start_upload_anew() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -112,7 +113,7 @@ end
 $$;
 comment on function mux_private.start_upload_anew() is 'Trigger: keeps a row at its upload where an older one is brought; else clears what an earlier upload, or an earlier failure of this one, left behind.';
 
--- Security definer: who tracks an upload may neither read nor write the history.
+-- Security definer: the user who tracks an upload may neither read nor write the history.
 create or replace function mux_private.note_upload() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
@@ -138,7 +139,8 @@ end
 $$;
 comment on function mux_private.note_upload() is 'Trigger: enters an upload that begins to be tracked into the history, and writes the audit row ''tracked''.';
 
--- Counted in the audit, which also knows of rows that were deleted since.
+-- Security definer: the user sees only a part of the audit, in which the uploads are counted. It also
+-- has those of rows that were deleted since.
 create or replace function mux_private.limit_uploads() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -177,7 +179,7 @@ create or replace trigger note_changed_upload
         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
   execute function mux_private.note_upload();
 
--- A signed-in user is limited also where a function does it with the owner's rights.
+-- Signed-in users are limited also where a function writes with its owner's rights.
 create or replace trigger limit_new_uploads
   after insert on public.mux_asset_tracking for each row
   when (auth.jwt() ->> 'sub' is not null or not pg_has_role(current_user, 'service_role', 'member'))

@@ -7,10 +7,11 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Security definer: no other role may write the history but through functions.
-
+-- Security definer, all of them: no role but the owner may write the history.
+--
 -- Facts are about ids, whichever row tracks them now: what an upload became is kept for every lesson
--- that ever tracked it. A row that another request holds is learning the same, or the next fact tells it.
+-- that ever tracked it. An entry that is locked is skipped: the other request writes the same, or the
+-- next fact does.
 create or replace function mux_private.learn(p_verdicts jsonb) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -73,7 +74,7 @@ end
 $$;
 comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
 
--- For an hour: Mux may know the id later, and whose a placeholder is may be decided.
+-- For an hour: then Mux may know the id, and it may be decided whose a placeholder is.
 create or replace function mux_private.pass_over(p_lesson_id mux_private.lesson.id%type, p_id text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin

@@ -1,5 +1,6 @@
--- What it does: keeps the schedule: triggers enter what is processing and remove what is not.
--- Needs: 036.
+-- What it does: makes the triggers that keep the schedule: they enter what is processing and remove
+--   what is not.
+-- Needs: 030, 036.
 -- Locks: mux_asset_tracking, share row exclusive for a moment (triggers).
 -- Undo: down/056_scheduling.sql
 
@@ -35,7 +36,7 @@ end
 $$;
 comment on function mux_private.schedule_look is 'Has a row looked at, with its clocks restarted.';
 
--- Security definer: whoever tracks an upload or deletes a row may not write the schedule.
+-- Security definer: the user who tracks an upload or deletes a row may not write the schedule.
 create or replace function mux_private.keep_schedule() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
@@ -51,7 +52,7 @@ begin
   return null;
 end
 $$;
-comment on function mux_private.keep_schedule() is 'Trigger: the schedule holds what is processing, and forgets what is not.';
+comment on function mux_private.keep_schedule() is 'Trigger: enters a row that is processing into the schedule, and removes one that is not.';
 
 create or replace function mux_private.make_due(p_tracking_id uuid) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$

@@ -1,15 +1,17 @@
--- What it does: enters what was tracked before the triggers were made into the upload history and
---   the schedule, once. What is tracked meanwhile, the triggers enter.
+-- What it does: enters into the upload history and the schedule, once, what was tracked before the
+--   triggers were made. The triggers enter what is tracked meanwhile.
 -- Needs: 052, 056.
--- Locks: none. It reads mux_asset_tracking and the app's table of lessons.
+-- Locks: none. It reads mux_asset_tracking and the app's table of lessons. With a large table, apply
+--   it in a quiet hour: until it commits, a request that tracks another upload for a lesson that has
+--   a row waits.
 -- Undo: down/058_earlier_uploads.sql (keeps what was entered)
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Its ids are below theirs, since it was heard of earlier.
--- Of a lesson that has a row, what its columns name counts as older.
+-- The ids of these entries are below those that the triggers write, since the uploads began earlier.
+-- Where a lesson has a row, the ids in its columns count as older than the row's upload.
 with entries as (
   select l.id as lesson_id, l.owner, e.*, l.is_published as was_published, t.created_at
   from public.mux_asset_tracking t
@@ -41,9 +43,9 @@ from entries e
 order by e.created_at, e.lesson_id, e.step
 on conflict (lesson_id, mux_id_written) do nothing;
 
--- What stands in lessons that are not tracked: the app's placeholders contain an id, of an upload
--- or of an asset, and can be read by everybody, so who copies one later must not be the first to
--- track it. Where lessons of several instructors hold an id, it is not known whose it is.
+-- The ids in lessons that are not tracked. The app's placeholders contain the id of an upload or of an
+-- asset, and other users can read them: somebody who copies one later must not be the first to track
+-- it. Where lessons of several instructors hold an id, it is not known whose it is.
 with held as materialized (
   select l.owner, mux_private.named_id(h.id) as mux_id,
     left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.playback_id) as is_known
@@ -67,7 +69,7 @@ where not exists (
   where h.id < 1 and (h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id)));
 analyze mux_private.upload_history;
 
--- Each pass of the adoption enters what is missing, so that this can be interrupted.
+-- Each time that the file is applied, since a row without an entry is not looked at.
 insert into mux_private.schedule (tracking_id, owner, tracked_at)
 select t.id, l.owner, coalesce(t.tracked_at, t.updated_at)
 from public.mux_asset_tracking t join mux_private.lessons_after(null, null) l on l.id = t.lesson_id

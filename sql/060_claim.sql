@@ -1,15 +1,15 @@
 -- What it does: makes the functions that hand due rows to a worker and take them back:
 --   worker_claim, worker_release.
 -- Needs: 056.
--- Locks: none. (The functions lock rows of the schedule, never waiting for one.)
+-- Locks: none. (The functions lock rows of the schedule, and never wait for one.)
 -- Undo: down/060_claim.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- One worker at a time walks Mux's lists, and what it finds there it settles for all. Who asks
--- again, or first after the time is up, is the one.
+-- One worker at a time sweeps Mux's lists, and settles what it finds for all: the sweeper that asks
+-- again, or the first to ask after its time has passed.
 create or replace function mux_private.may_sweep(p_sweeper text, p_seconds double precision) returns boolean
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
@@ -36,10 +36,10 @@ end
 $$;
 comment on function mux_private.due_count() is 'How many rows are due.';
 
--- Where more rows are due than a batch, owners take turns: one owner's thousands, or a backfill's,
--- do not keep another's waiting. Of one owner, what waits comes before what is looked at once more,
--- rows that were found before missing ones, and live ones before a backfill's. Four batches are ranked and one of them is locked, or a
--- second worker that ranks the same would find all of them locked.
+-- Where more rows are due than a batch, owners take turns, so that one owner's thousands of rows do
+-- not delay another's. Of one owner, live rows come before a backfill's, rows that wait before those
+-- that are looked at once more, and rows that Mux knew before missing ones. Four batches are ranked and
+-- one of them is locked: a second worker, which ranks the same rows, finds the others free.
 create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
   tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
   missing_count integer
@@ -71,10 +71,10 @@ begin
   returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count;
 end
 $$;
-comment on function mux_private.lease is 'Leases at most so many due rows by moving their next_check_at into the future.';
+comment on function mux_private.lease is 'Leases at most p_most due rows by moving their next_check_at into the future.';
 
--- By index, whatever the planner thinks of a table's size, now or when this connection began. Without
--- jit, which before 18 would compile what is switched off, and take longer than all else.
+-- By index, whatever size the planner believes a table to have, now or when this connection began.
+-- Without jit: before Postgres 18 a disabled scan has so high a cost that it would be compiled.
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
@@ -140,10 +140,10 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; a worker that dies just lets them fall due again. Where more are due, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, they are for the one sweeper (sweep: ours), sweep_size at most, and nobody else is given any (sweep: others). events_arrive: whether webhooks do, which are then left the first minute of an upload. more_are_due: whether due rows are left for whoever asks again.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Where more are due, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, the sweeper alone gets rows (sweep: ours), sweep_size at most, and the other workers get none (sweep: others). events_arrive: whether webhooks arrive; then the first minute of an upload is left to them. more_are_due: whether due rows are left.';
 
--- A row keeps its place among those that are due, or whatever a scan did not come to would stand
--- behind what it has just looked at, again and again.
+-- A row keeps its place among those that are due. Otherwise the rows that a scan has no time for would
+-- come after those that it has just looked at, each time.
 create or replace function public.worker_release(
   claimed jsonb default null, sweeper text default null
 ) returns integer
@@ -169,7 +169,7 @@ begin
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in the place they had: since due_at, if that is given and past, else since now. A row whose lease is no longer the one given is left alone. Returns how many were handed back. sweeper: who sweeps no more.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in their earlier place: since due_at, if that is given and past, else since now. A row with another lease than the given one is left alone. Returns how many were handed back. sweeper: the worker that stops sweeping.';
 
 insert into mux_private.applied_files (name) values ('060_claim') on conflict do nothing;
 

@@ -1,6 +1,6 @@
--- What it does: makes the types of a fact and of a claim, read once from the JSON of a call, and the
---   outcome of settling one row.
--- Needs: 050.
+-- What it does: makes the types of a fact and of a claim, which are read from the JSON of a call, and
+--   the outcome of settling one row.
+-- Needs: 030.
 -- Locks: none.
 -- Undo: down/070_facts.sql
 
@@ -62,7 +62,7 @@ begin
   end;
 end
 $$;
-comment on function mux_private.pause_of is 'The seconds after which a claimed row shall be due again, null if they make no sense.';
+comment on function mux_private.pause_of is 'The seconds after which a claimed row is due again; null if they are no number, or too many.';
 
 create or replace function mux_private.claim_of(p_claim jsonb) returns mux_private.claim
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
@@ -75,7 +75,7 @@ begin
     p_claim ->> 'message', p_claim ->> 'playback_id', p_claim ->> 'missing', mux_private.pause_of(p_claim))::mux_private.claim;
 end
 $$;
-comment on function mux_private.claim_of is 'The claim in an item of worker_settle. Raises for one that has not its form.';
+comment on function mux_private.claim_of is 'The claim in an item of worker_settle. Raises if it has another form.';
 
 create or replace function mux_private.number_of(p_value jsonb) returns double precision
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$

@@ -1,6 +1,6 @@
--- What it does: makes what finds the rows that a fact is about, and what each of them has to do
---   with it.
--- Needs: 056, 070.
+-- What it does: makes the functions that find the rows that a fact is about, and what has to be done
+--   with each.
+-- Needs: 036, 050, 070.
 -- Locks: none.
 -- Undo: down/071_match.sql
 

@@ -1,6 +1,6 @@
--- What it does: makes what settles one verdict against one row: publish, fail or wait.
--- Needs: 054, 071.
--- Locks: none. (The functions lock lesson, tracking row and schedule, in this order, never waiting.)
+-- What it does: makes the functions that settle one verdict against one row: publish, fail or wait.
+-- Needs: 032, 054, 056, 071. (settle_row calls functions of 074.)
+-- Locks: none. (The functions lock lesson, tracking row and schedule, in this order, and never wait.)
 -- Undo: down/072_settle_row.sql
 
 begin;
@@ -58,9 +58,9 @@ begin
   return mux_private.outcome('failed', tracking, p_reason, p_message);
 end
 $$;
-comment on function mux_private.fail is 'Gives an upload up, with the reason. The row is locked by the caller.';
+comment on function mux_private.fail is 'Fails an upload, with the reason. The row is locked by the caller.';
 
--- Only while the row is leased as it was claimed: what made it due meanwhile is newer than the look.
+-- Only while the row is leased as it was claimed: what has made it due since is newer than the look.
 create or replace function mux_private.note_look(p_claim mux_private.claim, p_progress double precision default null) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
@@ -76,10 +76,10 @@ begin
   where s.tracking_id = p_claim.id and s.next_check_at = p_claim.leased_until;
 end
 $$;
-comment on function mux_private.note_look is 'Notes in the schedule that a claimed row was looked at in vain, and when to look again.';
+comment on function mux_private.note_look is 'Notes in the schedule that a look at a claimed row settled nothing, and when to look again.';
 
--- A look that learns nothing writes the schedule alone. A fact that came by only leaves the asset id.
--- Where an event meets a lesson that names what may be newer, the next scan has that adopted.
+-- A look that learns nothing writes the schedule alone. For a row that is not claimed, only the asset
+-- id is kept. Where an event is about a lesson that names what may be newer, the row is due at once.
 create or replace function mux_private.wait(
   p_tracking public.mux_asset_tracking, p_claim mux_private.claim, p_reason text, p_fact mux_private.fact
 ) returns jsonb
@@ -188,8 +188,8 @@ begin
     raise exception 'no such verdict: %', coalesce(verdict, 'null') using errcode = 'invalid_parameter_value';
   end if;
 
-  -- Whose is it? Row and audit are the instructor's to read, so nothing is written there of the
-  -- video of another. (Waiting has not read the lesson, and most of it learns nothing.)
+  -- Whose is it? The instructor can read row and audit, so nothing about another's video is written
+  -- there. (To wait has not read the lesson, and mostly learns nothing.)
   if tracking.status <> 'ready'
      and (verdict <> 'wait' or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id))
      and mux_private.is_of_another(

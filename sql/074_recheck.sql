@@ -1,14 +1,14 @@
--- What it does: makes what looks once more at a published video whose playback id seems to be
---   gone, and what follows: the lesson follows to another, or is unplayable.
+-- What it does: makes the functions that have a ready row looked at once more if its playback id seems
+--   to be gone, and settle that look: the lesson follows to another id, or is unplayable.
 -- Needs: 072.
--- Locks: none. (The functions lock tracking row and schedule, in this order, never waiting.)
+-- Locks: none. (The functions lock tracking row and schedule, in this order, and never wait.)
 -- Undo: down/074_recheck.sql
 
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- A row that is being looked at is due again: the answer may be older than this fact.
+-- A row that is being looked at becomes due again: that look may be older than this fact.
 create or replace function mux_private.recheck(p_tracking_id uuid, p_fact mux_private.fact) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare

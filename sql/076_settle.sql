@@ -1,6 +1,6 @@
--- What it does: makes worker_settle, the one function that changes lessons, and
---   worker_record_refusal, for a verdict that cannot be settled within the statement timeout.
--- Needs: 072, 074.
+-- What it does: makes worker_settle, which settles verdicts, and worker_record_refusal, for a verdict
+--   that cannot be settled within the statement timeout.
+-- Needs: 074.
 -- Locks: none. (See 072.)
 -- Undo: down/076_settle.sql
 
@@ -8,7 +8,7 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- A context names the functions that were at work, the innermost first.
+-- The context of an error names the functions that were running, the innermost first.
 create or replace function mux_private.raised_by(p_context text, p_constraint_name text, p_table_name text) returns text
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
@@ -30,9 +30,10 @@ begin
 end
 $$;
 comment on function mux_private.raised_by is
-  'What of the app raised an error: the constraint, the innermost function that is none of ours, and its trigger. Null where it was nothing of the app''s.';
+  'What of the app raised an error: the constraint, the innermost function that is not ours, and its trigger. Null where it was none of them.';
 
--- A row that takes no update at all, or is locked, at least backs off: that is written elsewhere.
+-- A row that takes no update at all, or is locked, backs off all the same, since that is written in the
+-- schedule.
 create or replace function mux_private.record_refusal(
   p_fact mux_private.fact, p_tracking_id uuid, p_lesson_id mux_private.lesson.id%type, p_pause_seconds double precision, p_code text, p_problem text,
   p_raised_by text default null
@@ -72,11 +73,10 @@ end
 $$;
 comment on function mux_private.record_refusal is 'Makes a row back off whose verdict the database refused, records why, and returns the outcome refused.';
 
--- Of all errors, "others" leaves out assert_failure (and query_canceled, on purpose).
--- A connection keeps its plans: made while the tables were small, they would read through them for
--- every row when they have grown, until Postgres analyzes them. So all that is called here goes by
--- index. (Before 18, Postgres takes what is switched off for very dear, and compiles it: for a tenth
--- of a second, to read the one row of worker_state.)
+-- "others" does not include assert_failure and query_canceled; the second is meant to pass.
+-- A connection keeps its plans. A plan that was made while the tables were small would read all of a
+-- table that has grown since, until Postgres analyzes it. So everything here goes by index. (Without
+-- jit: before Postgres 18 a disabled scan has so high a cost that it would be compiled.)
 create or replace function public.worker_settle(
   verdicts jsonb default null, environment_id text default null, sweeper text default null
 ) returns jsonb
@@ -94,7 +94,7 @@ begin
   if verdicts is null or jsonb_typeof(verdicts) <> 'array' or jsonb_array_length(verdicts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_settle needs verdicts, an array of at most 100';
   end if;
-  -- What the app put off until commit would fail there for all; now it fails for its own row.
+  -- A deferred constraint of the app would fail at commit, for all rows; now it fails for its own row.
   set constraints all immediate;
   for found in select * from mux_private.rows_about(verdicts)
   loop
@@ -115,10 +115,10 @@ begin
           mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
-  -- At the end, since what this locks a settle of another worker may write next: it waits for the
-  -- commit alone, and the two never for each other.
+  -- At the end: another worker's settle may have to write what this locks. Then it waits for this
+  -- commit, and the two never wait for each other.
   perform mux_private.learn(verdicts);
-  -- Whoever is at it says the same, or the next to come does.
+  -- Skipped where the row is locked: that worker, or the next call, writes the same.
   update mux_private.worker_state s
   set environment_id = coalesce(worker_settle.environment_id, s.environment_id),
       environment_seen_at = case
@@ -138,7 +138,7 @@ begin
 end
 $$;
 comment on function public.worker_settle is
-  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: who is sweeping, and goes on.';
+  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: the worker that is sweeping and continues.';
 
 -- A call that exceeds the statement timeout is rolled back whole and leaves no trace. This function
 -- records it in a call of its own, and makes the rows back off in proportion to what such a call costs.

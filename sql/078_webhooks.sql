@@ -1,5 +1,5 @@
 -- What it does: makes what Mux's webhooks need beside worker_settle: worker_take_note, for events
---   that settle nothing by themselves, and worker_note_events, which tells all workers that
+--   that settle nothing by themselves, and worker_note_events, by which all workers know that
 --   webhooks arrive.
 -- Needs: 076.
 -- Locks: none. (The first function locks the rows that an event is about, for a moment.)
@@ -9,8 +9,8 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Waits a moment for a row that another transaction is settling: unlike a verdict, which the next
--- scan would find again, a deletion is never asked for again.
+-- Waits a moment for a row that another transaction is settling: the next scan finds a verdict again,
+-- but a deletion is reported only once.
 create or replace function mux_private.note_fact(
   p_fact mux_private.fact, p_tracking_id uuid, p_lesson_id mux_private.lesson.id%type
 ) returns jsonb
@@ -46,7 +46,7 @@ begin
   return mux_private.outcome('unchanged', tracking, p_fact.reason);
 end
 $$;
-comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit, once, that its asset was deleted; a ready row says so as well.';
+comment on function mux_private.note_fact is 'Makes a row that still waits due at once, and keeps in the audit, once, that its asset was deleted; a ready row keeps it as well.';
 
 create or replace function public.worker_take_note(facts jsonb default null) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -58,7 +58,7 @@ begin
   if facts is null or jsonb_typeof(facts) <> 'array' or jsonb_array_length(facts) > 100 then
     raise sqlstate 'PT400' using message = 'worker_take_note needs facts, an array of at most 100';
   end if;
-  -- Whoever keeps her rows locked holds up her own facts, and those of others for a moment only.
+  -- Instructors who keep their rows locked delay their own facts, and those of others for a moment only.
   perform set_config('lock_timeout', '300ms', true);
   perform mux_private.mark_deleted(f ->> 'upload_id', f ->> 'asset_id') from jsonb_array_elements(facts) f where f ->> 'verdict' = 'mark_deleted';
   for found in

@@ -1,6 +1,6 @@
--- What it does: makes the parts of adopting a lesson: what it names, beginning to track that, giving
---   back what the app overwrote, and worker_rivals, who else holds its ids.
--- Needs: 076.
+-- What it does: makes the parts of adopting a lesson: what it names, tracking that, restoring what the
+--   app overwrote, and worker_rivals, which finds the other lessons that hold the same ids.
+-- Needs: 052, 054, 071.
 -- Locks: none. (The functions lock lesson, tracking row and schedule, in this order.)
 -- Undo: down/080_track_named.sql
 
@@ -92,7 +92,7 @@ begin
   return leased_until;
 end
 $$;
-comment on function mux_private.lease_adopted is 'Leases an adopted row for so many seconds, or has it due at once. Returns until when.';
+comment on function mux_private.lease_adopted is 'Leases an adopted row for a number of seconds, or makes it due at once. Returns until when.';
 
 create or replace function mux_private.begin_to_track(
   p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_upload_id text, p_asset_id text
@@ -116,8 +116,8 @@ end
 $$;
 comment on function mux_private.begin_to_track is 'Begins to track an upload or asset for a lesson, as its newest. Returns no row if the app has just begun to track another.';
 
--- One pass over the table for all ids of a chunk, or by the indexes of sql/optional. A placeholder
--- everybody may read: between instructors it does not decide.
+-- One pass over the table for all ids of a chunk, or by the indexes of sql/optional. Other users can
+-- read and copy a placeholder, so it does not decide between instructors.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -155,7 +155,7 @@ begin
 end
 $$;
 comment on function public.worker_rivals is
-  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the first lesson by key of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and nobody has tracked it.';
+  'For the worker''s backfill: for each id that several lessons hold, as their asset or in a temporary id, the first lesson by key of the instructor who tracked it first, or of the only one who holds it; is_disputed where lessons of several hold it and none of them has tracked it.';
 
 insert into mux_private.applied_files (name) values ('080_track_named') on conflict do nothing;
 

@@ -1,6 +1,6 @@
--- What it does: makes worker_adopt, which begins to track what a lesson names or gives back what
---   the app overwrote.
--- Needs: 080.
+-- What it does: makes worker_adopt, which begins to track what a lesson names, or restores what the
+--   app overwrote.
+-- Needs: 076, 080.
 -- Locks: none. (See 080.)
 -- Undo: down/082_adopt.sql
 
@@ -8,7 +8,7 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- What the lesson names, which upload of it is the newest, and whose that is, decides what follows.
+-- It depends on what the lesson names, which upload of it is the newest, and whose that is.
 -- An id that the history does not know was written since, so it is the newest; where the lesson has
 -- a history, or names an asset, Mux is asked first what the id is.
 create or replace function mux_private.adopt(p_item jsonb, p_rivals jsonb, p_lease_seconds double precision) returns jsonb
@@ -170,8 +170,8 @@ begin
   if cardinality(named) > 0 then
     rivals := public.worker_rivals(named);
   end if;
-  -- A row that the app inserts at the same moment cannot be skipped, only waited for: not for long,
-  -- and for others of that moment hardly at all.
+  -- A row that the app inserts at the same moment cannot be skipped, only waited for: 300 ms for the
+  -- first such row of a call, and 20 ms for each other.
   perform set_config('lock_timeout', '300ms', true);
   for item in select i.value from jsonb_array_elements(adoptions) with ordinality i order by i.ordinality
   loop

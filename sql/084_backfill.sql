@@ -2,8 +2,9 @@
 --   (worker_legacy_lessons), and how far it is (worker_backfill_begin, worker_backfill_note,
 --   worker_backfill_findings).
 -- Needs: 080.
--- Locks: the app's table of lessons, share row exclusive for a moment (foreign key).
--- Undo: down/084_backfill.sql
+-- Locks: the app's table of lessons, share row exclusive for a moment (foreign key). Applied again:
+--   only its own tables, access exclusive for a moment.
+-- Undo: down/084_backfill.sql (drops both tables with their rows)
 
 begin;
 set local lock_timeout = '5s';
@@ -18,11 +19,11 @@ create table if not exists mux_private.backfill_runs (
   after text,
   counts jsonb not null default '{}'
 );
-comment on table mux_private.backfill_runs is 'How far the last backfill is, so that the next one goes on there. One row.';
+comment on table mux_private.backfill_runs is 'How far the last backfill is, so that the next one continues there. One row.';
 comment on column mux_private.backfill_runs.only_row is 'Always true.';
 comment on column mux_private.backfill_runs.begun_at is 'When it began.';
 comment on column mux_private.backfill_runs.finished_at is 'When it had gone over all lessons; null before.';
-comment on column mux_private.backfill_runs.noted_at is 'When it said last how far it was.';
+comment on column mux_private.backfill_runs.noted_at is 'When it last noted how far it was.';
 comment on column mux_private.backfill_runs.options is 'The options of the run; with other options a run starts over.';
 comment on column mux_private.backfill_runs.after is 'All lessons up to this id are done.';
 comment on column mux_private.backfill_runs.counts is 'How many lessons ended as each kind.';
@@ -40,8 +41,8 @@ create table if not exists mux_private.backfill_findings (
 comment on table mux_private.backfill_findings is 'Lessons that could not be given a video, and what is known of each.';
 comment on column mux_private.backfill_findings.lesson_id is 'The lesson.';
 comment on column mux_private.backfill_findings.found_at is 'When Mux was last asked.';
-comment on column mux_private.backfill_findings.asset_id is 'the lesson''s asset id at that time: with others it is worth another look.';
-comment on column mux_private.backfill_findings.playback_id is 'the lesson''s playback id at that time.';
+comment on column mux_private.backfill_findings.asset_id is 'The lesson''s asset id at that time: once it has another, it is looked at again.';
+comment on column mux_private.backfill_findings.playback_id is 'The lesson''s playback id at that time.';
 comment on column mux_private.backfill_findings.kind is 'Why, in one word.';
 comment on column mux_private.backfill_findings.message is 'Why, in words.';
 comment on column mux_private.backfill_findings.known is 'The ids that were looked for, and what Mux said.';
@@ -87,8 +88,8 @@ end
 $$;
 comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s backfill and its commands read them.';
 
--- By the primary key and a fixed number of lessons a call, however few of them wait: no call meets a
--- statement timeout. By index, as worker_settle does: see there.
+-- By the primary key, and a fixed number of lessons a call, however few of them wait: so no call takes
+-- long enough for a statement timeout. By index, as worker_settle does: see there.
 create or replace function public.worker_legacy_lessons(
   after text default null, walk integer default 2000, since timestamptz default null
 ) returns jsonb
@@ -102,13 +103,13 @@ begin
   end if;
   with walked as (
     select l.*, l.is_draft or mux_private.is_temporary(l.asset_id) or mux_private.is_temporary(l.playback_id) as waits
-    from mux_private.lessons_after(mux_private.lesson_key(worker_legacy_lessons.after), walk) l
+    from mux_private.lessons_after(mux_private.lesson_key(worker_legacy_lessons.after), walk) with ordinality l
   )
   select jsonb_build_object(
     'walked', (select count(*) from walked),
-    'next', (select w.id::text from walked w order by w.id offset walk - 1),
+    'next', (select w.id::text from walked w where w.ordinality = walk),
     'lessons', coalesce((
-      select jsonb_agg(mux_private.lesson_json(w.id, t) order by w.id)
+      select jsonb_agg(mux_private.lesson_json(w.id, t) order by w.ordinality)
       from walked w
       left join public.mux_asset_tracking t on t.lesson_id = w.id
       left join mux_private.backfill_findings f on f.lesson_id = w.id and f.found_at >= since
@@ -119,7 +120,7 @@ begin
 end
 $$;
 comment on function public.worker_legacy_lessons is
-  'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next ones by id, up to a limit, but for those that were found hopeless since a time. next is where to go on, null at the end.';
+  'For the worker''s backfill: the lessons that are drafts or hold a temporary id, with their tracking rows, among the next ones by id, up to a limit, without those for which nothing was found since a time. next is where to continue, null at the end.';
 
 create or replace function public.worker_backfill_begin(
   options jsonb default '{}', from_start boolean default false
@@ -143,7 +144,7 @@ begin
 end
 $$;
 comment on function public.worker_backfill_begin is
-  'For the worker: begins a backfill, or goes on with one that did not come to its end and had the same options.';
+  'For the worker: begins a backfill, or continues one that has not ended and had the same options.';
 
 create or replace function public.worker_backfill_note(
   after text default null, counts jsonb default null, findings jsonb default '[]', finished boolean default false

@@ -1,7 +1,8 @@
--- What it does: makes worker_untracked, the walk of the adoption that runs beside the scans.
--- Needs: 080.
--- Locks: none.
--- Undo: down/086_untracked.sql
+-- What it does: makes worker_untracked, by which the adoption finds lessons, a part of the table at a
+--   time.
+-- Needs: 071.
+-- Locks: none. Applied again: its own table, access exclusive for a moment.
+-- Undo: down/086_untracked.sql (drops its table)
 
 begin;
 set local lock_timeout = '5s';
@@ -13,7 +14,7 @@ create table if not exists mux_private.adoption_walk (
   rows_after text,
   stays bigint not null default 0
 );
-comment on table mux_private.adoption_walk is 'Where the next pass of the adoption goes on. One row.';
+comment on table mux_private.adoption_walk is 'Where the next pass of the adoption continues. One row.';
 comment on column mux_private.adoption_walk.only_row is 'Always true.';
 comment on column mux_private.adoption_walk.after is 'The last lesson that was searched for temporary ids; null at the beginning.';
 comment on column mux_private.adoption_walk.rows_after is 'The last lesson whose real ids were compared with its tracking row; null at the beginning.';
@@ -21,13 +22,6 @@ comment on column mux_private.adoption_walk.stays is 'How many passes in a row l
 alter table mux_private.adoption_walk enable row level security;
 insert into mux_private.adoption_walk default values on conflict do nothing;
 
--- One instructor may name a thousand uploads that Mux does not know. So of each part of the table
--- every instructor has a lesson looked at in turn. The walk stays at a part while that has more than
--- a pass can look at, but not longer than all of it would take.
---
--- With the index of sql/optional only lessons with temporary ids are read, else the next lessons of
--- all. Real ids are compared by the tracking row: a form that was left open saves those of an older
--- video, and an app may write a newer one.
 create or replace function mux_private.wants_adoption(p_lesson_id mux_private.lesson.id%type, p_asset_id text, p_playback_id text) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
@@ -42,7 +36,7 @@ end
 $$;
 comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
--- After a restore of the app's tables alone, say.
+-- Needed after a restore of the schema public alone, for example.
 create or replace function mux_private.mend_schedule(p_lesson_ids mux_private.lesson_keys.lesson_ids%type) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
@@ -61,8 +55,15 @@ begin
     order by o.next_check_at limit 1000 for no key update skip locked));
 end
 $$;
-comment on function mux_private.mend_schedule is 'Enters rows that wait and are not in the schedule, of these lessons, and drops rows of the schedule that are of nothing.';
+comment on function mux_private.mend_schedule is 'Enters rows of these lessons that wait and are not in the schedule, and drops rows of the schedule that belong to no waiting row.';
 
+-- One instructor may name a thousand uploads that Mux does not know. So in each part of the table
+-- instructors take turns. The walk stays at a part while that has more than a pass can look at, but
+-- not longer than all of it would take.
+--
+-- With the index of sql/optional only lessons with temporary ids are read, else the next lessons of
+-- all. Real ids are compared by the tracking row: a form that was left open saves those of an older
+-- video, and an app may write a newer one.
 create or replace function public.worker_untracked(walk integer default 2000, at_most integer default 50) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column

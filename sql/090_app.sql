@@ -1,6 +1,6 @@
--- What it does: makes what the app calls in the browser's name: check_asset_status and
---   track_upload. Each tells by its HTTP status what is wrong: 400, 401 or 404.
--- Needs: 056.
+-- What it does: makes what the app calls for a signed-in user: check_asset_status and track_upload.
+--   What is wrong is answered with the HTTP status 400, 401 or 404.
+-- Needs: 050, 056.
 -- Locks: none. (track_upload locks the lesson, then writes the tracking row.)
 -- Undo: down/090_app.sql
 
@@ -8,20 +8,37 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Security definer: the schedule is nobody's to read. Whose lesson it is, it checks itself.
+-- If lessons have no owner, no user can call: the app does on its server, with the service role.
+create or replace function mux_private.app_user(p_function text) returns text
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  claims constant jsonb := auth.jwt();
+begin
+  if mux_private.lesson_options() ->> 'owner' is null then
+    if claims ->> 'role' is distinct from 'service_role' then
+      raise sqlstate 'PT401' using message = p_function || ' needs the service role';
+    end if;
+    return null;
+  elsif claims ->> 'sub' is null then
+    raise sqlstate 'PT401' using message = p_function || ' needs a signed-in user';
+  end if;
+  return claims ->> 'sub';
+end
+$$;
+comment on function mux_private.app_user is 'The signed-in user, who may ask for lessons with this owner; null for the service role, where lessons have no owner. Raises PT401 for anybody else.';
+
+-- Security definer: users may not read the schedule. It checks the owner itself.
 create or replace function mux_private.app_check_status(p_lesson_id text) returns jsonb
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
+  app_user constant text := mux_private.app_user('check_asset_status');
   lesson mux_private.lesson := mux_private.lesson(mux_private.lesson_key(p_lesson_id));
   result jsonb;
 begin
-  if auth.jwt() ->> 'sub' is null then
-    raise sqlstate 'PT401' using message = 'check_asset_status needs a signed-in user';
-  end if;
   if p_lesson_id is null then
     raise sqlstate 'PT400' using message = 'check_asset_status needs lesson_id';
   end if;
-  if lesson.id is null or lesson.owner is distinct from auth.jwt() ->> 'sub' then
+  if lesson.id is null or lesson.owner is distinct from app_user then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
   select jsonb_build_object(
@@ -49,23 +66,22 @@ end
 $$;
 comment on function mux_private.app_check_status is 'Does what check_asset_status promises, with the owner''s rights.';
 
--- A body of SQL is resolved when it is made: who may call this needs no way into the private schema.
+-- The names in a body of SQL are resolved when it is made: its caller needs no usage of the private
+-- schema.
 create or replace function public.check_asset_status(lesson_id text default null) returns jsonb
 language sql stable set search_path = public, extensions, pg_temp
 return mux_private.app_check_status($1);
 comment on function public.check_asset_status(text) is
   'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, progress, checkedAt, durationSeconds, aspectRatio, maxResolution}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour; progress is how far Mux is with encoding, in per cent, where it says so. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of another user.';
 
--- Security definer: to lock a lesson takes the right to change it, which an instructor may lack. The
--- lesson comes first, as everywhere: what the form saves at the same moment comes before or after.
+-- Security definer: locking a lesson requires the right to change it, which an instructor may lack. The
+-- lesson is locked first, as everywhere: what a form saves at the same moment comes before or after.
 create or replace function mux_private.app_lock_lesson(p_lesson_id text, p_upload_id text, p_temp_asset_id text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
+  app_user constant text := mux_private.app_user('track_upload');
   lesson mux_private.lesson;
 begin
-  if auth.jwt() ->> 'sub' is null then
-    raise sqlstate 'PT401' using message = 'track_upload needs a signed-in user';
-  end if;
   if p_lesson_id is null then
     raise sqlstate 'PT400' using message = 'track_upload needs lesson_id and upload_id';
   end if;
@@ -77,17 +93,17 @@ begin
   if p_temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
     raise sqlstate 'PT400' using message = 'temp_asset_id does not begin with temp_ or is no id';
   end if;
-  if mux_private.is_owner(mux_private.lesson_key(p_lesson_id), auth.jwt() ->> 'sub') then
+  if mux_private.owner_of(mux_private.lesson_key(p_lesson_id)) is not distinct from app_user then
     lesson := mux_private.lock_lesson(mux_private.lesson_key(p_lesson_id), false);
   end if;
-  if lesson.id is null or lesson.owner is distinct from auth.jwt() ->> 'sub' then
+  if lesson.id is null or lesson.owner is distinct from app_user then
     raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
 end
 $$;
 comment on function mux_private.app_lock_lesson is 'Locks a lesson of one''s own until the end of the transaction, to track an upload for it. Raises what is wrong.';
 
--- With the rights of its caller: grants, policies and triggers see who tracks.
+-- With the rights of its caller, for grants, policies and triggers.
 create or replace function mux_private.app_track_upload(
   p_lesson_id mux_private.lesson.id%type, p_upload_id text, p_temp_asset_id text
 ) returns void
@@ -112,7 +128,7 @@ begin atomic
   select mux_private.app_check_status($1);
 end;
 comment on function public.track_upload(text, text, text) is
-  'For the app: begins to wait for the video of a lesson of one''s own, or starts over with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
+  'For the app: begins to wait for the video of a lesson of one''s own (where lessons have no owner: of any, by the service role), or starts over with another upload. A published lesson keeps its old video until the new one is ready. Answers as check_asset_status does.';
 
 insert into mux_private.applied_files (name) values ('090_app') on conflict do nothing;
 

@@ -1,6 +1,6 @@
--- What it does: makes publish_lesson, with which the app publishes a lesson by hand. It tells by
---   its HTTP status what is wrong: 400, 401, 404 or 409.
--- Needs: 054, 056.
+-- What it does: makes publish_lesson, with which the app publishes a lesson by hand. What is wrong is
+--   answered with the HTTP status 400, 401, 404 or 409.
+-- Needs: 052, 056.
 -- Locks: none. (publish_lesson locks lesson and tracking row, in this order, like all others.)
 -- Undo: down/092_publish_lesson.sql
 
@@ -8,7 +8,6 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- (A body of SQL would keep the app from changing these columns.)
 create or replace function mux_private.app_asset(
   p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
 ) returns text
@@ -23,7 +22,7 @@ end
 $$;
 comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not: its own, else that of its tracking row.';
 
--- Where the history does not know an asset, only what other lessons say of themselves is left to go by.
+-- Where the history does not know an asset, only the columns of other lessons say whose it is.
 create or replace function mux_private.app_is_of_another(
   p_asset_id text, p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
 ) returns boolean
@@ -68,7 +67,7 @@ begin
   end if;
 end
 $$;
-comment on function mux_private.app_require_newest is 'Raises PT409 if a lesson shall be published with an asset that is older than the upload that it tracks.';
+comment on function mux_private.app_require_newest is 'Raises PT409 if an asset with which a lesson is to be published is older than the upload that it tracks.';
 
 create or replace function mux_private.app_require_video(
   p_asset_id text, p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
@@ -137,8 +136,8 @@ end
 $$;
 comment on function mux_private.app_look_soon is 'Has the worker look at a lesson''s asset in its next scan, beginning to track it if nothing did.';
 
--- Security definer: writes columns of the lesson and the tracking row that are not the user's, and
--- the audit. Whose lesson it is, it checks itself.
+-- Security definer: it writes the audit, and columns of lesson and tracking row that the user may not
+-- write. It checks the owner itself.
 create or replace function mux_private.app_publish(p_lesson_id text) returns jsonb
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -148,6 +147,7 @@ declare
   asset_id text;
   playback_id text;
   found_status text;
+  is_published boolean;
   changes boolean;
 begin
   if auth.jwt() ->> 'sub' is null then
@@ -172,7 +172,9 @@ begin
     when lesson.asset_id = asset_id or mux_private.is_mux_id(lesson.playback_id) is not true then lesson.playback_id
   end;  -- never a real one that came with another asset
 
-  changes := not lesson.is_published or (lesson.asset_id, lesson.playback_id) is distinct from (asset_id, playback_id);
+  -- Where nothing says what is published, only the ids are written.
+  is_published := lesson.is_published or mux_private.lesson_options() ->> 'status' is null;
+  changes := not is_published or (lesson.asset_id, lesson.playback_id) is distinct from (asset_id, playback_id);
   if changes then
     begin
       found_status := mux_private.write_video(lesson.id, true, asset_id, playback_id);
@@ -185,7 +187,7 @@ begin
     tracking.mux_asset_id := asset_id;
     tracking.mux_playback_id := case when mux_private.is_mux_id(playback_id) then playback_id end;
     perform mux_private.record_event(
-      case when lesson.is_published then 'attached' else 'published' end,
+      case when is_published then 'attached' else 'published' end,
       tracking, tracking.status, lesson.status, found_status, 'by_hand');
   end if;
   return jsonb_build_object('playable', coalesce(mux_private.is_mux_id(playback_id), false));

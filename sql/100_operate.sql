@@ -1,7 +1,8 @@
--- What it does: makes what the operator's commands ask for: worker_find_lessons, worker_lesson,
---   worker_publish and worker_retry.
--- Needs: 084.
--- Locks: none. (worker_publish locks lesson and tracking row, in this order, never waiting.)
+-- What it does: makes what the operator's commands, and the dashboard, call: worker_find_lessons,
+--   worker_lesson, worker_publish, worker_retry and worker_make_due.
+-- Needs: 076, 084.
+-- Locks: none. (worker_publish locks as worker_settle does; the others lock tracking rows, and never
+--   wait.)
 -- Undo: down/100_operate.sql
 
 begin;
@@ -17,7 +18,8 @@ end
 $$;
 comment on function mux_private.set_operator is 'Sets the operator and the reason that the audit events of this transaction record.';
 
--- By index as far as one goes; lessons themselves are read through only where no row has the id.
+-- By index where there is one. All lessons are read only if no tracking row has the id, and the indexes
+-- of sql/optional are missing.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -56,9 +58,11 @@ begin
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
       'title', mux_private.lesson_title(l.id),
       'now', now(),
-      'finding', (select to_jsonb(f) from mux_private.backfill_findings f where f.lesson_id = l.id),
+      'finding', (
+        select to_jsonb(f) || jsonb_build_object('lesson_id', f.lesson_id::text)
+        from mux_private.backfill_findings f where f.lesson_id = l.id),
       'events', (
-        select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+        select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (
           select e.* from public.mux_asset_events e where e.lesson_id = l.id order by e.id desc limit events
         ) e))
@@ -129,7 +133,7 @@ comment on function public.worker_retry is
 create or replace function public.worker_make_due(
   lesson_id text default null, operator text default null, why text default null
 ) returns jsonb
-language plpgsql set search_path = public, extensions, pg_temp as $$
+language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   tracking public.mux_asset_tracking;
@@ -154,7 +158,7 @@ begin
 end
 $$;
 comment on function public.worker_make_due is
-  'For the worker''s status page: a lesson that is processing is looked at next, with the operator and the reason in the audit. Says made_due; busy while another transaction has the row locked; unchanged where it is not processing, with its status.';
+  'For the worker''s status page: a lesson that is processing is looked at next, with the operator and the reason in the audit. Answers made_due; busy while another transaction has the row locked; unchanged where it is not processing, with its status.';
 
 insert into mux_private.applied_files (name) values ('100_operate') on conflict do nothing;
 

@@ -1,6 +1,6 @@
--- What it does: makes what the worker and its operators ask the database about the whole:
---   worker_summary, worker_status and worker_schema_version.
--- Needs: 036.
+-- What it does: makes the counts for the worker's log and for the command status, and the newest file
+--   applied: worker_summary, worker_status and worker_schema_version.
+-- Needs: 032, 036.
 -- Locks: none.
 -- Undo: down/102_reports.sql
 
@@ -8,9 +8,18 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- What waits is counted from the schedule, which holds no settled row, and failed rows, which lie
--- still, from their index alone: a million in about a tenth of a second. What is ready, nearly the
--- whole table, is not counted, since that would take reading it.
+-- By index, whatever the planner thought of the table when this connection began.
+create or replace function mux_private.failed_count() returns bigint
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+begin
+  return (select count(*) from public.mux_asset_tracking f where f.status = 'error');
+end
+$$;
+comment on function mux_private.failed_count() is 'How many rows have failed.';
+
+-- What waits is counted from the schedule, which holds no settled row, and failed rows, which rarely
+-- change, from their index alone. What is ready, nearly the whole table, is not counted, since that
+-- would read it all.
 create or replace function public.worker_summary() returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
@@ -19,7 +28,7 @@ begin
       'processing', count(*) filter (where not s.is_recheck),
       'due', count(*) filter (where s.next_check_at <= now()),
       'stuck', count(*) filter (where not s.is_recheck and s.tracked_at < now() - interval '30 minutes'),
-      'error', (select count(*) from public.mux_asset_tracking f where f.status = 'error'),
+      'error', mux_private.failed_count(),
       'oldest_due_seconds', extract(epoch from now() - min(s.next_check_at) filter (where s.next_check_at <= now())),
       'oldest_processing_seconds', extract(epoch from now() - min(s.tracked_at) filter (where not s.is_recheck)))
     from mux_private.schedule s);
@@ -28,8 +37,8 @@ $$;
 comment on function public.worker_summary() is
   'For the worker: how many rows are processing, due, stuck (processing for over half an hour) and failed, and the age in seconds of the oldest. Does not count what is ready.';
 
--- How long a video waited is not known to the second: at most since the last look that found it
--- not ready.
+-- How long a ready video waited is known as an upper limit only: since the look before, which found
+-- it not ready.
 create or replace function public.worker_status() returns jsonb
 language sql stable set search_path = public, extensions, pg_temp
 return public.worker_summary() || jsonb_build_object(
@@ -52,7 +61,7 @@ return public.worker_summary() || jsonb_build_object(
     from (
       select coalesce(t.error_type, 'unknown') as error_type, count(*) as count,
         extract(epoch from now() - max(coalesce(t.settled_at, t.updated_at))) as last_seconds,
-        (array_agg(t.lesson_id order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
+        (array_agg(t.lesson_id::text order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_lesson_id,
         (array_agg(left(t.error_message, 300) order by coalesce(t.settled_at, t.updated_at) desc))[1] as last_message
       from public.mux_asset_tracking t
       where t.status = 'error'
@@ -67,7 +76,7 @@ create or replace function public.worker_schema_version() returns text
 language sql stable set search_path = public, extensions, pg_temp
 return (select max(f.name) from mux_private.applied_files f where f.name < '910');
 comment on function public.worker_schema_version() is
-  'For the worker: the last file of sql/ that was applied, such as 008_reports; the snapshot apart.';
+  'For the worker: the last file of sql/ that was applied, such as 900_grants. The snapshot does not count.';
 
 insert into mux_private.applied_files (name) values ('102_reports') on conflict do nothing;
 

@@ -1,5 +1,4 @@
--- What it does: makes what the worker's status page asks for: worker_overview and
---   worker_lesson_events.
+-- What it does: makes what the dashboard asks for: worker_overview and worker_lesson_events.
 -- Needs: 102.
 -- Locks: none.
 -- Undo: down/104_overview.sql
@@ -19,7 +18,6 @@ end
 $$;
 comment on function mux_private.events_of_the_day is 'What happened in the last day, the newest hundred thousand of it.';
 
--- In plpgsql, as whatever reads lessons: a body of SQL keeps the app from changing its columns' types.
 create or replace function mux_private.overview_row(p_tracking public.mux_asset_tracking) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
@@ -36,9 +34,9 @@ end
 $$;
 comment on function mux_private.overview_row is 'A tracking row, with its lesson''s title, as the status page shows it in a list.';
 
--- However much has settled, all of it is by index and none of it longer than its limits: the page asks
--- every few seconds. The schedule is read whole, as by worker_summary. The audit is counted
--- over a day, at most its newest hundred thousand rows.
+-- The page asks every few seconds. So what has settled is read by index, and no list is longer than its
+-- limit, however large the tables are. The schedule is read whole, as by worker_summary. The audit is
+-- counted over a day, at most its newest hundred thousand rows.
 create or replace function public.worker_overview(at_most integer default 20) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -114,11 +112,11 @@ comment on function public.worker_overview is
   'For the worker''s status page: worker_summary, the rows that wait, are stuck or failed last, what was published last and how long it took, and how much was published and failed in each hour of the last day; counted_seconds where that is not the whole day.';
 
 create or replace function public.worker_lesson_events(lesson_id text default null, events integer default 50) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
   return (
-    select coalesce(jsonb_agg(to_jsonb(e) order by e.id), '[]')
+    select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
     from (
       select n.* from public.mux_asset_events n
       where n.lesson_id = mux_private.lesson_key(worker_lesson_events.lesson_id) order by n.id desc limit events

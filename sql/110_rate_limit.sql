@@ -1,8 +1,9 @@
 -- What it does: makes the rate limit that all workers share: worker_acquire_requests reserves the times
 --   at which requests may be sent to Mux, worker_slow_down reduces the rate for a while.
 -- Needs: 010.
--- Locks: none. (The functions lock the one row of rate_limit until their transaction ends.)
--- Undo: down/110_rate_limit.sql
+-- Locks: none. Applied again: its own table, access exclusive for a moment. (The functions lock the one
+--   row of rate_limit until their transaction ends.)
+-- Undo: down/110_rate_limit.sql (drops its table)
 
 begin;
 set local lock_timeout = '5s';

@@ -1,6 +1,7 @@
--- What it does: makes worker_prune_events, which removes audit rows that are old enough.
--- Needs: 034.
--- Locks: none. (The function locks the rows that it deletes, which nothing else writes.)
+-- What it does: makes worker_prune_events, which removes audit rows that are older than
+--   EVENT_RETENTION_DAYS, and superseded ids that Mux never knew from the upload history.
+-- Needs: 032, 050.
+-- Locks: none. (The function locks the rows that it deletes.)
 -- Undo: down/120_retention.sql
 
 begin;
@@ -8,8 +9,8 @@ set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
 -- Security definer: this function is the only way to delete from the audit, and deletes no row
--- younger than a day. Ids grow with time: reading the first few tells whether there is anything
--- to do, however large the table is, or was when this connection began.
+-- younger than a day. Ids grow with time: the first few rows show whether there is anything to do,
+-- however large the table is, or was when this connection began.
 create or replace function mux_private.prune_events(p_older_than_days integer, p_at_most integer) returns integer
 language plpgsql security definer set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column

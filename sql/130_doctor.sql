@@ -1,8 +1,8 @@
--- What it does: makes worker_doctor, which tells from the catalog how the database stands, and what
---   it compares the catalog with: the snapshot, which 910 takes.
+-- What it does: makes worker_doctor, which reports what differs from what sql/ made, and the table of
+--   the snapshot with which it compares the catalog. (910 takes the snapshot.)
 -- Needs: 102.
--- Locks: none.
--- Undo: down/130_doctor.sql
+-- Locks: none. Applied again: its own table, access exclusive for a moment.
+-- Undo: down/130_doctor.sql (drops its table)
 
 begin;
 set local lock_timeout = '5s';
@@ -21,7 +21,7 @@ comment on column mux_private.snapshot.state is 'Hash of its definition; of a gr
 alter table mux_private.snapshot enable row level security;
 
 -- What an app may add to the two tables is left out: triggers that call its own functions, indexes
--- of other names, columns that we have not commented, grants to other roles than a request's.
+-- of other names, columns without a comment, grants to other roles than those of requests.
 create or replace function mux_private.objects() returns table (kind text, name text, state text)
 language sql stable set search_path = public, extensions, pg_temp
 begin atomic
@@ -81,7 +81,7 @@ end;
 comment on function mux_private.objects() is
   'What sql/ has made of the catalog, as it is now: each object with a hash of its definition, and each grant to a role of requests.';
 
--- Of an object that is gone, its grants are gone too, which is not said once more.
+-- Where an object is gone, its grants are not listed as well.
 create or replace function mux_private.differences() returns text[]
 language sql stable set search_path = public, extensions, pg_temp
 return (
@@ -127,12 +127,11 @@ return jsonb_build_object(
     from mux_private.public_functions() f where not f.is_ours
   ),
   'lessons_may_be_used', (
-    select coalesce(bool_and(has_table_privilege(a.attrelid, 'select')
-                             and has_column_privilege(a.attrelid, a.attname, 'update')), false)
-    from pg_catalog.pg_attribute a
+    select coalesce(bool_and(has_column_privilege(a.attrelid, a.attname, 'select') and (
+      o.key in ('key', 'owner') or has_column_privilege(a.attrelid, a.attname, 'update'))), false)
+    from jsonb_each_text(mux_private.lesson_options()) o join pg_catalog.pg_attribute a on a.attname = o.value
     where a.attrelid = mux_private.lessons_table() and not a.attisdropped
-      and a.attname in (
-        select o.value from jsonb_each_text(mux_private.lesson_options()) o where o.key in ('status', 'asset', 'playback', 'updated'))
+      and o.key in ('key', 'owner', 'status', 'asset', 'playback', 'updated')
   ),
   'row_level_security', (
     select coalesce(jsonb_object_agg(case when c.oid = mux_private.lessons_table() then 'lessons' else c.relname end, c.relrowsecurity), '{}')

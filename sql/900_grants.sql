@@ -1,8 +1,8 @@
--- What it does: says who may do what. Everything of the worker's is closed first, whatever is granted
---   on new objects by default, and then opened by name. (What the service role needs of the app's
---   table of lessons is granted by 020, which knows its columns.)
+-- What it does: says who may do what. First it revokes everything on what the worker made, whatever is
+--   granted on new objects by default; then it grants by name. (020 grants what the service role needs
+--   of the app's table of lessons, since it knows the columns.)
 -- Needs: all files before.
--- Locks: none that anybody waits for.
+-- Locks: tables of mux_private, the schedule among them, access exclusive for a moment (policies).
 -- Undo: down/900_grants.sql
 
 begin;
@@ -25,10 +25,10 @@ begin
 end
 $$;
 
--- The app, for a signed-in user: rows by the policies of 040, columns by grant. Bypassing row level
--- security is no grant. Of the private functions a user may execute those that stand behind a policy
--- or one of the three, and has no way to call them by name. Without owners, the app tracks with the
--- service role.
+-- The app, for a signed-in user: rows by the policies of 040, columns by grant. Of the private
+-- functions a user may execute those that a policy or one of the three public ones calls, but cannot
+-- call them by name, without usage of the schema. If lessons have no owner, the app tracks on its
+-- server, with the service role.
 do $$
 begin
   if mux_private.lesson_options() ->> 'owner' is not null then
@@ -41,11 +41,16 @@ begin
       mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_publish, mux_private.app_track_upload,
       mux_private.is_owner, mux_private.lesson_key
       to authenticated;
+  else
+    grant execute on function
+      public.track_upload, mux_private.app_check_status, mux_private.app_lock_lesson, mux_private.app_track_upload
+      to service_role;
   end if;
 end
 $$;
 
--- The worker, and the app's own server, with the service role.
+-- The worker, and the app's own server, with the service role. That it bypasses row level security is
+-- no grant.
 grant select, insert, update, delete on public.mux_asset_tracking to service_role;
 grant select on public.mux_asset_events to service_role;
 grant usage on schema mux_private to service_role;
@@ -74,7 +79,7 @@ begin
     where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
       'actor', 'adopt', 'as_written', 'back_off', 'begin_to_track', 'busy', 'claim_of', 'contradicts',
       'differences', 'due_count', 'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of',
-      'fail', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
+      'fail', 'failed_count', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
       'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn', 'lease',
       'lease_adopted', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
       'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse', 'lessons_table',
@@ -82,7 +87,7 @@ begin
       'named_id', 'names_newer', 'newest_entry', 'newest_playable', 'note_columns', 'note_fact',
       'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',
       'overview_row', 'owner_of', 'pass_over', 'pause_of', 'plays', 'prune_events', 'public_functions',
-      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'restore',
+      'publish', 'raised_by', 'rate_share', 'recheck', 'referred_column', 'record_event', 'record_refusal', 'restore',
       'rows_about', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all

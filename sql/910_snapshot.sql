@@ -1,7 +1,7 @@
 -- What it does: records what sql/ made, for the doctor to compare with. Apply it last, also after a
---   single file was applied again or undone: it takes the database as it is then for right.
+--   single file was applied again or undone: it takes the present state of the database as right.
 -- Needs: 900.
--- Locks: none that anybody waits for.
+-- Locks: none.
 -- Undo: down/910_snapshot.sql
 
 begin;

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -29,15 +30,40 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_supabase() -> Iterator[LocalSupabase]:
-    """Yield the Supabase of all tests; a test that stops a part of it starts it again."""
+def shared_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that names the Postgres of this run, which all its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    # pytest-xdist gives each of its processes a directory in that of the run.
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "postgres"
+
+
+@pytest.fixture(scope="session")
+def shared_supabase(shared_postgres: Path) -> Iterator[LocalSupabase]:
+    """Yield the Supabase of all tests of this process, on the Postgres of the run.
+
+    A test that stops its PostgREST starts it again.
+    """
+    with LocalSupabase(shared_postgres=shared_postgres) as supabase:
+        yield supabase
+
+
+@pytest.fixture
+def private_stack() -> Iterator[LocalSupabase]:
+    """Yield a Supabase with a Postgres of its own, for a test that stops it or changes a role.
+
+    The fixture `supabase`, and what depends on it, is then this one.
+    """
     with LocalSupabase() as supabase:
         yield supabase
 
 
 @pytest.fixture
-def supabase(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
-    """Yield the shared Supabase, with empty tables and without faults."""
+def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
+    """Yield the Supabase of the test, with empty tables and without faults."""
+    if "private_stack" in request.fixturenames:
+        yield request.getfixturevalue("private_stack")
+        return
+    shared_supabase: LocalSupabase = request.getfixturevalue("shared_supabase")
     with shared_supabase.connect("supabase_admin") as connection:
         connection.execute(
             # TRUNCATE takes five times as long as deleting the few rows that a test leaves.

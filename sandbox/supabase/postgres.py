@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlencode
 
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.installation import find_installation, python_installation
@@ -66,10 +65,10 @@ class Postgres:
         if self._server is not None:
             self._server.stop(signal.SIGQUIT if immediate else signal.SIGINT)
 
-    def dsn(self, user: str, database: str = "postgres") -> str:
-        """Return a connection string. It has no password: access to the directory is enough."""
-        host = urlencode({"host": str(self._directory.server_path)})
-        return f"postgresql://{user}@/{database}?{host}"
+    def detach(self) -> None:
+        """Leave the server to the other users of the run directory."""
+        if self._server is not None:
+            self._server.detach()
 
     def _create_data(self) -> None:
         initdb = self._installation.programs / "initdb"

@@ -70,6 +70,12 @@ class ServerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def detach(self) -> None:
+        """Leave a running process to the other users of the run directory."""
+        if self.is_running:
+            # A Popen that is collected warns of a process that it did not see end.
+            self._process.returncode = 0
+
     def log_tail(self) -> str:
         """Return the last lines of the log."""
         return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()

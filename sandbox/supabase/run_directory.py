@@ -1,7 +1,8 @@
-"""A run directory for each stack, which is removed even when its owner was killed.
+"""A run directory for each stack or shared Postgres, which is removed even after a crash.
 
-The owner locks the directory while it runs, and records every process that it starts. A directory
-without a lock is abandoned: the next start stops its processes and removes it.
+Each process that uses the directory holds a shared lock on it, and the directory records every
+process that is started in it. The last user to leave stops these processes and removes the
+directory. A directory without a lock is abandoned: the next start does the same with it.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -26,42 +28,66 @@ STOP_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 0.01
 # Creation times are relative to the boot time, which changes when the clock is set.
 CREATION_TOLERANCE_SECONDS = 2.0
+# Files here are in memory. There are none on macOS, and few in a container by default.
+MEMORY = Path("/dev/shm")  # noqa: S108 - the directories in it are created by mkdtemp
+MIN_MEMORY_BYTES = 2 * 1024**3
 # macOS allows 104 bytes for the path of a socket, Linux 108.
 MAX_SOCKET_PATH = 100
 
 
 class RunDirectory:
-    """Create and lock a directory in the temporary directory, until `remove`.
+    """A directory for the files of servers, in use until `leave`.
 
     `path` belongs to this process's user and holds logs and records. `server_path`, inside it,
     belongs to the servers' user and holds the data and the sockets; no other user can enter it.
     """
 
-    def __init__(self, user: ServiceUser) -> None:
+    def __init__(self, user: ServiceUser, path: Path, lock: int) -> None:
         self.user = user
-        self.path, self._lock = _create_locked(base_directory(user))
-        self.server_path = self.path / "run"
+        self.path = path
+        self.server_path = path / "run"
+        self._lock = lock
+
+    @classmethod
+    def create(cls, user: ServiceUser, *, in_memory: bool = False) -> Self:
+        """Create a directory, on request in memory where there is room."""
+        base = MEMORY if in_memory and _has_memory(user) else base_directory(user)
+        directory = cls(user, *_create_locked(base))
         if user.is_other_user:
-            self.path.chmod(0o711)
-        self.server_path.mkdir(mode=0o700)
-        user.chown(self.server_path)
+            directory.path.chmod(0o711)
+        directory.server_path.mkdir(mode=0o700)
+        user.chown(directory.server_path)
+        return directory
+
+    @classmethod
+    def join(cls, user: ServiceUser, path: Path) -> Self | None:
+        """Use a directory of another process; return None if its last user has left."""
+        lock = _try_lock(path, fcntl.LOCK_SH)
+        return None if lock is None else cls(user, path, lock)
 
     def record(self, pid: int) -> None:
         """Record a process, so that another process can stop it."""
         with contextlib.suppress(psutil.NoSuchProcess), (self.path / RECORD).open("a") as record:
             record.write(f"{pid} {psutil.Process(pid).create_time()}\n")
 
-    def remove(self) -> None:
-        """Stop the recorded processes, remove the directory, and release the lock."""
-        _clean_up(self.path)
-        os.close(self._lock)
+    def leave(self) -> None:
+        """Stop using the directory; the last user also stops its processes and removes it."""
+        try:
+            # This releases our shared lock in any case, so of two last users one gets the lock.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            _clean_up(self.path)
+        finally:
+            os.close(self._lock)
 
 
 def remove_abandoned(user: ServiceUser) -> list[Path]:
-    """Stop the processes and remove the directories of owners that ended; return the paths."""
+    """Stop the processes and remove the directories whose users ended; return the paths."""
     removed = []
-    for path in base_directory(user).glob(f"{PREFIX}*"):
-        lock = _try_lock(path)
+    for path in (*base_directory(user).glob(f"{PREFIX}*"), *MEMORY.glob(f"{PREFIX}*")):
+        lock = _try_lock(path, fcntl.LOCK_EX)
         if lock is None:
             continue
         try:
@@ -84,25 +110,34 @@ def base_directory(user: ServiceUser) -> Path:
     return Path("/tmp")  # noqa: S108 - the directories in it are created by mkdtemp
 
 
+def _has_memory(user: ServiceUser) -> bool:
+    if not os.access(MEMORY, os.W_OK) or not user.can_enter(MEMORY):
+        return False
+    memory = os.statvfs(MEMORY)
+    # The directory may have to hold copies of the programs.
+    can_run = not memory.f_flag & os.ST_NOEXEC
+    return can_run and memory.f_bavail * memory.f_frsize >= MIN_MEMORY_BYTES
+
+
 def _create_locked(base: Path) -> tuple[Path, int]:
     # Before it is locked, another process may take the directory for abandoned and remove it. Then
     # the lock fails, and the next directory is created.
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = _try_lock(path)
+        lock = _try_lock(path, fcntl.LOCK_SH)
         if lock is not None:
             return path, lock
 
 
-def _try_lock(path: Path) -> int | None:
-    """Lock a directory; return None if another user owns it, it is locked, or it is removed."""
+def _try_lock(path: Path, kind: int) -> int | None:
+    """Lock a directory; return None if that is not possible, or another user owns it."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
         if os.fstat(lock).st_uid == os.geteuid():
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(lock), path.stat()):
                 return lock
     except OSError:

@@ -11,15 +11,15 @@ import psycopg
 from sandbox.fault_injection import Faults
 from sandbox.http_server import Server
 from sandbox.supabase.databases import OWNER, Databases, find_sql_files
+from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.gateway import Gateway
 from sandbox.supabase.keys import make_keys
 from sandbox.supabase.postgres import Postgres, apply_sql
-from sandbox.supabase.postgrest import PostgREST
+from sandbox.supabase.postgrest import PostgREST, find_postgrest
 from sandbox.supabase.request_log import RequestLog
-from sandbox.supabase.run_directory import RunDirectory, remove_abandoned
+from sandbox.supabase.run_directory import PREFIX, RunDirectory, remove_abandoned
 from sandbox.supabase.service_user import service_user
-
-MAIN_DATABASE = "postgres"
+from sandbox.supabase.shared_postgres import join_postgres
 
 
 class LocalSupabase:
@@ -27,8 +27,10 @@ class LocalSupabase:
 
     The end of the block stops the servers and removes their files; the next start removes what a
     killed process left behind. With `default_grants` requests may use every new table, which was
-    Supabase's default until 2026-10-30; without it they may use none. `sql_directory` holds the
-    worker's SQL, by default the checkout's `sql`.
+    Supabase's default until 2026-10-30; without it they may use none.
+
+    The Postgres is its own, or that of all projects with the same `shared_postgres`: a file that
+    names it. On a shared one the project has databases of its own, but roles are common to all.
 
     Raises:
         LocalStackError: on entering, when something is missing or a server does not start.
@@ -39,11 +41,14 @@ class LocalSupabase:
         *,
         default_grants: bool = False,
         apply_sql: bool = True,
-        sql_directory: Path | None = None,
         gateway_port: int = 0,
+        shared_postgres: Path | None = None,
     ) -> None:
         self._default_grants = default_grants
-        self._sql_files = find_sql_files(sql_directory) if apply_sql else []
+        self._sql_files = find_sql_files() if apply_sql else []
+        self._shared_postgres = shared_postgres
+        self._postgres: Postgres | None = None
+        self._main_database = "postgres"
         self._gateway_port = gateway_port
         self._keys = make_keys()
         self._running = ExitStack()
@@ -63,23 +68,37 @@ class LocalSupabase:
         self._running.close()
 
     def _start(self, starting: ExitStack) -> None:
+        find_postgrest()  # A missing program is reported at once.
         user = service_user()
         remove_abandoned(user)
-        directory = RunDirectory(user)
-        starting.callback(directory.remove)
-        # Both constructors look for their programs, so that a missing one is reported at once.
-        self._postgres = Postgres(directory)
+        directory = RunDirectory.create(user)
+        starting.callback(directory.leave)
+        if self._shared_postgres is None:
+            self._start_postgres(directory, starting)
+        else:
+            self._join_postgres(self._shared_postgres, directory, starting)
         dsn = self.dsn("authenticator")
         self._postgrest = PostgREST(directory, dsn, self._keys.jwt_secret)
-        starting.callback(self._postgres.stop, immediate=True)
-        self._postgres.start()
-        self._databases = Databases(self._postgres)
-        self._databases.set_up(MAIN_DATABASE, default_grants=self._default_grants)
-        apply_sql(self.dsn(), self._sql_files)
         starting.callback(self._postgrest.stop)
         self._postgrest.start()
         self._gateway = Gateway(self._keys, self._postgrest.socket)
         self._server = starting.enter_context(Server(self._gateway.app, port=self._gateway_port))
+
+    def _start_postgres(self, directory: RunDirectory, starting: ExitStack) -> None:
+        self._postgres = Postgres(directory)
+        starting.callback(self._postgres.stop, immediate=True)
+        self._postgres.start()
+        self._databases = Databases(directory.server_path)
+        self._databases.set_up(self._main_database, default_grants=self._default_grants)
+        apply_sql(self.dsn(), self._sql_files)
+
+    def _join_postgres(self, file: Path, directory: RunDirectory, starting: ExitStack) -> None:
+        self._databases = starting.enter_context(join_postgres(file))
+        self._main_database = f"project_{directory.path.name.removeprefix(PREFIX)}"
+        starting.callback(self._databases.drop, self._main_database)
+        self._databases.create(
+            self._main_database, default_grants=self._default_grants, sql_files=self._sql_files
+        )
 
     @property
     def url(self) -> str:
@@ -120,30 +139,40 @@ class LocalSupabase:
         """Return the JWT of a signed-in user; with a negative lifetime, one that has expired."""
         return self._keys.user_token(user_id, lifetime_seconds)
 
-    def dsn(self, user: str = OWNER, database: str = MAIN_DATABASE) -> str:
-        """Return a connection string for `postgres`, `authenticator` or `supabase_admin`."""
-        return self._postgres.dsn(user, database)
+    def dsn(self, user: str = OWNER, database: str | None = None) -> str:
+        """Return a connection string for `postgres`, `authenticator` or `supabase_admin`.
+
+        `database` is a name that was given to `create_database`; without it, the project's own.
+        """
+        return self._databases.dsn(user, self._database_name(database))
 
     def connect(
-        self, role: str | None = None, database: str = MAIN_DATABASE, *, autocommit: bool = True
+        self, role: str | None = None, database: str | None = None, *, autocommit: bool = True
     ) -> psycopg.Connection:
         """Connect as any of Supabase's roles, by default as `postgres`, the tables' owner."""
-        return self._databases.connect(role or OWNER, database, autocommit=autocommit)
+        name = self._database_name(database)
+        return self._databases.connect(role or OWNER, name, autocommit=autocommit)
 
     def create_database(
-        self, name: str, *, template: str | None = None, default_grants: bool | None = None
+        self, name: str, *, default_grants: bool | None = None, apply_sql: bool = False
     ) -> str:
-        """Create a database with roles, `auth` and `lessons`, without the worker's SQL.
+        """Create a further database with roles, `auth`, `lessons` and, if asked, the worker's SQL.
 
-        Returns the dsn of its owner, `postgres`. With `template` it is a copy of that database,
-        which must have no open connections.
+        Returns the dsn of its owner, `postgres`. Postgres knows the database by a longer name, so
+        that other projects on the same server may use the same one.
         """
         granted = self._default_grants if default_grants is None else default_grants
-        return self._databases.create(name, template=template, default_grants=granted)
+        files = find_sql_files() if apply_sql else []
+        database = self._database_name(name)
+        self._databases.create(database, default_grants=granted, sql_files=files)
+        return self._databases.dsn(OWNER, database)
 
     def drop_database(self, name: str) -> None:
         """Drop a database and close the connections to it. Idempotent."""
-        self._databases.drop(name)
+        self._databases.drop(self._database_name(name))
+
+    def _database_name(self, name: str | None) -> str:
+        return self._main_database if name is None else f"{self._main_database}_{name}"
 
     def stop_postgrest(self) -> None:
         """Stop PostgREST; the gateway answers with 503."""
@@ -154,12 +183,16 @@ class LocalSupabase:
         self._postgrest.start()
 
     def stop_postgres(self) -> None:
-        """Stop Postgres and close all connections; PostgREST answers with 503."""
-        self._postgres.stop()
+        """Stop Postgres and close all connections; PostgREST answers with 503.
+
+        Raises:
+            LocalStackError: it is shared with other projects.
+        """
+        self._own_postgres().stop()
 
     def start_postgres(self) -> None:
         """Start Postgres again and wait until PostgREST has reconnected."""
-        self._postgrest.wait_until_reconnected(self._postgres.start)
+        self._postgrest.wait_until_reconnected(self._own_postgres().start)
 
     def restart_postgres(self) -> None:
         """Restart Postgres and wait until PostgREST has reconnected."""
@@ -174,3 +207,8 @@ class LocalSupabase:
                 connection.execute("notify pgrst, 'reload schema'")
 
             self._postgrest.reload(notify)
+
+    def _own_postgres(self) -> Postgres:
+        if self._postgres is None:
+            raise LocalStackError("This Postgres is shared. Start a LocalSupabase without sharing.")
+        return self._postgres

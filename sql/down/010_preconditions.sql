@@ -20,7 +20,7 @@ begin
     from pg_depend d
     where d.refclassid = 'pg_namespace'::regclass and d.refobjid = to_regnamespace('mux_private')
       and pg_describe_object(d.classid, d.objid, 0) !~
-        'mux_private\.(applied_files|public_functions|undo|is_mux_id)\M'
+        'mux_private\.(applied_files|public_functions|undo)\M'
   ) o;
   if others is not null then
     raise exception 'these are still there: %', others
@@ -28,7 +28,6 @@ begin
   end if;
 
   drop procedure mux_private.undo;
-  drop function mux_private.is_mux_id;
   drop function mux_private.public_functions();
   drop table mux_private.applied_files;
   drop schema mux_private;

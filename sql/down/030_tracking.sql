@@ -1,5 +1,5 @@
--- Undoes ../030_tracking.sql. Drops the tracking table with all its rows; lessons keep theirs.
--- A table that the app made before is given back to it, with its rows and without our columns.
+-- Undoes ../030_tracking.sql. Drops the tracking table with all its rows; lessons keep their values.
+-- A table that the app made before keeps its rows, and loses only what the worker added.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

@@ -1,5 +1,5 @@
--- Undoes ../031_tracking_indexes.sql. The indexes go with the table, or with 030, which gives an
--- app's own table back to it.
+-- Undoes ../031_tracking_indexes.sql. The indexes stay until 030 is undone, which drops the table, or
+-- the indexes that 031 made of an app's own table.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

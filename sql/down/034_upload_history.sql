@@ -3,11 +3,15 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 do $$
+declare
+  watched regclass;
 begin
   if to_regnamespace('mux_private') is not null then
-    if to_regproc('mux_private.lessons_table') is not null and mux_private.lessons_table() is not null then
-      execute format('drop trigger if exists close_upload_history on %s', mux_private.lessons_table());
-    end if;
+    for watched in
+      select t.tgrelid::regclass from pg_trigger t where t.tgname = 'close_upload_history' and t.tgparentid = 0
+    loop
+      execute format('drop trigger close_upload_history on %s', watched);
+    end loop;
     call mux_private.undo('034_upload_history', tables => array['mux_private.upload_history']);
   end if;
 end

@@ -1,4 +1,4 @@
--- Undoes ../036_schedule.sql.
+-- Undoes ../036_schedule.sql. Stop the workers first. Drops the schedule and the shared state.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

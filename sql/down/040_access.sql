@@ -1,5 +1,5 @@
--- Undoes ../040_access.sql: afterwards only the owner, and who bypasses row level security, reaches
--- rows of the tables.
+-- Undoes ../040_access.sql: afterwards only the owner of the tables, and roles that bypass row level
+-- security, reach their rows.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

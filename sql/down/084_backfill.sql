@@ -1,4 +1,4 @@
--- Undoes ../084_backfill.sql. Stop the workers first.
+-- Undoes ../084_backfill.sql. Stop the workers first. Drops the progress and findings of a backfill.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

@@ -1,5 +1,5 @@
--- Undoes ../900_grants.sql: afterwards only the owner reaches what is the worker's. What the service
--- role was granted on lessons stays, since the app may rely on it.
+-- Undoes ../900_grants.sql: afterwards only the owner reaches the worker's tables and functions. What
+-- 020 granted the service role on lessons stays.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;

@@ -1,10 +1,11 @@
--- What it does: indexes of the lessons that hold Mux ids. With the first, the adoption that the worker
---   does every five minutes reads only lessons with temporary ids, however many lessons there are. With
---   the others, publishing or finding one lesson reads no other, and who saves a copy of somebody's
---   placeholder cannot be the first to track its upload.
+-- What it does: makes indexes of the app's table of lessons, by the ids that lessons hold. With the
+--   first, the adoption that the worker does every five minutes reads only lessons with temporary ids,
+--   however many lessons there are. With the others, publishing or finding one lesson reads no other,
+--   and a user who copies the placeholder of another cannot be the first to track its upload.
 -- Needs: nothing. Not in a transaction: they are built while the app goes on writing.
--- Locks: none that anybody waits for.
---   A partitioned table takes no index concurrently: there, leave the word out, and writes wait.
+-- Locks: share update exclusive: no query waits. The build waits for each transaction that began before
+--   it, for 5 s. If one lasts longer, it fails: drop the invalid index, then apply the file again.
+--   A partitioned table takes no index concurrently: there, remove the word, and writes wait.
 -- Undo: drop index concurrently, one by one: public.idx_lessons_temporary_ids, public.idx_lessons_mux_asset_id, public.idx_lessons_mux_playback_id
 
 set lock_timeout = '5s';
@@ -15,3 +16,5 @@ create index concurrently if not exists idx_lessons_temporary_ids on public.less
 create index concurrently if not exists idx_lessons_mux_asset_id on public.lessons (left(mux_asset_id, 300));
 
 create index concurrently if not exists idx_lessons_mux_playback_id on public.lessons (left(mux_playback_id, 300));
+
+analyze public.lessons;  -- an index of an expression has no statistics before

@@ -1,13 +1,13 @@
 -- What it does: adds mux_asset_tracking to the publication of Supabase Realtime, for an app that
---   would rather subscribe to its rows than ask check_asset_status now and then.
--- Needs: 005; Realtime, with its publication supabase_realtime.
+--   subscribes to its rows instead of calling check_asset_status from time to time.
+-- Needs: 040, 900; Realtime, with its publication supabase_realtime.
 -- Locks: mux_asset_tracking, share update exclusive for a moment: no query waits.
--- Costs: every change of a row is checked against the policies once per subscriber, also for those
---   who may not see it. And rows change often: each look of the worker at an upload is two updates
---   (claimed: next_check_at; settled: check_count and the clocks), which go through the WAL and
---   reach whoever is subscribed to the row, though its status is as it was. Subscribe with the
---   filter lesson_id=eq.…, and compare status. No policy is asked about deletes: the id of a
---   deleted row goes to every subscriber. With many subscribers check_asset_status is cheaper.
+-- Costs: Realtime checks every change of a row against the policies, once per subscriber, also for
+--   those who may not see it. As a rule an upload changes its row three times: when it is tracked,
+--   when its asset is known, and when it is ready or failed. A look that settles nothing writes no
+--   row of it, and sends nothing. Subscribe with the filter lesson_id=eq.… No policy is checked for
+--   deletes: the id of a deleted row goes to every subscriber. With many subscribers
+--   check_asset_status is cheaper.
 -- Undo: alter publication supabase_realtime drop table public.mux_asset_tracking;
 
 begin;

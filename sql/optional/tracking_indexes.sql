@@ -1,8 +1,10 @@
 -- What it does: makes the indexes that 031 asks for, of a large mux_asset_tracking that the app made
---   before the worker.
+--   before. Then apply 031 and the files after it.
 -- Needs: 030. Not in a transaction: they are built while the app goes on writing.
--- Locks: none that anybody waits for.
--- Undo: drop index concurrently, one by one: idx_mux_asset_tracking_mux_asset_id, idx_mux_asset_tracking_failed
+-- Locks: share update exclusive: no query waits. The build waits for each transaction that began before
+--   it, for 5 s. If one lasts longer, it fails: drop the invalid index, then apply the file again.
+-- Undo: drop index concurrently, one by one: public.idx_mux_asset_tracking_mux_asset_id, public.idx_mux_asset_tracking_failed
+--   (and the other two, unless the app had made them)
 
 set lock_timeout = '5s';
 

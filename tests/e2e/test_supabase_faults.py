@@ -61,23 +61,23 @@ def test_postgrest_may_go_away_in_the_middle(
 
 
 def test_postgres_may_be_restarted_in_the_middle(
-    worker: WorkerProcess, mux: MuxSimulator, supabase: LocalSupabase
+    private_stack: LocalSupabase, worker: WorkerProcess, mux: MuxSimulator
 ) -> None:
     """Between claim and settle the database goes: nothing is lost, and when it is back, done."""
     worker.start(LEASE_SECONDS="1")
     worker.wait_for("scan.finished")
     upload_id = mux.state.create_upload()
     mux.faults.add(Fault("answer", status=503, delay_seconds=0.5))
-    with supabase.connect() as db:
+    with private_stack.connect() as db:
         lesson = Course(db, anna=ANNA, bert=BERT).tracked_lesson(upload_id)
         mux.faults.wait_for_hits(1)
-    supabase.stop_postgres()
+    private_stack.stop_postgres()
     try:
         mux.faults.clear()
         worker.wait_for("supabase.unavailable")
     finally:
-        supabase.start_postgres()
-    with supabase.connect() as db:
+        private_stack.start_postgres()
+    with private_stack.connect() as db:
         course = Course(db, anna=ANNA, bert=BERT)
         assert_published(worker, course, mux, lesson, upload_id)
         assert [e["event"] for e in course.events(lesson)] == ["tracked", "published"]

@@ -127,12 +127,14 @@ def test_one_fault_after_another_is_told_too(
 def exposed(supabase: LocalSupabase, schemas: str) -> Iterator[None]:
     """Have PostgREST expose other schemas, as the dashboard's API settings do."""
     with supabase.connect("supabase_admin") as db:
-        db.execute(f"alter role authenticator set pgrst.db_schemas = '{schemas}'")
+        # Of this database alone: other databases on the server have the role, too.
+        setting = f"alter role authenticator in database {db.info.dbname} {{}} pgrst.db_schemas"
+        db.execute(f"{setting.format('set')} = '{schemas}'".encode())
         db.execute("notify pgrst, 'reload config'")
         try:
             yield
         finally:
-            db.execute("alter role authenticator reset pgrst.db_schemas")
+            db.execute(setting.format("reset").encode())
             db.execute("notify pgrst, 'reload config'")
             supabase.reload_schema()
 

@@ -8,6 +8,7 @@ prints what is found in a new database, for tests/sql/access.txt, which is never
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.access_catalog import Catalog, Column, read_catalog
@@ -35,9 +36,13 @@ BY_CATALOG = ("truncate", "references", "trigger", "maintain")
 
 
 @contextmanager
-def installed(*, default_grants: bool) -> Iterator[LocalSupabase]:
+def installed(
+    *, default_grants: bool, shared_postgres: Path | None = None
+) -> Iterator[LocalSupabase]:
     """Run a Supabase where the worker has no right on lessons but those that sql/ gives it."""
-    with LocalSupabase(default_grants=default_grants, apply_sql=False) as supabase:
+    with LocalSupabase(
+        default_grants=default_grants, apply_sql=False, shared_postgres=shared_postgres
+    ) as supabase:
         with supabase.connect() as db:
             db.execute("revoke all on lessons from service_role")
         apply_all(supabase.dsn())

@@ -67,6 +67,13 @@ def database(supabase: LocalSupabase) -> Iterator[str]:
 
 
 @pytest.fixture
+def installed(supabase: LocalSupabase) -> Iterator[str]:
+    """Yield the DSN of a database with the app's lessons and sql/, as a copy of a template."""
+    yield supabase.create_database("install", apply_sql=True)
+    supabase.drop_database("install")
+
+
+@pytest.fixture
 def connections(supabase: LocalSupabase) -> Iterator[Connections]:
     """Yield a way to open connections for step-by-step tests."""
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ HERS = b"""
        where l.creator_id = %(anna)s),
       (select jsonb_agg(e order by e.id) from mux_asset_events e where e.owner::uuid = %(anna)s),
       (select jsonb_agg(h order by h.id)
-       from mux_private.upload_history h where h.owner = %(anna)s)]"""
+       from mux_private.upload_history h where h.owner::uuid = %(anna)s)]"""
 # What no answer may say, unless it repeats the question.
 INTERNALS = ("mux_private", "pg_temp", "search_path", "security definer", "plpgsql", "insert into")
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def table(title: str) -> list[list[str]]:
 def names(cell: str) -> list[str]:
     """Give what a cell has in backticks."""
     return re.findall(r"`([^`]+)`", cell)
+
+
+def write_program(directory: Path) -> str:
+    """Write a program mux-worker that runs the checkout, and return a PATH that finds it."""
+    directory.mkdir()
+    program = directory / "mux-worker"
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={SQL.parent} exec {sys.executable} -m worker "$@"\n', "utf-8"
+    )
+    program.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
 
 
 def run_block(

@@ -5,17 +5,16 @@ from pathlib import Path
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.installing import apply_all, run
+from tests.sql.installing import run
 from tests.sql.supabase_cli import MISSING, address, supabase_cli
 
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 
 
 @pytest.fixture(params=[False, True], ids=["closed", "open"])
-def installed(supabase: LocalSupabase, request: pytest.FixtureRequest) -> Iterator[str]:
+def advised(supabase: LocalSupabase, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the dsn of a database with sql/, whose new tables are closed or open by default."""
-    dsn = supabase.create_database("advised", default_grants=request.param)
-    apply_all(dsn)
+    dsn = supabase.create_database("advised", default_grants=request.param, apply_sql=True)
     # That the app's trigger has no search_path of its own is the app's affair.
     run(dsn, "alter function notify_students() set search_path = public")
     yield dsn
@@ -33,14 +32,14 @@ def advice(dsn: str, home: Path, level: str) -> tuple[int, list[tuple[str, str]]
     return result.returncode, sorted((lint["name"], lint["detail"]) for lint in found)
 
 
-def test_supabases_advisors_find_nothing(installed: str, tmp_path: Path) -> None:
+def test_supabases_advisors_find_nothing(advised: str, tmp_path: Path) -> None:
     """No warning and no error, whatever new tables are granted by default."""
-    assert advice(installed, tmp_path, "warn") == (0, [])
+    assert advice(advised, tmp_path, "warn") == (0, [])
 
 
-def test_what_they_remark_is_on_purpose(installed: str, tmp_path: Path) -> None:
+def test_what_they_remark_is_on_purpose(advised: str, tmp_path: Path) -> None:
     """Tables that are nobody's have no policy; an index of a new database was never used."""
-    _, remarks = advice(installed, tmp_path, "info")
+    _, remarks = advice(advised, tmp_path, "info")
     assert [remark for remark in remarks if remark[0] != "unused_index"] == [
         ("rls_enabled_no_policy", f"Table `{table}` has RLS enabled, but no policies exist")
         for table in (
@@ -75,11 +74,10 @@ def test_what_they_remark_is_on_purpose(installed: str, tmp_path: Path) -> None:
     ],
 )
 def test_they_would_find_what_is_wrong(
-    database: str, tmp_path: Path, harm: str, found: str
+    installed: str, tmp_path: Path, harm: str, found: str
 ) -> None:
     """A table without row level security, a careless view, function or policy fails the look."""
-    apply_all(database)
-    run(database, harm)
-    status, warnings = advice(database, tmp_path, "warn")
+    run(installed, harm)
+    status, warnings = advice(installed, tmp_path, "warn")
     assert status == 1
     assert found in {name for name, _ in warnings}

@@ -170,7 +170,7 @@ def test_over_http_each_case_has_its_status(
     assert browser.call(function, lesson_id=lesson) == (200, PROCESSING)
     assert browser.send("GET", f"/rpc/{function}?lesson_id={lesson}") == (200, PROCESSING)
     assert browser.call(function) == (400, "check_asset_status needs lesson_id")
-    assert browser.call(function, lesson_id="1")[0] == 400
+    assert browser.call(function, lesson_id="1") == (404, NO_SUCH_LESSON[1])
     other = str(course.lesson(course.bert, status="published"))
     assert browser.call(function, lesson_id=other) == (404, NO_SUCH_LESSON[1])
     expired = supabase.user_token(course.anna, -60)

@@ -1,5 +1,4 @@
 import re
-import sys
 from pathlib import Path
 
 import psycopg
@@ -7,8 +6,8 @@ import pytest
 
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.dba_page import run_block
-from tests.sql.installing import SQL, apply_all, catalog, run
+from tests.sql.dba_page import run_block, write_program
+from tests.sql.installing import SQL, catalog, run
 from tests.sql.lesson_shapes import SHAPES, app_database, create_lesson
 from tests.sql.supabase_cli import MISSING, PROGRAM, address, environment, supabase_cli
 from tests.sql.test_dba_page import COPY, COPY_UNDO
@@ -25,12 +24,7 @@ STEMS = [file.stem for file in find_sql_files()]
 def app(tmp_path: Path) -> Path:
     """Return the app's repository: a place for migrations, and the CLI among its modules."""
     (tmp_path / "supabase" / "migrations").mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "mux-worker"
-    program.write_text(
-        f'#!/bin/sh\nPYTHONPATH={SQL.parent} exec {sys.executable} -m worker "$@"\n', "utf-8"
-    )
-    program.chmod(0o755)
+    write_program(tmp_path / "bin")
     (tmp_path / "node_modules").symlink_to(PROGRAM.parents[1])
     return tmp_path
 
@@ -61,9 +55,8 @@ def test_pushed_it_is_as_applied_with_psql(
     """`--write` and `supabase db push` leave what psql leaves, each file noted once."""
     status, output = push(app, database)
     assert (status, history(database)) == (0, NAMES), output
-    other = supabase.create_database("fresh")
+    other = supabase.create_database("fresh", apply_sql=True)
     try:
-        apply_all(other)
         assert ours(database) == catalog(other)
     finally:
         supabase.drop_database("fresh")
@@ -79,17 +72,18 @@ def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
     assert sorted((app / "supabase" / "migrations").iterdir()) == migrations
 
 
-def test_a_later_file_is_pushed_alone(database: str, app: Path) -> None:
-    """With the earlier ones written before, `--write` adds what is new."""
+def test_a_later_file_is_pushed_with_grants_and_snapshot(database: str, app: Path) -> None:
+    """With the others written before, `--write` adds what has changed, and these two with it."""
     push(app, database)
-    (newest,) = (app / "supabase" / "migrations").glob(f"*_{NAMES[-1]}.sql")
-    run(database, f"delete from supabase_migrations.schema_migrations where name = '{NAMES[-1]}'")
-    newest.unlink()
+    migrations = app / "supabase" / "migrations"
+    (earlier,) = migrations.glob("*_mux_doctor.sql")
+    earlier.write_text("-- as an earlier version had it\n")
+    before = {*migrations.iterdir()}
     status, output = push(app, database)
-    assert (status, history(database)) == (0, NAMES)
+    added = ["mux_doctor", "mux_grants", "mux_snapshot"]
+    assert (status, history(database)) == (0, [*NAMES, *added])
     assert [line for line in output.splitlines() if line.startswith("Applying")] == [
-        f"Applying migration {path.name}..."
-        for path in (app / "supabase" / "migrations").glob(f"*_{NAMES[-1]}.sql")
+        f"Applying migration {path.name}..." for path in sorted({*migrations.iterdir()} - before)
     ]
 
 

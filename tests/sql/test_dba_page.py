@@ -1,20 +1,23 @@
+import hashlib
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from bench.locks import indexes_first
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.dba_page import BLOCKS, names, run_block, section, table
+from tests.sql.dba_page import BLOCKS, names, run_block, section, table, write_program
 from tests.sql.installing import DOWN, OF_THE_APP, REPORT, SQL, apply_all, catalog, run, undo_all
 from tests.sql.test_realtime import PUBLICATION, PUBLISHED, as_superuser
 
 pytestmark = pytest.mark.stack
 
 CHECKOUT = SQL.parent
-APPLY, COPY, LIST, REALTIME, UNDO, COPY_UNDO = BLOCKS
+APPLY, ONE_FILE, COPY, LIST, REALTIME, UPGRADE, UNDO, COPY_UNDO = BLOCKS
 
 GRANTS = f"""
     with tables (oid, name, owner, acl) as (
@@ -45,9 +48,28 @@ CALLABLE = f"""
     where pronamespace = 'public'::regnamespace and has_function_privilege(role, oid, 'execute')
       and proname not in {OF_THE_APP}
     group by 1""".encode()
+FOR_USERS = b"""
+    select proname::text from pg_proc
+    where pronamespace = 'mux_private'::regnamespace
+      and has_function_privilege('authenticated', oid, 'execute')"""
+APPLIED = b"select name from mux_private.applied_files order by name"
+LARGE = "update pg_class set reltuples = 1000000 where oid = 'mux_asset_tracking'::regclass"
+INVALID = b"select indexrelid::regclass::text from pg_index where not indisvalid"
+MADE = re.compile(
+    r"^\s*create (?:or replace )?(?:function|procedure|table|type)(?: if not exists)? "
+    r"(?:mux_private|public)\.(\w+)",
+    re.MULTILINE,
+)
+NAMED = re.compile(r"\b(?:mux_private|public)\.(\w+)")
 DEFINERS = b"""
     select proname::text from pg_proc
     where pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace) and prosecdef"""
+
+
+def applied(dsn: str) -> list[str]:
+    """List the files that are applied."""
+    with psycopg.connect(dsn) as connection:
+        return [name for (name,) in connection.execute(APPLIED)]
 
 
 def test_every_file_has_its_row() -> None:
@@ -58,6 +80,21 @@ def test_every_file_has_its_row() -> None:
     assert all(all(row) for row in table("The files"))
 
 
+def test_every_file_names_those_that_it_needs() -> None:
+    """What another file makes is made by one that "Needs:" names, or that one of those needs."""
+    files = {file.stem[:3]: file.read_text() for file in find_sql_files()}
+    makers = {name: number for number, text in files.items() for name in MADE.findall(text)}
+    needs: dict[str, set[str]] = {}
+    for number, text in files.items():
+        (line,) = re.findall(r"^-- Needs: (.*)$", text, re.MULTILINE)
+        named, _, by_functions = line.partition("(")
+        direct = set(needs) if named == "all files before." else set(re.findall(r"\d{3}", named))
+        needs[number] = direct.union(*(needs[other] for other in direct))
+        statements = re.sub(r"--.*|'(?:[^']|'')*'", "", text)
+        used = {makers[name] for name in NAMED.findall(statements) if name in makers}
+        assert used <= {number, *needs[number], *re.findall(r"\d{3}", by_functions)}, number
+
+
 def test_the_grants_are_those_of_the_database(database: str) -> None:
     """Table by table and role by role, the page says exactly what is granted."""
     run(database, "revoke all on lessons from anon, authenticated, service_role")
@@ -65,6 +102,7 @@ def test_the_grants_are_those_of_the_database(database: str) -> None:
     with psycopg.connect(database) as connection:
         granted = {(name, role): may for name, role, may in connection.execute(GRANTS)}
         callable_: dict[str, list[str]] = dict(connection.execute(CALLABLE).fetchall())
+        for_users = {name for (name,) in connection.execute(FOR_USERS)}
     roles = ("anon", "authenticated", "service_role")
     returned, functions = {}, {}
     for what, *cells in table("Who may do what"):
@@ -75,12 +113,18 @@ def test_the_grants_are_those_of_the_database(database: str) -> None:
                 returned[names(what)[0], role] = cell
     assert returned == granted
     assert functions == callable_
+    (paragraph,) = re.findall(
+        r"^(`authenticated` may execute six .*?)\n\n",
+        section("Who may do what"),
+        re.DOTALL | re.MULTILINE,
+    )
+    others = {"authenticated", "mux_private", "--owner none", *callable_["authenticated"]}
+    assert (set(names(paragraph)) - others, len(for_users)) == (for_users, 6)
 
 
-def test_what_runs_with_the_owners_rights_is_named(database: str) -> None:
+def test_what_runs_with_the_owners_rights_is_named(installed: str) -> None:
     """Each security definer function has its reason on the page, and no other does."""
-    apply_all(database)
-    with psycopg.connect(database) as connection:
+    with psycopg.connect(installed) as connection:
         definers = {row[0] for row in connection.execute(DEFINERS)}
     reasons = {names(name)[0]: why for name, why in table("What runs with the owner's rights")}
     assert set(reasons) == definers
@@ -103,6 +147,32 @@ def test_its_commands_apply_list_and_undo(supabase: LocalSupabase, database: str
         assert connection.execute(PUBLISHED).fetchall() == [("mux_asset_tracking",)]
     assert run_block(UNDO, where=CHECKOUT, dsn=database).returncode == 0
     assert {**catalog(database), "column grants": []} == {**before, "column grants": []}
+
+
+def test_the_file_for_review_is_what_is_applied(database: str, tmp_path: Path) -> None:
+    """Its checksum is that of all files in their order, and psql applies it whole."""
+    variables = {"PATH": write_program(tmp_path / "bin")}
+    result = run_block(ONE_FILE, where=tmp_path, dsn=database, variables=variables)
+    assert result.returncode == 0, result.stderr
+    files = find_sql_files()
+    checksum = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    assert result.stdout.startswith(f"{checksum}  all.sql\n")
+    assert applied(database) == [file.stem for file in files]
+
+
+def test_a_large_table_is_upgraded_step_by_step(supabase: LocalSupabase, database: str) -> None:
+    """Its indexes are asked for; built as the page says, everything is applied over them."""
+    run(database, REPORT.read_text())
+    as_superuser(supabase, LARGE)
+    stopped = run_block(APPLY, where=CHECKOUT, dsn=database)
+    assert "index idx_mux_asset_tracking_mux_asset_id is missing" in stopped.stderr
+    assert "psql -f sql/optional/tracking_indexes.sql" in stopped.stderr
+    assert applied(database) == [file.stem for file in find_sql_files() if file.stem < "031"]
+    upgraded = run_block(UPGRADE, where=CHECKOUT, dsn=database)
+    assert (upgraded.returncode, "ERROR" in upgraded.stderr) == (0, False)
+    assert applied(database) == [file.stem for file in find_sql_files()]
+    with psycopg.connect(database) as connection:
+        assert connection.execute(INVALID).fetchall() == []
 
 
 def test_a_file_that_fails_ends_the_loop(database: str) -> None:
@@ -133,5 +203,6 @@ def test_the_measurement_that_it_names_runs() -> None:
     files = [*find_sql_files(), *sorted((SQL / "optional").glob("*.sql"))]
     down = sorted(DOWN.glob("*.sql"), reverse=True)
     measured = re.findall(r"^\| `(.*?)` \| ([0-9.]+) \| \S", result.stdout, re.MULTILINE)
-    assert [name for name, _ in measured] == [file.name for file in [*files * 3, *down]]
+    expected = [*files, *indexes_first(), *files, *down]
+    assert [name for name, _ in measured] == [file.name for file in expected]
     assert "reads and writes of mux_asset_tracking" in result.stdout

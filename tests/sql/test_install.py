@@ -37,6 +37,11 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
     assert catalog(database) == up
 
 
+def in_database(statement: str) -> str:
+    """Return a statement that fills in the name of the database."""
+    return f"do $$ begin execute format($a${statement}$a$, current_database()); end $$"
+
+
 @pytest.mark.parametrize(
     ("kind", "change"),
     [
@@ -60,8 +65,8 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
         ("schemas", "create schema mux_other"),
         ("default privileges", "alter default privileges grant select on tables to anon"),
         ("publications", "create publication changes for table mux_asset_tracking"),
-        ("settings", "alter role postgres in database install set work_mem = '8MB'"),
-        ("database grants", "grant temporary on database install to anon"),
+        ("settings", in_database("alter role postgres in database %I set work_mem = '8MB'")),
+        ("database grants", in_database("grant temporary on database %I to anon")),
         ("comments", "comment on trigger note_new_upload on mux_asset_tracking is 'x'"),
         ("comments", "comment on constraint there_is_one_row on mux_private.worker_state is 'x'"),
         (
@@ -71,12 +76,11 @@ def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
         ("all that is in a schema", 'create collation mux_private.plain from "C"'),
     ],
 )
-def test_the_comparison_sees_a_change_of_each_kind(database: str, kind: str, change: str) -> None:
+def test_the_comparison_sees_a_change_of_each_kind(installed: str, kind: str, change: str) -> None:
     """What the tests here compare would tell, if a file changed any of this."""
-    apply_all(database)
-    before = catalog(database)
-    run(database, change)
-    after = catalog(database)
+    before = catalog(installed)
+    run(installed, change)
+    after = catalog(installed)
     assert kind in {name for name in before if before[name] != after[name]}
 
 
@@ -90,7 +94,9 @@ def test_undone_twice_it_is_undone(database: str) -> None:
     assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
 
 
-@pytest.mark.parametrize("skipped", ["030", "032", "034", "036", "052", "056", "060", "070", "076", "130", "900"])
+@pytest.mark.parametrize(
+    "skipped", ["030", "032", "034", "036", "052", "056", "060", "070", "076", "130", "900"]
+)
 def test_undone_with_a_file_skipped_it_can_be_undone_once_more(database: str, skipped: str) -> None:
     """What others still need stays, with what to do, and the second time nothing is left."""
     bare = catalog(database)
@@ -161,27 +167,25 @@ def test_every_public_function_is_known_by_its_name(database: str) -> None:
     )
 
 
-def test_every_column_of_the_tracking_table_is_known_by_its_type(database: str) -> None:
+def test_every_column_of_the_tracking_table_is_known_by_its_type(installed: str) -> None:
     """The file that makes it looks at each, where an app has a table of that name."""
-    apply_all(database)
     [file] = (file for file in find_sql_files() if file.stem == "030_tracking")
     of_lists = dict(re.findall(r"\('(\w+)', '([\w. ]+)', (?:true|false)\)", file.read_text()))
     assert {**of_lists, "lesson_id": "uuid"} == {
         name: "public.mux_asset_status" if kind == "mux_asset_status" else kind
-        for table, _, name, kind, *_ in catalog(database)["columns"]
+        for table, _, name, kind, *_ in catalog(installed)["columns"]
         if table == "mux_asset_tracking"
     }
 
 
-def test_each_file_can_be_undone_and_applied_alone_from_the_top(database: str) -> None:
+def test_each_file_can_be_undone_and_applied_alone_from_the_top(installed: str) -> None:
     """Going down by one, two, three … files and up again always ends where it began."""
-    apply_all(database)
-    up = catalog(database)
+    up = catalog(installed)
     down = sorted(DOWN.glob("*.sql"), reverse=True)
     for count in (1, 3, 5):
-        apply_sql(database, down[:count])
-        apply_sql(database, find_sql_files()[-count:])
-        assert catalog(database) == up
+        apply_sql(installed, down[:count])
+        apply_sql(installed, find_sql_files()[-count:])
+        assert catalog(installed) == up
 
 
 def test_every_file_can_be_undone() -> None:
@@ -223,3 +227,22 @@ def test_it_is_applied_by_no_superuser(supabase: LocalSupabase) -> None:
             "select rolsuper from pg_roles where rolname = current_user"
         ).fetchone()
     assert row == (False,)
+
+
+def test_an_index_that_was_interrupted_is_named(database: str) -> None:
+    """What `create index concurrently` leaves behind is there, and finds nothing."""
+    apply_sql(database, [file for file in find_sql_files() if file.stem < "031"])
+    run(
+        database,
+        "create index idx_mux_asset_tracking_failed on mux_asset_tracking (settled_at) "
+        "where status = 'error'",
+    )
+    with psycopg.connect(database.replace("postgres@", "supabase_admin@"), autocommit=True) as db:
+        db.execute(
+            "update pg_index set indisvalid = false "
+            "where indexrelid = 'idx_mux_asset_tracking_failed'::regclass"
+        )
+    with pytest.raises(LocalStackError, match="is invalid: making it concurrently was interrupted"):
+        apply_all(database)
+    run(database, "drop index idx_mux_asset_tracking_failed")
+    apply_all(database)

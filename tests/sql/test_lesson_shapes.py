@@ -1,7 +1,6 @@
 """The adapter serves the app's table of lessons in every shape of tests/sql/lesson_shapes.py."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from tests.sql.lesson_shapes import SHAPES, Shape, app_database, create_lesson
 from worker.adapter.catalog import Catalog
 from worker.adapter.options import Options
 from worker.adapter.proposal import propose
-from worker.adapter.render import optional_script, render
+from worker.adapter.render import optional_script, scripts
 from worker.sql_files import optional_files
 
 pytestmark = pytest.mark.stack
@@ -98,9 +97,9 @@ def app(request: pytest.FixtureRequest, shared_supabase: LocalSupabase) -> Itera
 
 
 def install(dsn: str, options: Options) -> None:
-    """Apply the preconditions and the adapter."""
-    run(dsn, (SQL / "010_preconditions.sql").read_text())
-    run(dsn, render(options, "020_lessons"))
+    """Apply the files that `mux-worker sql` prints for the table."""
+    for script in scripts(options).values():
+        run(dsn, script)
 
 
 def test_inspected_its_options_are_proposed(app: App) -> None:
@@ -123,12 +122,17 @@ def test_applied_again_and_undone(app: App) -> None:
         select pg_describe_object(d.classid, d.objid, 0) from pg_depend d
         join pg_class c on c.oid = d.refobjid
         where d.refclassid = 'pg_class'::regclass and c.relkind in ('r', 'p')
-          and c.relnamespace <> 'mux_private'::regnamespace
+          and c.relnamespace <> 'mux_private'::regnamespace and d.refobjsubid > 0
+          and d.classid in (
+            'pg_proc'::regclass, 'pg_policy'::regclass, 'pg_rewrite'::regclass,
+            'pg_trigger'::regclass)
+          and c.oid <> all (
+            array['public.mux_asset_tracking', 'public.mux_asset_events']::regclass[])
           and pg_describe_object(d.classid, d.objid, 0) ~ 'mux_private'"""
     ).fetchall()
     assert bound == []
-    for file in ("020_lessons", "010_preconditions"):
-        run(app.dsn, (SQL / "down" / f"{file}.sql").read_text())
+    for file in sorted((SQL / "down").glob("*.sql"), reverse=True):
+        run(app.dsn, file.read_text())
     assert app.db.execute("select to_regnamespace('mux_private')").fetchone() == (None,)
 
 
@@ -248,21 +252,18 @@ def test_an_update_that_a_trigger_swallows_or_turns_is_refused(
 
 
 def test_a_lesson_is_locked_and_its_parents_are_not(app: App) -> None:
-    """Who skips gets nothing; a lock on the key alone stops only who would delete it."""
+    """Who skips gets nothing."""
     lesson = app.lesson()
     other = app.supabase.connect("service_role", "shape", autocommit=False)
     with other:
         locked = App(app.supabase, app.dsn, app.shape, app.db, other)
         assert locked.ask("mux_private.lock_lesson(KEY, false)", lesson)["asset_id"] is None
         assert app.ask("mux_private.lock_lesson(KEY, true)", lesson) is None
-        assert app.ask("mux_private.lock_lesson_key(KEY)", lesson) is True
         for parent in app.shape.parents:
             free = app.db.execute(f"select 1 from {parent} for update nowait".encode())
             assert free.fetchone() == (1,)
         other.rollback()
     assert app.ask("mux_private.lock_lesson(KEY, true)", lesson)["asset_id"] is None
-    with deleting(app, lesson):
-        assert app.ask("mux_private.lock_lesson_key(KEY)", lesson) is False
 
 
 def test_its_owner_is_found_though_everything_is_hidden(app: App) -> None:
@@ -312,7 +313,6 @@ def everything(app: App, lessons: list[str]) -> list[Any]:
                 app.ask("mux_private.owner_of(KEY)", lesson),
                 app.ask("mux_private.is_owner(KEY, %s)", lesson, app.shape.anna),
                 app.ask("mux_private.lesson_title(KEY)", lesson),
-                app.ask("mux_private.lock_lesson_key(KEY)", lesson),
                 ids(app, "mux_private.lessons(array[KEY])", lesson),
                 ids(app, "mux_private.lessons_after(KEY, 1)", lesson),
                 ids(app, "mux_private.waiting_lessons_after(null, 9)"),
@@ -370,13 +370,3 @@ def seen(app: App, user: str) -> int:
         row = connection.execute("select count(*) from public.ours").fetchone()
     assert row is not None
     return int(row[0])
-
-
-@contextmanager
-def deleting(app: App, lesson: str) -> Iterator[None]:
-    """Delete a lesson, without a commit, while the block lasts."""
-    with psycopg.connect(app.dsn) as connection:
-        statement = f'delete from {app.shape.lessons} where "{app.shape.key}"::text = %s'
-        connection.execute(statement.encode(), [lesson])
-        yield
-        connection.rollback()

@@ -448,17 +448,17 @@ def test_a_lesson_whose_id_is_another_users_takes_no_video_from_her(
 
 def test_a_lesson_reference_counts_against_who_copied_the_upload(world: World) -> None:
     """Bert tracks what he read in Anna's lesson, which `passthrough` names, before she does."""
-    world.db.execute(
-        "create index if not exists idx_lessons_temporary_ids on lessons (id) "
-        "where left(mux_asset_id, 5) = 'temp_' or left(mux_playback_id, 5) = 'temp_'"
-    )
+    for column in ("mux_asset_id", "mux_playback_id"):
+        world.db.execute(
+            f"create index idx_lessons_{column} on lessons (left({column}, 300))".encode()
+        )
     lesson = world.makes(world.anna)
     u1 = world.mux.video("1", "ready", reference=str(lesson))
     world.saves(world.anna, lesson, u1.placeholder)
     copy = world.makes(world.bert)
     world.bert.track_upload(copy, u1.upload)
     world.scan()
-    world.db.execute("drop index idx_lessons_temporary_ids")
+    world.db.execute("drop index idx_lessons_mux_asset_id, idx_lessons_mux_playback_id")
     assert world.row(copy)["error_type"] == "lesson_mismatch"
     assert world.shows(copy) == ("draft", None, None)
 

@@ -5,7 +5,6 @@ import psycopg
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
-from tests.sql.installing import apply_all
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
 
 pytestmark = pytest.mark.stack
@@ -16,7 +15,7 @@ LARGE = ["lessons", "mux_asset_tracking", "mux_asset_events", "upload_history"]
 
 FILL = f"""
     set session_replication_role = replica;
-    create temp table filling as
+    create table filling as
     select n, md5('lesson' || n)::uuid as lesson, 'up' || n as upload, 'as' || n as asset,
            now() - make_interval(hours => {ROWS} - n) as moment, n > {ROWS - WAITING} as waits
     from generate_series(1, {ROWS}) n;
@@ -28,6 +27,9 @@ FILL = f"""
            (case when waits then 'processing' when mod(n, 100) = 0 then 'error' else 'ready'
             end)::mux_asset_status, moment
     from filling;
+    insert into mux_private.schedule (tracking_id, owner, tracked_at)
+    select t.id, '{INSTRUCTOR}', t.tracked_at from mux_asset_tracking t
+    where t.status = 'processing';
     insert into mux_private.upload_history
       (lesson_id, owner, mux_id, asset_id, how, tracking_id, is_known)
     select lesson, '{INSTRUCTOR}', upload, case when not waits then asset end, 'tracked', lesson,
@@ -81,10 +83,26 @@ CALLS: dict[str, Callable[[Service], object]] = {
 }
 
 
+BY_OPTIONAL_INDEX: dict[str, str] = {
+    "find by what a lesson holds": "select worker_find_lessons('held-by-none')",
+    "who holds an id": "select worker_rivals(array['held-by-none'])",
+    "adopt one": "select worker_adopt(json_build_array(json_build_object("
+    "'lesson_id', md5('lesson7999')::uuid))::jsonb)",
+    "track what is in no history": "insert into mux_asset_tracking (lesson_id, upload_id) "
+    "values (md5('lesson7999')::uuid, 'new') "
+    "on conflict (lesson_id) do update set upload_id = excluded.upload_id",
+    "the walk of the adoption": "select worker_untracked()",
+}
+"""What looks lessons up by the ids that they hold."""
+
+WITHOUT = {"find by what a lesson holds", "who holds an id", "adopt one"}
+"""Of these, what reads all lessons where the DBA has not made the indexes of sql/optional."""
+
+
 @pytest.fixture(scope="module")
 def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `plans` that holds many rows, analyzed."""
-    apply_all(shared_supabase.create_database("plans"))
+    shared_supabase.create_database("plans", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "plans") as admin:
         admin.execute(FILL.encode())
         admin.execute("analyze")
@@ -95,7 +113,7 @@ def plans(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
 @pytest.fixture
 def empty(shared_supabase: LocalSupabase) -> Iterator[LocalSupabase]:
     """Give a Supabase with a database `young` whose tables Postgres knows to be empty."""
-    apply_all(shared_supabase.create_database("young"))
+    shared_supabase.create_database("young", apply_sql=True)
     with shared_supabase.connect("supabase_admin", "young") as admin:
         admin.execute("vacuum (analyze)")
     yield shared_supabase
@@ -131,6 +149,26 @@ def test_what_the_worker_calls_reads_no_large_table_through(
                 assert read_through(connection, lambda: CALLS[call](service)) == {}
 
 
+@pytest.mark.parametrize("call", BY_OPTIONAL_INDEX)
+@pytest.mark.parametrize("indexed", [False, True], ids=["without", "with"])
+def test_one_lesson_is_looked_up_without_reading_the_others(
+    plans: LocalSupabase, call: str, indexed: bool
+) -> None:
+    """With the indexes of sql/optional always, without them where nothing else would find it."""
+    with closing(plans.connect("supabase_admin", "plans", autocommit=False)) as connection:
+        if indexed:
+            for column in ("mux_asset_id", "mux_playback_id"):
+                connection.execute(
+                    f"create index idx_lessons_{column} on lessons (left({column}, 300))".encode()
+                )
+            connection.execute("analyze lessons")
+        connection.execute("set local role service_role")
+        result = read_through(
+            connection, lambda: connection.execute(BY_OPTIONAL_INDEX[call].encode())
+        )
+        assert result == ({"lessons": 1} if call in WITHOUT and not indexed else {})
+
+
 def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: LocalSupabase) -> None:
     """However often it polls."""
     with closing(plans.connect("authenticated", "plans", autocommit=False)) as connection:
@@ -142,7 +180,8 @@ def test_an_app_that_asks_for_a_lesson_reads_no_large_table_through(plans: Local
         (lesson,) = connection.execute("select md5('lesson1')::uuid").fetchone() or (None,)
         for _ in range(8):
             result = read_through(
-                connection, lambda: connection.execute("select check_asset_status(%s::text)", [lesson])
+                connection,
+                lambda: connection.execute("select check_asset_status(%s::text)", [lesson]),
             )
             assert result == {}
 

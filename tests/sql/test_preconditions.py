@@ -202,10 +202,10 @@ def test_of_a_large_table_a_sample_is_read(database: str) -> None:
 
 
 def test_another_database_than_supabases_is_told(supabase: LocalSupabase, database: str) -> None:
-    """Without Supabase's own function auth.uid() nothing is applied."""
+    """Without Supabase's own function auth.jwt() nothing is applied."""
     with supabase.connect("supabase_admin", "install") as connection:
-        connection.execute("drop function auth.uid() cascade")
-    assert "function auth.uid() does not exist" in refusal(database)
+        connection.execute("drop function auth.jwt() cascade")
+    assert "function auth.jwt() does not exist" in refusal(database)
 
 
 def test_missing_roles_are_named(supabase: LocalSupabase, database: str) -> None:
@@ -227,8 +227,9 @@ def test_missing_roles_are_named(supabase: LocalSupabase, database: str) -> None
 def test_a_role_that_may_make_no_schema_is_told(supabase: LocalSupabase, database: str) -> None:
     """Whoever owns lessons but not the database learns it before anything is made."""
     with supabase.connect("supabase_admin", "install") as connection:
-        connection.execute("alter database install owner to supabase_admin")
-    assert "postgres may not create a schema in database install" in refusal(database)
+        name = connection.info.dbname
+        connection.execute(f"alter database {name} owner to supabase_admin".encode())
+    assert f"postgres may not create a schema in database {name}" in refusal(database)
 
 
 def test_a_role_that_does_not_own_lessons_is_told(supabase: LocalSupabase, database: str) -> None:

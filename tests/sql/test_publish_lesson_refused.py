@@ -158,7 +158,7 @@ def test_her_own_lessons_may_share_a_video(course: Course, instructor: Instructo
             "begin new.status := old.status; return new; end",
             ("PT409", "a rule of the app keeps the lesson draft"),
         ),
-        ("begin return null; end", ("PT409", "a rule of the app keeps the lesson as it is")),
+        ("begin return null; end", ("PT409", "a rule of the app keeps the lesson draft")),
         ("begin raise exception 'not on Sundays'; end", ("P0001", "not on Sundays")),
     ],
     ids=["reverts", "swallows", "raises"],
@@ -211,7 +211,7 @@ def test_over_http_each_case_has_its_status(
     assert browser.call("publish_lesson", lesson_id=lesson) == (200, {"playable": False})
     temporary = str(course.lesson(mux_asset_id="temp_up2"))
     assert browser.call("publish_lesson", lesson_id=temporary) == (400, TEMPORARY[1])
-    assert browser.call("publish_lesson", lesson_id="1")[0] == 400
+    assert browser.call("publish_lesson", lesson_id="1")[0] == 404
     assert browser.call("publish_lesson") == (400, "publish_lesson needs lesson_id")
     other = str(course.lesson(course.bert, status="published", mux_asset_id="as2"))
     assert browser.call("publish_lesson", lesson_id=other) == (404, NO_SUCH_LESSON[1])

@@ -19,11 +19,10 @@ PUBLISHED = b"select tablename from pg_publication_tables where pubname = 'supab
 
 
 @pytest.fixture
-def installed(supabase: LocalSupabase, database: str) -> str:
+def installed(supabase: LocalSupabase, installed: str) -> str:
     """Give the dsn of a database with sql/ and with the publication as Supabase has it."""
-    apply_all(database)
     as_superuser(supabase, f"{PUBLICATION} postgres")
-    return database
+    return installed
 
 
 def as_superuser(supabase: LocalSupabase, statements: str) -> None:

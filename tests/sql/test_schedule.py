@@ -60,7 +60,7 @@ def test_a_look_in_vain_writes_the_schedule_alone(course: Course, connections: C
     waits = [fact(WAIT, row["upload_id"], claimed=[looked_at(row)]) for row in claimed[:2]]
     assert service.outcomes(*waits) == ["waiting", "waiting"]
     assert service.release(claimed[2:]) == 1
-    writes = dict(service.connection.execute(WRITES).fetchall())
+    writes: dict[str, int] = dict(service.connection.execute(WRITES).fetchall())
     assert writes == {"schedule": 3 + 2 + 1}
 
 

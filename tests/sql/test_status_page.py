@@ -28,7 +28,9 @@ def overview(service: Service, at_most: int = 20) -> dict[str, Any]:
 
 def make_due(service: Service, lesson: UUID, why: str | None = None) -> dict[str, Any]:
     """Have a lesson looked at next, as Ines."""
-    result: dict[str, Any] = call(service, "select worker_make_due(%s::text, 'ines', %s)", lesson, why)
+    result: dict[str, Any] = call(
+        service, "select worker_make_due(%s::text, 'ines', %s)", lesson, why
+    )
     return result
 
 
@@ -187,7 +189,7 @@ def test_the_past_of_a_deleted_lesson_remains(service: Service, course: Course) 
     course.delete(lesson)
     result = call(service, "select worker_lesson_events(%s::text, 50)", lesson)
     assert [event["event"] for event in result] == ["tracked", "failed"]
-    assert [x["event"] for x in call(service, "select worker_lesson_events(%s::text, 1)", lesson)] == [
-        "failed"
-    ]
+    assert [
+        x["event"] for x in call(service, "select worker_lesson_events(%s::text, 1)", lesson)
+    ] == ["failed"]
     assert call(service, "select worker_lesson_events(%s::text)", uuid4()) == []

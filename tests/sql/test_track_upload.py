@@ -277,7 +277,7 @@ def test_over_http_each_case_has_its_status(
     good = {"lesson_id": lesson, "upload_id": "up1", "temp_asset_id": "temp_up1"}
     assert browser.call("track_upload", **good) == (200, PROCESSING)
     assert browser.call("track_upload", lesson_id=lesson) == (400, NO_UPLOAD[1])
-    assert browser.call("track_upload", lesson_id="1", upload_id="up1")[0] == 400
+    assert browser.call("track_upload", lesson_id="1", upload_id="up1")[0] == 404
     assert browser.call("track_upload")[0] == 400
     refused = browser.call("track_upload", lesson_id=other, upload_id="up1")
     assert refused == (404, NO_SUCH_LESSON[1])

@@ -374,7 +374,7 @@ class World:
 
     def retries(self, lesson: UUID) -> None:
         """Have an operator look at a failed upload again."""
-        query = "select worker_retry(lesson_ids => %s::uuid[], operator => 'Olga')"
+        query = "select worker_retry(lesson_ids => %s::text[], operator => 'Olga')"
         _one(self.service.connection, query, [[lesson]])
 
     # What came of it.

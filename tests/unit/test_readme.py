@@ -20,7 +20,7 @@ PAGES = [README, *sorted(DOCS.glob("*.md")), CHECKOUT / "sql" / "README.md"]
 EVENT = re.compile(
     r"(worker|scan|backfill|adoption|lesson|mux|supabase|web|webhook|events)\.[a-z_]+"
 )
-COMMAND = re.compile(r"^ *mux-worker (.+)$", re.MULTILINE)
+COMMAND = re.compile(r"^ *mux-worker ([^>\n]+)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 LARGEST_PICTURE_BYTES = 200_000
 

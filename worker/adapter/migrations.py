@@ -8,15 +8,20 @@ from pathlib import Path
 from worker.errors import WorkerError
 
 VERSION = "%Y%m%d%H%M%S"
-SNAPSHOT = "snapshot"
+LESSONS = "lessons"
+BY_OPTION = "access"
+"""Creates policies only where the options name an owner, though its own text is always the same."""
+
+WITH_ANY = frozenset({"grants", "snapshot"})
+"""Closes and opens, or records, whatever the others created."""
 
 
 def write(scripts: Mapping[str, str], directory: Path, now: datetime) -> list[Path]:
     """Write `<UTC timestamp>_mux_<name>.sql` for what changed, and return the new files.
 
     A script has changed if the newest migration of its name has another content. The timestamps
-    ascend from `now`, later than every migration that is there. The snapshot is written again with
-    any other script, since it records what that has created.
+    ascend from `now`, later than every migration that is there. What depends on other scripts is
+    written again with them.
 
     Raises:
         WorkerError: the directory does not exist, or cannot be written to.
@@ -25,12 +30,12 @@ def write(scripts: Mapping[str, str], directory: Path, now: datetime) -> list[Pa
         if not directory.is_dir():
             raise WorkerError(f"There is no directory {directory}. Create it, then try again.")
         names = {_name(stem): script for stem, script in scripts.items()}
-        changed = [name for name, script in names.items() if _latest(directory, name) != script]
-        if changed and SNAPSHOT in names and SNAPSHOT not in changed:
-            changed.append(SNAPSHOT)
+        changed = {name for name, script in names.items() if _latest(directory, name) != script}
+        again = {BY_OPTION} if LESSONS in changed else set()
+        again |= WITH_ANY if changed else set()
         start = max([now, *(moment + timedelta(seconds=1) for moment in _versions(directory))])
         written = []
-        for number, name in enumerate(changed):
+        for number, name in enumerate(n for n in names if n in changed | again):
             version = (start + timedelta(seconds=number)).strftime(VERSION)
             file = directory / f"{version}_mux_{name}.sql"
             file.write_text(names[name], "utf-8")

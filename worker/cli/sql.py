@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
     action.add_argument(
         "--optional",
         metavar="NAME",
-        help="print this file of sql/optional instead: realtime, lesson_indexes, tracking_indexes",
+        help="print a file of sql/optional instead: lesson_indexes, realtime or tracking_indexes",
     )
     action.add_argument(
         "--inspect",
@@ -98,7 +98,7 @@ def _print_optional(options: "Options", name: str) -> None:
 
     files = optional_files()
     if name not in files:
-        raise UsageError(f"--optional: there is no {name}. Use one of: {', '.join(files)}.")
+        raise UsageError(f"--optional: there is no {name}. Give one of {', '.join(files)}.")
     sys.stdout.buffer.write(optional_script(options, files[name]).encode())
 
 

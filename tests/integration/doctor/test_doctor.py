@@ -466,9 +466,8 @@ def test_what_differs_from_what_sql_made_is_named_and_mended_by_sql(
         differences = connection.execute("select mux_private.differences()").fetchone()
         connection.rollback()
     assert differences == (seen.split("; "),)
-    dsn = supabase.create_database("harmed")
+    dsn = supabase.create_database("harmed", apply_sql=True)
     try:
-        apply_sql(dsn, find_sql_files())
         with psycopg.connect(dsn, autocommit=True) as connection:
             objects = set(connection.execute(OBJECTS).fetchall())
             connection.execute(harm.encode())
@@ -595,10 +594,10 @@ def test_a_role_of_the_dbas_own_is_only_warned_of(doctor: Doctor, supabase: Loca
 
 
 def test_where_everything_is_granted_by_default_all_is_well(
-    doctor: Doctor, mux: MuxSimulator
+    doctor: Doctor, mux: MuxSimulator, shared_postgres: Path
 ) -> None:
     """sql/ takes back what Supabase's old default gives to browsers."""
-    with LocalSupabase(default_grants=True) as older:
+    with LocalSupabase(default_grants=True, shared_postgres=shared_postgres) as older:
         assert health(doctor(**worker_environment(older, mux))) == GOOD
 
 

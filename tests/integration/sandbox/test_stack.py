@@ -11,6 +11,7 @@ import pytest
 from supabase import AsyncClient, AsyncClientOptions, acreate_client
 
 from sandbox.fault_injection import Fault
+from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.postgrest import find_postgrest
@@ -304,7 +305,7 @@ def test_sql_stops_at_the_first_error_and_names_the_file(
 def test_a_missing_sql_directory_is_an_error(tmp_path: Path) -> None:
     """Where the worker's SQL is missing, the error says what to do."""
     with pytest.raises(LocalStackError, match="Run from a checkout"):
-        LocalSupabase(sql_directory=tmp_path)
+        find_sql_files(tmp_path)
 
 
 def test_missing_postgrest_names_the_command_that_installs_it(

@@ -20,11 +20,13 @@ pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[3]
 # Runs a stack until a word comes, which says how to end. The request shows that the servers are
-# there when the block is being left.
+# there when the block is being left. An argument is the file of a shared Postgres.
 OWNER = """
 import sys, httpx
+from pathlib import Path
 from sandbox.supabase.stack import LocalSupabase
-with LocalSupabase(apply_sql=False) as stack:
+shared = Path(sys.argv[1]) if sys.argv[1:] else None
+with LocalSupabase(apply_sql=False, shared_postgres=shared) as stack:
     try:
         print("running", flush=True)
         if sys.stdin.readline() == "raise\\n":
@@ -36,8 +38,11 @@ with LocalSupabase(apply_sql=False) as stack:
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a temporary directory that all users can enter, and set TMPDIR to it."""
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a temporary directory that all users can enter, and set TMPDIR to it.
+
+    With `tmp_path`, so that pytest's own directory is not created in it.
+    """
     path = Path(tempfile.mkdtemp(prefix="life-", dir="/tmp"))
     path.chmod(0o755)
     monkeypatch.setenv("TMPDIR", str(path))
@@ -47,10 +52,10 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def start_owner() -> subprocess.Popen[str]:
+def start_owner(shared_postgres: Path | None = None) -> subprocess.Popen[str]:
     """Start a process that owns a stack."""
     return subprocess.Popen(
-        [sys.executable, "-c", OWNER],
+        [sys.executable, "-c", OWNER, *([str(shared_postgres)] if shared_postgres else [])],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -77,8 +82,14 @@ def wait_until_running(owner: subprocess.Popen[str]) -> None:
 
 def recorded(temporary: Path) -> list[psutil.Process]:
     """Return the recorded processes that run."""
-    records = temporary.glob(f"{PREFIX}*/{RECORD}")
-    pids = [int(line.split()[0]) for path in records for line in path.read_text().splitlines()]
+    return [process for path in temporary.glob(f"{PREFIX}*") for process in recorded_in(path)]
+
+
+def recorded_in(directory: Path) -> list[psutil.Process]:
+    """Return the recorded processes of one run directory that run."""
+    record = directory / RECORD
+    lines = record.read_text().splitlines() if record.exists() else []
+    pids = [int(line.split()[0]) for line in lines]
     return [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
 
 
@@ -169,7 +180,71 @@ def test_a_process_with_a_reused_pid_is_not_killed(temporary: Path) -> None:
 
 def test_only_the_servers_can_enter_their_directory(temporary: Path) -> None:
     """Only the servers' user can enter the directory of the sockets."""
-    directory = RunDirectory(service_user())
+    directory = RunDirectory.create(service_user())
     status = directory.server_path.stat()
-    directory.remove()
+    directory.leave()
     assert (status.st_mode & 0o777, status.st_uid) == (0o700, service_user().uid)
+
+
+def end(owner: subprocess.Popen[str], word: str) -> None:
+    """End an owner with a word, Ctrl-C or SIGKILL."""
+    if word == "ctrl-c":
+        os.killpg(owner.pid, signal.SIGINT)
+    if word == "kill":
+        owner.kill()
+    owner.communicate(word if word.endswith("\n") else None)
+
+
+@pytest.mark.parametrize("word", ["return\n", "ctrl-c", "kill"])
+def test_a_shared_postgres_runs_until_its_last_stack_ends(
+    temporary: Path, tmp_path: Path, word: str
+) -> None:
+    """However the process ends that started it, the others go on, and the last one stops it."""
+    file = tmp_path / "postgres"
+    with start_owner(file) as first, start_owner(file) as second:
+        wait_until_running(first)
+        wait_until_running(second)
+        directory = Path(file.read_text())
+        servers = recorded_in(directory)
+        assert names(servers) == ["postgres"]
+        starter, other = (first, second) if servers[0].ppid() == first.pid else (second, first)
+        end(starter, word)
+        assert alive(servers) == servers
+        assert other.communicate("return\n")[0] == "200\n"
+    assert (alive(servers), directory.exists()) == ([], False)
+    remove_abandoned(service_user())  # what the killed one had for itself
+    assert (recorded(temporary), list(temporary.iterdir())) == ([], [])
+
+
+def test_a_shared_postgres_whose_users_were_killed_is_replaced(
+    temporary: Path, tmp_path: Path
+) -> None:
+    """The next stack stops it, and starts another one under the same name."""
+    file = tmp_path / "postgres"
+    with start_owner(file) as killed:
+        wait_until_running(killed)
+        directory = Path(file.read_text())
+        servers = recorded_in(directory)
+        killed.kill()
+    assert alive(servers) == servers
+    with start_owner(file) as owner:
+        wait_until_running(owner)
+        assert (alive(servers), directory.exists()) == ([], False)
+        assert Path(file.read_text()) != directory
+        assert owner.communicate("return\n")[0] == "200\n"
+
+
+def test_a_directory_is_in_memory_where_there_is_room(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is little, as in a container by default, it is in the temporary directory."""
+    memory = temporary / "memory"
+    memory.mkdir(mode=0o755)
+    monkeypatch.setattr("sandbox.supabase.run_directory.MEMORY", memory)
+    parents = []
+    for needed in (1, 2**62):
+        monkeypatch.setattr("sandbox.supabase.run_directory.MIN_MEMORY_BYTES", needed)
+        directory = RunDirectory.create(service_user(), in_memory=True)
+        parents.append(directory.path.parent)
+        directory.leave()
+    assert parents == [memory, temporary]

@@ -8,6 +8,7 @@ from worker.errors import WorkerError
 
 NOW = datetime(2026, 3, 4, 5, 6, 58, tzinfo=UTC)
 SCRIPTS = {"010_preconditions": "1", "020_lessons": "2", "910_snapshot": "9"}
+DEPENDENT = {"020_lessons": "2", "040_access": "4", "060_claim": "6", "900_grants": "9"}
 
 
 def names(directory: Path) -> list[str]:
@@ -46,6 +47,19 @@ def test_what_changed_comes_after_all_that_is_there(tmp_path: Path) -> None:
     assert write({**SCRIPTS, "020_lessons": "3"}, tmp_path, NOW) == []
     (back, _) = write(SCRIPTS, tmp_path, NOW)
     assert back.name == "20270101000003_mux_lessons.sql"
+
+
+@pytest.mark.parametrize(
+    ("script", "written"),
+    [("020_lessons", ["lessons", "access", "grants"]), ("060_claim", ["claim", "grants"])],
+)
+def test_what_depends_on_a_script_is_written_again(
+    tmp_path: Path, script: str, written: list[str]
+) -> None:
+    """Policies on the options of the adapter, grants on every function."""
+    write(DEPENDENT, tmp_path, NOW)
+    files = write({**DEPENDENT, script: "new"}, tmp_path, NOW)
+    assert [file.stem.partition("_mux_")[2] for file in files] == written
 
 
 def test_a_migration_that_counts_past_a_minute_is_before_the_new_ones(tmp_path: Path) -> None:
