@@ -30,15 +30,17 @@ class Instructor:
             "select set_config('request.jwt.claims', %s, false)", [json.dumps(claims)]
         )
 
-    def track_upload(self, lesson: UUID | None, upload: str | None, temp: str | None = None) -> Any:
+    def track_upload(
+        self, lesson: UUID | str | None, upload: str | None, temp: str | None = None
+    ) -> Any:
         """Start to track an upload."""
         return self._call("select track_upload(%s::text, %s, %s)", lesson, upload, temp)
 
-    def check_asset_status(self, lesson: UUID | None) -> Any:
+    def check_asset_status(self, lesson: UUID | str | None) -> Any:
         """Ask how far the video of a lesson is."""
         return self._call("select check_asset_status(%s::text)", lesson)
 
-    def publish_lesson(self, lesson: UUID | None) -> Any:
+    def publish_lesson(self, lesson: UUID | str | None) -> Any:
         """Publish a lesson by hand."""
         return self._call("select publish_lesson(%s::text)", lesson)
 
