@@ -22,7 +22,7 @@ import psutil
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from bench.volume import PROCESSING, fill
+from bench.volume import PROCESSING, SCHEDULE, fill
 from sandbox.supabase.stack import LocalSupabase
 from worker.scan.sweep import SWEEP_ABOVE
 
@@ -48,12 +48,12 @@ class Database:
     def make_due(self, count: int) -> None:
         """Make so many of the waiting rows due, and no other."""
         self.admin.execute(
-            "update mux_asset_tracking set next_check_at = now() + interval '1 day' "
-            "where status = 'processing' and next_check_at < now() + interval '1 hour'"
+            "update mux_private.schedule set next_check_at = now() + interval '1 day' "
+            "where next_check_at < now() + interval '1 hour'"
         )
         self.admin.execute(
-            "update mux_asset_tracking set next_check_at = now() where id in ("
-            "select id from mux_asset_tracking where status = 'processing' limit %s)",
+            "update mux_private.schedule set next_check_at = now() where tracking_id in ("
+            "select tracking_id from mux_private.schedule limit %s)",
             [count],
         )
 
@@ -91,13 +91,14 @@ class Database:
         self.admin.execute("set session_replication_role = replica")
         self.admin.execute(
             "with t as (update mux_asset_tracking set status = 'processing', mux_asset_id = null, "
-            "mux_playback_id = null, settled_at = null, next_check_at = now() + interval '1 day' "
+            "mux_playback_id = null, settled_at = null "
             "where status = 'ready' and lesson_id in ("
             "select lesson_id from mux_asset_events order by id desc limit 10000) "
-            "and last_checked_at > now() - interval '10 minutes' and check_count > 5 "
+            "and settled_at > now() - interval '10 minutes' "
             "returning lesson_id) update lessons set status = 'draft', mux_asset_id = null, "
             "mux_playback_id = null where id in (select lesson_id from t)"
         )
+        self.admin.execute(f"{SCHEDULE} on conflict do nothing".encode())
         self.admin.execute("reset session_replication_role")
 
     def lesson(self) -> Any:
@@ -137,6 +138,7 @@ def looked_at(row: Json, verdict: str, pause_seconds: float = 86_400) -> Json:
     claim = {
         "id": row["id"],
         "tracked_at": row["tracked_at"],
+        "leased_until": row["leased_until"],
         "pause_seconds": pause_seconds,
         "missing": False,
         "verdict": verdict,
@@ -190,7 +192,9 @@ def measure(here: Database) -> Measured:
     watch.time(
         "check_asset_status",
         here.lesson,
-        lambda lesson: here.browser.execute("select check_asset_status(%s)", [lesson]).fetchone(),
+        lambda lesson: here.browser.execute(
+            "select check_asset_status(%s::text)", [lesson]
+        ).fetchone(),
     )
     for name, days in (("prune 100 audit rows", 1), ("prune, nothing is old enough", 36_500)):
         watch.time(

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import psutil
 import psycopg
 
+from sandbox.http_server import THREAD_NAME
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import SeededUpload
@@ -161,5 +162,5 @@ def stage(get_per_second: float | None = None) -> Iterator[Stage]:
 
 def _newest_thread() -> int:
     """Return the native id of the server thread that was started last."""
-    servers = [t for t in threading.enumerate() if t.name == "local-server"]
+    servers = [t for t in threading.enumerate() if t.name == THREAD_NAME]
     return max(t.native_id or 0 for t in servers)

@@ -18,15 +18,12 @@ ROWS = {
                case when not waits then asset end, case when not waits then playback end""",
     "mux_asset_tracking": f"""
         insert into mux_asset_tracking (lesson_id, upload_id, temp_asset_id, mux_asset_id,
-          mux_playback_id, status, created_at, updated_at, tracked_at, next_check_at,
-          last_checked_at, settled_at, check_count)
+          mux_playback_id, status, created_at, updated_at, tracked_at, settled_at)
         select lesson, upload, 'temp_' || upload, case when not waits then asset end,
                case when not waits then playback end,
                (case when waits then 'processing' when n <= {FAILED} then 'error' else 'ready'
                 end)::mux_asset_status,
-               moment, moment, moment,
-               case when waits then now() + interval '1 day' else moment end,
-               moment, case when not waits then moment end, 5""",
+               moment, moment, moment, case when not waits then moment end""",
     "mux_private.upload_history": """
         insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id,
           how, is_known, was_published, heard_at)
@@ -40,6 +37,14 @@ ROWS = {
                jsonb_build_object('source', 'probe', 'upload_id', upload, 'asset_id', asset)""",
 }
 """The values of row number n in each table; ids are as long and as random as Mux's."""
+
+SCHEDULE = """
+    insert into mux_private.schedule
+      (tracking_id, owner, tracked_at, next_check_at, last_checked_at, check_count)
+    select t.id, l.creator_id, t.tracked_at, now() + interval '1 day', t.tracked_at, 5
+    from mux_asset_tracking t join lessons l on l.id = t.lesson_id
+    where t.status = 'processing'"""
+"""What waits, as the triggers would have entered it."""
 
 NUMBERED = """
     from (
@@ -67,6 +72,8 @@ def fill(admin: psycopg.Connection, size: int) -> None:
         for definition in indexes:
             admin.execute(definition.encode())
         admin.execute(f"vacuum (analyze) {table}".encode())
+    admin.execute(SCHEDULE.encode())
+    admin.execute("vacuum (analyze) mux_private.schedule")
     admin.execute("reset session_replication_role")
     admin.execute("checkpoint")
 

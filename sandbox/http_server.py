@@ -15,6 +15,7 @@ from typing import Self
 from aiohttp import web
 
 HOST = "127.0.0.1"
+THREAD_NAME = "sandbox-server"
 _START_TIMEOUT_SECONDS = 10.0
 _SHUTDOWN_TIMEOUT_SECONDS = 0.5
 _STOP_TIMEOUT_SECONDS = 10.0
@@ -64,7 +65,7 @@ class Server:
             return
         ready: Future[int] = Future()
         self._thread = threading.Thread(
-            target=self._run, args=(ready,), name="sandbox-server", daemon=True
+            target=self._run, args=(ready,), name=THREAD_NAME, daemon=True
         )
         self._thread.start()
         self._port = ready.result(timeout=_START_TIMEOUT_SECONDS)

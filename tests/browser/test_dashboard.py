@@ -100,7 +100,7 @@ def test_a_lesson_page_shows_its_whole_history(
     lesson = course.tracked_lesson(site.mux.state.create_upload())
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_text("The lesson has its video.")).to_be_visible()
+    expect(page.get_by_text("The lesson has its video.", exact=True)).to_be_visible()
     history = page.get_by_role("region", name="History").get_by_role("listitem")
     expect(history).to_have_count(2)
     expect(history.first).to_contain_text("Tracked by postgres")

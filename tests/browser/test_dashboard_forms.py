@@ -203,7 +203,7 @@ def test_it_works_without_javascript(browser: Browser, site: StatusSite, course:
     expect(page.get_by_role("alert")).to_have_text("The next scan checks the lesson.")
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     page.get_by_role("link", name="Refresh").click()
-    expect(page.get_by_text("The lesson has its video.")).to_be_visible()
+    expect(page.get_by_text("The lesson has its video.", exact=True)).to_be_visible()
     page.get_by_text("Details").last.click()
     expect(page.get_by_text('"status": "ready"')).to_be_visible()
     page.get_by_role("searchbox").fill(str(lesson))

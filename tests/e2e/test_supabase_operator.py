@@ -24,6 +24,7 @@ from tests.e2e.evidence import (
     supabase_out,
     supabase_outages,
 )
+from tests.e2e.test_backfill import SLOW
 from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.stack
@@ -191,7 +192,8 @@ def test_a_function_of_the_apps_beside_ours_is_named(
 def test_a_table_that_is_gone_is_named(
     worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection
 ) -> None:
-    """For real: what a function misses, and what to apply again."""
+    """For real, as soon as something is due: what a function misses, what to apply again."""
+    course.tracked_lesson(mux.state.create_upload(SLOW))
     worker.start()
     worker.wait_for("scan.finished")
     db.execute("alter table mux_asset_tracking rename to tracking_gone")

@@ -389,9 +389,14 @@ def test_a_published_lesson_follows_its_replaced_playback_id(
     assert line["playback_id"] == new
     after = course.state(lesson)
     assert (after["status"], after["mux_playback_id"]) == ("published", new)
-    looks = course.row(lesson)["check_count"]
+
+    def looks() -> int:
+        return hooked.mux.requests.by_route()["GET /video/v1/assets/{asset_id}"]
+
+    before = looks()
     assert hooked.post(old_event) == 200
-    hooked.worker.wait_until(lambda: course.row(lesson)["check_count"] > looks)
+    hooked.worker.wait_until(lambda: looks() > before)
+    hooked.worker.wait_until(lambda: course.row(lesson)["next_check_at"] is None)
     assert course.state(lesson) == after
     assert len(hooked.worker.events("lesson.updated")) == 1
     assert source(course, lesson) == "webhook"  # of the old event, which had it looked at again
