@@ -23,6 +23,11 @@ OPEN_TO_APP = frozenset(
 )
 """What signed-in users may call: the app's three functions, and the private ones they use."""
 
+OPEN_WITHOUT_OWNER = frozenset(
+    {"track_upload", "app_check_status", "app_lock_lesson", "app_track_upload"}
+)
+"""What the service role may call instead, where lessons have no owner (`--owner none`)."""
+
 RENAME = "Rename or drop the app's functions, and change their callers."
 
 
@@ -46,27 +51,32 @@ def check_functions(facts: Facts) -> Check:
 
 
 def check_app_functions(facts: Facts) -> Check:
-    """Check that signed-in users, and no other role, may call the app's functions."""
+    """Check that signed-in users alone may call the app's functions, or else the service role."""
     functions = [f for f in facts["functions"] if f["is_for_app"]]
     if not functions:
         detail = "the database has none of track_upload, check_asset_status, publish_lesson"
         return Check("app functions", "warning", detail, f"{REAPPLY} An app may do without them.")
-    if not any(f["authenticated"] for f in functions):
-        advice = f"Right where lessons have no owner (--owner none). Otherwise: {REAPPLY}"
-        return Check("app functions", "warning", "are closed to signed-in users", advice)
+    role, open_to_it = "authenticated", OPEN_TO_APP
+    good = "the app's three are for signed-in users"
+    if _is_without_owner(functions):
+        role, open_to_it = "service_role", OPEN_WITHOUT_OWNER
+        good = "track_upload is for service_role, since lessons have no owner"
     problems = {
         "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
-        "closed to authenticated": _named(
-            functions, lambda f: f["name"] in OPEN_TO_APP and not f["authenticated"]
-        ),
+        f"closed to {role}": _named(functions, lambda f: f["name"] in open_to_it and not f[role]),
         "open to anon": _named(functions, lambda f: f["anon"]),
         "not closed": _named(
             functions,
             lambda f: f["name"] not in OPEN_TO_APP and (f["authenticated"] or f["service_role"]),
         ),
     }
-    good = "the app's three are for signed-in users"
     return _check_grants("app functions", functions, problems, good)
+
+
+def _is_without_owner(functions: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether sql/ has granted what the app calls to the service role, and nothing to users."""
+    of_service = any(f["name"] == "track_upload" and f["service_role"] for f in functions)
+    return of_service and not any(f["authenticated"] for f in functions)
 
 
 def _check_grants(

@@ -23,6 +23,12 @@ def app_function(name: str, **more: Any) -> dict[str, Any]:
     return function(name, is_for_app=True, **{**granted, **more})
 
 
+def ownerless(name: str, **more: Any) -> dict[str, Any]:
+    """Describe a function of the app that is granted as it should be without owners."""
+    granted = {"service_role": name in grants.OPEN_WITHOUT_OWNER, "authenticated": False}
+    return app_function(name, **{**granted, **more})
+
+
 def without(name: str, functions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give all functions but the one of that name."""
     return [f for f in functions if f["name"] != name]
@@ -115,8 +121,19 @@ def test_a_function_of_the_app_by_our_name_fails_with_what_to_do() -> None:
             ("failed", "missing: track_upload; closed to authenticated: app_publish"),
         ),
         (
-            [app_function(f["name"], authenticated=False) for f in APP_FUNCTIONS],
-            ("warning", "are closed to signed-in users"),
+            [ownerless(f["name"]) for f in APP_FUNCTIONS],
+            ("ok", "track_upload is for service_role, since lessons have no owner"),
+        ),
+        (
+            [
+                *without("app_lock_lesson", [ownerless(f["name"]) for f in APP_FUNCTIONS]),
+                ownerless("app_lock_lesson", service_role=False),
+            ],
+            ("failed", "closed to service_role: app_lock_lesson"),
+        ),
+        (
+            [*APP_FUNCTIONS[1:], app_function(APP_FUNCTIONS[0]["name"], authenticated=False)],
+            ("failed", f"closed to authenticated: {APP_FUNCTIONS[0]['name']}"),
         ),
         (
             [*without("track_upload", APP_FUNCTIONS), app_function("track_upload", anon=True)],
