@@ -5,10 +5,12 @@ a caller that blocks does not block the server.
 """
 
 import asyncio
+import random
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +18,9 @@ from aiohttp import web
 
 HOST = "127.0.0.1"
 THREAD_NAME = "sandbox-server"
+_PORTS = range(20_000, 32_000)
+"""Below those that systems choose from themselves, for servers and for clients."""
+
 _START_TIMEOUT_SECONDS = 10.0
 _SHUTDOWN_TIMEOUT_SECONDS = 0.5
 _STOP_TIMEOUT_SECONDS = 10.0
@@ -31,7 +36,7 @@ class Server:
     """Run the app that the factory `app` returns; it is called in the server's event loop."""
 
     def __init__(self, app: Callable[[], web.Application], *, port: int = 0) -> None:
-        """Prepare a server on a loopback `port`; with 0 the kernel chooses a free one."""
+        """Prepare a server on a loopback `port`; with 0 it chooses a free one."""
         self._app = app
         self._port = port
         self._thread: threading.Thread | None = None
@@ -116,8 +121,19 @@ class Server:
         )
         try:
             await runner.setup()
-            await web.TCPSite(runner, HOST, self._port).start()
+            await self._listen(runner)
             ready.set_result(int(runner.addresses[0][1]))
             await self._stopping.wait()
         finally:
             await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        """Listen on the port, or on one that no other program is given while this one is stopped."""
+        if self._port:
+            await web.TCPSite(runner, HOST, self._port).start()
+            return
+        for port in random.SystemRandom().sample(_PORTS, 20):
+            with suppress(OSError):  # taken
+                await web.TCPSite(runner, HOST, port).start()
+                return
+        raise OSError(f"20 ports between {_PORTS[0]} and {_PORTS[-1]} are all taken")

@@ -34,6 +34,14 @@ def test_a_started_server_answers_and_a_stopped_one_refuses() -> None:
         httpx.get(server.url)
 
 
+def test_its_port_is_none_that_the_system_gives_to_others() -> None:
+    """While a server is stopped, another would answer in its place."""
+    server = Server(_app)
+    with server:
+        assert server.port < 32_000
+        assert httpx.get(server.url).text == "hello"
+
+
 def test_starting_and_stopping_twice_changes_nothing() -> None:
     """Start and stop may be repeated; a restart answers at the same url."""
     server = Server(_app)
