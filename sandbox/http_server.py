@@ -128,7 +128,7 @@ class Server:
             await runner.cleanup()
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        """Listen on the port, or on one that no other program is given while this one is stopped."""
+        """Listen on the port, or on one that no other program is given while this is stopped."""
         if self._port:
             await web.TCPSite(runner, HOST, self._port).start()
             return
