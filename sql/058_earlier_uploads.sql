@@ -44,7 +44,7 @@ order by e.created_at, e.lesson_id, e.step
 on conflict (lesson_id, mux_id_written) do nothing;
 
 -- The ids in lessons that are not tracked. The app's placeholders contain the id of an upload or of an
--- asset, and other users can read them: somebody who copies one later must not be the first to track
+-- asset, and other users can read them: a user who copies one later must not be the first to track
 -- it. Where lessons of several instructors hold an id, it is not known whose it is.
 with held as materialized (
   select l.owner, mux_private.named_id(h.id) as mux_id,

@@ -135,7 +135,7 @@ declare
   reason text;
   message text;
   obstacle text;
-  changes_lesson boolean := p_fact.verdict <> 'wait' or coalesce(claim.verdict, 'wait') <> 'wait';
+  changes_lesson boolean := coalesce(p_fact.verdict, 'wait') <> 'wait' or coalesce(claim.verdict, 'wait') <> 'wait';
   untouched jsonb := jsonb_build_object('tracking_id', p_tracking_id, 'lesson_id', p_lesson_id::text,
                                         'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
   for_log jsonb := '{}';
@@ -156,7 +156,9 @@ begin
       return untouched || '{"outcome": "unmatched"}';
     end if;
   end if;
-  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id;
+  if not changes_lesson then
+    select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id;
+  end if;
   if changes_lesson or tracking.error_type is not null
      or tracking.mux_asset_id is distinct from coalesce(fact.asset_id, tracking.mux_asset_id) then
     select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
