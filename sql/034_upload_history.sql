@@ -31,6 +31,7 @@ create table if not exists mux_private.upload_history (
   is_deleted boolean not null default false,
   was_published boolean not null default false,
   restored_at timestamptz,
+  adopted_in timestamptz,
   heard_at timestamptz not null default now(),
   constraint a_lesson_hears_of_an_id_once unique (lesson_id, mux_id_written)
 );
@@ -39,6 +40,8 @@ create index if not exists upload_history_mux_id on mux_private.upload_history (
 create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
   where asset_id_written is not null;
 create index if not exists upload_history_unknown on mux_private.upload_history (heard_at) where not is_known;
+create index if not exists upload_history_backfill on mux_private.upload_history (adopted_in, lesson_id)
+  where adopted_in is not null;
 comment on table mux_private.upload_history is 'Every Mux id that was tracked for a lesson, or stood in its columns when an upload began to be tracked. Says which upload of a lesson is the newest, and whose a video is. Outlives tracking row and lesson.';
 comment on column mux_private.upload_history.id is 'The order in which the database first heard of an id: the first entry of a video says whose it is.';
 comment on column mux_private.upload_history.lesson_id is 'The lesson; null once it is deleted, and for what stood in a lesson that did not track it.';
@@ -55,6 +58,7 @@ comment on column mux_private.upload_history.is_known is 'Whether Mux has known 
 comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
 comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
 comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';
+comment on column mux_private.upload_history.adopted_in is 'The backfill that adopted it, by the time at which that began.';
 comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
 alter table mux_private.upload_history enable row level security;
 

@@ -51,7 +51,8 @@ create table if not exists mux_private.worker_state (
   environment_seen_at timestamptz,
   sweeper text,
   sweeps_until timestamptz,
-  events_at timestamptz
+  events_at timestamptz,
+  backfill_begun_at timestamptz
 );
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
@@ -60,6 +61,7 @@ comment on column mux_private.worker_state.environment_seen_at is 'When that env
 comment on column mux_private.worker_state.sweeper is 'The worker that sweeps Mux''s lists for all.';
 comment on column mux_private.worker_state.sweeps_until is 'When the sweeper''s turn ends, unless it asks again.';
 comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last reported an upload or asset, accurate to some seconds.';
+comment on column mux_private.worker_state.backfill_begun_at is 'When the backfill began that has not ended; null where there is none.';
 alter table mux_private.worker_state enable row level security;
 insert into mux_private.worker_state default values on conflict do nothing;
 

@@ -1,6 +1,6 @@
 -- What it does: makes what the operator's commands, and the dashboard, call: worker_find_lessons,
 --   worker_lesson, worker_publish, worker_retry and worker_make_due.
--- Needs: 076, 084.
+-- Needs: 076.
 -- Locks: none. (worker_publish locks as worker_settle does; the others lock tracking rows, and never
 --   wait.)
 -- Undo: down/100_operate.sql
@@ -18,8 +18,33 @@ end
 $$;
 comment on function mux_private.set_operator is 'Sets the operator and the reason that the audit events of this transaction record.';
 
--- By index where there is one. All lessons are read only if no tracking row has the id, and the indexes
--- of sql/optional are missing.
+-- By id: a lesson as an argument would be copied whole.
+create or replace function mux_private.lesson_json(p_lesson_id mux_private.lesson.id%type, p_tracking public.mux_asset_tracking) returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return (
+    select jsonb_build_object(
+      'lesson_id', l.id::text,
+      'owner', l.owner,
+      'status', l.status,
+      'is_published', l.is_published,
+      'asset_id', l.asset_id,
+      'playback_id', l.playback_id,
+      'row', case when p_tracking.id is not null then jsonb_build_object(
+        'id', p_tracking.id, 'upload_id', left(p_tracking.upload_id, 300),
+        'temp_asset_id', left(p_tracking.temp_asset_id, 300), 'asset_id', left(p_tracking.mux_asset_id, 300),
+        'playback_id', left(p_tracking.mux_playback_id, 300), 'status', p_tracking.status,
+        'error_type', p_tracking.error_type, 'error_message', p_tracking.error_message,
+        'tracked_at', coalesce(p_tracking.tracked_at, p_tracking.updated_at), 'next_check_at', s.next_check_at,
+        'last_checked_at', coalesce(s.last_checked_at, p_tracking.settled_at), 'check_count', s.check_count,
+        'age_seconds', extract(epoch from now() - coalesce(p_tracking.tracked_at, p_tracking.updated_at))) end)
+    from mux_private.lesson(p_lesson_id) l left join mux_private.schedule s on s.tracking_id = p_tracking.id
+    where l.id is not null);
+end
+$$;
+comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s commands and pages read them.';
+
+-- By index. What lessons hold without tracking it is searched for where that is quick.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -37,7 +62,7 @@ begin
       union select t.lesson_id from public.mux_asset_tracking t where t.temp_asset_id = wanted
       limit at_most);
   end if;
-  if cardinality(ids) = 0 then
+  if cardinality(ids) = 0 and mux_private.lessons_are_searchable() then
     ids := array(
       select l.id from mux_private.lessons_holding(array[wanted, 'temp_' || wanted, 'temp_playback_' || wanted], at_most) l);
   end if;
@@ -48,7 +73,7 @@ begin
 end
 $$;
 comment on function public.worker_find_lessons is
-  'For the worker''s commands: the lessons with this id, else those whose upload, asset or placeholder has it.';
+  'For the worker''s commands: the lessons with this id, else those whose upload, asset or placeholder has it. What a lesson only names is not found in a large table without the indexes of sql/optional.';
 
 create or replace function public.worker_lesson(lesson_id text default null, events integer default 50) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
@@ -58,9 +83,6 @@ begin
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
       'title', mux_private.lesson_title(l.id),
       'now', now(),
-      'finding', (
-        select to_jsonb(f) || jsonb_build_object('lesson_id', f.lesson_id::text)
-        from mux_private.backfill_findings f where f.lesson_id = l.id),
       'events', (
         select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (

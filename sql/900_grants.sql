@@ -55,15 +55,14 @@ grant select, insert, update, delete on public.mux_asset_tracking to service_rol
 grant select on public.mux_asset_events to service_role;
 grant usage on schema mux_private to service_role;
 grant select on mux_private.applied_files, mux_private.snapshot to service_role;
-grant select, update on mux_private.worker_state, mux_private.rate_limit, mux_private.backfill_runs, mux_private.adoption_walk to service_role;
-grant select, insert, update, delete on mux_private.schedule, mux_private.backfill_findings to service_role;
+grant select, update on mux_private.worker_state, mux_private.rate_limit, mux_private.adoption_walk to service_role;
+grant select, insert, update, delete on mux_private.schedule to service_role;
 do $$
 declare
   part regclass;
 begin
   foreach part in array array[
-      'mux_private.worker_state', 'mux_private.rate_limit', 'mux_private.backfill_runs', 'mux_private.adoption_walk',
-      'mux_private.schedule', 'mux_private.backfill_findings']::regclass[]
+      'mux_private.worker_state', 'mux_private.rate_limit', 'mux_private.adoption_walk', 'mux_private.schedule']::regclass[]
   loop
     execute format('drop policy if exists "Service role has full access" on %s', part);
     execute format('create policy "Service role has full access" on %s for all to service_role using (true) with check (true)', part);
@@ -77,27 +76,31 @@ begin
   for part in
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
-      'actor', 'adopt', 'as_written', 'back_off', 'begin_to_track', 'busy', 'claim_of', 'contradicts',
-      'differences', 'due_count', 'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of',
-      'fail', 'failed_count', 'first_instructors', 'follow_playback_id', 'is_backing_off', 'is_mux_id', 'is_of_another',
-      'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn', 'lease',
-      'lease_adopted', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
-      'lessons_after', 'lessons_are_indexed', 'lessons_holding', 'lessons_problems', 'lessons_refuse', 'lessons_table',
-      'lock_lesson', 'make_due', 'mark_deleted', 'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by',
-      'named_id', 'names_newer', 'newest_entry', 'newest_playable', 'note_columns', 'note_fact',
-      'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',
-      'overview_row', 'owner_of', 'pass_over', 'pause_of', 'plays', 'prune_events', 'public_functions',
-      'publish', 'raised_by', 'rate_share', 'recheck', 'referred_column', 'record_event', 'record_refusal', 'restore',
-      'rows_about', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
-      'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
+      'actor', 'adopt', 'adoption_item_of', 'adoption_of', 'adoption_of_new', 'as_written', 'back_off',
+      'backfill_rows', 'begin_to_track', 'busy', 'claim_of', 'contradicts', 'differences', 'due_count',
+      'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of', 'fail', 'failed_count',
+      'first_instructors', 'follow_playback_id', 'holders', 'is_backing_off', 'is_current_of', 'is_mux_id',
+      'is_of_another', 'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn',
+      'lease', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
+      'lessons_after', 'lessons_are_indexed', 'lessons_are_searchable', 'lessons_holding', 'lessons_problems',
+      'lessons_refuse', 'lessons_table', 'lock_lesson', 'look_once_more', 'make_due', 'mark_deleted',
+      'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by', 'named_id', 'named_in', 'names_newer',
+      'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_fact', 'note_holders',
+      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row',
+      'owner_of', 'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
+      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column',
+      'refusal', 'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator',
+      'settle_recheck', 'settle_row', 'tracks', 'try_to_restore', 'video_to_restore', 'wait',
+      'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function
     where f.is_ours and p.proname in (
-      'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_findings',
-      'worker_backfill_note', 'worker_claim', 'worker_doctor', 'worker_find_lessons', 'worker_legacy_lessons',
-      'worker_lesson', 'worker_lesson_events', 'worker_make_due', 'worker_note_events', 'worker_overview',
-      'worker_prune_events', 'worker_publish', 'worker_record_refusal', 'worker_release', 'worker_retry',
-      'worker_rivals', 'worker_schema_version', 'worker_settle', 'worker_slow_down', 'worker_status',
+      'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_candidates',
+      'worker_backfill_end', 'worker_backfill_failures', 'worker_backfill_progress', 'worker_claim',
+      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events',
+      'worker_make_due', 'worker_note_events', 'worker_overview', 'worker_prune_events',
+      'worker_publish', 'worker_record_refusal', 'worker_release', 'worker_retry',
+      'worker_schema_version', 'worker_settle', 'worker_slow_down', 'worker_status',
       'worker_summary', 'worker_take_note', 'worker_untracked')
   loop
     execute format('grant execute on function %s to service_role', part);

@@ -70,10 +70,10 @@ def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
             "delete from lessons; delete from notifications; delete from mux_asset_events;"
             "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
-            " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null;"
+            " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null,"
+            " backfill_begun_at = null;"
             "delete from mux_private.rate_limit;"
             "insert into mux_private.rate_limit default values;"
-            "update mux_private.backfill_runs set begun_at = null, after = null, counts = '{}';"
             "update mux_private.adoption_walk set after = null, rows_after = null, stays = 0"
         )
     shared_supabase.requests.clear()

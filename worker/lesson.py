@@ -1,96 +1,95 @@
-"""Lessons that wait for a video without being tracked, as the database describes them. Pure."""
+"""Lessons as the commands read them, and what adopting one did. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, is_mux_id
-
-Kind = Literal["asset", "either"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An id to look up in Mux, and the column that holds it."""
-
-    kind: Kind
-    id: str
-    found_in: str
+from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Outcome, Query
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """The tracking row of a lesson, as it was read."""
 
-    id: str
-    upload_id: str
-    temp_asset_id: str | None
-    asset_id: str | None
-    playback_id: str | None
     status: str
-    tracked_at: str
-    error_type: str | None = None
-
-    def matches(self, observation: Observation) -> bool:
-        """Whether an observation settles this row, by the rule of `mux_private.tracks`."""
-        by_asset = observation.asset_id is not None and self.asset_id == observation.asset_id
-        if self.upload_id == UPLOAD_UNKNOWN:
-            return by_asset
-        if observation.upload_id is None:
-            return by_asset or self.upload_id == observation.asset_id
-        return self.upload_id in (observation.upload_id, observation.asset_id)
+    error_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A lesson that is a draft or holds a temporary id, with its tracking row.
-
-    `targets` are the ids to look up in Mux, the one that takes precedence first.
-    """
+    """A lesson, with its tracking row."""
 
     id: str
-    owner: str | None
     status: str | None
-    is_draft: bool
-    is_published: bool
     asset_id: str | None
     playback_id: str | None
     row: Row | None
-    targets: tuple[Target, ...] = ()
 
     @classmethod
     def from_json(cls, lesson: Mapping[str, Any]) -> Self:
         """Return a lesson as `mux_private.lesson_json` describes it."""
         row = lesson["row"]
-        names = ("owner", "status", "is_draft", "is_published", "asset_id", "playback_id")
         return cls(
-            id=lesson["lesson_id"],
-            row=Row(**{name: row[name] for name in Row.__dataclass_fields__}) if row else None,
-            targets=tuple(Target(**target) for target in lesson["targets"]),
-            **{name: lesson[name] for name in names},
+            lesson["lesson_id"],
+            lesson["status"],
+            lesson["asset_id"],
+            lesson["playback_id"],
+            Row(row["status"], row["error_type"]) if row else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What adopting a lesson did, or would do.
+
+    `outcome.name` is `adopted`, `restored`, `ask` (Mux, about the id), `unchanged`, `disputed`,
+    `left_alone` (for `outcome.reason`), `busy` or `refused`. `restored` is the older video that the
+    lesson plays meanwhile. There is a claim where the adopted row was leased.
+    """
+
+    outcome: Outcome
+    restored: Outcome | None = None
+    claim: Claim | None = None
+    is_draft: bool = False
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Return an adoption as `worker_adopt` describes it."""
+        restored, claim = row.get("restored"), row.get("claim")
+        return cls(
+            Outcome.from_json(row),
+            Outcome.from_json(restored) if restored else None,
+            Claim.from_json(claim) if claim else None,
+            row.get("is_draft") is True,
         )
 
     @property
-    def is_draft_with_video(self) -> bool:
-        """Whether the lesson is a draft that could be played, perhaps unpublished on purpose."""
-        playback_id = self.playback_id
-        return (
-            self.is_draft and is_mux_id(playback_id) and not (playback_id or "").startswith("temp_")
-        )
+    def lesson_id(self) -> str:
+        """The lesson."""
+        return self.outcome.lesson_id or ""
 
     @property
-    def may_have_video(self) -> bool:
-        """Whether the lesson has an id or a tracking row, so that it may have an upload."""
-        return bool(self.asset_id or self.playback_id or self.row)
+    def mux_id(self) -> str | None:
+        """The upload or asset that the lesson names, or that is tracked for it."""
+        is_upload = self.outcome.upload_id not in (None, UPLOAD_UNKNOWN)
+        return self.outcome.upload_id if is_upload else self.outcome.asset_id
 
+    @property
+    def query(self) -> Query | None:
+        """How Mux is asked about that id; None where there is none."""
+        if self.mux_id is None:
+            return None
+        outcome = self.outcome
+        return Query(self.lesson_id, outcome.upload_id or UPLOAD_UNKNOWN, outcome.asset_id)
 
-def claims_for(target: Target, name: str) -> list[Claim]:
-    """Return the claims by which a sweep or a probe looks up an id."""
-    as_asset = _claim(f"{name}/a", UPLOAD_UNKNOWN, target.id)
-    if target.kind == "asset":
-        return [as_asset]
-    return [_claim(f"{name}/u", target.id, None), as_asset]
+    def item(self, observation: Observation) -> dict[str, Any]:
+        """Return the item by which `worker_adopt` judges again, knowing what Mux said.
 
-
-def _claim(name: str, upload_id: str, asset_id: str | None) -> Claim:
-    return Claim(name, "", None, upload_id, asset_id, "", "", 0.0, 0, None, 0)
+        An id that Mux does not know is tracked all the same where nothing else is known of the
+        lesson's video: then it fails with its reason.
+        """
+        item: dict[str, Any] = {"lesson_id": self.lesson_id}
+        if observation.found:
+            ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
+            return {**item, "id": self.mux_id, **ids}
+        return {**item, "id": self.mux_id, "is_missing": True} if self.outcome.name == "ask" else item

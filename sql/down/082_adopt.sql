@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('082_adopt', array[
-      'worker_adopt', 'adopt'
+      'worker_adopt', 'planned_adoption', 'adopt', 'schedule_adopted', 'look_once_more', 'begin_to_track'
     ]);
   end if;
 end

@@ -1,4 +1,4 @@
--- Undoes ../084_backfill.sql. Stop the workers first. Drops the progress and findings of a backfill.
+-- Undoes ../084_backfill.sql. Stop the workers first.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
@@ -6,9 +6,9 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('084_backfill', array[
-      'worker_backfill_findings', 'worker_backfill_note', 'worker_backfill_begin', 'worker_legacy_lessons',
-      'lesson_json'
-    ], tables => array['mux_private.backfill_findings', 'mux_private.backfill_runs']);
+      'worker_backfill_failures', 'worker_backfill_progress', 'backfill_rows', 'worker_backfill_end',
+      'worker_backfill_begin', 'worker_backfill_candidates', 'wants_adoption'
+    ]);
   end if;
 end
 $$;

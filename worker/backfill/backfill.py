@@ -1,141 +1,200 @@
-"""Walk over all lessons once and give them their videos, resuming where a run was interrupted."""
+"""Adopt the lessons that are older than the worker, then scan until each has its answer.
+
+A lesson is adopted as the daemon adopts it, and settled as any other row. What the backfill adds is
+the order: lessons whose video is in Mux's list are adopted and settled by the page, and only then
+the others, a limited number ahead of the scans that ask Mux about each.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from worker.backfill.apply import Applier, Settler
-from worker.backfill.plan import Options, Step, ending, finding, is_listed, step
-from worker.backfill.search import Search
-from worker.decide import Rules
-from worker.lesson import Lesson
+from worker.backfill.result import UNANSWERED, Progress, Result
+from worker.backfill.search import Found, Search
+from worker.decide import Rules, settlement
+from worker.lesson import Adoption
+from worker.model import Outcome, Settlement
+from worker.scan.adopter import Adopter, Item
 from worker.scan.environment import check_environment
 from worker.scan.mux_reader import MuxReader
+from worker.shutdown import sleep_unless_stopping
 from worker.supabase.backfill import BackfillStore
+from worker.supabase.lessons import ADOPTIONS_PER_CALL
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 CHUNK_LESSONS = 20_000
-"""Lessons searched for together: one sweep of Mux's lists serves them, and memory is bounded."""
+"""Lessons searched for together: one sweep of Mux's list serves them, and memory is bounded."""
 
-LESSONS_PER_CALL = 2000
+MAX_UNANSWERED = 5000
+"""Adopted rows that no scan has looked at yet, at most."""
+
+BUSY_TRIES = 3
+PAUSE_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Progress:
-    """The progress of a backfill: the lessons done by kind, of this chunk, and walked over."""
+class Settler(Protocol):
+    """What settling needs of the database."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    chunk: int = 0
-    chunk_done: int = 0
-    walked: int = 0
-    begun_at: str | None = None
-    is_resumed: bool = False
-    is_finished: bool = False
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle verdicts."""
+        ...
 
-    def by_ending(self) -> dict[str, int]:
-        """Return how many lessons were processed, updated, skipped and failed."""
-        totals = {"processed": self.counts.total(), "updated": 0, "skipped": 0, "failed": 0}
-        for kind, count in self.counts.items():
-            totals[ending(kind)] += count
-        return totals
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a backfill includes only if the operator says so."""
+
+    include_drafts: bool = False
+    trust_passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """The parts by which every lesson is adopted, settled and looked at."""
+
+    mux: MuxReader
+    store: Settler
+    lessons: BackfillStore
+    adopter: Adopter
+    scan: Callable[[], Awaitable[ScanReport]]
+    rules: Rules
+    telemetry: Telemetry
 
 
 class Backfill:
-    """Walks over all lessons by id, and works on those that wait for a video in chunks."""
+    """Goes over all lessons by id, and works on those that wait for a video in chunks."""
 
-    def __init__(
-        self,
-        mux: MuxReader,
-        store: Settler,
-        backfill_store: BackfillStore,
-        *,
-        rules: Rules,
-        options: Options,
-        stopping: asyncio.Event,
-    ) -> None:
-        self._mux = mux
-        self._store = backfill_store
-        self._rules = rules
+    def __init__(self, road: Road, options: Options, stopping: asyncio.Event) -> None:
+        self._road = road
         self._options = options
         self._stopping = stopping
-        self._applier = Applier(store, backfill_store, rules)
         self.progress = Progress()
 
-    async def plan(self, report: Callable[[Step], None]) -> None:
+    async def plan(self, report: Callable[[Result], None]) -> None:
         """Report for each lesson what would be done; nothing is written."""
-        await check_environment(self._mux, self._store)
-        async for steps, _ in self._steps(None):
-            for planned in steps:
-                report(planned)
-            self._count(steps)
+        await check_environment(self._road.mux, self._road.lessons)
+        async for chunk in self._chunks():
+            search = self._search(chunk, report)
+            async for page in search.pages():
+                await self._plan(page, report)
+            async for page in search.probed():
+                await self._plan(page, report)
         self.progress.is_finished = not self._stopping.is_set()
 
-    async def apply(self, *, from_start: bool = False) -> None:
-        """Do what is to be done for each lesson, resuming an interrupted run."""
-        environment = await check_environment(self._mux, self._store)
-        run = await self._store.begin(self._options.as_json(), from_start=from_start)
-        progress = self.progress
-        progress.begun_at, progress.is_resumed = run["begun_at"], run["resumed"]
-        progress.counts.update(run["counts"])
-        recorded = Counter(progress.counts)
-        async for steps, after in self._steps(run["after"]):
-            done = await self._applier.apply(steps, environment)
-            self._count(done)
-            # The others are candidates again after an interruption, and are counted with the chunk.
-            findings = [s for s in done if is_listed(s.kind)]
-            recorded.update(
-                s.kind for s in done if is_listed(s.kind) or ending(s.kind) == "updated"
-            )
-            if after is not None:
-                recorded = Counter(progress.counts)
-            if findings or done or after:
-                rows = [finding(s) for s in findings]
-                await self._store.record_progress(recorded, rows, after)
-        if not self._stopping.is_set():
-            progress.is_finished = True
-            await self._store.record_progress(progress.counts, finished=True)
+    async def apply(self, report: Callable[[Result], None]) -> str:
+        """Adopt lessons, report those that are left alone, and scan until all have their answer.
 
-    def _count(self, steps: Sequence[Step]) -> None:
-        self.progress.counts.update(done.kind for done in steps)
-        self.progress.chunk_done += len(steps)
-
-    async def _steps(self, after: str | None) -> AsyncIterator[tuple[list[Step], str | None]]:
-        """Yield the steps page by page; at the end of a chunk, the id of its last lesson."""
-        last_id: str | None = after
-        is_last = False
-        while not is_last and not self._stopping.is_set():
-            lessons, last_id, is_last = await self._next_chunk(last_id)
-            self.progress.chunk, self.progress.chunk_done = len(lessons), 0
-            left_alone = [lesson for lesson in lessons if self._is_left_alone(lesson)]
-            yield [Step(lesson, "has_video") for lesson in left_alone], None
-            wanted = [lesson for lesson in lessons if not self._is_left_alone(lesson)]
-            rivals = await self._rivals(wanted)
-            search = Search(
-                wanted, self._mux, self._stopping, to_the_end=self._options.trust_passthrough
-            )
+        Return the run, by which `BackfillStore` knows its rows. A run that was interrupted is
+        continued.
+        """
+        environment = await check_environment(self._road.mux, self._road.lessons)
+        run, self.progress.is_resumed = await self._road.lessons.begin()
+        async for chunk in self._chunks():
+            search = self._search(chunk, report)
             async for page in search.pages():
-                yield [step(found, self._rules, self._options, rivals) for found in page], None
-            if not self._stopping.is_set():
-                yield [], last_id
+                await self._adopt_found(page, run, environment, report)
+            lesson_ids = list(search.left)
+            for start in range(0, len(lesson_ids), ADOPTIONS_PER_CALL):
+                if not await self._scan_until(MAX_UNANSWERED, run):
+                    break
+                batch = lesson_ids[start : start + ADOPTIONS_PER_CALL]
+                await self._adopt([self._item({"lesson_id": id_}) for id_ in batch], run, report)
+        self.progress.is_finished = await self._scan_until(0, run)
+        if self.progress.is_finished:
+            await self._road.lessons.end(run)
+        return run
 
-    async def _next_chunk(self, after: str | None) -> tuple[list[Lesson], str | None, bool]:
-        """Return the waiting lessons of a chunk, the id it ends at, and whether it is the last."""
-        lessons: list[Lesson] = []
-        while len(lessons) < CHUNK_LESSONS and not self._stopping.is_set():
-            batch, walked, last_id = await self._store.legacy_lessons(
-                after, LESSONS_PER_CALL, self.progress.begun_at
-            )
-            lessons += batch
-            self.progress.walked += walked
-            if last_id is None:
-                return lessons, after, True
-            after = last_id
-        return lessons, after, False
+    async def _chunks(self) -> AsyncIterator[list[Adoption]]:
+        """Yield the lessons that may have to be adopted, with what is planned for each."""
+        after, is_last = None, False
+        while not is_last and not self._stopping.is_set():
+            chunk: list[Adoption] = []
+            while len(chunk) < CHUNK_LESSONS and not is_last and not self._stopping.is_set():
+                lesson_ids, walked, after = await self._road.lessons.candidates(after)
+                items = [self._item({"lesson_id": id_}) for id_ in lesson_ids]
+                chunk += await self._road.lessons.adopt(items, dry_run=True)
+                self.progress.walked += walked
+                is_last = after is None
+            self.progress.chunk, self.progress.chunk_done = len(chunk), 0
+            yield chunk
 
-    def _is_left_alone(self, lesson: Lesson) -> bool:
-        return lesson.is_draft_with_video and not self._options.include_drafts
+    def _search(self, chunk: Sequence[Adoption], report: Callable[[Result], None]) -> Search:
+        """Return the search for a chunk, without the lessons for which nothing is to be done."""
+        trust_references = self._options.trust_passthrough
+        sought = {"adopted", "ask", "restored"} | ({"names_nothing"} if trust_references else set())
+        for adoption in chunk:
+            if {adoption.outcome.name, adoption.outcome.reason}.isdisjoint(sought):
+                self._report(Result.of(adoption), report)
+        wanted = [a for a in chunk if not {a.outcome.name, a.outcome.reason}.isdisjoint(sought)]
+        return Search(
+            wanted, self._road.mux, self._stopping, trust_references=trust_references
+        )
 
-    async def _rivals(self, lessons: Sequence[Lesson]) -> Mapping[str, Mapping[str, Any]]:
-        ids = sorted({target.id for lesson in lessons for target in lesson.targets})
-        return await self._store.rivals(ids) if ids else {}
+    async def _plan(self, page: Sequence[Found], report: Callable[[Result], None]) -> None:
+        found = {item.adoption.lesson_id: item.observation for item in page}
+        items = [self._item(item.item()) for item in page]
+        for adoption in await self._road.lessons.adopt(items, dry_run=True):
+            result = Result.of(adoption)
+            if adoption.outcome.name == "adopted":
+                result = Result.planned(adoption, found[adoption.lesson_id], self._road.rules)
+            self._report(result, report)
+
+    async def _adopt_found(
+        self, page: Sequence[Found], run: str, environment: str, report: Callable[[Result], None]
+    ) -> None:
+        """Adopt lessons whose video was found, and settle what Mux said."""
+        items = [self._item(found.item()) for found in page]
+        adopted = {a.lesson_id for a in await self._adopt(items, run, report)}
+        facts = {f.observation for f in page if f.adoption.lesson_id in adopted}
+        if facts:
+            settlements = [settlement(fact, (), self._road.rules) for fact in facts]
+            outcomes = await self._road.store.settle(settlements, environment)
+            self._road.telemetry.settled(settlements, outcomes)
+
+    async def _adopt(
+        self, items: Sequence[Item], run: str, report: Callable[[Result], None]
+    ) -> list[Adoption]:
+        """Adopt lessons, those that are locked a few times; return the adopted ones."""
+        adoptions: list[Adoption] = []
+        left = {item["lesson_id"]: item for item in items}
+        for attempt in range(BUSY_TRIES):
+            if left and not (attempt and await self._pause()):
+                done = await self._road.adopter.adopt(list(left.values()), backfill=run)
+                is_last = attempt == BUSY_TRIES - 1
+                adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
+                left = {a.lesson_id: left[a.lesson_id] for a in done if a.outcome.name == "busy"}
+        for adoption in adoptions:
+            if adoption.outcome.name != "adopted":
+                self._report(Result.of(adoption), report)
+        self.progress.chunk_done += len(adoptions)
+        return [a for a in adoptions if a.outcome.name == "adopted"]
+
+    async def _scan_until(self, unanswered: int, run: str) -> bool:
+        """Scan until at most so many adopted rows are without an answer; False after a stop.
+
+        A daemon beside the backfill scans as well: then there is nothing to claim here.
+        """
+        while not self._stopping.is_set():
+            self.progress.adopted = await self._road.lessons.progress(run)
+            if self.progress.adopted[UNANSWERED] <= unanswered:
+                return True
+            if not (await self._road.scan()).claimed:
+                await self._pause()
+        return False
+
+    async def _pause(self) -> bool:
+        """Pause, and return whether the backfill is to stop."""
+        await sleep_unless_stopping(PAUSE_SECONDS, self._stopping)
+        return self._stopping.is_set()
+
+    def _item(self, item: Item) -> Item:
+        return {**item, "takes_drafts": True} if self._options.include_drafts else item
+
+    def _report(self, result: Result, report: Callable[[Result], None]) -> None:
+        self.progress.left_alone[result.kind] += 1
+        report(result)

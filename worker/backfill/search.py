@@ -1,200 +1,103 @@
-"""Search Mux for the videos of lessons: sweep its lists first, then probe single ids."""
+"""Search Mux's list of assets for the videos that lessons name, a hundred assets a request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field, replace
+import sys
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from worker.errors import MuxUnavailable
-from worker.lesson import Lesson, Target, claims_for
-from worker.model import Claim, MatchedObservation, Observation, Page
+from worker.lesson import Adoption
+from worker.model import MatchedObservation, Observation
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import observe
-from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
+from worker.scan.sweep import PageBudget, sweep
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A lesson, and the observation of the id that takes precedence.
+    """A lesson, as its adoption is planned, and what Mux said about the id that it names.
 
-    `observation` is None where there is no id to look up. `claimed_by` are assets that name the
-    lesson, two at most; all of them are known only if the whole list was read (`is_whole`).
+    With `is_trusted` it is the asset that names the lesson.
     """
 
-    lesson: Lesson
-    observation: Observation | None
-    target: Target | None = None
-    claimed_by: tuple[Observation, ...] = ()
-    is_whole: bool = False
+    adoption: Adoption
+    observation: Observation
+    is_trusted: bool = False
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The ids with precedence over the one that was found, all of them unknown to Mux."""
-        if self.target is None or self.observation is None or not self.observation.found:
-            return ()
-        return tuple(t.id for t in self.lesson.targets[: self.lesson.targets.index(self.target)])
-
-
-@dataclass(slots=True)
-class _Case:
-    """A lesson whose video is searched: the look-ups that are left, and the observations."""
-
-    lesson: Lesson
-    targets: tuple[Target, ...]
-    looks: list[Claim] = field(default_factory=list)
-    seen: dict[str, Observation] = field(default_factory=dict)
-    last: Observation | None = None
-    claimed_by: list[Observation] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Walk(PageBudget):
-    """Read a list as long as that costs no more than a probe for each lesson.
-
-    With `to_the_end` the whole list is read, for assets that name a lesson without ids.
-    """
-
-    sought_now: Callable[[], int] = int
-    to_the_end: bool = False
-
-    def match(self, rows: int) -> None:
-        """Add a page for each row that was found."""
-        self.pages += rows
-
-    @property
-    def allows_page(self) -> bool:
-        """Whether another page is worth its cost."""
-        return self.to_the_end or (self.pages > 0 and self.sought_now() > SWEEP_ABOVE)
+    def item(self) -> dict[str, Any]:
+        """Return the lesson as `worker_adopt` takes it."""
+        item = self.adoption.item(self.observation)
+        return {**item, "is_trusted": True} if self.is_trusted else item
 
 
 class Search:
-    """Searches for the videos of lessons, and yields each lesson once, in pages."""
+    """Searches for the videos of lessons.
+
+    The list is read for as long as that costs no more than a request for each lesson that is left.
+    With `trust_references` it is read to its end, and a lesson without a video that Mux knows is
+    given the only asset whose `passthrough` or `meta.external_id` is the lesson's id.
+    """
 
     def __init__(
         self,
-        lessons: Iterable[Lesson],
+        adoptions: Iterable[Adoption],
         mux: MuxReader,
         stopping: asyncio.Event,
         *,
-        to_the_end: bool = False,
+        trust_references: bool = False,
     ) -> None:
         self._mux = mux
         self._stopping = stopping
-        self._to_the_end = to_the_end
-        self._is_whole = False
-        self._open: dict[str, _Case] = {}
-        for lesson in lessons:
-            case = _Case(lesson, lesson.targets)
-            for number, target in enumerate(case.targets):
-                case.looks += claims_for(target, f"{lesson.id}/{number}")
-            self._open[lesson.id] = case
+        self._trust_references = trust_references
+        self._referring: defaultdict[str, list[Observation]] = defaultdict(list)
+        self.left = {adoption.lesson_id: adoption for adoption in adoptions}
+        """The lessons whose video was not found, or that name none."""
 
-    async def pages(self) -> AsyncIterator[list[Found]]:
-        """Yield every lesson with what was found, until the worker stops.
+    async def pages(self) -> AsyncGenerator[list[Found]]:
+        """Yield the lessons whose videos are found, by the page.
 
-        Raises MuxUnavailable or MuxUnauthorized from the first request that fails.
+        Raises MuxUnavailable or MuxUnauthorized.
         """
-        if self._waiting() > SWEEP_ABOVE or (self._to_the_end and self._open):
-            async for page in self._sweep(of_assets=True):
+        queries = [a.query for a in self.left.values() if a.query is not None]
+        budget = PageBudget(len(queries), pages=len(queries))
+        if self._trust_references:
+            budget = PageBudget(len(queries), more_are_due=True, pages=sys.maxsize)
+        if budget.allows_page and not self._stopping.is_set():
+            async for page in sweep(queries, self._mux.assets, budget, self._stopping):
+                self._note_references(page)
                 yield self._take(page)
-            if self._without_asset() > SWEEP_ABOVE and not self._stopping.is_set():
-                async for page in self._sweep(of_assets=False):
-                    yield self._take(page)
-        while self._open and not self._stopping.is_set():
-            yield self._give_up()
-            async for page in observe(self._next_looks(), self._mux, self._stopping):
-                yield self._take_probes(page)
+        if self._referring and not self._stopping.is_set():
+            yield [found async for found in self._trusted()]
 
-    def _waiting(self) -> int:
-        return sum(1 for case in self._open.values() if case.looks)
+    async def probed(self) -> AsyncGenerator[list[Found]]:
+        """Yield the lessons that are left and name an id, with Mux's answer about it."""
+        queries = [a.query for a in self.left.values() if a.query is not None]
+        async for page in observe(queries, self._mux, self._stopping):
+            yield self._take(page)
 
-    def _without_asset(self) -> int:
-        return sum(1 for c in self._open.values() if c.looks and c.targets[0].kind != "asset")
-
-    def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[MatchedObservation]]:
-        sought = self._waiting if of_assets else self._without_asset
-
-        cursors: set[str] = set()
-
-        async def fetch(cursor: str | None) -> Page:
-            page = await (self._mux.assets(cursor) if of_assets else self._mux.uploads(cursor))
-            if page.next in cursors:
-                raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
-            cursors.add(page.next or "")
-            if of_assets and page.next is None:
-                self._is_whole = True
-            return page
-
-        looks = [look for case in self._open.values() for look in case.looks]
-        count = sought()
-        walk = _Walk(
-            count, pages=count, sought_now=sought, to_the_end=self._to_the_end and of_assets
-        )
-        return sweep(looks, fetch, walk, self._stopping)
-
-    def _take(self, page: list[MatchedObservation]) -> list[Found]:
-        touched: dict[str, _Case] = {}
-        for match in page:
-            seen = match.observation
-            for text in set(seen.lesson_references):
-                case = self._open.get(text)
-                if case is not None and len(case.claimed_by) < 2:
-                    case.claimed_by.append(seen)
-            for look in match.claims:
-                lesson_id, number = _parts(look)
-                case = self._open.get(lesson_id)
-                if case is None:
-                    continue
-                if seen.subject == "upload" and seen.status == "asset_created":
-                    case.looks = [_with_asset(other, look, seen) for other in case.looks]
-                else:
-                    case.seen.setdefault(number, seen)
-                    touched[case.lesson.id] = case
+    def _take(self, page: Iterable[MatchedObservation]) -> list[Found]:
         return [
-            self._close(c, c.seen["0"], c.targets[0]) for c in touched.values() if "0" in c.seen
+            Found(self.left.pop(query.key), match.observation)
+            for match in page
+            for query in match.queries
         ]
 
-    def _next_looks(self) -> list[Claim]:
-        looked = 1 if self._is_whole else 0
-        return [
-            replace(case.looks[0], check_count=looked) for case in self._open.values() if case.looks
-        ]
+    def _note_references(self, page: Iterable[MatchedObservation]) -> None:
+        if self._trust_references:
+            for match in page:
+                for reference in set(match.observation.lesson_references) & self.left.keys():
+                    self._referring[reference].append(match.observation)
 
-    def _take_probes(self, page: list[MatchedObservation]) -> list[Found]:
-        found = []
-        for match in page:
-            for look in match.claims:
-                lesson_id, number = _parts(look)
-                case = self._open[lesson_id]
-                case.last = match.observation
-                # A `fault` does not mean that the id is missing, so no other id replaces it.
-                if match.observation.found or match.observation.status == "fault":
-                    target = case.targets[int(number)]
-                    found.append(self._close(case, match.observation, target))
-                else:  # an unknown upload id was also looked up as an asset's
-                    is_done = f"{lesson_id}/{number}/"
-                    case.looks = [look for look in case.looks if not look.id.startswith(is_done)]
-        return found
-
-    def _give_up(self) -> list[Found]:
-        """Close the cases that have no look-up left, with the observation of a list or a probe."""
-        found = []
-        for case in list(self._open.values()):
-            if not case.looks:
-                found.append(self._close(case, case.last, case.targets[-1] if case.last else None))
-            elif (number := _parts(case.looks[0])[1]) in case.seen:
-                found.append(self._close(case, case.seen[number], case.targets[int(number)]))
-        return found
-
-    def _close(self, case: _Case, seen: Observation | None, target: Target | None) -> Found:
-        del self._open[case.lesson.id]
-        return Found(case.lesson, seen, target, tuple(case.claimed_by), self._is_whole)
-
-
-def _parts(look: Claim) -> tuple[str, str]:
-    """Return the lesson of a look-up, whose id may have slashes, and its target's number."""
-    lesson_id, number, _ = look.id.rsplit("/", 2)
-    return lesson_id, number
-
-
-def _with_asset(look: Claim, about: Claim, seen: Observation) -> Claim:
-    return replace(look, asset_id=seen.asset_id) if look.id == about.id else look
+    async def _trusted(self) -> AsyncGenerator[Found]:
+        """Yield the lessons that one asset names, unless Mux knows the id that they name."""
+        referred = {id_: seen for id_, seen in self._referring.items() if id_ in self.left}
+        queries = [q for id_ in referred if (q := self.left[id_].query) is not None]
+        known: set[str] = set()
+        async for page in observe(queries, self._mux, self._stopping):
+            for match in page:
+                is_known = match.observation.found or match.observation.status == "fault"
+                known |= {query.key for query in match.queries} if is_known else set()
+        for lesson_id, seen in referred.items():
+            if len(seen) == 1 and lesson_id not in known and not self._stopping.is_set():
+                yield Found(self.left.pop(lesson_id), seen[0], is_trusted=True)

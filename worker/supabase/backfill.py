@@ -1,53 +1,45 @@
-"""Call the SQL functions of a backfill: its walk over the lessons, its progress, its findings."""
+"""Call the SQL functions of a backfill: its candidates, its progress and its failures."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from typing import Any
 
-from worker.lesson import Lesson
 from worker.supabase.lessons import LessonStore
-from worker.supabase.serialize import expect
+from worker.supabase.serialize import expect, parse
 
-FINDINGS_PER_CALL = 500
+FAILURES_PER_CALL = 500
+LESSONS_PER_CALL = 2000
 
 
 class BackfillStore(LessonStore):
     """Calls the SQL functions of a backfill, one method each, besides those about lessons."""
 
-    async def begin(self, options: Mapping[str, bool], *, from_start: bool) -> dict[str, Any]:
-        """Begin a backfill, or resume the interrupted one; return where it stands."""
-        params = {"options": dict(options), "from_start": from_start}
-        return expect(await self._call("worker_backfill_begin", params), dict)
+    async def begin(self) -> tuple[str, bool]:
+        """Begin a backfill, or continue the interrupted one; return it, and whether it is that."""
+        response = expect(await self._call("worker_backfill_begin", {}), dict)
+        return parse(lambda: (str(response["backfill"]), response["is_resumed"] is True))
 
-    async def legacy_lessons(
-        self, after: str | None, walk: int, since: str | None
-    ) -> tuple[list[Lesson], int, str | None]:
-        """Return the waiting lessons among the next `walk`, how many were read, and the last id.
+    async def end(self, backfill: str) -> None:
+        """Record that a backfill has gone over all lessons."""
+        await self._call("worker_backfill_end", {"backfill": backfill})
 
-        The id is None at the end of the table.
+    async def candidates(self, after: str | None) -> tuple[list[str], int, str | None]:
+        """Return which of the next lessons may have to be adopted, how many were read, and the last.
+
+        The last id is None at the end of the table.
         """
-        params = {"after": after, "walk": walk, "since": since}
-        response = expect(await self._call("worker_legacy_lessons", params), dict)
-        lessons = [Lesson.from_json(row) for row in response["lessons"]]
-        return lessons, response["walked"], response["next"]
+        params = {"after": after, "walk": LESSONS_PER_CALL}
+        response = expect(await self._call("worker_backfill_candidates", params), dict)
+        return parse(lambda: (response["lesson_ids"], response["walked"], response["next"]))
 
-    async def record_progress(
-        self,
-        counts: Mapping[str, int] | None,
-        findings: Sequence[dict[str, Any]] = (),
-        after: str | None = None,
-        *,
-        finished: bool = False,
-    ) -> None:
-        """Record the progress of a backfill, and the lessons that it could not repair."""
-        params = {
-            "after": after,
-            "counts": None if counts is None else dict(counts),
-            "findings": list(findings),
-            "finished": finished,
-        }
-        await self._call("worker_backfill_note", params)
+    async def progress(self, backfill: str) -> Counter[str]:
+        """Return how many of the rows that a backfill adopted are in each state.
 
-    async def findings(self, since: str, after: str | None) -> list[dict[str, Any]]:
-        """Return the next lessons, ordered by id, that could not be repaired."""
-        params = {"since": since, "after": after, "at_most": FINDINGS_PER_CALL}
-        return expect(await self._call("worker_backfill_findings", params), list)
+        `unanswered` rows were not looked at yet. A row that failed counts by its error type.
+        """
+        params = {"backfill": backfill}
+        return Counter(expect(await self._call("worker_backfill_progress", params), dict))
+
+    async def failures(self, backfill: str, after: str | None) -> list[dict[str, Any]]:
+        """Return the next rows of a backfill that failed or are refused, ordered by lesson."""
+        params = {"backfill": backfill, "after": after, "at_most": FAILURES_PER_CALL}
+        return expect(await self._call("worker_backfill_failures", params), list)

@@ -1,18 +1,14 @@
 """Call the SQL functions about lessons: look up, adopt, publish, retry, and report them."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from worker.lesson import Lesson
+from worker.lesson import Adoption, Lesson
 from worker.model import Outcome
-from worker.supabase.serialize import expect, outcomes
+from worker.supabase.serialize import expect, outcomes, parse
 
 ADOPTIONS_PER_CALL = 100
 RETRIES_PER_CALL = 500
-
-ADOPTION_OUTCOMES = {"ask": "unidentified", "gone": "changed", "left_alone": "changed"}
-"""Names here for outcomes of `worker_adopt`: only Mux knows what an id is, or nothing is adopted,
-since the lesson has changed."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Call an SQL function by name, with its parameters."""
@@ -68,25 +64,30 @@ class LessonStore:
         params = {"walk": walk, "at_most": at_most}
         return expect(await self._call("worker_untracked", params), list)
 
-    async def rivals(self, ids: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
-        """Return the owner of each Mux id that several lessons hold, or that it is disputed."""
-        return expect(await self._call("worker_rivals", {"ids": list(ids)}), dict)
-
     async def adopt(
-        self, items: Sequence[dict[str, Any]], lease: float | None = None
-    ) -> list[dict[str, Any]]:
-        """Begin to track what lessons name, in batches; return the outcome for each.
+        self,
+        items: Sequence[dict[str, Any]],
+        *,
+        dry_run: bool = False,
+        backfill: str | None = None,
+        lease: float | None = None,
+    ) -> list[Adoption]:
+        """Begin to track what lessons name, in batches; return what was done for each.
 
-        The new rows are leased for `lease` seconds; without a lease they are due at once.
+        The new rows are leased for `lease` seconds; without a lease they are due at once, and those
+        of a `backfill` behind all others. With `dry_run` nothing is written.
         """
-        responses: list[dict[str, Any]] = []
+        adoptions: list[Adoption] = []
         for start in range(0, len(items), ADOPTIONS_PER_CALL):
-            batch = list(items[start : start + ADOPTIONS_PER_CALL])
-            params = {"adoptions": batch, "lease_seconds": lease}
-            responses += expect(await self._call("worker_adopt", params), list)
-        for row in responses:
-            row["outcome"] = ADOPTION_OUTCOMES.get(row["outcome"], row["outcome"])
-        return responses
+            params = {
+                "adoptions": list(items[start : start + ADOPTIONS_PER_CALL]),
+                "dry_run": dry_run,
+                "backfill": backfill,
+                "lease_seconds": lease,
+            }
+            rows = expect(await self._call("worker_adopt", params), list)
+            adoptions += parse(lambda rows=rows: [Adoption.from_json(row) for row in rows])
+        return adoptions
 
     async def publish(self, verdict: dict[str, Any], environment_id: str, by: By) -> list[Outcome]:
         """Settle a verdict in an operator's name; return the outcomes."""

@@ -1,12 +1,12 @@
--- Undoes ../080_track_named.sql.
+-- Undoes ../081_restore.sql.
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 do $$
 begin
   if to_regnamespace('mux_private') is not null then
-    call mux_private.undo('080_track_named', array[
-      'worker_rivals', 'begin_to_track', 'lease_adopted', 'restore', 'targets'
+    call mux_private.undo('081_restore', array[
+      'try_to_restore', 'refusal', 'restore'
     ]);
   end if;
 end

@@ -1,0 +1,222 @@
+-- What it does: makes the functions that decide what to adopt for a lesson: which upload or asset it
+--   names, whether that is its newest, whose it is, and what it can play meanwhile.
+-- Needs: 050, 071.
+-- Locks: none.
+-- Undo: down/080_adoption.sql
+
+begin;
+set local lock_timeout = '5s';
+set local client_min_messages = warning;
+
+-- For adopted, upload_id and asset_id are what to track; for ask, what Mux has to be asked for.
+do $$
+begin
+  if to_regtype('mux_private.adoption') is null then
+    create type mux_private.adoption as (outcome text, reason text, upload_id text, asset_id text, passes_over text);
+  end if;
+end
+$$;
+comment on type mux_private.adoption is
+  'What adopting a lesson does: adopted, look (at its row, once more), ask, or a reason to leave its upload as it is. passes_over is an id that counts for nothing for an hour.';
+
+-- What an operator or a backfill brings for a lesson.
+do $$
+begin
+  if to_regtype('mux_private.adoption_item') is null then
+    create type mux_private.adoption_item as (
+      id text, upload_id text, asset_id text, is_missing boolean, is_trusted boolean, by_hand boolean, takes_drafts boolean);
+  end if;
+end
+$$;
+comment on type mux_private.adoption_item is 'What is asked for a lesson, and what Mux said about the id that it named.';
+
+create or replace function mux_private.adoption_item_of(p_item jsonb) returns mux_private.adoption_item
+language plpgsql immutable set search_path = public, extensions, pg_temp as $$
+begin
+  return row(
+    p_item ->> 'id', case when mux_private.is_mux_id(p_item ->> 'upload_id') then p_item ->> 'upload_id' end,
+    case when mux_private.is_mux_id(p_item ->> 'asset_id') then p_item ->> 'asset_id' end,
+    coalesce((p_item ->> 'is_missing')::boolean, false), coalesce((p_item ->> 'is_trusted')::boolean, false),
+    coalesce((p_item ->> 'by_hand')::boolean, false),
+    coalesce((p_item ->> 'by_hand')::boolean, false) or coalesce((p_item ->> 'takes_drafts')::boolean, false)
+  )::mux_private.adoption_item;
+end
+$$;
+comment on function mux_private.adoption_item_of is 'An item of worker_adopt. Raises if it has another form.';
+
+-- Other users can read and copy a placeholder, so it does not decide between instructors. Only ids that
+-- the upload history gives to no one are compared.
+create or replace function mux_private.holders(p_ids text[]) returns jsonb
+language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
+declare
+  ids text[] := array(
+    select i from unnest(p_ids) i where i is not null except select f.mux_id from mux_private.first_instructors(p_ids) f);
+  texts text[] := array(select t.text from unnest(ids) i cross join lateral (values (i), ('temp_' || i), ('temp_playback_' || i)) t (text));
+  owners jsonb;
+begin
+  if cardinality(ids) > 0 and mux_private.lessons_are_searchable() then
+    select jsonb_object_agg(h.mux_id, h.owners) into owners from (
+      select n.mux_id, jsonb_agg(distinct l.owner) as owners
+      from mux_private.lessons_holding(texts, null) l
+      cross join lateral (values
+        (case when left(l.asset_id, 14) <> 'temp_playback_' then regexp_replace(l.asset_id, '^temp_', '') end),
+        (case when left(l.playback_id, 14) = 'temp_playback_' then substr(l.playback_id, 15) end)) n (mux_id)
+      where n.mux_id = any (ids)
+      group by n.mux_id) h;
+  elsif cardinality(ids) > 0 then
+    select jsonb_object_agg(h.mux_id, '["several", "instructors"]'::jsonb) into owners
+    from mux_private.upload_history h where h.mux_id = any (ids) and h.how = 'disputed';
+  end if;
+  return coalesce(owners, '{}');
+end
+$$;
+comment on function mux_private.holders is
+  'For each of these ids that nobody has tracked, the instructors whose lessons hold it. In a large table without the indexes of sql/optional: only that lessons of several did when sql/ was applied.';
+
+-- A form that was left open may save a placeholder, or an older video, over a lesson's ids.
+create or replace function mux_private.video_to_restore(
+  p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
+) returns mux_private.upload_history
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  is_ready boolean := coalesce(p_tracking.status = 'ready' and p_tracking.error_type is null, false)
+    and mux_private.is_mux_id(p_tracking.mux_playback_id) and not mux_private.was_deleted(p_tracking.mux_asset_id);
+  video mux_private.upload_history := case
+    when is_ready then mux_private.entry_of(p_lesson.id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id))
+    else mux_private.newest_playable(p_lesson.id) end;
+  plays boolean := mux_private.is_mux_id(p_lesson.asset_id) and mux_private.is_mux_id(p_lesson.playback_id)
+    and not mux_private.was_deleted(p_lesson.asset_id);
+begin
+  if is_ready then
+    video.asset_id := p_tracking.mux_asset_id;
+    video.playback_id := p_tracking.mux_playback_id;
+    video.was_published := true;
+  end if;
+  if video.playback_id is null or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
+     or (plays and not is_ready)
+     or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
+    return null;
+  end if;
+  return video;
+end
+$$;
+comment on function mux_private.video_to_restore is
+  'The newest playable video of a lesson where the lesson plays nothing, or not what its ready row has; else null.';
+
+create or replace function mux_private.is_current_of(
+  p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_named text, p_upload_id text
+) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  newest_id bigint := (mux_private.newest_entry(p_lesson.id)).id;
+begin
+  return p_tracking.id is not null and coalesce(
+    mux_private.as_written(p_named) in (mux_private.as_written(p_tracking.upload_id), mux_private.as_written(p_tracking.mux_asset_id))
+    or p_lesson.asset_id = p_tracking.temp_asset_id
+    or newest_id in ((mux_private.entry_of(p_lesson.id, p_named)).id, (mux_private.entry_of(p_lesson.id, p_upload_id)).id), false);
+end
+$$;
+comment on function mux_private.is_current_of is 'Whether an id is that of the upload that a lesson''s row tracks.';
+
+-- What the lesson's columns name, else its row where that holds a placeholder.
+create or replace function mux_private.named_in(p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking) returns text
+language plpgsql immutable set search_path = public, extensions, pg_temp as $$
+begin
+  return coalesce(
+    mux_private.named_by(p_lesson.asset_id, p_lesson.playback_id),
+    case when mux_private.is_mux_id(p_tracking.upload_id) is not true and p_tracking.upload_id <> 'migrated'
+      then coalesce(mux_private.named_id(p_tracking.upload_id), mux_private.named_id(p_tracking.temp_asset_id)) end);
+end
+$$;
+comment on function mux_private.named_in is 'The upload or asset that a lesson names; null where it names none.';
+
+-- An id that the lesson's history does not know is its newest. Where the lesson has a history, Mux is
+-- asked first: the asset of an older upload is older too.
+create or replace function mux_private.adoption_of_new(
+  p_item mux_private.adoption_item, p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_named text, p_holders jsonb
+) returns mux_private.adoption
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  newest mux_private.upload_history := mux_private.newest_entry(p_lesson.id);
+  is_real boolean := coalesce(p_named = p_lesson.asset_id, false);
+  is_identified boolean := p_item.upload_id is not null or p_item.asset_id is not null;
+begin
+  if p_tracking.id is null and p_lesson.is_draft and is_real and mux_private.is_mux_id(p_lesson.playback_id)
+     and not p_item.takes_drafts then
+    return row('left_alone', 'has_video', null, p_named, null)::mux_private.adoption;
+  elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named))
+        or (p_holders -> p_named) <> jsonb_build_array(p_lesson.owner) then
+    return row(
+      'disputed', 'lesson_mismatch', null, null, case when newest.id is not null then p_named end)::mux_private.adoption;
+  elsif newest.id is not null and not is_identified then
+    return row(
+      'ask', null, case when not is_real then p_named end, case when is_real then p_named end, null)::mux_private.adoption;
+  elsif is_identified then
+    return row('adopted', null, coalesce(p_item.upload_id, 'migrated'), p_item.asset_id, null)::mux_private.adoption;
+  end if;
+  return row(
+    'adopted', null, case when is_real then 'migrated' else p_named end, case when is_real then p_named end, null)::mux_private.adoption;
+end
+$$;
+comment on function mux_private.adoption_of_new is 'What adopting a lesson does that names an id which its history does not know.';
+
+create or replace function mux_private.adoption_of(
+  p_item mux_private.adoption_item, p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_holders jsonb
+) returns mux_private.adoption
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  item mux_private.adoption_item := p_item;
+  named text := mux_private.named_in(p_lesson, p_tracking);
+  newest mux_private.upload_history := mux_private.newest_entry(p_lesson.id);
+  passes_over text;
+  is_real boolean;
+  is_current boolean;
+  is_known boolean;
+  has_video boolean := p_lesson.is_draft and mux_private.is_mux_id(p_lesson.asset_id) and mux_private.is_mux_id(p_lesson.playback_id);
+begin
+  if item.is_trusted then
+    named := coalesce(item.upload_id, item.asset_id);
+  elsif item.id is null or mux_private.as_written(item.id) is distinct from mux_private.as_written(named) then
+    -- Mux was asked for what the lesson or its row named before.
+    item.upload_id := null;
+    item.asset_id := null;
+    item.is_missing := false;
+  end if;
+  if named is null and (p_tracking.id is null or not item.by_hand) then
+    return row('left_alone', 'names_nothing', null, null, null)::mux_private.adoption;
+  end if;
+
+  is_real := coalesce(named = p_lesson.asset_id, false);
+  is_current := mux_private.is_current_of(p_lesson, p_tracking, named, item.upload_id);
+  is_known := is_current or named is null or coalesce(
+    (mux_private.entry_of(p_lesson.id, named)).id, (mux_private.entry_of(p_lesson.id, item.upload_id)).id) is not null;
+  if not is_known and not item.is_missing then
+    return mux_private.adoption_of_new(item, p_lesson, p_tracking, named, p_holders);
+  elsif not is_known then
+    passes_over := named;
+  end if;
+  -- The newest upload stays, or comes back.
+  if item.by_hand and is_real and (
+       not is_current or (p_tracking.status = 'ready' and p_lesson.asset_id is distinct from p_tracking.mux_asset_id)) then
+    return row('left_alone', 'older', null, null, passes_over)::mux_private.adoption;
+  elsif p_tracking.id is null and newest.id is null then
+    return row('left_alone', 'not_found', null, null, passes_over)::mux_private.adoption;
+  elsif p_tracking.id is null then
+    return row(
+      'adopted', null, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id,
+      passes_over)::mux_private.adoption;
+  elsif item.by_hand and p_lesson.is_published and p_tracking.status = 'ready' and p_tracking.error_type is null
+        and (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (p_tracking.mux_asset_id, p_tracking.mux_playback_id) then
+    return row('unchanged', 'published', p_tracking.upload_id, p_tracking.mux_asset_id, null)::mux_private.adoption;
+  elsif item.by_hand or (has_video and item.takes_drafts) then
+    return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
+  end if;
+  return row('unchanged', case when has_video then 'has_video' end, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
+end
+$$;
+comment on function mux_private.adoption_of is
+  'What adopting a lesson does, by what the lesson names, which upload of it is the newest, and whose that is. Writes nothing.';
+
+insert into mux_private.applied_files (name) values ('080_adoption') on conflict do nothing;
+
+commit;
