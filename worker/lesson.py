@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, is_mux_id
+from worker.model import UPLOAD_UNKNOWN, Observation, Query, is_mux_id
 
 Kind = Literal["asset", "either"]
 
@@ -84,13 +84,9 @@ class Lesson:
         return bool(self.asset_id or self.playback_id or self.row)
 
 
-def claims_for(target: Target, name: str) -> list[Claim]:
-    """Return the claims by which a sweep or a probe looks up an id."""
-    as_asset = _claim(f"{name}/a", UPLOAD_UNKNOWN, target.id)
+def queries_for(target: Target, name: str) -> list[Query]:
+    """Return the queries by which a sweep or a probe looks up an id."""
+    as_asset = Query(f"{name}/a", UPLOAD_UNKNOWN, target.id)
     if target.kind == "asset":
         return [as_asset]
-    return [_claim(f"{name}/u", target.id, None), as_asset]
-
-
-def _claim(name: str, upload_id: str, asset_id: str | None) -> Claim:
-    return Claim(name, "", None, upload_id, asset_id, "", "", 0.0, 0, None, 0)
+    return [Query(f"{name}/u", target.id, None), as_asset]

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from worker.errors import MuxUnavailable
-from worker.lesson import Lesson, Target, claims_for
-from worker.model import Claim, MatchedObservation, Observation, Page
+from worker.lesson import Lesson, Target, queries_for
+from worker.model import MatchedObservation, Observation, Page, Query
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import observe
 from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
@@ -40,7 +39,7 @@ class _Case:
 
     lesson: Lesson
     targets: tuple[Target, ...]
-    looks: list[Claim] = field(default_factory=list)
+    looks: list[Query] = field(default_factory=list)
     seen: dict[str, Observation] = field(default_factory=dict)
     last: Observation | None = None
     claimed_by: list[Observation] = field(default_factory=list)
@@ -85,7 +84,7 @@ class Search:
         for lesson in lessons:
             case = _Case(lesson, lesson.targets)
             for number, target in enumerate(case.targets):
-                case.looks += claims_for(target, f"{lesson.id}/{number}")
+                case.looks += queries_for(target, f"{lesson.id}/{number}")
             self._open[lesson.id] = case
 
     async def pages(self) -> AsyncIterator[list[Found]]:
@@ -113,13 +112,8 @@ class Search:
     def _sweep(self, *, of_assets: bool) -> AsyncIterator[list[MatchedObservation]]:
         sought = self._waiting if of_assets else self._without_asset
 
-        cursors: set[str] = set()
-
         async def fetch(cursor: str | None) -> Page:
             page = await (self._mux.assets(cursor) if of_assets else self._mux.uploads(cursor))
-            if page.next in cursors:
-                raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
-            cursors.add(page.next or "")
             if of_assets and page.next is None:
                 self._is_whole = True
             return page
@@ -139,7 +133,7 @@ class Search:
                 case = self._open.get(text)
                 if case is not None and len(case.claimed_by) < 2:
                     case.claimed_by.append(seen)
-            for look in match.claims:
+            for look in match.queries:
                 lesson_id, number = _parts(look)
                 case = self._open.get(lesson_id)
                 if case is None:
@@ -153,16 +147,17 @@ class Search:
             self._close(c, c.seen["0"], c.targets[0]) for c in touched.values() if "0" in c.seen
         ]
 
-    def _next_looks(self) -> list[Claim]:
-        looked = 1 if self._is_whole else 0
+    def _next_looks(self) -> list[Query]:
         return [
-            replace(case.looks[0], check_count=looked) for case in self._open.values() if case.looks
+            replace(case.looks[0], was_asked=self._is_whole)
+            for case in self._open.values()
+            if case.looks
         ]
 
     def _take_probes(self, page: list[MatchedObservation]) -> list[Found]:
         found = []
         for match in page:
-            for look in match.claims:
+            for look in match.queries:
                 lesson_id, number = _parts(look)
                 case = self._open[lesson_id]
                 case.last = match.observation
@@ -172,7 +167,7 @@ class Search:
                     found.append(self._close(case, match.observation, target))
                 else:  # an unknown upload id was also looked up as an asset's
                     is_done = f"{lesson_id}/{number}/"
-                    case.looks = [look for look in case.looks if not look.id.startswith(is_done)]
+                    case.looks = [look for look in case.looks if not look.key.startswith(is_done)]
         return found
 
     def _give_up(self) -> list[Found]:
@@ -190,11 +185,11 @@ class Search:
         return Found(case.lesson, seen, target, tuple(case.claimed_by), self._is_whole)
 
 
-def _parts(look: Claim) -> tuple[str, str]:
+def _parts(look: Query) -> tuple[str, str]:
     """Return the lesson of a look-up, whose id may have slashes, and its target's number."""
-    lesson_id, number, _ = look.id.rsplit("/", 2)
+    lesson_id, number, _ = look.key.rsplit("/", 2)
     return lesson_id, number
 
 
-def _with_asset(look: Claim, about: Claim, seen: Observation) -> Claim:
-    return replace(look, asset_id=seen.asset_id) if look.id == about.id else look
+def _with_asset(look: Query, about: Query, seen: Observation) -> Query:
+    return replace(look, asset_id=seen.asset_id) if look.key == about.key else look
