@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from worker.decide import Rules
 from worker.model import (
     Claim,
-    ClaimedBatch,
-    ClaimLimits,
     Observation,
     OnSent,
     Outcome,
@@ -20,6 +18,7 @@ from worker.model import (
     Source,
     ignore,
 )
+from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.scanner import Scanner
 
 A_PAGE = 100

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from worker.daemon.adoption import Adopter, PeriodicAdoption
-from worker.model import ClaimLimits
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.scan.batch import ClaimLimits
 from worker.scan.scanner import Scanner
 from worker.settings import Settings
 from worker.supabase.lessons import LessonStore

@@ -10,14 +10,11 @@ from worker.wording import FAILURES
 Subject = Literal["upload", "asset", "row"]
 Source = Literal["probe", "sweep", "webhook"]
 Action = Literal["publish", "fail", "wait"]
-Sweep = Literal["none", "this_worker", "other_worker"]
 Grace = Literal["runs", "ends", "unchanged"]
 
 OnSent = Callable[[], None]  # called when a request has passed the rate limiter and is sent
 
 UPLOAD_UNKNOWN = "migrated"  # as the app's migration script writes where it knows only the asset
-MAX_REQUESTS_PER_ROW = 3  # to probe it: its asset, its upload, the upload's asset
-MIN_PROBE_SECONDS = 5.0  # also with a shorter scan interval: one response takes up to a second
 
 _MUX_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
@@ -93,6 +90,28 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """An upload or asset to look up in Mux; `key` names what it is looked up for.
+
+    `upload_id` is `UPLOAD_UNKNOWN` where only the asset is known. `is_recheck`: only the asset
+    counts, and a list may be out of date. `was_asked`, `was_missing`: whether an earlier look asked
+    Mux about these ids, and whether it did not know them.
+    """
+
+    key: str
+    upload_id: str
+    asset_id: str | None
+    is_recheck: bool = False
+    was_asked: bool = False
+    was_missing: bool = False
+
+    @property
+    def has_upload(self) -> bool:
+        """Whether it names an upload that can be requested."""
+        return self.upload_id != UPLOAD_UNKNOWN and is_mux_id(self.upload_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A due row that this worker has leased, as it was when it was claimed.
 
@@ -121,51 +140,25 @@ class Claim:
         """Return a claim from a row that `worker_claim` returned."""
         return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name in row})
 
-
-@dataclass(frozen=True, slots=True)
-class ClaimedBatch:
-    """Rows leased to this worker, and the Mux environment in which our ids were last found.
-
-    `sweep` is which worker sweeps, `none` where only a few rows are due.
-    While webhooks arrive (`events_arrive`), rows are checked less often.
-    """
-
-    claims: tuple[Claim, ...]
-    environment_id: str | None
-    sweep: Sweep = "none"
-    events_arrive: bool = False
-    more_are_due: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimLimits:
-    """How many rows a claim may lease and a scan may probe, and how long it begins new probes."""
-
-    batch_size: int
-    lease_seconds: float
-    max_probes: int
-    probe_seconds: float = MIN_PROBE_SECONDS
-
-    @classmethod
-    def within_lease(
-        cls, batch_size: int, lease_seconds: float, per_second: float, interval_seconds: float
-    ) -> Self:
-        """Return limits by which probing takes at most half a lease and one scan interval."""
-        affordable = int(lease_seconds / 2 * per_second / MAX_REQUESTS_PER_ROW)
-        max_probes = max(1, min(batch_size, affordable))
-        return cls(batch_size, lease_seconds, max_probes, max(interval_seconds, MIN_PROBE_SECONDS))
-
-    def max_rows(self, sweep: Sweep) -> int:
-        """Return the size of a full claim: a sweep covers more rows than can be probed."""
-        return self.batch_size if sweep == "this_worker" else self.max_probes
+    @property
+    def query(self) -> Query:
+        """Return what to look up in Mux for this row."""
+        return Query(
+            self.id,
+            self.upload_id,
+            self.asset_id,
+            is_recheck=self.status == "ready",
+            was_asked=self.check_count > 0,
+            was_missing=self.missing_count > 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedObservation:
-    """An observation, and the claimed rows that it matches."""
+    """An observation, and the queries that it answers."""
 
     observation: Observation
-    claims: tuple[Claim, ...]
+    queries: tuple[Query, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from worker.model import (
     Outcome,
     Page,
     PlaybackId,
+    Query,
     Settlement,
     Source,
     ignore,
@@ -286,21 +287,23 @@ class World:
         """Let everything fall due, look at all of it, and settle; give the outcomes."""
         self.db.execute("update mux_private.schedule set next_check_at = now() where true")
         rows = self.service.claim()
-        sightings = asyncio.run(self._observe([Claim.from_json(row) for row in rows]))
+        claims = {claim.id: claim for claim in map(Claim.from_json, rows)}
+        matches = asyncio.run(self._observe([claim.query for claim in claims.values()]))
+        settlements = (
+            settlement(m.observation, tuple((claims[q.key], 0.5) for q in m.queries), RULES)
+            for m in matches
+        )
         outcomes = self.service.settle(
-            *(
-                settlement_json(settlement(s.observation, tuple((c, 0.5) for c in s.claims), RULES))
-                for s in sightings
-            ),
+            *map(settlement_json, settlements),
             environment=ENVIRONMENT,
         )
         self.service.release(rows)
         self._adopts_newer(outcomes)
         return outcomes
 
-    async def _observe(self, claims: Sequence[Claim]) -> list[MatchedObservation]:
-        pages = observe(claims, self.mux, asyncio.Event())
-        return [sighting async for page in pages for sighting in page]
+    async def _observe(self, queries: Sequence[Query]) -> list[MatchedObservation]:
+        pages = observe(queries, self.mux, asyncio.Event())
+        return [match async for page in pages for match in page]
 
     def lets_time_pass(self) -> None:
         """Let half an hour pass, after which what is missing has had its grace."""

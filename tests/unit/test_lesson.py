@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from worker.lesson import Lesson, Row, Target, claims_for
+from worker.lesson import Lesson, Row, Target, queries_for
 from worker.model import UPLOAD_UNKNOWN, Observation
 
 UP, ASSET = "U" * 44, "A" * 44
@@ -66,8 +66,8 @@ def test_an_id_is_looked_for_as_what_it_may_be(
     kind: Any, looks: list[tuple[str, str, str | None]]
 ) -> None:
     """A page tells of both; what is an asset's is never sent as an upload's."""
-    found = claims_for(Target(kind, "x", ""), "l/0")
-    assert [(look.id, look.upload_id, look.asset_id) for look in found] == looks
+    found = queries_for(Target(kind, "x", ""), "l/0")
+    assert [(look.key, look.upload_id, look.asset_id) for look in found] == looks
 
 
 def test_which_facts_settle_a_row() -> None:

@@ -4,11 +4,11 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.lesson import Adoption
-from worker.model import MatchedObservation, Observation
+from worker.model import MatchedObservation, Observation, Query
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import observe
 from worker.scan.sweep import PageBudget, sweep
@@ -72,7 +72,7 @@ class Search:
 
     async def probed(self) -> AsyncGenerator[list[Found]]:
         """Yield the lessons that are left and name an id, with Mux's answer about it."""
-        queries = [a.query for a in self.left.values() if a.query is not None]
+        queries = self._unlisted(self.left)
         async for page in observe(queries, self._mux, self._stopping):
             yield self._take(page)
 
@@ -83,6 +83,11 @@ class Search:
             for query in match.queries
         ]
 
+    def _unlisted(self, lesson_ids: Iterable[str]) -> list[Query]:
+        """Return the queries of lessons whose ids no list has: an upload has no asset to list."""
+        queries = [self.left[lesson_id].query for lesson_id in lesson_ids]
+        return [replace(query, was_asked=True) for query in queries if query is not None]
+
     def _note_references(self, page: Iterable[MatchedObservation]) -> None:
         if self._trust_references:
             for match in page:
@@ -92,7 +97,7 @@ class Search:
     async def _trusted(self) -> AsyncGenerator[Found]:
         """Yield the lessons that one asset names, unless Mux knows the id that they name."""
         referred = {id_: seen for id_, seen in self._referring.items() if id_ in self.left}
-        queries = [q for id_ in referred if (q := self.left[id_].query) is not None]
+        queries = self._unlisted(referred)
         known: set[str] = set()
         async for page in observe(queries, self._mux, self._stopping):
             for match in page:

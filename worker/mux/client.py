@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import urllib3
 
 from worker.errors import MuxUnavailable
-from worker.model import MIN_PROBE_SECONDS, Environment, Observation, OnSent, Page, ignore
+from worker.model import Environment, Observation, OnSent, Page, ignore
 from worker.mux.api import MuxApi
 from worker.mux.parse import read_asset, read_upload
 from worker.mux.rate_limit import RateLimiter
@@ -26,6 +26,7 @@ from worker.mux.response import (
 from worker.mux.retry import RetryLimits
 from worker.mux.thread import in_daemon_thread
 from worker.retry import RetryPolicy
+from worker.scan.batch import MIN_PROBE_SECONDS
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 

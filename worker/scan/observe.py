@@ -1,4 +1,4 @@
-"""Observe the claimed rows: sweep for many of them by the page, and probe the rest."""
+"""Observe what is looked up: sweep for many ids by the page, and probe the rest."""
 
 import asyncio
 import math
@@ -8,9 +8,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Claim, MatchedObservation, Observation, is_mux_id
+from worker.model import MatchedObservation, Observation, Query, is_mux_id
 from worker.scan.mux_reader import MuxReader
-from worker.scan.probe import Control, IdFault, has_upload, probe
+from worker.scan.probe import Control, IdFault, probe
 from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
 
 CONCURRENT_PROBES = 4
@@ -23,37 +23,36 @@ PAGE_SECONDS = 0.5
 
 @dataclass(slots=True)
 class ProbeLimits:
-    """How many rows may be probed, and for how many seconds new probes may begin."""
+    """How many queries may be probed, and for how many seconds new probes may begin."""
 
     max_probes: int | None = None
     seconds: float = math.inf
     clock: Callable[[], float] = time.monotonic
     begun: set[str] = field(default_factory=set)
-    """The ids of claims for which a request was sent."""
+    """The keys of queries for which a request was sent."""
 
 
 async def observe(
-    claims: Sequence[Claim],
+    queries: Sequence[Query],
     mux: MuxReader,
     stopping: asyncio.Event,
     budget: PageBudget | None = None,
     limits: ProbeLimits | None = None,
 ) -> AsyncGenerator[list[MatchedObservation]]:
-    """Yield observations of the claimed rows by the page, in any order.
+    """Yield observations that answer the queries by the page, in any order.
 
-    With a page budget Mux's lists are swept first; observations that match no claim are yielded
-    too. Then the remaining rows are probed, as far as the limits allow; the others stay unobserved,
-    as they do when `stopping` is set.
+    With a page budget Mux's lists are swept first; observations that answer no query are yielded
+    too. Then the remaining queries are probed, as far as the limits allow; the others stay
+    unanswered, as they do when `stopping` is set. No two queries have the same key.
 
     A fault of one id becomes an observation, and an error of the lists is ignored, while Mux
     answers the control request. Otherwise it is an outage: what was observed before is yielded,
     then the error is raised.
     """
-    remaining = {claim.id: claim for claim in claims}
+    remaining = {query.key: query for query in queries}
     limits, control = limits or ProbeLimits(), Control(mux)
     if budget is not None:
-        # A list may be out of date: a row that is ready is probed.
-        waiting = [claim for claim in claims if claim.status == "processing"]
+        waiting = [query for query in queries if not query.is_recheck]
         try:
             async for page in sweep(waiting, mux.assets, budget, stopping):
                 _remove(remaining, page)
@@ -69,45 +68,45 @@ async def observe(
                 yield page
 
 
-def _remove(remaining: dict[str, Claim], page: Iterable[MatchedObservation]) -> None:
+def _remove(remaining: dict[str, Query], page: Iterable[MatchedObservation]) -> None:
     for match in page:
-        for claim in match.claims:
-            del remaining[claim.id]
+        for query in match.queries:
+            del remaining[query.key]
 
 
 async def _sweep_uploads(
-    remaining: dict[str, Claim], mux: MuxReader, stopping: asyncio.Event
+    remaining: dict[str, Query], mux: MuxReader, stopping: asyncio.Event
 ) -> AsyncIterator[list[MatchedObservation]]:
-    """Sweep the uploads for rows without an asset. A row whose upload has one now is probed."""
-    claims = [c for c in remaining.values() if not is_mux_id(c.asset_id) and has_upload(c)]
-    if len(claims) <= SWEEP_ABOVE or stopping.is_set():
+    """Sweep the uploads for queries without an asset. If the upload has one now, it is probed."""
+    queries = [q for q in remaining.values() if not is_mux_id(q.asset_id) and q.has_upload]
+    if len(queries) <= SWEEP_ABOVE or stopping.is_set():
         return
-    async for page in sweep(claims, mux.uploads, PageBudget(len(claims)), stopping):
+    async for page in sweep(queries, mux.uploads, PageBudget(len(queries)), stopping):
         settleable = [m for m in page if m.observation.status != "asset_created"]
         _remove(remaining, settleable)
         for match in page:
             if match.observation.status == "asset_created":
-                for claim in match.claims:
-                    remaining[claim.id] = replace(claim, asset_id=match.observation.asset_id)
-                settleable.append(replace(match, claims=()))
+                for query in match.queries:
+                    remaining[query.key] = replace(query, asset_id=match.observation.asset_id)
+                settleable.append(replace(match, queries=()))
         yield settleable
 
 
 async def _probe(
-    claims: Sequence[Claim],
+    queries: Sequence[Query],
     limits: ProbeLimits,
     mux: MuxReader,
     control: Control,
     stopping: asyncio.Event,
 ) -> AsyncGenerator[list[MatchedObservation]]:
-    """Probe the rows in order, rows with the same ids once."""
-    groups = iter(_grouped(claims[: limits.max_probes]))
+    """Probe the queries in order, queries for the same ids once."""
+    groups = iter(_grouped(queries[: limits.max_probes]))
     queue: asyncio.Queue[MatchedObservation | Exception | None] = asyncio.Queue()
     ends_at = limits.clock() + limits.seconds
 
-    async def observe_group(group: tuple[Claim, ...]) -> Observation:
+    async def observe_group(group: tuple[Query, ...]) -> Observation:
         def on_sent() -> None:
-            limits.begun.update(claim.id for claim in group)
+            limits.begun.update(query.key for query in group)
 
         try:
             return await probe(group[0], mux, on_sent)
@@ -125,7 +124,7 @@ async def _probe(
             queue.put_nowait(error)
         queue.put_nowait(None)
 
-    tasks = [asyncio.create_task(work()) for _ in range(min(CONCURRENT_PROBES, len(claims)))]
+    tasks = [asyncio.create_task(work()) for _ in range(min(CONCURRENT_PROBES, len(queries)))]
     try:
         async for page in _pages(queue, len(tasks)):
             yield page
@@ -165,9 +164,9 @@ async def _pages(
         yield page
 
 
-def _grouped(claims: Iterable[Claim]) -> list[tuple[Claim, ...]]:
-    """Return the rows grouped by their ids, in order: one probe serves a group."""
-    groups: dict[tuple[str, str | None], list[Claim]] = {}
-    for claim in claims:
-        groups.setdefault((claim.upload_id, claim.asset_id), []).append(claim)
+def _grouped(queries: Iterable[Query]) -> list[tuple[Query, ...]]:
+    """Return the queries grouped by their ids, in order: one probe serves a group."""
+    groups: dict[tuple[str, str | None], list[Query]] = {}
+    for query in queries:
+        groups.setdefault((query.upload_id, query.asset_id), []).append(query)
     return [tuple(group) for group in groups.values()]

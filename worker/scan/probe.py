@@ -1,4 +1,4 @@
-"""Probe one row: request its upload or asset, and tell a fault of its id from an outage."""
+"""Probe one query: request its upload or asset, and tell a fault of its id from an outage."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import UPLOAD_UNKNOWN, Claim, Observation, OnSent, Subject, is_mux_id
+from worker.model import UPLOAD_UNKNOWN, Observation, OnSent, Query, Subject, is_mux_id
 from worker.scan.mux_reader import MuxReader
 from worker.text import quoted
 
@@ -75,33 +75,28 @@ async def _requested(
         raise IdFault(error, observation) from error
 
 
-def has_upload(claim: Claim) -> bool:
-    """Whether the row names an upload that can be requested."""
-    return claim.upload_id != UPLOAD_UNKNOWN and is_mux_id(claim.upload_id)
-
-
-async def probe(claim: Claim, mux: MuxReader, on_sent: OnSent) -> Observation:
-    """Return the state of a row's upload, with as few requests as possible.
+async def probe(query: Query, mux: MuxReader, on_sent: OnSent) -> Observation:
+    """Return the state of an upload or asset, with as few requests as possible.
 
     Raises IdFault.
     """
-    asset_id = claim.asset_id if is_mux_id(claim.asset_id) else None
-    if asset_id is not None and (claim.status == "ready" or claim.upload_id == UPLOAD_UNKNOWN):
+    asset_id = query.asset_id if is_mux_id(query.asset_id) else None
+    if asset_id is not None and (query.is_recheck or query.upload_id == UPLOAD_UNKNOWN):
         return await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
-    if claim.upload_id == UPLOAD_UNKNOWN:
+    if query.upload_id == UPLOAD_UNKNOWN:
         return _invalid_id("Neither an upload nor an asset is known.")
-    if not has_upload(claim):
-        return _invalid_id(f"{quoted(claim.upload_id)} cannot be the id of an upload.")
-    upload_id, asset = claim.upload_id, None
+    if not query.has_upload:
+        return _invalid_id(f"{quoted(query.upload_id)} cannot be the id of an upload.")
+    upload_id, asset = query.upload_id, None
     if asset_id is not None:
         asset = await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
-    elif claim.check_count == 0:  # most apps track an upload when its file has arrived
+    elif not query.was_asked:  # most apps track an upload when its file has arrived
         asset = await _requested("upload", upload_id, mux.asset_of(upload_id, on_sent))
     if asset is not None and asset.found and _is_from(asset, upload_id):
         return asset
-    # There is no asset, or it is deleted or of another upload: the row's own upload decides.
+    # There is no asset, or it is deleted or of another upload: the upload itself decides.
     upload = await _probe_upload(upload_id, asset, mux, on_sent)
-    if upload.subject != "upload" or upload.found or claim.missing_count > 0:
+    if upload.subject != "upload" or upload.found or query.was_missing:
         return upload
     # An app may have stored an asset's id. Tried once: most ids that Mux does not know are garbage.
     by_asset_id = await _requested("asset", upload_id, mux.asset(upload_id, on_sent))

@@ -28,8 +28,8 @@ class ScanProgress:
     def record(self, page: Sequence[MatchedObservation], outcomes: Sequence[Outcome]) -> None:
         """Record a settled page."""
         for match in page:
-            for claim in match.claims:
-                del self.claims[claim.id]
+            for query in match.queries:
+                del self.claims[query.key]
         unclaimed = _count_unclaimed(page, outcomes)
         self.report.unclaimed += unclaimed
         if self.budget is not None:
@@ -48,8 +48,8 @@ class ScanProgress:
 
 def _reportable(page: Sequence[MatchedObservation], outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Leave out that an unclaimed item of a list matched nothing or changed nothing."""
-    claimed = {claim.id for match in page for claim in match.claims}
-    requested = {(m.observation.upload_id, m.observation.asset_id) for m in page if m.claims}
+    claimed = {query.key for match in page for query in match.queries}
+    requested = {(m.observation.upload_id, m.observation.asset_id) for m in page if m.queries}
     return [
         outcome
         for outcome in outcomes
@@ -61,6 +61,6 @@ def _reportable(page: Sequence[MatchedObservation], outcomes: Sequence[Outcome])
 
 def _count_unclaimed(page: Sequence[MatchedObservation], outcomes: Sequence[Outcome]) -> int:
     """Count the rows that a page settled although they were not claimed."""
-    claimed = {claim.id for match in page for claim in match.claims}
+    claimed = {query.key for match in page for query in match.queries}
     settled = {o.tracking_id for o in outcomes if o.name in ("published", "attached", "failed")}
     return len(settled - claimed)

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
-from worker.model import Claim, ClaimedBatch, ClaimLimits, MatchedObservation, Outcome, Settlement
+from worker.model import Claim, MatchedObservation, Outcome, Settlement
+from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
 from worker.scan.progress import ScanProgress
@@ -116,7 +117,8 @@ class Scanner:
         limits = ProbeLimits(self._limits.max_probes, self._limits.probe_seconds, self._clock)
         try:
             environment = await self._mux.environment()
-            pages = observe(batch.claims, self._mux, self._stopping, budget, limits)
+            queries = [claim.query for claim in batch.claims]
+            pages = observe(queries, self._mux, self._stopping, budget, limits)
             async with asyncio.TaskGroup() as tasks:
                 try:
                     await self._settle_pages(pages, environment, batch.environment_id, scan, tasks)
@@ -149,7 +151,7 @@ class Scanner:
         async with aclosing(pages):
             async for page in pages:
                 # What a list says about unclaimed ids proves nothing about ours.
-                if any(match.observation.found for match in page if match.claims):
+                if any(match.observation.found for match in page if match.queries):
                     recorded = environment
                 await scan.slots.acquire()
                 if scan.errors:
@@ -171,7 +173,7 @@ class Scanner:
         settlements = [
             settlement(
                 match.observation,
-                tuple((claim, random.random()) for claim in match.claims),  # noqa: S311  # jitter
+                tuple((scan.claims[q.key], random.random()) for q in match.queries),  # noqa: S311  # jitter
                 rules,
                 self._fault_counts,
             )
@@ -202,11 +204,11 @@ class Scanner:
         if len(self._fault_counts) > MAX_FAULT_COUNTS:
             self._fault_counts.clear()
         for match in page:
-            for claim in match.claims:
+            for query in match.queries:
                 if match.observation.status == "fault":
-                    self._fault_counts[claim.id] += 1
+                    self._fault_counts[query.key] += 1
                 else:
-                    self._fault_counts.pop(claim.id, None)
+                    self._fault_counts.pop(query.key, None)
 
     async def _release(self, claims: Iterable[Claim], limits: ProbeLimits) -> int:
         """Release rows that were not settled; if that fails, they are due when their lease ends.

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from worker.model import UPLOAD_UNKNOWN, Claim, MatchedObservation, Observation, Page, is_mux_id
+from worker.errors import MuxUnavailable
+from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query, is_mux_id
 
 SWEEP_ABOVE = 2
 """Up to this many due rows are probed and not swept for. Measured in docs/sweep.md."""
@@ -32,7 +33,7 @@ class PageBudget:
 
     def earn(self, rows: int) -> None:
         """Add a page for each row that was settled."""
-        self.pages = min(self.pages + rows, MAX_PAGE_BUDGET)
+        self.pages = max(self.pages, min(self.pages + rows, MAX_PAGE_BUDGET))
 
     def match(self, rows: int) -> None:
         """Record claimed rows as matched, which earns pages too."""
@@ -46,67 +47,80 @@ class PageBudget:
 
 
 @dataclass(slots=True)
-class ClaimIndex:
-    """The claims that a sweep looks for, by the ids in the observations that match them."""
+class QueryIndex:
+    """The queries of a sweep, by the ids in the observations that answer them."""
 
-    by_upload: dict[str, list[Claim]] = field(default_factory=dict)
-    by_asset: dict[str, list[Claim]] = field(default_factory=dict)
+    by_upload: dict[str, list[Query]] = field(default_factory=dict)
+    by_asset: dict[str, list[Query]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, claims: Iterable[Claim]) -> "ClaimIndex":
-        """Index claims by upload, or by asset where the upload is unknown.
+    def of(cls, queries: Iterable[Query]) -> "QueryIndex":
+        """Index queries by upload, or by asset where the upload is unknown.
 
-        Claims whose id cannot be an id in Mux are left out.
+        Queries whose id cannot be an id in Mux are left out.
         """
         index = cls()
-        for claim in claims:
-            if claim.upload_id == UPLOAD_UNKNOWN:
-                claims_by_id, mux_id = index.by_asset, claim.asset_id
+        for query in queries:
+            if query.upload_id == UPLOAD_UNKNOWN:
+                queries_by_id, mux_id = index.by_asset, query.asset_id
             else:
-                claims_by_id, mux_id = index.by_upload, claim.upload_id
+                queries_by_id, mux_id = index.by_upload, query.upload_id
             if mux_id is not None and is_mux_id(mux_id):
-                claims_by_id.setdefault(mux_id, []).append(claim)
+                queries_by_id.setdefault(mux_id, []).append(query)
         return index
 
-    def pop(self, observation: Observation) -> tuple[Claim, ...]:
-        """Remove and return the claims that an observation matches."""
-        claims: list[Claim] = []
+    def pop(self, observation: Observation) -> tuple[Query, ...]:
+        """Remove and return the queries that an observation answers.
+
+        An app may have stored an asset's id where an upload's belongs, so an asset answers a query
+        for an upload by its own id too. Ids in Mux are random: no two things have the same.
+        """
+        queries: list[Query] = []
         if observation.upload_id is not None:
-            claims += self.by_upload.pop(observation.upload_id, [])
+            queries += self.by_upload.pop(observation.upload_id, [])
         if observation.asset_id is not None and observation.subject == "asset":
-            claims += self.by_asset.pop(observation.asset_id, [])
-        return tuple(claims)
+            queries += self.by_upload.pop(observation.asset_id, [])
+            queries += self.by_asset.pop(observation.asset_id, [])
+        return tuple(queries)
 
 
 async def sweep(
-    claims: Iterable[Claim],
+    queries: Iterable[Query],
     fetch: Callable[[str | None], Awaitable[Page]],
     budget: PageBudget,
     stopping: asyncio.Event,
 ) -> AsyncIterator[list[MatchedObservation]]:
-    """Yield the pages of a list, each observation with the claims that it matches.
+    """Yield the pages of a list, each observation with the queries that it answers.
 
     The caller that settles a page adds to `budget` what else it was worth. The next page is fetched
-    meanwhile if the budget allows it already.
+    meanwhile if the budget allows it already. Raises MuxUnavailable if the list leads back to a
+    page that was read.
     """
-    index = ClaimIndex.of(claims)
-    fetching: asyncio.Task[Page] | None = _start(fetch, None)
+    index = QueryIndex.of(queries)
+    cursors: set[str | None] = set()
+
+    async def fetch_once(cursor: str | None) -> Page:
+        if cursor in cursors:
+            raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
+        cursors.add(cursor)
+        return await fetch(cursor)
 
     def wants_more(page: Page) -> bool:
         return page.next is not None and budget.allows_page and not stopping.is_set()
 
+    fetching: asyncio.Task[Page] | None = asyncio.create_task(fetch_once(None))
     try:
         while fetching is not None:
             page = await fetching
             fetching = None
             budget.pay()
             matched = [MatchedObservation(o, index.pop(o)) for o in _unambiguous(page)]
-            budget.match(sum(len(match.claims) for match in matched))
+            budget.match(sum(len(match.queries) for match in matched))
             if wants_more(page):
-                fetching = _start(fetch, page.next)
+                fetching = asyncio.create_task(fetch_once(page.next))
             yield matched
             if fetching is None and wants_more(page):
-                fetching = _start(fetch, page.next)
+                fetching = asyncio.create_task(fetch_once(page.next))
     finally:
         if fetching is not None:
             fetching.cancel()
@@ -117,12 +131,3 @@ def _unambiguous(page: Page) -> list[Observation]:
     """Leave out assets of an upload that has several: only the upload tells which one counts."""
     counts = Counter(o.upload_id for o in page.observations if o.upload_id is not None)
     return [o for o in page.observations if counts[o.upload_id or ""] <= 1]
-
-
-def _start(
-    fetch: Callable[[str | None], Awaitable[Page]], cursor: str | None
-) -> asyncio.Task[Page]:
-    async def page() -> Page:
-        return await fetch(cursor)
-
-    return asyncio.create_task(page())

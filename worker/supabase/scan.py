@@ -9,14 +9,12 @@ from uuid import uuid4
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import (
     Claim,
-    ClaimedBatch,
-    ClaimLimits,
     Note,
     Outcome,
     RequestSlots,
     Settlement,
-    Sweep,
 )
+from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
-from worker.model import Claim, MatchedObservation, Observation, OnSent, Page, ignore
+from worker.model import MatchedObservation, Observation, OnSent, Page, Query, ignore
 from worker.scan.observe import observe
 from worker.scan.sweep import PageBudget
 
@@ -75,9 +74,9 @@ class FakeMux:
         self.sent.append(request)
 
 
-def row(upload: str, asset: str | None = None, name: str = "t1", checks: int = 1) -> Claim:
-    """Return a claim of a row."""
-    return replace(CLAIM, id=name, upload_id=upload, asset_id=asset, check_count=checks)
+def row(upload: str, asset: str | None = None, name: str = "t1", *, is_new: bool = False) -> Query:
+    """Return the query for a row."""
+    return Query(name, upload, asset, was_asked=not is_new)
 
 
 def created(upload: str, asset: str | None) -> Observation:
@@ -90,14 +89,14 @@ def ready(asset: str, upload: str | None = None) -> Observation:
     return Observation("asset", "ready", "probe", asset_id=asset, upload_id=upload)
 
 
-async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
+async def observed(mux: FakeMux, *queries: Query) -> list[Observation]:
     """Observe rows, and return the observations in their order."""
-    pages = observe(claims, mux, asyncio.Event())
+    pages = observe(queries, mux, asyncio.Event())
     return [match.observation async for page in pages for match in page]
 
 
 @pytest.mark.parametrize(
-    ("claim", "known", "asked", "found"),
+    ("query", "known", "asked", "found"),
     [
         pytest.param(
             row("up1"), [], ["upload up1", "asset up1"],
@@ -108,11 +107,11 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
             ready("as1", "up1"), id="an upload that became an asset, in the same pass",
         ),
         pytest.param(
-            row("up1", checks=0), [ready("as1", "up1")], ["asset of up1"],
+            row("up1", is_new=True), [ready("as1", "up1")], ["asset of up1"],
             ready("as1", "up1"), id="the first look at an upload that has an asset",
         ),
         pytest.param(
-            row("up1", checks=0), [], ["asset of up1", "upload up1", "asset up1"],
+            row("up1", is_new=True), [], ["asset of up1", "upload up1", "asset up1"],
             Observation("upload", "missing", "probe", upload_id="up1"), id="a first look",
         ),
         pytest.param(
@@ -140,7 +139,8 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
             created("up1", None), id="nor is one listed",
         ),
         pytest.param(
-            row("up1", checks=0), [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
+            row("up1", is_new=True),
+            [created("up1", "as2"), ready("as1", "up1"), ready("as2", "up1")],
             ["asset of up1", "upload up1", "asset as2"],
             ready("as2", "up1"), id="an upload that has two assets",
         ),
@@ -159,6 +159,11 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
             ready("as1"), id="an asset's id that Mux rejects as an upload's",
         ),
         pytest.param(
+            replace(row("up1"), was_missing=True), [ready("up1")], ["upload up1"],
+            Observation("upload", "missing", "probe", upload_id="up1"),
+            id="an upload that was missing before",
+        ),
+        pytest.param(
             row("migrated", "as1"), [ready("as1", "up7")], ["asset as1"],
             ready("as1", "up7"), id="a migrated row",
         ),
@@ -173,11 +178,11 @@ async def observed(mux: FakeMux, *claims: Claim) -> list[Observation]:
     ],
 )  # fmt: skip
 async def test_a_probe_sends_as_few_requests_as_possible(
-    claim: Claim, known: list[Observation], asked: list[str], found: Observation
+    query: Query, known: list[Observation], asked: list[str], found: Observation
 ) -> None:
     """Each kind of row has its requests and its observation."""
     mux = FakeMux(*known)
-    assert await observed(mux, claim) == [found]
+    assert await observed(mux, query) == [found]
     assert mux.sent == asked
 
 
@@ -197,7 +202,7 @@ async def test_one_probe_serves_all_rows_with_the_same_ids() -> None:
     mux = FakeMux(uploading("up1"))
     one, other = row("up1", name="t1"), row("up1", name="t2")
     (page,) = [page async for page in observe([one, other], mux, asyncio.Event())]
-    assert [match.claims for match in page] == [(one, other)]
+    assert [match.queries for match in page] == [(one, other)]
     assert mux.sent == ["upload up1"]
 
 
@@ -205,8 +210,8 @@ async def test_a_fault_is_raised_after_the_earlier_observations() -> None:
     """They are yielded first, when Mux has an outage."""
     mux = FakeMux(*(uploading(f"up{n}") for n in range(9)))
     mux.is_down_after = 3
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(9)]
-    pages = observe(claims, mux, asyncio.Event())
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(9)]
+    pages = observe(queries, mux, asyncio.Event())
     assert len(await anext(pages)) == 3
     with pytest.raises(MuxUnavailable):
         await anext(pages)
@@ -223,8 +228,8 @@ async def test_a_stop_leaves_the_other_rows_unobserved() -> None:
 
 async def test_a_page_holds_a_hundred_observations() -> None:
     """As many as one settle call takes."""
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(250)]
-    pages = [len(page) async for page in observe(claims, FakeMux(), asyncio.Event())]
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(250)]
+    pages = [len(page) async for page in observe(queries, FakeMux(), asyncio.Event())]
     assert pages == [100, 100, 50]
 
 
@@ -239,17 +244,17 @@ def uploading(upload: str, status: str = "waiting", asset: str | None = None) ->
 
 
 def said_of(page: Iterable[MatchedObservation]) -> dict[str, str]:
-    """Return what was seen of each claimed row."""
+    """Return what was seen for each query."""
     return {
-        claim.id: f"{s.observation.subject} {s.observation.status}"
+        query.key: f"{s.observation.subject} {s.observation.status}"
         for s in page
-        for claim in s.claims
+        for query in s.queries
     }
 
 
-async def sweep(mux: FakeMux, *claims: Claim) -> dict[str, str]:
+async def sweep(mux: FakeMux, *queries: Query) -> dict[str, str]:
     """Observe rows, lists first; give what was seen of each."""
-    pages = observe(claims, mux, asyncio.Event(), PageBudget(len(claims)))
+    pages = observe(queries, mux, asyncio.Event(), PageBudget(len(queries)))
     return said_of([match async for page in pages for match in page])
 
 
@@ -257,8 +262,8 @@ async def test_rows_of_a_page_are_matched_and_the_others_probed() -> None:
     """Four rows, three of them on the first page, need one page and one probe."""
     page = Page(tuple(listed(f"as{n}", f"up{n}") for n in (9, 2, 1, 0)), None)
     mux = FakeMux(uploading("up3"), assets=(page,))
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(4)]
-    assert await sweep(mux, *claims) == {
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(4)]
+    assert await sweep(mux, *queries) == {
         "t0": "asset ready",
         "t1": "asset ready",
         "t2": "asset ready",
@@ -267,12 +272,40 @@ async def test_rows_of_a_page_are_matched_and_the_others_probed() -> None:
     assert mux.sent == ["assets page 0", "upload up3"]
 
 
+async def test_an_assets_id_where_an_uploads_belongs_is_found_by_the_page() -> None:
+    """The list answers for its row too, so that nothing is probed."""
+    page = Page((listed("as0", "up0"), listed("as1", "up1"), listed("as2", "up2")), None)
+    mux = FakeMux(assets=(page,))
+    queries = [row("as0", name="t0"), row("up1", name="t1"), row("as2", name="t2")]
+    assert await sweep(mux, *queries) == {f"t{n}": "asset ready" for n in range(3)}
+    assert mux.sent == ["assets page 0"]
+
+
+async def test_after_a_list_that_leads_back_the_rows_are_probed() -> None:
+    """Mux answers the control request, so the fault is one of the list alone."""
+
+    class Circle(FakeMux):
+        async def assets(self, cursor: str | None) -> Page:
+            return replace(await super().assets(cursor), next="1")
+
+    pages = (Page((listed("as0", "up0"),), None), Page((listed("as1", "up1"),), None))
+    mux = Circle(*(uploading(f"up{n}") for n in range(2, 6)), assets=pages)
+    queries = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(6)]
+    seen = await sweep(mux, *queries)
+    assert seen == {
+        "t0": "asset ready",
+        "t1": "asset ready",
+        **{f"t{n}": "upload waiting" for n in range(2, 6)},
+    }
+    assert mux.sent[:3] == ["assets page 0", "assets page 1", "control"]
+
+
 async def test_of_two_assets_of_one_upload_the_upload_names_the_one_that_counts() -> None:
     """A list with both of them settles neither: the upload is probed."""
     page = Page((listed("as9", "up0"), listed("as0", "up0"), listed("as1", "up1")), None)
     mux = FakeMux(created("up0", "as0"), ready("as0", "up0"), assets=(page,))
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    pages = observe(queries, mux, asyncio.Event(), PageBudget(3))
     seen = [s.observation.asset_id for page in [p async for p in pages] for s in page]
     assert seen == ["as1", "as0", None]
     assert "asset as9" not in mux.sent
@@ -283,9 +316,9 @@ async def test_an_id_that_cannot_be_one_matches_nothing_in_a_list(poison: str) -
     """Not even an asset without an upload, which has no upload id either."""
     page = Page((listed("as9"), listed("as1", "up1"), listed("as2", "up2")), None)
     waits = [row(poison, name="t0"), row("migrated", poison, name="t3")]
-    claims = [*waits, *(row(f"up{n}", name=f"t{n}") for n in (1, 2))]
+    queries = [*waits, *(row(f"up{n}", name=f"t{n}") for n in (1, 2))]
     mux = FakeMux(assets=(page,))
-    assert await sweep(mux, *claims) == {
+    assert await sweep(mux, *queries) == {
         "t0": "row invalid_id",
         "t1": "asset ready",
         "t2": "asset ready",
@@ -297,8 +330,8 @@ async def test_an_id_that_cannot_be_one_matches_nothing_in_a_list(poison: str) -
 async def test_rows_without_an_asset_are_looked_for_among_the_uploads() -> None:
     """One page of uploads covers three abandoned uploads, and none is probed."""
     mux = FakeMux(uploads=(Page(tuple(uploading(f"up{n}", "timed_out") for n in range(3)), None),))
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    assert await sweep(mux, *claims) == {f"t{n}": "upload timed_out" for n in range(3)}
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *queries) == {f"t{n}": "upload timed_out" for n in range(3)}
     assert mux.sent == ["assets page 0", "uploads page 0"]
 
 
@@ -308,8 +341,8 @@ async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_scan() -> Non
         (uploading("up0"), uploading("up1"), uploading("up2", "asset_created", "as2")), None
     )
     mux = FakeMux(ready("as2", "up2"), uploads=(page,))
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    assert await sweep(mux, *claims) == {
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *queries) == {
         "t0": "upload waiting",
         "t1": "upload waiting",
         "t2": "asset ready",
@@ -320,8 +353,8 @@ async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_scan() -> Non
 async def test_rows_with_an_asset_are_not_looked_for_among_the_uploads() -> None:
     """Their assets are old, and each is probed by its id."""
     mux = FakeMux(*(ready(f"as{n}", f"up{n}") for n in range(3)))
-    claims = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(3)]
-    assert await sweep(mux, *claims) == {f"t{n}": "asset ready" for n in range(3)}
+    queries = [row(f"up{n}", f"as{n}", name=f"t{n}") for n in range(3)]
+    assert await sweep(mux, *queries) == {f"t{n}": "asset ready" for n in range(3)}
     assert mux.sent == ["assets page 0", "asset as0", "asset as1", "asset as2"]
 
 
@@ -329,8 +362,8 @@ async def test_an_asset_that_the_pages_skip_is_probed() -> None:
     """An asset was deleted meanwhile, and another one moved to an earlier page."""
     first, second = (listed("as0", "up0"), listed("as1", "up1")), (listed("as3", "up3"),)
     mux = FakeMux(ready("as2", "up2"), assets=(Page(first, "1"), Page(second, None)))
-    claims = [row(f"up{n}", name=f"t{n}", checks=0) for n in range(5)]
-    assert await sweep(mux, *claims) == {
+    queries = [row(f"up{n}", name=f"t{n}", is_new=True) for n in range(5)]
+    assert await sweep(mux, *queries) == {
         "t0": "asset ready",
         "t1": "asset ready",
         "t2": "asset ready",
@@ -364,11 +397,11 @@ async def test_a_fault_of_a_list_is_raised_after_the_earlier_pages(
         uploads=(Page((uploading("up1"),), None),),
     )
     mux.is_down_after = down_after
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(5)]
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(5)]
     found: dict[str, str] = {}
 
     async def gather() -> None:
-        async for page in observe(claims, mux, asyncio.Event(), PageBudget(5)):
+        async for page in observe(queries, mux, asyncio.Event(), PageBudget(5)):
             found.update(said_of(page))
 
     with pytest.raises(MuxUnavailable):
@@ -385,9 +418,9 @@ async def test_after_a_stop_between_the_lists_no_request_is_sent(
         assets=(Page((listed("as0", "up0"),), None),), uploads=(Page((uploading("up1"),), None),)
     )
     stopping = asyncio.Event()
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(5)]
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(5)]
     number = 0
-    async for _ in observe(claims, mux, stopping, PageBudget(5)):
+    async for _ in observe(queries, mux, stopping, PageBudget(5)):
         number += 1
         if number == pages_before:
             stopping.set()
@@ -398,9 +431,9 @@ async def test_unclaimed_uploads_of_the_list_are_yielded() -> None:
     """Another row may wait for them, so they are settled too."""
     page = Page((uploading("up9", "asset_created", "as9"), uploading("up1", "cancelled")), None)
     mux = FakeMux(uploads=(page,))
-    claims = [row(f"up{n}", name=f"t{n}") for n in range(3)]
-    pages = observe(claims, mux, asyncio.Event(), PageBudget(3))
-    result = [(s.observation.upload_id, len(s.claims)) async for page in pages for s in page]
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    pages = observe(queries, mux, asyncio.Event(), PageBudget(3))
+    result = [(s.observation.upload_id, len(s.queries)) async for page in pages for s in page]
     assert result == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
 
 
@@ -408,11 +441,11 @@ async def test_a_row_that_has_its_video_is_probed() -> None:
     """Only its asset is requested, also where a list for other rows has it."""
     known = Observation("asset", "ready", "probe", "up9", "as9")
     mux = FakeMux(known, assets=(Page((listed("as9", "up9"), listed("as1", "up1")), None),))
-    ready = replace(row("up9", "as9", name="t9"), status="ready", playback_id="p")
-    claims = [ready, *(row(f"up{n}", name=f"t{n}") for n in range(3))]
+    recheck = replace(row("up9", "as9", name="t9"), is_recheck=True)
+    queries = [recheck, *(row(f"up{n}", name=f"t{n}") for n in range(3))]
     seen = {}
-    async for page in observe(claims, mux, asyncio.Event(), PageBudget(4)):
-        seen.update({c.id: s.observation for s in page for c in s.claims})
+    async for page in observe(queries, mux, asyncio.Event(), PageBudget(4)):
+        seen.update({q.key: s.observation for s in page for q in s.queries})
     assert seen["t9"] == known
     assert mux.sent.count("asset as9") == 1
     assert not any("up9" in question for question in mux.sent)

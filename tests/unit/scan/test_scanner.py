@@ -13,17 +13,15 @@ from worker.decide import Rules
 from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable, Unavailable
 from worker.model import (
     Claim,
-    ClaimedBatch,
-    ClaimLimits,
     Observation,
     OnSent,
     Outcome,
     Page,
     PlaybackId,
     Settlement,
-    Sweep,
     ignore,
 )
+from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
 from worker.scan.scanner import Scanner
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
 from worker.telemetry.hooks import Telemetry

@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby, zip_longest
 from typing import Protocol
 
@@ -8,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_decide import CLAIM
 from worker.errors import MuxUnavailable
-from worker.model import Claim, MatchedObservation, Observation, Page
+from worker.model import MatchedObservation, Observation, Page, Query
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE, PageBudget, sweep
 
 
-def claim(upload: str) -> Claim:
-    """Return a claim of an upload's row."""
-    return replace(CLAIM, id=f"row-{upload}", upload_id=upload)
+def query(upload: str, key: str | None = None) -> Query:
+    """Return the query for an upload's row."""
+    return Query(key or f"row-{upload}", upload, None)
 
 
 def asset(upload: str, name: str | None = None) -> Observation:
@@ -51,57 +49,57 @@ class Fetches(Protocol):
 
 
 async def sweep_all(
-    listed: Fetches, claims: Sequence[Claim], budget: PageBudget, worth: Sequence[int] = ()
+    listed: Fetches, queries: Sequence[Query], budget: PageBudget, worth: Sequence[int] = ()
 ) -> list[list[MatchedObservation]]:
     """Sweep to the end; `worth` is how many unclaimed rows each page settled."""
     pages: list[list[MatchedObservation]] = []
-    async for page in sweep(claims, listed.fetch, budget, asyncio.Event()):
+    async for page in sweep(queries, listed.fetch, budget, asyncio.Event()):
         budget.earn(worth[len(pages)] if len(pages) < len(worth) else 0)
         pages.append(page)
     return pages
 
 
 def found(pages: Sequence[Sequence[MatchedObservation]]) -> list[str]:
-    """Return the uploads of the claimed rows that were matched, in order."""
-    return [c.upload_id for page in pages for match in page for c in match.claims]
+    """Return the uploads of the queries that were answered, in order."""
+    return [q.upload_id for page in pages for match in page for q in match.queries]
 
 
-CLAIMS = [claim(f"up{n}") for n in range(20)]
+QUERIES = [query(f"up{n}") for n in range(20)]
 
 
 async def test_pages_without_a_match_end_the_sweep() -> None:
     """Rows that are not in the list cost the initial budget, and no more."""
     listed = FakeList(*[["x"] for _ in range(50)])
-    assert found(await sweep_all(listed, CLAIMS, PageBudget(20))) == []
+    assert found(await sweep_all(listed, QUERIES, PageBudget(20))) == []
     assert listed.fetched == INITIAL_PAGE_BUDGET
 
 
 async def test_each_matched_row_earns_a_page() -> None:
     """With one row a page the sweep goes on beyond the initial budget."""
     listed = FakeList(*[[f"up{n}"] for n in range(10)], *[["x"] for _ in range(50)])
-    assert found(await sweep_all(listed, CLAIMS, PageBudget(20))) == [f"up{n}" for n in range(10)]
+    assert found(await sweep_all(listed, QUERIES, PageBudget(20))) == [f"up{n}" for n in range(10)]
     assert listed.fetched == 10 + INITIAL_PAGE_BUDGET
 
 
 async def test_the_budget_has_a_maximum() -> None:
     """After a thousand matches the sweep still ends."""
     listed = FakeList(["x"], *[["y"] for _ in range(50)])
-    await sweep_all(listed, CLAIMS, PageBudget(20, more_are_due=True), worth=[1000])
+    await sweep_all(listed, QUERIES, PageBudget(20, more_are_due=True), worth=[1000])
     assert listed.fetched == 1 + MAX_PAGE_BUDGET
 
 
 async def test_the_sweep_ends_when_only_a_few_rows_remain() -> None:
     """To probe them costs no more than a page."""
-    uploads = [c.upload_id for c in CLAIMS]
+    uploads = [q.upload_id for q in QUERIES]
     listed = FakeList(uploads[: 20 - SWEEP_ABOVE], ["x"], ["y"])
-    await sweep_all(listed, CLAIMS, PageBudget(20))
+    await sweep_all(listed, QUERIES, PageBudget(20))
     assert listed.fetched == 1
 
 
 async def test_while_more_rows_are_due_the_sweep_goes_on() -> None:
     """All claimed rows are matched, and unclaimed rows earn pages."""
-    listed = FakeList([c.upload_id for c in CLAIMS], ["x"], ["y"], ["z"])
-    await sweep_all(listed, CLAIMS, PageBudget(20, more_are_due=True), worth=[100, 100, 100, 100])
+    listed = FakeList([q.upload_id for q in QUERIES], ["x"], ["y"], ["z"])
+    await sweep_all(listed, QUERIES, PageBudget(20, more_are_due=True), worth=[100, 100, 100, 100])
     assert listed.fetched == 4
 
 
@@ -109,40 +107,64 @@ async def test_unclaimed_rows_earn_pages() -> None:
     """How many there are is known after the page is settled, in time for the next one."""
     listed = FakeList(*[["x"] for _ in range(8)])
     budget = PageBudget(20, pages=1)
-    await sweep_all(listed, CLAIMS, budget, worth=[1] * 6)
+    await sweep_all(listed, QUERIES, budget, worth=[1] * 6)
     assert listed.fetched == 7
 
 
 async def test_an_asset_that_is_listed_twice_matches_its_row_once() -> None:
     """Pages shift meanwhile: an asset that moved to the next page is yielded without its row."""
     listed = FakeList(["up0", "up1"], ["up1", "up2"])
-    pages = await sweep_all(listed, CLAIMS, PageBudget(20))
+    pages = await sweep_all(listed, QUERIES, PageBudget(20))
     assert found(pages) == ["up0", "up1", "up2"]
     assert [len(page) for page in pages] == [2, 2]
 
 
 async def test_lessons_that_share_an_upload_are_matched_together() -> None:
     """One asset matches both rows."""
-    twins = [replace(claim("up0"), id="a"), replace(claim("up0"), id="b"), *CLAIMS[1:]]
+    twins = [query("up0", "a"), query("up0", "b"), *QUERIES[1:]]
     ((match, *_), *_) = await sweep_all(FakeList(["up0"]), twins, PageBudget(3))
-    assert [c.id for c in match.claims] == ["a", "b"]
+    assert [q.key for q in match.queries] == ["a", "b"]
 
 
 async def test_a_migrated_row_is_matched_by_its_asset() -> None:
     """Its upload is unknown, and an upload called `migrated` does not match it."""
-    row = replace(CLAIM, id="m", upload_id="migrated", asset_id="as-up7")
-    pages = await sweep_all(FakeList(["migrated", "up7"]), [row, *CLAIMS], PageBudget(21))
-    assert [(s.observation.asset_id, [c.id for c in s.claims]) for s in pages[0]] == [
+    row = Query("m", "migrated", "as-up7")
+    pages = await sweep_all(FakeList(["migrated", "up7"]), [row, *QUERIES], PageBudget(21))
+    assert [(s.observation.asset_id, [q.key for q in s.queries]) for s in pages[0]] == [
         ("as-migrated", []),
         ("as-up7", ["row-up7", "m"]),
     ]
+
+
+async def test_an_asset_answers_a_query_that_has_its_id_as_an_uploads() -> None:
+    """Once, together with the query for its upload."""
+    mixed_up = query("as-up3", "mixed up")
+    pages = await sweep_all(FakeList(["up3", "as-up3"]), [mixed_up, *QUERIES], PageBudget(21))
+    assert [[q.key for q in match.queries] for match in pages[0]] == [["row-up3", "mixed up"], []]
+
+
+@pytest.mark.parametrize("repeated", [1, 2])
+async def test_a_list_that_leads_back_is_a_fault(repeated: int) -> None:
+    """Every page is yielded once; then the fault is raised, without another request."""
+    fetched: list[str | None] = []
+
+    async def fetch(cursor: str | None) -> Page:
+        fetched.append(cursor)
+        number = len(fetched)
+        return Page((asset(f"up{number}"),), str(number if number < 3 else repeated))
+
+    pages = sweep(QUERIES, fetch, PageBudget(20), asyncio.Event())
+    assert found([await anext(pages) for _ in range(3)]) == ["up1", "up2", "up3"]
+    with pytest.raises(MuxUnavailable, match="repeats a cursor"):
+        await anext(pages)
+    assert fetched == [None, "1", "2"]
 
 
 async def test_a_fault_is_raised_after_the_earlier_pages() -> None:
     """The first page is yielded, then the fault of the second one is raised."""
     listed = FakeList(["up0"], ["up1"])
     listed.fails_at = 1
-    pages = sweep(CLAIMS, listed.fetch, PageBudget(20), asyncio.Event())
+    pages = sweep(QUERIES, listed.fetch, PageBudget(20), asyncio.Event())
     assert found([await anext(pages)]) == ["up0"]
     with pytest.raises(MuxUnavailable):
         await anext(pages)
@@ -152,7 +174,7 @@ async def test_after_a_stop_no_further_page_is_fetched() -> None:
     """The page that is being fetched is still yielded."""
     stopping = asyncio.Event()
     listed = FakeList(*[[f"up{n}"] for n in range(20)])
-    pages = sweep(CLAIMS, listed.fetch, PageBudget(20), stopping)
+    pages = sweep(QUERIES, listed.fetch, PageBudget(20), stopping)
     await anext(pages)
     stopping.set()
     assert len([page async for page in pages]) <= 1
@@ -162,7 +184,7 @@ async def test_after_a_stop_no_further_page_is_fetched() -> None:
 async def test_the_next_page_is_fetched_while_a_page_is_settled() -> None:
     """It starts before the page is yielded, if the budget allows it already."""
     listed = FakeList(["up0", "up1"], ["up2"], ["up3"])
-    pages = sweep(CLAIMS, listed.fetch, PageBudget(20), asyncio.Event())
+    pages = sweep(QUERIES, listed.fetch, PageBudget(20), asyncio.Event())
     await anext(pages)
     await asyncio.sleep(0)
     assert listed.fetched == 2
@@ -181,7 +203,7 @@ async def test_closing_the_sweep_cancels_its_request() -> None:
             raise
         return Page((asset("up0"),), "1")
 
-    pages = aiter(sweep(CLAIMS, fetch, PageBudget(20), asyncio.Event()))
+    pages = aiter(sweep(QUERIES, fetch, PageBudget(20), asyncio.Event()))
     await anext(pages)
     await asyncio.sleep(0)
     assert not cancelled.is_set()
@@ -225,10 +247,10 @@ async def test_no_row_is_matched_twice_and_every_page_is_paid_for(
     There are never more than MAX_PAGE_BUDGET pages in a row without either.
     """
     listed = ShiftingList(uploads, shifts)
-    pages = await sweep_all(listed, CLAIMS[:rows], PageBudget(rows, more_are_due), worth)
+    pages = await sweep_all(listed, QUERIES[:rows], PageBudget(rows, more_are_due), worth)
     matched = found(pages)
     assert len(matched) == len(set(matched))
-    assert set(matched) <= {c.upload_id for c in CLAIMS[:rows]}
+    assert set(matched) <= {q.upload_id for q in QUERIES[:rows]}
     settled = worth[: len(pages)]
     assert listed.fetched == len(pages) <= INITIAL_PAGE_BUDGET + len(matched) + sum(settled)
     gains = map(sum, zip_longest((len(found([page])) for page in pages), settled, fillvalue=0))
@@ -243,7 +265,7 @@ async def test_no_row_is_matched_twice_and_every_page_is_paid_for(
 async def test_a_sweep_costs_no_more_than_it_finds(pages: list[list[int]], rows: set[int]) -> None:
     """For any list, rows are matched once, and pages are paid for by rows and the budget."""
     listed = FakeList(*[[f"up{n}" for n in page] for page in pages])
-    matched = found(await sweep_all(listed, [claim(f"up{n}") for n in rows], PageBudget(len(rows))))
+    matched = found(await sweep_all(listed, [query(f"up{n}") for n in rows], PageBudget(len(rows))))
     assert len(matched) == len(set(matched))
     assert set(matched) <= {f"up{n}" for n in rows}
     assert listed.fetched <= INITIAL_PAGE_BUDGET + len(matched)
