@@ -83,13 +83,13 @@ async def _sweep_uploads(
     if len(claims) <= SWEEP_ABOVE or stopping.is_set():
         return
     async for page in sweep(claims, mux.uploads, PageBudget(len(claims)), stopping):
-        settleable = [m for m in page if m.observation.status != "asset_created"]
+        to_probe = [m for m in page if m.claims and m.observation.status == "asset_created"]
+        for match in to_probe:
+            for claim in match.claims:
+                remaining[claim.id] = replace(claim, asset_id=match.observation.asset_id)
+        # Not settled beside the probe, which would then find its row locked.
+        settleable = [match for match in page if match not in to_probe]
         _remove(remaining, settleable)
-        for match in page:
-            if match.observation.status == "asset_created":
-                for claim in match.claims:
-                    remaining[claim.id] = replace(claim, asset_id=match.observation.asset_id)
-                settleable.append(replace(match, claims=()))
         yield settleable
 
 
