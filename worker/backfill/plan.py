@@ -15,10 +15,10 @@ Act = Literal["adopt", "settle", "nothing"]
 
 UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
-    {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed"}
+    {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed", "busy"}
 )
 LEFT_TO_OPERATORS = frozenset({"has_video", "claimed", "claimed_twice", "mux_fault"})
-LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice"})
+LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice", "busy"})
 
 
 def ending(kind: str) -> Ending:
