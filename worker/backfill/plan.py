@@ -15,7 +15,16 @@ Act = Literal["adopt", "settle", "nothing"]
 
 UPDATED = frozenset({"published", "attached", "restored"})
 SKIPPED = frozenset(
-    {"has_video", "no_video", "claimed", "claimed_twice", "followed", "unchanged", "changed", "busy"}
+    {
+        "has_video",
+        "no_video",
+        "claimed",
+        "claimed_twice",
+        "followed",
+        "unchanged",
+        "changed",
+        "busy",
+    }
 )
 LEFT_TO_OPERATORS = frozenset({"has_video", "claimed", "claimed_twice", "mux_fault"})
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "claimed", "claimed_twice", "busy"})
