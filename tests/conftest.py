@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -27,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Pass the option on to the sandbox, also to those of other processes."""
     if version := config.getoption("--postgres"):
         os.environ[VERSION_VARIABLE] = version
+    # A shell starts what runs in the background with SIGINT ignored, and programs inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from sandbox.app.server import SampleApp
 from sandbox.mux.clock import ManualClock
@@ -29,7 +29,7 @@ QUIET = (
 )
 """Without these, Chromium calls its vendor's hosts and needs a GPU."""
 
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 45_000
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:
         pytest.skip("no Chromium on PATH (Debian: apt install chromium)")
+    expect.set_options(timeout=TIMEOUT_MS)  # 5 s otherwise, which a busy machine may need
     with sync_playwright() as playwright:
         # As root, as in a container, Chromium refuses its own sandbox; it visits only our pages.
         browser = playwright.chromium.launch(

@@ -1,6 +1,5 @@
 """The dashboard of a running worker, as operators use it."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
+from sandbox.http_server import free_port
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
@@ -45,7 +45,7 @@ class StatusSite:
 
     def wait_for_lesson(self, page: Page, lesson: UUID) -> None:
         """Load the page again until it lists a lesson."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not page.locator(f'a[href="/lessons/{lesson}"]').count():
             assert time.monotonic() < deadline, page.locator("main").inner_text()
             page.wait_for_timeout(100)
@@ -55,9 +55,7 @@ class StatusSite:
 @contextmanager
 def status_site(supabase: LocalSupabase) -> Iterator[StatusSite]:
     """Run a worker with a dashboard, on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with MuxSimulator(limits=RateLimits.per_second(None, None)) as mux:
         worker = WorkerProcess(worker_environment(supabase, mux))
         worker.start("run", PORT=str(port), HOST="127.0.0.1", OPS_TOKEN=TOKEN)
@@ -76,7 +74,7 @@ def news(page: Page) -> None:
 
 def news_until(page: Page, locator: Locator) -> None:
     """Have the page refresh until it shows something: the overview is cached for two seconds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not locator.is_visible():
         assert time.monotonic() < deadline, page.locator("main").inner_text()
         news(page)

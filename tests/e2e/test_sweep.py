@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from sandbox.mux.responses import asset_json
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import SeededUpload
 from sandbox.mux.timeline import Timeline
-from tests.course import Course
+from tests.course import Course, let_pass
 from tests.e2e.evidence import lines, picked, refuse_lists
 from tests.strict_rate_limit import StrictRateLimit
 from tests.worker_process import WorkerProcess
@@ -29,6 +30,9 @@ from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET
 pytestmark = pytest.mark.stack
 
 NO_FILE = Timeline(file_after_seconds=None)
+OLD_SECONDS = 300
+"""The age of an upload that is not looked at again for half a minute while it waits for its file."""
+
 KINDS = {
     "/system/v1/whoami": "whoami",
     "/video/v1/assets": "assets",
@@ -193,6 +197,7 @@ def test_pages_that_shift_while_one_walks_lose_nobody(
 ) -> None:
     """New uploads push the others back, some to the next page: each row is looked at once."""
     waiting = track(db, [mux.state.create_upload(NO_FILE) for _ in range(350)])
+    let_pass(db, OLD_SECONDS)
     between_pages(mux, "uploads", lambda: [mux.state.create_upload(NO_FILE) for _ in range(30)])
     worker.start(MUX_REQUESTS_PER_SECOND="50", SCAN_BATCH_SIZE="500", LEASE_SECONDS="600")
     finished = worker.wait_for("scan.finished", claimed=350)
@@ -242,6 +247,7 @@ def test_uploads_without_an_asset_are_told_by_their_own_list(
     }
     state.cancel_upload(list(ends)[2])
     lessons = track(db, ends)
+    let_pass(db, OLD_SECONDS)
     worker.start()
     worker.wait_for("scan.finished", claimed=4)
     assert worker.stop() == 0
@@ -265,6 +271,7 @@ def test_an_upload_that_has_got_its_file_meanwhile_is_published_in_the_same_scan
     mux.faults.add(Fault("answer"), path="/video/v1/uploads", match=match)
     mux.state.upload(names[0]).timeline = Timeline(0, 0)
     track(db, names)
+    let_pass(db, OLD_SECONDS)
     worker.start()
     finished = worker.wait_for("scan.finished", claimed=4)
     assert worker.stop() == 0
@@ -299,10 +306,9 @@ def test_where_a_list_fails_nothing_is_touched_until_it_is_back(
     lessons = track(db, uploads_of(mux.state.seed(10)))
     worker.start()
     worker.wait_for("mux.unavailable")
-    looked = db.execute(
-        "select count(*) from mux_private.schedule where check_count > 0 or next_check_at > now()"
-    ).fetchone()
-    assert looked == (0,)
+    # While the worker looks whether the list is back, they are leased.
+    due = "select count(*) from mux_private.schedule where check_count = 0 and next_check_at <= now()"
+    worker.wait_until(lambda: db.execute(due.encode()).fetchone() == (10,))
     mux.faults.clear()
     assert worker.wait_for("mux.recovered")["rows_waiting"] == 10
     assert_all_published(mux, db, lessons, worker)
@@ -362,7 +368,7 @@ def test_a_stop_in_the_middle_of_a_sweep_loses_nothing(
     mux.faults.add(
         Fault("hang"), path="/video/v1/assets", match=lambda request: "cursor" in request.query
     )
-    worker.start(LEASE_SECONDS="600", MUX_TIMEOUT_SECONDS="60", SHUTDOWN_SECONDS="4")
+    worker.start(LEASE_SECONDS="600", MUX_TIMEOUT_SECONDS="60", SHUTDOWN_SECONDS="6")
     worker.wait_for("lesson.published", times=100)
     mux.faults.wait_for_hits(1)
     worker.signal(signal.SIGTERM)
@@ -413,9 +419,9 @@ def test_three_workers_work_off_a_backlog_as_one(
     assert questions["assets"] + questions["uploads"] <= pages
     assert questions["whoami"] <= 3
     assert set(questions) == {"whoami", "assets", "uploads", "asset of upload"}
-    # Of the seconds there were, one at least was used as well as the machine could: 18 or 19 of
-    # twenty where nothing else runs on it.
-    assert peak_per_second(seen) >= 0.75 * rate
+    # In one second at least they used more than one worker's third of it: 18 or 19 of twenty where
+    # nothing else runs on the machine.
+    assert peak_per_second(seen) >= 0.5 * rate
 
 
 def test_a_burst_of_refusals_slows_the_work_down_until_it_is_over(
@@ -429,10 +435,9 @@ def test_a_burst_of_refusals_slows_the_work_down_until_it_is_over(
     mux.requests.wait_for(20)
     mux.faults.add(Fault("answer", status=429), path="/video/v1/assets/*", times=2)
     mux.faults.wait_for_hits(1 + 2)  # the list, and the burst
-    refused_at = max(one.at for one in mux.requests.all() if one.status == 429)
-    worker.wait_until(lambda: len(mux.requests.all()) >= 45)
-    back_at = max(one.at for one in mux.requests.all())
-    slow = [one for one in mux.requests.all() if refused_at < one.at <= back_at]
+    slowed_at = when_slowed_down(worker, db)
+    worker.wait_until(lambda: len(requests_since(slowed_at, mux)) >= 20)
+    slow = requests_since(slowed_at, mux)
     slowed = db.execute(
         "update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute' "
         "returning slowed_to <= 0.5"
@@ -440,5 +445,23 @@ def test_a_burst_of_refusals_slows_the_work_down_until_it_is_over(
     assert slowed == (True,)
     assert_all_published(mux, db, lessons, worker)
     # Half of forty a second, a little more as it comes back, and what was on its way.
-    assert len(slow) <= 40 * 0.6 * (back_at - refused_at) + 4
+    assert len(slow) <= 40 * 0.6 * (slow[-1].at - slowed_at) + 4
     assert lines(worker, "mux.unavailable", "lesson.failed") == []
+
+
+def when_slowed_down(worker: WorkerProcess, db: psycopg.Connection) -> float:
+    """Wait until the workers' rate is reduced; return when it was, by this process's clock."""
+    ago = (
+        "select extract(epoch from clock_timestamp() - slowed_at)::float8 "
+        "from mux_private.rate_limit where isfinite(slowed_at)"
+    )
+    worker.wait_until(lambda: db.execute(ago.encode()).fetchone() is not None)
+    row = db.execute(ago.encode()).fetchone()
+    assert row is not None
+    seconds: float = row[0]
+    return time.monotonic() - seconds
+
+
+def requests_since(at: float, mux: MuxSimulator) -> list[LoggedRequest]:
+    """Return the requests that Mux received after a moment."""
+    return [one for one in mux.requests.all() if one.at > at]

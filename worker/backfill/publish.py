@@ -1,4 +1,4 @@
-"""Publish one lesson by hand, for the command line and the dashboard."""
+"""Publish one lesson by hand: adopt it, look at its video once, and settle as for any other."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker import wording
-from worker.backfill.plan import UPDATED, Options, Step, step
-from worker.backfill.search import Found, Search
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
-from worker.lesson import Lesson
-from worker.model import Outcome
+from worker.lesson import Adoption, Lesson
+from worker.model import Claim, Observation, Outcome, Query
+from worker.scan.adopter import Adopter
 from worker.scan.environment import check_environment
 from worker.scan.mux_reader import MuxReader
+from worker.scan.observe import observe
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 from worker.telemetry.hooks import Telemetry
@@ -64,13 +64,13 @@ async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
     return found[0]
 
 
-async def observe_lesson(lesson: Lesson, mux: MuxReader) -> Found:
-    """Return what Mux knows about a lesson's video."""
-    pages = Search([lesson], mux, asyncio.Event()).pages()
-    found = [found async for page in pages for found in page]
-    if not found:
-        raise WorkerError("The search in Mux was interrupted. Try again.")
-    return found[0]
+async def look(query: Query, mux: MuxReader) -> Observation:
+    """Return what Mux says about an upload or asset, asked once.
+
+    Raises MuxUnavailable or MuxUnauthorized.
+    """
+    pages = [page async for page in observe([query], mux, asyncio.Event())]
+    return pages[0][0].observation
 
 
 async def publish(
@@ -81,71 +81,94 @@ async def publish(
     by: By,
     telemetry: Telemetry | None = None,
 ) -> PublishResult:
-    """Observe a lesson's video at Mux, and publish the lesson if the video can be played.
+    """Adopt a lesson, ask Mux about its video, and publish it if the video can be played.
 
     Raises WorkerError with the reason where it is not published, Unavailable where Mux or Supabase
     does not answer.
     """
-    environment = await mux.environment()
-    found = await observe_lesson(lesson, mux)
-    if found.observation is not None and not found.observation.found:
-        await check_environment(mux, lessons)
-    rivals = await lessons.rivals([target.id for target in lesson.targets])
-    planned = step(found, rules, Options(include_drafts=True), rivals)
-    observation = planned.observation
-    if planned.kind not in UPDATED or observation is None:
-        raise WorkerError(f"{plain_id(lesson.id)} is not published: {_reason(planned)}")
-    decided = settlement(observation, (), rules)
-    playback_id = decided.verdict.playback_id
-    wanted = (True, observation.asset_id, playback_id)
-    if (lesson.is_published, lesson.asset_id, lesson.playback_id) == wanted:
-        return PublishResult("published_before", lesson, observation.asset_id, playback_id)
-    if planned.act != "settle" or planned.missing:
-        adoption = replace(planned, by_hand=True).adoption()
-        adopted = (await lessons.adopt([adoption], LEASE_SECONDS))[0]
-        if adopted["outcome"] != "adopted":
-            return _result(lesson, [Outcome.from_json(adopted)])
-    outcomes = await lessons.publish(settlement_json(decided), environment, by)
-    if telemetry is not None:
-        telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
+    telemetry = telemetry or Telemetry()
+    item = {"lesson_id": lesson.id, "by_hand": True}
+    (adoption,) = await Adopter(mux, lessons).adopt([item], lease=LEASE_SECONDS)
+    if adoption.outcome.reason == "published":
+        return PublishResult("published_before", lesson, lesson.asset_id, lesson.playback_id)
+    if adoption.claim is None:
+        raise WorkerError(_not_adopted(lesson, adoption))
+    outcomes = await _settle(adoption.claim, mux, lessons, rules, by, telemetry)
     return _result(lesson, outcomes)
+
+
+async def _settle(
+    claim: Claim,
+    mux: MuxReader,
+    lessons: LessonStore,
+    rules: Rules,
+    by: By,
+    telemetry: Telemetry,
+) -> list[Outcome]:
+    """Look at the video of a claimed row once, and settle what Mux says in the operator's name."""
+    environment = await mux.environment()
+    observation = await look(claim.query, mux)
+    if not observation.found and observation.subject != "row":
+        await check_environment(mux, lessons)
+    decided = settlement(observation, ((claim, 0.5),), replace(rules, environment_matches=True))
+    outcomes = await lessons.publish(
+        settlement_json(decided), environment if observation.found else None, by
+    )
+    telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
+    return outcomes
+
+
+def _not_adopted(lesson: Lesson, adoption: Adoption) -> str:
+    """Return why a lesson is not published, in sentences."""
+    name = plain_id(lesson.id)
+    outcome = adoption.outcome
+    match outcome.name, outcome.reason:
+        case "busy", _:
+            return f"{name} is locked by another transaction. Try again."
+        case "disputed", _:
+            return f"{name} is not published: {wording.DISPUTED}"
+        case "left_alone", "older":
+            return (
+                f"{name} is not published: it has a newer video than the one it names. To go "
+                "back to the older one, delete its row of mux_asset_tracking and track that upload "
+                "again."
+            )
+        case "left_alone", "names_nothing":
+            return f"{name} is not published: it names no video. Have the instructor upload one."
+        case "left_alone", "not_found":
+            return f"{name} is not published: {wording.failure('upload_not_found')}"
+        case "refused", _:
+            return f"{name} is not published. The database refuses it: {outcome.message}"
+        case "ask", _:
+            return (
+                f"{name} is not published: Mux does not answer about the id that it names. Try "
+                "again later."
+            )
+    return f"{name} was changed in the meantime. Check its status, then try again."
 
 
 def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
     outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
     name = plain_id(lesson.id)
-    changed = f"{name} was changed in the meantime. Check its status, then try again."
     if outcome is None:
-        raise WorkerError(changed)
+        raise WorkerError(f"{name} was changed in the meantime. Check its status, then try again.")
     match outcome.name:
         case "published" | "attached" | "unchanged" as done:
             return PublishResult(done, lesson, outcome.asset_id, outcome.playback_id)
         case "busy":
             raise WorkerError(f"{name} is locked by another transaction. Try again.")
-        case "older":
-            raise WorkerError(
-                f"{name} is not published: it has a newer video than the one it names. To go "
-                "back to the older one, delete its row of mux_asset_tracking and track that upload "
-                "again."
-            )
-        case "disputed":
-            raise WorkerError(f"{name} is not published: {wording.failure('lesson_mismatch')}")
-        case "changed" | "unidentified":
-            raise WorkerError(changed)
         case "failed":
             raise WorkerError(f"{name} is not published: {outcome.message}")
+        case "waiting":
+            raise WorkerError(
+                f"{name} is not published yet: {_reason(outcome)} The worker publishes it when the "
+                "video is ready."
+            )
         case other:
             reason = outcome.message or other
             raise WorkerError(f"{name} is not published. The database refuses it: {reason}")
 
 
-def _reason(planned: Step) -> str:
-    observation = planned.observation
-    if planned.kind == "followed" and observation is not None:
-        return (
-            f"its {observation.subject} is {observation.status} at Mux. Wait: the worker publishes "
-            "a tracked lesson by itself."
-        )
-    if planned.kind == "no_video":
-        return "it names no video. Have the instructor upload one."
-    return f"{planned.kind}: {wording.backfill_result(planned.kind, planned.message)}"
+def _reason(outcome: Outcome) -> str:
+    reason = outcome.reason or ""
+    return outcome.message or wording.REASONS.get(reason) or wording.failure(reason)

@@ -82,13 +82,13 @@ async def _sweep_uploads(
     if len(queries) <= SWEEP_ABOVE or stopping.is_set():
         return
     async for page in sweep(queries, mux.uploads, PageBudget(len(queries)), stopping):
-        settleable = [m for m in page if m.observation.status != "asset_created"]
+        to_probe = [m for m in page if m.queries and m.observation.status == "asset_created"]
+        for match in to_probe:
+            for query in match.queries:
+                remaining[query.key] = replace(query, asset_id=match.observation.asset_id)
+        # Not settled beside the probe, which would then find its row locked.
+        settleable = [match for match in page if match not in to_probe]
         _remove(remaining, settleable)
-        for match in page:
-            if match.observation.status == "asset_created":
-                for query in match.queries:
-                    remaining[query.key] = replace(query, asset_id=match.observation.asset_id)
-                settleable.append(replace(match, queries=()))
         yield settleable
 
 

@@ -159,4 +159,5 @@ def test_every_kind_has_its_words_and_its_end() -> None:
     assert {kind for kind in kinds if ending(kind) == "failed"} <= set(filter(is_listed, kinds))
     assert is_listed("has_video")
     assert not is_listed("followed")
+    assert (ending("busy"), is_listed("busy")) == ("skipped", True)
     assert ending("something new") == "failed"

@@ -350,6 +350,18 @@ async def test_an_upload_that_has_an_asset_leads_to_it_in_the_same_scan() -> Non
     assert mux.sent == ["assets page 0", "uploads page 0", "asset as2"]
 
 
+async def test_an_upload_that_leads_to_a_probe_is_not_settled_beside_it() -> None:
+    """The two pages are settled at the same time, and the second would find its row locked."""
+    page = Page(
+        (uploading("up0"), uploading("up1"), uploading("up2", "asset_created", "as2")), None
+    )
+    mux = FakeMux(ready("as2", "up2"), uploads=(page,))
+    queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
+    pages = observe(queries, mux, asyncio.Event(), PageBudget(3))
+    result = [[match.observation.upload_id for match in page] async for page in pages if page]
+    assert result == [["up0", "up1"], ["up2"]]
+
+
 async def test_rows_with_an_asset_are_not_looked_for_among_the_uploads() -> None:
     """Their assets are old, and each is probed by its id."""
     mux = FakeMux(*(ready(f"as{n}", f"up{n}") for n in range(3)))
@@ -434,7 +446,7 @@ async def test_unclaimed_uploads_of_the_list_are_yielded() -> None:
     queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
     pages = observe(queries, mux, asyncio.Event(), PageBudget(3))
     result = [(s.observation.upload_id, len(s.queries)) async for page in pages for s in page]
-    assert result == [("up1", 1), ("up9", 0), ("up0", 1), ("up2", 1)]
+    assert result == [("up9", 0), ("up1", 1), ("up0", 1), ("up2", 1)]
 
 
 async def test_a_row_that_has_its_video_is_probed() -> None:
