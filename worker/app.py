@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from worker.daemon.adoption import Adopter, PeriodicAdoption
+from worker.daemon.adoption import PeriodicAdoption
 from worker.mux.client import MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.scan.adopter import Adopter
 from worker.scan.batch import ClaimLimits
 from worker.scan.scanner import Scanner
 from worker.settings import Settings
@@ -20,7 +21,7 @@ from worker.telemetry.outcome_log import OutcomeLog
 from worker.telemetry.scan_history import ScanHistory
 
 if TYPE_CHECKING:
-    from worker.daemon.loop import Daemon
+    from worker.backfill.backfill import Road
 
 Parts = tuple[MuxClient, ScanStore, Scanner]
 
@@ -64,6 +65,20 @@ async def parts(
         await store.close()
 
 
+@asynccontextmanager
+async def backfill_road(settings: Settings, stopping: asyncio.Event) -> AsyncIterator["Road"]:
+    """Build the parts of a backfill, after a look at the database's schema."""
+    from worker.backfill.backfill import Road
+    from worker.supabase.backfill import BackfillStore
+
+    telemetry = Telemetry(OutcomeLog())
+    async with parts(settings, stopping, telemetry) as (mux, store, scanner):
+        await store.check_schema()
+        lessons = BackfillStore(store.call)
+        adopter = Adopter(mux, lessons, telemetry)
+        yield Road(mux, store, lessons, adopter, scanner.scan, settings.rules, telemetry)
+
+
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Run the daemon until `stopping` is set, with the adoption and the HTTP server beside it."""
     from worker.daemon.loop import Daemon, Timing
@@ -73,33 +88,20 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     async with parts(settings, stopping, telemetry) as (mux, store, scanner):
         timing = Timing(settings.scan_interval_seconds, settings.shutdown_seconds)
         daemon = Daemon(mux, store, scanner.scan, timing, stopping, telemetry)
-        adoption = _adoption(settings, stopping, store, daemon, telemetry)
+        lessons = LessonStore(store.call)
+        adoption = PeriodicAdoption(
+            Adopter(mux, lessons, telemetry),
+            lessons,
+            settings.scan_interval_seconds,
+            stopping,
+            lambda: not daemon.outages(),
+            telemetry,
+        )
         async with (
             adoption.running(),
             _monitored(settings, telemetry, mux, store, ScanHistory(daemon.outages)),
         ):
             await daemon.run(Retention(store, settings.event_retention_days))
-
-
-def _adoption(
-    settings: Settings,
-    stopping: asyncio.Event,
-    store: ScanStore,
-    daemon: "Daemon",
-    telemetry: Telemetry,
-) -> PeriodicAdoption:
-    """Build the periodic adoption, which leaves most of Mux's budget to scans."""
-    rate_limiter = RateLimiter(settings.mux_requests_per_second, store, bulk=True)
-    lessons = LessonStore(store.call)
-    mux = MuxClient(settings, stopping, rate_limiter, telemetry)
-    return PeriodicAdoption(
-        Adopter(mux, lessons, telemetry),
-        lessons,
-        settings.scan_interval_seconds,
-        stopping,
-        lambda: not daemon.outages(),
-        telemetry,
-    )
 
 
 @asynccontextmanager

@@ -92,4 +92,6 @@ class Adoption:
         if observation.found:
             ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
             return {**item, "id": self.mux_id, **ids}
-        return {**item, "id": self.mux_id, "is_missing": True} if self.outcome.name == "ask" else item
+        return (
+            {**item, "id": self.mux_id, "is_missing": True} if self.outcome.name == "ask" else item
+        )

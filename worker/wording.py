@@ -56,24 +56,30 @@ REASONS: Mapping[str, str] = {
 }
 """Each reason of a verdict that is not a failure."""
 
+DISPUTED = (
+    "Lessons of several instructors name this video, and none of them has tracked it. Clear the "
+    "ids of the wrong lessons."
+)
+"""Why a lesson is not given a video, for the operator."""
+
 BACKFILL_RESULTS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
     "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
     "its status.",
-    "mux_fault": "Mux answers with an error for this video alone. Start the backfill again.",
     "restored": "The lesson had its video before. It gets the real ids back.",
-    "followed": "Mux has not finished the video. The lesson is tracked, and gets the video when it "
+    "waiting": "Mux has not finished the video. The lesson is tracked, and gets the video when it "
     "is ready.",
+    "unanswered": "The lesson is tracked. The next scan asks Mux about it.",
     "has_video": "The draft has a real playback id. Use --include-drafts to publish such drafts.",
-    "no_video": "The draft never had a video. There is nothing to do.",
-    "claimed": "An asset in Mux has the lesson's id as its passthrough. Use "
-    "--trust-passthrough to accept that.",
-    "claimed_twice": "Several assets in Mux have the lesson's id as their passthrough. Save the "
-    "ids of the right one in the lesson.",
-    "unchanged": "Another process settled the lesson first. There is nothing to do.",
-    "changed": "The lesson was changed or deleted meanwhile. Run the backfill again.",
+    "names_nothing": "The lesson names no video. If an asset in Mux names the lesson as its "
+    "passthrough, use --trust-passthrough.",
+    "older": "The lesson has a newer video than the one it names. There is nothing to do.",
+    "not_found": "Mux does not know the video that the lesson names. Upload it again.",
+    "unchanged": "The lesson is tracked already. There is nothing to do.",
+    "changed": "Another upload was tracked for the lesson meanwhile. There is nothing to do.",
+    "deleted": "The lesson was deleted meanwhile. There is nothing to do.",
     "busy": "Another transaction has locked the lesson. Run the backfill again.",
-    "unreadable_id": "The lesson holds something that is no id of Mux. Upload the video again.",
+    "mux_fault": "Mux answers with an error for this video alone. Run the backfill again.",
 }
 """Each result that a backfill has for a lesson, besides the error types; for the operator."""
 

@@ -6,7 +6,6 @@ the others, a limited number ahead of the scans that ask Mux about each.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,14 +69,14 @@ class Backfill:
     """Goes over all lessons by id, and works on those that wait for a video in chunks."""
 
     def __init__(self, road: Road, options: Options, stopping: asyncio.Event) -> None:
-        self._road = road
+        self.road = road
         self._options = options
         self._stopping = stopping
         self.progress = Progress()
 
     async def plan(self, report: Callable[[Result], None]) -> None:
         """Report for each lesson what would be done; nothing is written."""
-        await check_environment(self._road.mux, self._road.lessons)
+        await check_environment(self.road.mux, self.road.lessons)
         async for chunk in self._chunks():
             search = self._search(chunk, report)
             async for page in search.pages():
@@ -92,8 +91,8 @@ class Backfill:
         Return the run, by which `BackfillStore` knows its rows. A run that was interrupted is
         continued.
         """
-        environment = await check_environment(self._road.mux, self._road.lessons)
-        run, self.progress.is_resumed = await self._road.lessons.begin()
+        environment = await check_environment(self.road.mux, self.road.lessons)
+        run, self.progress.is_resumed = await self.road.lessons.begin()
         async for chunk in self._chunks():
             search = self._search(chunk, report)
             async for page in search.pages():
@@ -106,7 +105,7 @@ class Backfill:
                 await self._adopt([self._item({"lesson_id": id_}) for id_ in batch], run, report)
         self.progress.is_finished = await self._scan_until(0, run)
         if self.progress.is_finished:
-            await self._road.lessons.end(run)
+            await self.road.lessons.end(run)
         return run
 
     async def _chunks(self) -> AsyncIterator[list[Adoption]]:
@@ -115,9 +114,9 @@ class Backfill:
         while not is_last and not self._stopping.is_set():
             chunk: list[Adoption] = []
             while len(chunk) < CHUNK_LESSONS and not is_last and not self._stopping.is_set():
-                lesson_ids, walked, after = await self._road.lessons.candidates(after)
+                lesson_ids, walked, after = await self.road.lessons.candidates(after)
                 items = [self._item({"lesson_id": id_}) for id_ in lesson_ids]
-                chunk += await self._road.lessons.adopt(items, dry_run=True)
+                chunk += await self.road.lessons.adopt(items, dry_run=True)
                 self.progress.walked += walked
                 is_last = after is None
             self.progress.chunk, self.progress.chunk_done = len(chunk), 0
@@ -131,17 +130,15 @@ class Backfill:
             if {adoption.outcome.name, adoption.outcome.reason}.isdisjoint(sought):
                 self._report(Result.of(adoption), report)
         wanted = [a for a in chunk if not {a.outcome.name, a.outcome.reason}.isdisjoint(sought)]
-        return Search(
-            wanted, self._road.mux, self._stopping, trust_references=trust_references
-        )
+        return Search(wanted, self.road.mux, self._stopping, trust_references=trust_references)
 
     async def _plan(self, page: Sequence[Found], report: Callable[[Result], None]) -> None:
         found = {item.adoption.lesson_id: item.observation for item in page}
         items = [self._item(item.item()) for item in page]
-        for adoption in await self._road.lessons.adopt(items, dry_run=True):
+        for adoption in await self.road.lessons.adopt(items, dry_run=True):
             result = Result.of(adoption)
             if adoption.outcome.name == "adopted":
-                result = Result.planned(adoption, found[adoption.lesson_id], self._road.rules)
+                result = Result.planned(adoption, found[adoption.lesson_id], self.road.rules)
             self._report(result, report)
 
     async def _adopt_found(
@@ -152,9 +149,9 @@ class Backfill:
         adopted = {a.lesson_id for a in await self._adopt(items, run, report)}
         facts = {f.observation for f in page if f.adoption.lesson_id in adopted}
         if facts:
-            settlements = [settlement(fact, (), self._road.rules) for fact in facts]
-            outcomes = await self._road.store.settle(settlements, environment)
-            self._road.telemetry.settled(settlements, outcomes)
+            settlements = [settlement(fact, (), self.road.rules) for fact in facts]
+            outcomes = await self.road.store.settle(settlements, environment)
+            self.road.telemetry.settled(settlements, outcomes)
 
     async def _adopt(
         self, items: Sequence[Item], run: str, report: Callable[[Result], None]
@@ -164,7 +161,7 @@ class Backfill:
         left = {item["lesson_id"]: item for item in items}
         for attempt in range(BUSY_TRIES):
             if left and not (attempt and await self._pause()):
-                done = await self._road.adopter.adopt(list(left.values()), backfill=run)
+                done = await self.road.adopter.adopt(list(left.values()), backfill=run)
                 is_last = attempt == BUSY_TRIES - 1
                 adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
                 left = {a.lesson_id: left[a.lesson_id] for a in done if a.outcome.name == "busy"}
@@ -180,10 +177,10 @@ class Backfill:
         A daemon beside the backfill scans as well: then there is nothing to claim here.
         """
         while not self._stopping.is_set():
-            self.progress.adopted = await self._road.lessons.progress(run)
+            self.progress.adopted = await self.road.lessons.progress(run)
             if self.progress.adopted[UNANSWERED] <= unanswered:
                 return True
-            if not (await self._road.scan()).claimed:
+            if not (await self.road.scan()).claimed:
                 await self._pause()
         return False
 

@@ -21,6 +21,8 @@ from worker.text import plain_id, quoted
 
 LEASE_SECONDS = 5.0
 
+CHANGED = "{} was changed in the meantime. Check its status, then try again."
+
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
@@ -118,40 +120,32 @@ async def _settle(
     return outcomes
 
 
+_NOT_ADOPTED = {
+    "busy": "{} is locked by another transaction. Try again.",
+    "disputed": f"{{}} is not published. {wording.DISPUTED}",
+    "older": "{} is not published: it has a newer video than the one it names. To go back to the "
+    "older one, delete its row of mux_asset_tracking and track that upload again.",
+    "names_nothing": "{} is not published: it names no video. Have the instructor upload one.",
+    "not_found": f"{{}} is not published. {wording.failure('upload_not_found')}",
+    "ask": "{} is not published: Mux does not answer about the id that it names. Try again later.",
+}
+"""Why a lesson is not published, by the reason or the outcome of its adoption."""
+
+
 def _not_adopted(lesson: Lesson, adoption: Adoption) -> str:
     """Return why a lesson is not published, in sentences."""
-    name = plain_id(lesson.id)
-    outcome = adoption.outcome
-    match outcome.name, outcome.reason:
-        case "busy", _:
-            return f"{name} is locked by another transaction. Try again."
-        case "disputed", _:
-            return f"{name} is not published: {wording.DISPUTED}"
-        case "left_alone", "older":
-            return (
-                f"{name} is not published: it has a newer video than the one it names. To go "
-                "back to the older one, delete its row of mux_asset_tracking and track that upload "
-                "again."
-            )
-        case "left_alone", "names_nothing":
-            return f"{name} is not published: it names no video. Have the instructor upload one."
-        case "left_alone", "not_found":
-            return f"{name} is not published: {wording.failure('upload_not_found')}"
-        case "refused", _:
-            return f"{name} is not published. The database refuses it: {outcome.message}"
-        case "ask", _:
-            return (
-                f"{name} is not published: Mux does not answer about the id that it names. Try "
-                "again later."
-            )
-    return f"{name} was changed in the meantime. Check its status, then try again."
+    name, outcome = plain_id(lesson.id), adoption.outcome
+    if outcome.name == "refused":
+        return f"{name} is not published. The database refuses it: {outcome.message}"
+    sentences = _NOT_ADOPTED.get(outcome.name) or _NOT_ADOPTED.get(outcome.reason or "")
+    return (sentences or CHANGED).format(name)
 
 
 def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
     outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
     name = plain_id(lesson.id)
     if outcome is None:
-        raise WorkerError(f"{name} was changed in the meantime. Check its status, then try again.")
+        raise WorkerError(CHANGED.format(name))
     match outcome.name:
         case "published" | "attached" | "unchanged" as done:
             return PublishResult(done, lesson, outcome.asset_id, outcome.playback_id)

@@ -22,6 +22,10 @@ SKIPPED = frozenset(
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "older", "busy"})
 
 
+_KINDS = {"disputed": "lesson_mismatch", "ask": "mux_fault"}
+"""The kinds of adoptions whose outcome has another name."""
+
+
 def ending(kind: str) -> Ending:
     """Return the total of the summary in which a kind is counted."""
     return "updated" if kind in UPDATED else "skipped" if kind in SKIPPED else "failed"
@@ -40,15 +44,13 @@ class Result:
     def of(cls, adoption: Adoption) -> Self:
         """Return the result of an adoption that tracks nothing new."""
         outcome = adoption.outcome
-        kind = {"disputed": "lesson_mismatch", "left_alone": outcome.reason or "unchanged"}.get(
-            outcome.name, "has_video" if outcome.reason == "has_video" else outcome.name
-        )
-        message = outcome.message
-        if kind == "lesson_mismatch":
-            message = wording.DISPUTED
-        elif outcome.raised_by:
+        kind = _KINDS.get(outcome.name, outcome.name)
+        if outcome.name in ("left_alone", "unchanged"):
+            kind = outcome.reason or "unchanged"
+        message = wording.DISPUTED if kind == "lesson_mismatch" else outcome.message
+        if outcome.raised_by:
             message = f"{message} (raised by {outcome.raised_by})"
-        return cls(adoption.lesson_id, "mux_fault" if kind == "ask" else kind, message, _ids(outcome))
+        return cls(adoption.lesson_id, kind, message, _ids(outcome))
 
     @classmethod
     def planned(cls, adoption: Adoption, observation: Observation, rules: Rules) -> Self:

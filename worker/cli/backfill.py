@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from worker.wording import backfill_result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from worker.backfill.backfill import Backfill, Progress
-    from worker.backfill.plan import Step
+    from worker.backfill.backfill import Backfill
+    from worker.backfill.result import Result
     from worker.cli.backfill_report import Report
     from worker.settings import Settings
     from worker.supabase.backfill import BackfillStore
@@ -34,8 +33,8 @@ def add_parser(subparsers: Subparsers) -> None:
     mode.add_argument(
         "--plan", action="store_true", help="print what would be done, change nothing (default)"
     )
-    mode.add_argument("--apply", action="store_true", help="do it, after confirmation")
-    parser.add_argument("--yes", action="store_true", help="with --apply: skip the confirmation")
+    mode.add_argument("--apply", action="store_true", help="print the plan, ask, and do it")
+    parser.add_argument("--yes", action="store_true", help="with --apply: do it without the plan")
     parser.add_argument(
         "--include-drafts",
         action="store_true",
@@ -47,27 +46,20 @@ def add_parser(subparsers: Subparsers) -> None:
         help="accept the one asset whose passthrough or external_id is the lesson's id",
     )
     parser.add_argument(
-        "--from-start", action="store_true", help="do not continue an interrupted backfill"
-    )
-    parser.add_argument(
         "--report",
         type=_report_file,
         metavar="FILE",
-        help="list the lessons that need attention in FILE (.csv or .json)",
+        help="list the lessons that failed or were left alone in FILE (.csv or .json)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command, after confirmation where it changes something."""
-    if arguments.apply and not arguments.yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            print("There is no terminal to confirm --apply. Add --yes.", file=sys.stderr)
-            return WRONG_USE
-        print("This publishes lessons, and writes their ids and their tracking rows.")
-        if not _is_confirmed():
-            print("Nothing was changed.")
-            return FAILED
+    """Run the command; where it changes something, after confirmation."""
+    asks = arguments.apply and not arguments.yes
+    if asks and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("There is no terminal to confirm --apply. Add --yes.", file=sys.stderr)
+        return WRONG_USE
     return run_command(_backfill, arguments, log_errors_only=sys.stdout.isatty())
 
 
@@ -79,6 +71,7 @@ def _report_file(text: str) -> Path:
 
 
 def _is_confirmed() -> bool:
+    print("--apply publishes these lessons, and writes their ids and their tracking rows.")
     try:
         return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
@@ -90,119 +83,103 @@ async def _backfill(arguments: argparse.Namespace, settings: "Settings") -> int:
     """Return DONE only if all lessons were processed and none failed."""
     import asyncio
 
-    from worker.app import parts
-    from worker.backfill.backfill import Backfill
-    from worker.backfill.plan import Options
-    from worker.cli.backfill_report import Report, summary
+    from worker.app import backfill_road
+    from worker.backfill.backfill import Backfill, Options
+    from worker.cli.backfill_report import Report
     from worker.shutdown import Signals
-    from worker.supabase.backfill import BackfillStore
 
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()
-    async with parts(settings, stopping, bulk=True) as (mux, store, _):
-        await store.check_schema()
-        lessons = BackfillStore(store.call)
-        work = Backfill(
-            mux,
-            store,
-            lessons,
-            rules=settings.rules,
-            options=Options(arguments.include_drafts, arguments.trust_passthrough),
-            stopping=stopping,
-        )
-        began = time.monotonic()
+    options = Options(arguments.include_drafts, arguments.trust_passthrough)
+    async with backfill_road(settings, stopping) as road:
+        if not arguments.apply:
+            with Report(arguments.report) as report:
+                return await _plan(Backfill(road, options, stopping), report)
+        if not arguments.yes:
+            with Report(None) as report:
+                await _plan(Backfill(road, options, stopping), report)
+            if stopping.is_set() or not _is_confirmed():
+                print("Nothing was changed.")
+                return FAILED
         with Report(arguments.report) as report:
-            if arguments.apply:
-                await _apply(work, arguments, lessons, report)
-            else:
-                await _plan(work, report)
-    show(summary(work.progress, mux.requests, time.monotonic() - began))
-    if report.path is not None:
-        print(f"{report.count} lessons are listed in {report.path}.")
-    return _end(work.progress, is_applied=arguments.apply)
+            return await _apply(Backfill(road, options, stopping), report)
 
 
-def _end(progress: "Progress", *, is_applied: bool) -> int:
-    if not progress.is_finished:
-        again = "Run it again to continue." if is_applied else "Run it again for the whole plan."
-        print(f"The backfill was stopped before the end. {again}")
-        return FAILED
-    return FAILED if is_applied and progress.by_ending()["failed"] else DONE
-
-
-async def _plan(work: "Backfill", report: "Report") -> None:
-    from worker.backfill.plan import is_listed
+async def _plan(work: "Backfill", report: "Report") -> int:
     from worker.cli.backfill_progress import progress_shown
 
-    examples: dict[str, list[Step]] = defaultdict(list)
+    examples: dict[str, list[Result]] = defaultdict(list)
 
-    def record(step: "Step") -> None:
-        if len(examples[step.kind]) < MAX_EXAMPLES:
-            examples[step.kind].append(step)
-        if is_listed(step.kind):
-            report.add(step.lesson.id, step.kind, step.message, step.known())
+    def record(result: "Result") -> None:
+        if len(examples[result.kind]) < MAX_EXAMPLES:
+            examples[result.kind].append(result)
+        report.add(result)
 
+    began = time.monotonic()
     async with progress_shown(work.progress, "planning"):
         await work.plan(record)
     show("What would be done; nothing is changed.", _planned(work.progress.counts, examples), "")
+    _summarize(work, report, began)
+    if not work.progress.is_finished:
+        print("The plan was stopped before the end. Run it again for the whole plan.")
+        return FAILED
+    return DONE
 
 
-def _planned(counts: Counter[str], examples: "dict[str, list[Step]]") -> "RenderableType":
+def _planned(counts: Counter[str], examples: "dict[str, list[Result]]") -> "RenderableType":
     table = columns(9)
     table.columns[0].justify = "right"
     for kind, count in _sorted(counts):
         table.add_row(f"\n{count:,}", f"\n{kind}: {backfill_result(kind)}")
-        for step in sorted(examples[kind], key=lambda step: step.lesson.id):
-            table.add_row("", " ".join([step.lesson.id, *_ids(step)]))
+        for result in sorted(examples[kind], key=lambda result: result.lesson_id):
+            ids = [f"{name.removesuffix('_id')} {id_}" for name, id_ in result.ids.items() if id_]
+            table.add_row("", " ".join([result.lesson_id, *ids]))
     return table
 
 
-def _ids(step: "Step") -> list[str]:
-    observation = step.observation
-    if observation is None:
-        return [f"holds {step.lesson.asset_id}"] if step.lesson.asset_id else []
-    ids = {"upload": observation.upload_id, "asset": observation.asset_id}
-    return [f"{name} {id_}" for name, id_ in ids.items() if id_]
-
-
-async def _apply(
-    work: "Backfill", arguments: argparse.Namespace, lessons: "BackfillStore", report: "Report"
-) -> None:
+async def _apply(work: "Backfill", report: "Report") -> int:
     from worker.cli.backfill_progress import progress_shown
 
-    try:
-        async with progress_shown(work.progress, "repairing"):
-            await work.apply(from_start=arguments.from_start)
-    finally:
-        if work.progress.begun_at is not None:
-            with suppress(Exception):
-                await _list(work.progress.begun_at, lessons, report)
+    began = time.monotonic()
+    async with progress_shown(work.progress, "adopting"):
+        run = await work.apply(report.add)
+    await _list_failures(run, work.road.lessons, report)
     if work.progress.is_resumed:
         print("This continued an interrupted backfill; the counts include it.")
     if report.first:
         show(*report.first)
     if report.count > len(report.first):
         more = report.count - len(report.first)
-        print(f"and {more:,} more." + ("" if arguments.report else " --report FILE lists all."))
+        print(f"and {more:,} more." + ("" if report.path else " --report FILE lists all."))
+    _summarize(work, report, began)
+    if not work.progress.is_finished:
+        print("The backfill was stopped before the end. Run it again to continue.")
+        return FAILED
+    return FAILED if work.progress.by_ending()["failed"] else DONE
 
 
-async def _list(since: str, lessons: "BackfillStore", report: "Report") -> None:
-    """Add the findings that the database has recorded since this backfill first began."""
+async def _list_failures(run: str, lessons: "BackfillStore", report: "Report") -> None:
+    """Add the lessons that failed after they were adopted, in this run of the backfill."""
+    from worker.backfill.result import Result
+
     after: str | None = None
-    while findings := await lessons.findings(since, after):
-        for finding in findings:
-            ids = {
-                name: finding[name]
-                for name in ("lesson_asset_id", "lesson_playback_id")
-                if finding[name]
-            }
-            known = ids | (finding["known"] or {})
-            report.add(finding["lesson_id"], finding["kind"], finding["message"], known)
-        after = findings[-1]["lesson_id"]
+    while failures := await lessons.failures(run, after):
+        for row in failures:
+            ids = {name: row[name] for name in ("upload_id", "asset_id")}
+            report.add(Result(row["lesson_id"], row["reason"], row["message"], ids))
+        after = failures[-1]["lesson_id"]
+
+
+def _summarize(work: "Backfill", report: "Report", began: float) -> None:
+    from worker.cli.backfill_report import summary
+
+    show(summary(work.progress, work.road.mux.requests, time.monotonic() - began))
+    if report.path is not None:
+        print(f"{report.count} lessons are listed in {report.path}.")
 
 
 def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
-    from worker.backfill.plan import ending
+    from worker.backfill.result import ending
 
     order = {"updated": 0, "skipped": 1, "failed": 2}
     return sorted(counts.items(), key=lambda item: (order[ending(item[0])], item[0]))

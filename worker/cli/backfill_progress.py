@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from worker.backfill.backfill import Progress
+from worker.backfill.result import Progress
 from worker.cli.console import console
 from worker.telemetry.logs import get_logger
 

@@ -2,14 +2,12 @@
 
 import csv
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from worker import wording
-from worker.backfill.backfill import Progress
-from worker.backfill.plan import ending
+from worker.backfill.result import Progress, Result, ending
 from worker.cli.console import columns
 from worker.errors import WorkerError
 from worker.text import plain_id
@@ -18,21 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MAX_PRINTED = 10
-COLUMNS = (
-    "lesson_id",
-    "result",
-    "reason",
-    "message",
-    "lesson_status",
-    "lesson_asset_id",
-    "lesson_playback_id",
-    "tracked_upload_id",
-    "tracked_asset_id",
-    "asked_for",
-    "upload_id",
-    "asset_id",
-    "mux_status",
-)
+COLUMNS = ("lesson_id", "result", "reason", "message", "upload_id", "asset_id")
 
 
 class Report:
@@ -76,13 +60,20 @@ class Report:
     def _is_csv(self) -> bool:
         return self.path is not None and self.path.suffix.lower() == ".csv"
 
-    def add(self, lesson_id: str, kind: str, message: str | None, known: Mapping[str, Any]) -> None:
-        """Add a lesson with what is known about it."""
-        sentences = wording.backfill_result(kind, message)
-        if len(self.first) < MAX_PRINTED and ending(kind) == "failed":
-            self.first.append(plain_id(f"{lesson_id} {kind}: {sentences}"))
-        row = {"lesson_id": lesson_id, "result": ending(kind), "reason": kind, "message": sentences}
-        row |= {name: value for name, value in known.items() if name in COLUMNS}
+    def add(self, result: Result) -> None:
+        """Add a lesson, if it failed or was left alone."""
+        if not result.is_listed:
+            return
+        sentences = wording.backfill_result(result.kind, result.message)
+        if len(self.first) < MAX_PRINTED and ending(result.kind) == "failed":
+            self.first.append(plain_id(f"{result.lesson_id} {result.kind}: {sentences}"))
+        row = {
+            "lesson_id": result.lesson_id,
+            "result": ending(result.kind),
+            "reason": result.kind,
+            "message": sentences,
+            **result.ids,
+        }
         if self._file is not None and self._is_csv:
             self._rows.writerow({name: _csv_cell(value) for name, value in row.items()})
         elif self._file is not None:
@@ -90,9 +81,9 @@ class Report:
         self.count += 1
 
 
-def _csv_cell(value: Any) -> str:
+def _csv_cell(value: str | None) -> str:
     """Return a value so that no spreadsheet evaluates it as a formula."""
-    text = " ".join(value) if isinstance(value, list) else str(value)
+    text = value or ""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 

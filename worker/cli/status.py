@@ -9,6 +9,7 @@ from worker.cli.console import console, show
 from worker.cli.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
+    from worker.model import Query
     from worker.settings import Settings
     from worker.supabase.lessons import LessonStore
 
@@ -91,16 +92,15 @@ async def _watch(arguments: argparse.Namespace, lessons: "LessonStore") -> None:
 
 
 async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mux: Any) -> int:
-    from worker.backfill.publish import find_lesson, observe_lesson
+    from worker.backfill.publish import find_lesson, look
     from worker.cli.status_view import lesson_view
     from worker.errors import Unavailable, explain
 
     lesson = await find_lesson(lessons, arguments.lesson)
     details = await lessons.lesson(lesson.id)
-    code = DONE
+    query, code = await _query(lesson.id, details["row"], lessons), DONE
     try:
-        observation = (await observe_lesson(lesson, mux)).observation
-        details["mux"] = None if observation is None else observation.as_json()
+        details["mux"] = (await look(query, mux)).as_json() if query else None
     except Unavailable as error:
         details["mux"] = {"unavailable": explain(error)}
         code = FAILED
@@ -109,3 +109,15 @@ async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mu
     else:
         show(lesson_view(details))
     return code
+
+
+async def _query(
+    lesson_id: str, row: dict[str, Any] | None, lessons: "LessonStore"
+) -> "Query | None":
+    """Return how Mux is asked about what adopting the lesson would track, else about its row."""
+    from worker.model import Query
+
+    (adoption,) = await lessons.adopt([{"lesson_id": lesson_id, "by_hand": True}], dry_run=True)
+    if adoption.query is None and row is not None:
+        return Query(lesson_id, row["upload_id"], row["asset_id"])
+    return adoption.query

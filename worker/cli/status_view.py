@@ -10,7 +10,7 @@ from rich.text import Text
 
 from worker.cli.console import columns
 from worker.text import ago, duration, plain_id
-from worker.wording import backfill_result, failure
+from worker.wording import failure
 
 Details = Mapping[str, Any]
 
@@ -80,10 +80,6 @@ def lesson_view(lesson: Details) -> RenderableType:
     _add_row(table, lesson["row"])
     table.add_row()
     _add_mux(table, lesson["mux"])
-    if finding := lesson["finding"]:
-        table.add_row()
-        sentences = backfill_result(finding["kind"], finding["message"])
-        _add(table, "backfill", f"{finding['kind']}: {sentences}")
     return Group(table, "", *_history(lesson["events"]))
 
 

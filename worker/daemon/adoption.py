@@ -12,7 +12,7 @@ from worker.telemetry.hooks import Telemetry
 
 FIRST_AFTER = 1
 EVERY = 60
-"""In scan intervals: when the first scan has ended, then every five minutes at the default of 5 s."""
+"""In scan intervals: beside the first scans, then every five minutes at the default of 5 s."""
 
 MAX_PAUSE_SECONDS = 300.0
 

@@ -12,6 +12,7 @@ from typing import Protocol
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
 from worker.model import Claim, MatchedObservation, Outcome, Settlement
+from worker.scan.adopter import Item
 from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
@@ -59,7 +60,7 @@ class Scanner:
         rules: Rules,
         stopping: asyncio.Event,
         telemetry: Telemetry | None = None,
-        adopt: Callable[[Sequence[str]], Awaitable[None]] | None = None,
+        adopt: Callable[[Sequence[Item]], Awaitable[object]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
@@ -195,10 +196,10 @@ class Scanner:
 
         If that fails, the periodic adoption does it.
         """
-        lesson_ids = [o.lesson_id for o in outcomes if o.reason == "names_newer" and o.lesson_id]
-        if lesson_ids and self._adopt is not None:
+        newer = [{"lesson_id": o.lesson_id} for o in outcomes if o.reason == "names_newer"]
+        if newer and self._adopt is not None:
             with suppress(Unavailable):
-                await self._adopt(lesson_ids)
+                await self._adopt(newer)
 
     def _count_faults(self, page: Sequence[MatchedObservation]) -> None:
         if len(self._fault_counts) > MAX_FAULT_COUNTS:

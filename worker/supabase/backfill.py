@@ -23,7 +23,7 @@ class BackfillStore(LessonStore):
         await self._call("worker_backfill_end", {"backfill": backfill})
 
     async def candidates(self, after: str | None) -> tuple[list[str], int, str | None]:
-        """Return which of the next lessons may have to be adopted, how many were read, and the last.
+        """Return which of the next lessons may need adoption, how many were read, and the last.
 
         The last id is None at the end of the table.
         """

@@ -1,6 +1,7 @@
 """Call the SQL functions about lessons: look up, adopt, publish, retry, and report them."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from worker.lesson import Adoption, Lesson
@@ -86,10 +87,12 @@ class LessonStore:
                 "lease_seconds": lease,
             }
             rows = expect(await self._call("worker_adopt", params), list)
-            adoptions += parse(lambda rows=rows: [Adoption.from_json(row) for row in rows])
+            adoptions += parse(partial(list, map(Adoption.from_json, rows)))
         return adoptions
 
-    async def publish(self, verdict: dict[str, Any], environment_id: str, by: By) -> list[Outcome]:
+    async def publish(
+        self, verdict: dict[str, Any], environment_id: str | None, by: By
+    ) -> list[Outcome]:
         """Settle a verdict in an operator's name; return the outcomes."""
         params = {
             "verdict": verdict,
