@@ -32,15 +32,15 @@ $$;
 comment on function mux_private.note_columns is 'Notes the ids that stand in a lesson''s columns when another upload begins to be tracked: they are older.';
 
 -- Other users can read and copy a placeholder. So an upload belongs to the instructor in whose lesson
--- its placeholder stands, even if another is the first to track it. In a large table only with the
--- indexes of sql/optional: without them the app should track an upload before it saves the placeholder.
+-- its placeholder stands, even if another is the first to track it. Only with the indexes of
+-- sql/optional: without them the app should track an upload before it saves the placeholder.
 create or replace function mux_private.note_holders(p_key text) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
   placeholder text := 'temp_' || mux_private.as_written(p_key);
   playback_placeholder text := 'temp_playback_' || mux_private.as_written(p_key);
 begin
-  if not mux_private.lessons_are_searchable() or exists (
+  if not mux_private.lessons_are_indexed() or exists (
     select from mux_private.upload_history h
     where h.mux_id_written = mux_private.as_written(p_key)
        or h.asset_id_written = mux_private.as_written(p_key)

@@ -93,7 +93,9 @@ begin
     'is_draft', lesson.is_draft);
   if adoption.passes_over is not null then
     perform mux_private.pass_over(lesson.id, adoption.passes_over);
-    perform mux_private.make_due(tracking.id);
+    if adoption.outcome = 'disputed' then
+      perform mux_private.make_due(tracking.id);
+    end if;
   end if;
   if item.upload_id is not null and item.asset_id is not null then
     perform mux_private.learn(jsonb_build_array(jsonb_build_object('upload_id', item.upload_id, 'asset_id', item.asset_id)));
@@ -102,8 +104,9 @@ begin
     when 'adopted' then tracking := mux_private.begin_to_track(lesson, tracking, adoption.upload_id, adoption.asset_id);
     when 'look' then tracking := mux_private.look_once_more(tracking);
     when 'unchanged' then
-      if not item.by_hand then
-        restored := mux_private.restore(lesson, tracking);
+      restored := mux_private.restore(lesson, tracking);
+      if restored is null and item.id is not null then
+        perform mux_private.make_due(tracking.id);
       end if;
       return coalesce(restored, answer);
     when 'disputed' then return answer || jsonb_build_object('restored', mux_private.restore(lesson, tracking));

@@ -76,8 +76,8 @@ class Adoption:
 
     @property
     def query(self) -> Query | None:
-        """How Mux is asked about that id; None where there is none."""
-        if self.mux_id is None:
+        """How Mux is asked about the id that is to be tracked; None where nothing is."""
+        if self.mux_id is None or self.outcome.name not in ("adopted", "ask"):
             return None
         outcome = self.outcome
         return Query(self.lesson_id, outcome.upload_id or UPLOAD_UNKNOWN, outcome.asset_id)

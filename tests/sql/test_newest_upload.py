@@ -13,7 +13,7 @@ from tests.sql.instructor import Instructor, refusal
 from tests.sql.service import Service
 from tests.sql.upload_world import RULES, Mux, Stage, Video, World
 from worker.decide import settlement
-from worker.model import Observation
+from worker.model import Observation, OnSent
 from worker.supabase.serialize import settlement_json
 
 pytestmark = pytest.mark.stack
@@ -651,18 +651,36 @@ def test_a_rule_of_the_app_against_the_older_video_leaves_the_newest_upload_trac
 def test_mux_is_asked_once_an_hour_about_an_asset_that_it_does_not_know(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the lesson has never had an upload."""
+    """The upload that the lesson has stays its newest meanwhile."""
     asked: list[str] = []
 
-    async def asset(asset_id: str) -> Observation:
+    async def asset(asset_id: str, _: OnSent) -> Observation:
         asked.append(asset_id)
         return Observation("asset", "missing", "probe", asset_id=asset_id)
 
     monkeypatch.setattr(Mux, "asset", staticmethod(asset))
-    world.makes(world.anna, holds=("gone", "temp_playback_gone"))
+    lesson = world.makes(world.anna)
+    world.anna.track_upload(lesson, world.mux.video("1").upload)
+    world.saves(world.anna, lesson, ("gone", "temp_playback_gone"))
     for _ in range(3):
         world.walks()
     assert asked == ["gone"]
+    assert world.tracks(lesson) == ("up1", "processing")
+
+
+def test_an_asset_that_mux_does_not_know_is_asked_for_by_the_scan_where_a_lesson_has_no_other(
+    world: World,
+) -> None:
+    """It is tracked, and fails with its reason, as any other."""
+    lesson = world.makes(world.anna, holds=("gone", "temp_playback_gone"))
+    world.backfills()
+    world.settles_all()
+    row = world.row(lesson)
+    assert (row["upload_id"], row["status"], row["error_type"]) == (
+        "migrated",
+        "error",
+        "asset_not_found",
+    )
 
 
 # How often.

@@ -1,7 +1,7 @@
 """Two instructors, the app's form, a simulated Mux and the worker, each acting step by step."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -15,9 +15,7 @@ from tests.course import let_pass
 from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.backfill import publish
-from worker.backfill.backfill import Backfill
-from worker.backfill.plan import Options
-from worker.daemon.adoption import Adopter
+from worker.backfill.backfill import Backfill, Options, Road
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.model import (
@@ -34,9 +32,12 @@ from worker.model import (
     Source,
     ignore,
 )
+from worker.scan.adopter import Adopter
 from worker.scan.observe import observe
 from worker.supabase.backfill import BackfillStore
 from worker.supabase.serialize import settlement_json
+from worker.telemetry.hooks import Telemetry
+from worker.telemetry.scan_report import ScanReport
 
 Stage = Literal["unknown", "waiting", "timed_out", "preparing", "ready", "errored", "deleted"]
 Ids = tuple[str | None, str | None]
@@ -286,9 +287,13 @@ class World:
     def scan(self) -> list[Json]:
         """Let everything fall due, look at all of it, and settle; give the outcomes."""
         self.db.execute("update mux_private.schedule set next_check_at = now() where true")
+        return asyncio.run(self._scan())
+
+    async def _scan(self) -> list[Json]:
+        """Look at what is due, and settle; give the outcomes."""
         rows = self.service.claim()
         claims = {claim.id: claim for claim in map(Claim.from_json, rows)}
-        matches = asyncio.run(self._observe([claim.query for claim in claims.values()]))
+        matches = await self._observe([claim.query for claim in claims.values()])
         settlements = (
             settlement(m.observation, tuple((claims[q.key], 0.5) for q in m.queries), RULES)
             for m in matches
@@ -298,7 +303,7 @@ class World:
             environment=ENVIRONMENT,
         )
         self.service.release(rows)
-        self._adopts_newer(outcomes)
+        await self._adopts_newer(outcomes)
         return outcomes
 
     async def _observe(self, queries: Sequence[Query]) -> list[MatchedObservation]:
@@ -318,14 +323,15 @@ class World:
     def hears(self, *seen: Observation) -> list[Json]:
         """Settle what events say, about whichever rows they concern."""
         outcomes = self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
-        self._adopts_newer(outcomes)
+        asyncio.run(self._adopts_newer(outcomes))
         return outcomes
 
-    def _adopts_newer(self, outcomes: Sequence[Json]) -> None:
+    async def _adopts_newer(self, outcomes: Sequence[Json]) -> None:
         """Adopt, as the worker does, what was not settled since the lesson names a newer upload."""
-        named = [o["lesson_id"] for o in outcomes if o.get("reason") == "names_newer"]
-        if named:
-            asyncio.run(Adopter(self.mux, self._ledger).adopt(named))
+        await self._adopt(o["lesson_id"] for o in outcomes if o.get("reason") == "names_newer")
+
+    async def _adopt(self, lesson_ids: Iterable[str]) -> None:
+        await Adopter(self.mux, self._ledger).adopt([{"lesson_id": id_} for id_ in lesson_ids])
 
     def hears_of(self, video: Video) -> list[Json]:
         """Settle what an event says that Mux sends now."""
@@ -344,24 +350,21 @@ class World:
         asyncio.run(self._walk())
 
     async def _walk(self) -> None:
-        found = await self._ledger.untracked(2000, 100)
-        if found:
-            await Adopter(self.mux, self._ledger).adopt(found)
+        await self._adopt(await self._ledger.untracked(2000, 100))
 
     def backfills(self) -> None:
         """Run a backfill over all lessons."""
         asyncio.run(self._backfill())
 
     async def _backfill(self) -> None:
-        backfill = Backfill(
-            self.mux,
-            self._ledger,
-            self._ledger,
-            rules=RULES,
-            options=Options(),
-            stopping=asyncio.Event(),
-        )
-        await backfill.apply(from_start=True)
+        async def scan() -> ScanReport:
+            report = ScanReport()
+            report.claimed = len(await self._scan())
+            return report
+
+        adopter = Adopter(self.mux, self._ledger)
+        road = Road(self.mux, self._ledger, self._ledger, adopter, scan, RULES, Telemetry())
+        await Backfill(road, Options(), asyncio.Event()).apply(lambda _: None)
 
     def publishes_by_hand(self, lesson: UUID) -> str | None:
         """Publish a lesson as an operator does; give the reason if that is refused."""

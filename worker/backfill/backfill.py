@@ -30,6 +30,9 @@ CHUNK_LESSONS = 20_000
 MAX_UNANSWERED = 5000
 """Adopted rows that no scan has looked at yet, at most."""
 
+TO_ADOPT = frozenset({"adopted", "ask", "restored", "disputed"})
+"""The planned outcomes after which a lesson is adopted: a disputed one may play an older video."""
+
 BUSY_TRIES = 3
 PAUSE_SECONDS = 1.0
 
@@ -83,6 +86,9 @@ class Backfill:
                 await self._plan(page, report)
             async for page in search.probed():
                 await self._plan(page, report)
+            for adoption in search.left.values():
+                if adoption.query is None:
+                    self._report(Result.of(adoption), report)
         self.progress.is_finished = not self._stopping.is_set()
 
     async def apply(self, report: Callable[[Result], None]) -> str:
@@ -125,11 +131,13 @@ class Backfill:
     def _search(self, chunk: Sequence[Adoption], report: Callable[[Result], None]) -> Search:
         """Return the search for a chunk, without the lessons for which nothing is to be done."""
         trust_references = self._options.trust_passthrough
-        sought = {"adopted", "ask", "restored"} | ({"names_nothing"} if trust_references else set())
+        wanted = []
         for adoption in chunk:
-            if {adoption.outcome.name, adoption.outcome.reason}.isdisjoint(sought):
+            is_nameless = adoption.outcome.reason == "names_nothing"
+            if adoption.outcome.name in TO_ADOPT or (is_nameless and trust_references):
+                wanted.append(adoption)
+            else:
                 self._report(Result.of(adoption), report)
-        wanted = [a for a in chunk if not {a.outcome.name, a.outcome.reason}.isdisjoint(sought)]
         return Search(wanted, self.road.mux, self._stopping, trust_references=trust_references)
 
     async def _plan(self, page: Sequence[Found], report: Callable[[Result], None]) -> None:
