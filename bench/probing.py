@@ -4,7 +4,6 @@ It is the worker itself, all but the number of due rows from which walking Mux's
 is out of reach, so that it asks for every row by itself, as it would without the sweep.
 """
 
-import worker.scan.observe
 import worker.scan.scanner
 import worker.scan.sweep
 from worker.cli.main import main
@@ -15,7 +14,7 @@ NEVER = 1_000_000
 
 def never_sweep() -> None:
     """Put the threshold out of reach, wherever a module has taken its name."""
-    for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
+    for module in (worker.scan.sweep, worker.scan.scanner):
         assert getattr(module, "SWEEP_ABOVE") == SWEEP_ABOVE  # noqa: B009  # the name still decides there
         setattr(module, "SWEEP_ABOVE", NEVER)  # noqa: B010  # which mypy would not let it be otherwise
 

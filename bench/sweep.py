@@ -73,7 +73,7 @@ class Thresholds:
         """Have the worker go by them inside the block."""
         budget = partial(PageBudget, pages=self.first)
         with ExitStack() as changes:
-            for module in (worker.scan.sweep, worker.scan.observe, worker.scan.scanner):
+            for module in (worker.scan.sweep, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "SWEEP_ABOVE", self.few))
             for module in (worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "PageBudget", budget))

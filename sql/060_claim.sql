@@ -36,27 +36,28 @@ end
 $$;
 comment on function mux_private.due_count() is 'How many rows are due.';
 
--- Where more rows are due than a batch, owners take turns, so that one owner's thousands of rows do
--- not delay another's. Of one owner, live rows come before a backfill's, rows that wait before those
--- that are looked at once more, and rows that Mux knew before missing ones. Four batches are ranked and
--- one of them is locked: a second worker, which ranks the same rows, finds the others free.
+-- Live rows come before a backfill's, whoever owns them. Among the rows of either kind owners take turns
+-- where more are due than a batch, so that one owner's thousands do not delay another's. Of one owner,
+-- rows that wait come before those that are looked at once more, and rows that Mux knew before missing
+-- ones. Four batches are ranked and one of them is locked: a second worker, which ranks the same rows,
+-- finds the others free.
 create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
   tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
-  missing_count integer
+  missing_count integer, is_backlog boolean
 )
 language plpgsql rows 200 set search_path = public, extensions, pg_temp set enable_seqscan = on as $$
 begin
   return query
   with due as (
-    select s.tracking_id, s.next_check_at,
+    select s.tracking_id, s.is_backlog, s.next_check_at,
       row_number() over (
-        partition by s.owner order by s.is_backlog, s.is_recheck, s.missing_count > 0, s.next_check_at) as turn
+        partition by s.is_backlog, s.owner order by s.is_recheck, s.missing_count > 0, s.next_check_at) as turn
     from mux_private.schedule s
     where s.next_check_at <= now()
   ), ranked as materialized (
-    select d.tracking_id, row_number() over (order by d.turn, d.next_check_at) as place
+    select d.tracking_id, row_number() over (order by d.is_backlog, d.turn, d.next_check_at) as place
     from due d where d.turn <= 4 * p_most
-    order by d.turn, d.next_check_at limit 4 * p_most
+    order by d.is_backlog, d.turn, d.next_check_at limit 4 * p_most
   ), free as materialized (
     select s.tracking_id, s.next_check_at, r.place
     from ranked r join mux_private.schedule s on s.tracking_id = r.tracking_id
@@ -68,7 +69,8 @@ begin
   set next_check_at = now() + make_interval(secs => p_seconds)
   from free f
   where s.tracking_id = f.tracking_id
-  returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count;
+  returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count,
+    s.is_backlog;
 end
 $$;
 comment on function mux_private.lease is 'Leases at most p_most due rows by moving their next_check_at into the future.';
@@ -123,8 +125,9 @@ begin
       'age_seconds', extract(epoch from now() - coalesce(t.tracked_at, t.updated_at)),
       'check_count', s.check_count,
       'missing_seconds', extract(epoch from now() - s.missing_since),
-      'missing_count', s.missing_count
-    ) order by s.due_at) into claimed
+      'missing_count', s.missing_count,
+      'is_backlog', s.is_backlog
+    ) order by s.is_backlog, s.due_at) into claimed
     from mux_private.lease(most, lease_seconds) s
     join public.mux_asset_tracking t on t.id = s.tracking_id
     cross join lateral mux_private.lesson(t.lesson_id) l;
@@ -140,7 +143,7 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Where more are due, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, the sweeper alone gets rows (sweep: ours), sweep_size at most, and the other workers get none (sweep: others). events_arrive: whether webhooks arrive; then the first minute of an upload is left to them. more_are_due: whether due rows are left.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, the sweeper alone gets rows (sweep: ours), sweep_size at most, and the other workers get none (sweep: others). events_arrive: whether webhooks arrive; then the first minute of an upload is left to them. more_are_due: whether due rows are left.';
 
 -- A row keeps its place among those that are due. Otherwise the rows that a scan has no time for would
 -- come after those that it has just looked at, each time.

@@ -33,17 +33,15 @@ async def parts(
     telemetry: Telemetry | None = None,
     *,
     alone: bool = False,
-    bulk: bool = False,
 ) -> AsyncIterator[Parts]:
     """Build the parts of a command, and close their connections at the end of the block.
 
-    With `alone`, requests to Mux are not counted against the budget that all workers share; with
-    `bulk`, most of that budget is left to live work.
+    With `alone`, requests to Mux are not counted against the budget that all workers share.
     """
     telemetry = telemetry or Telemetry(OutcomeLog())
     store = await ScanStore.connect(settings, stopping, telemetry)
     budget = LocalBudget() if alone else store
-    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget, bulk=bulk)
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget)
     mux = MuxClient(settings, stopping, rate_limiter, telemetry)
     scanner = Scanner(
         mux,

@@ -10,7 +10,10 @@ from worker.wording import REASONS, failure, mux_says
 
 GRACE_SECONDS = 600.0
 GRACE_CHECKS = 3
-"""A missing id fails after these seconds and checks, counted since it was first missing."""
+"""A missing id fails after these seconds and checks, counted since it was first missing.
+
+Rows of the backlog have no grace: a backfill entered them, and their uploads are old.
+"""
 
 KNOWN_POLICIES = frozenset({"public", "signed", "drm"})
 NO_FAULTS: Mapping[str, int] = MappingProxyType({})
@@ -76,7 +79,7 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
         if observation.status == "fault":
             return verdict
         return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], grace="unchanged")
-    if verdict.grace == "runs" and _grace_is_over(claim):
+    if verdict.grace == "runs" and (claim.is_backlog or _grace_is_over(claim)):
         return _fail(verdict.reason, verdict.message)
     if claim.age_seconds >= rules.give_up_after_seconds:
         return _fail("gave_up", _last_status(observation, verdict))

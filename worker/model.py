@@ -95,7 +95,7 @@ class Query:
 
     `upload_id` is `UPLOAD_UNKNOWN` where only the asset is known. `is_recheck`: only the asset
     counts, and a list may be out of date. `was_asked`, `was_missing`: whether an earlier look asked
-    Mux about these ids, and whether it did not know them.
+    Mux about these ids, and whether it did not know them. `is_backlog`: no list is read for it.
     """
 
     key: str
@@ -104,6 +104,7 @@ class Query:
     is_recheck: bool = False
     was_asked: bool = False
     was_missing: bool = False
+    is_backlog: bool = False
 
     @property
     def has_upload(self) -> bool:
@@ -118,6 +119,7 @@ class Claim:
     Ages are seconds by the database's clock. `tracked_at`, `leased_until` and `due_at` are its
     texts, sent back unchanged so that no precision is lost. A released row is due at `due_at`, or
     else behind all other due rows. A `ready` row is only rechecked; its lesson plays `playback_id`.
+    A backfill entered the rows of the backlog; live rows come first.
     """
 
     id: str
@@ -134,6 +136,7 @@ class Claim:
     due_at: str | None = None
     status: Literal["processing", "ready"] = "processing"
     playback_id: str | None = None
+    is_backlog: bool = False
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
@@ -150,6 +153,7 @@ class Claim:
             is_recheck=self.status == "ready",
             was_asked=self.check_count > 0,
             was_missing=self.missing_count > 0,
+            is_backlog=self.is_backlog,
         )
 
 

@@ -47,6 +47,7 @@ def test_a_new_row_is_due_at_once(course: Course, service: Service) -> None:
         "check_count": 0,
         "missing_seconds": None,
         "missing_count": 0,
+        "is_backlog": False,
     }
 
 

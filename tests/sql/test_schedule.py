@@ -100,6 +100,67 @@ def test_a_second_worker_gets_a_batch_of_its_own(
     assert not batches[0] & batches[1]
 
 
+def backfilled(db: psycopg.Connection, owners: int, each: int) -> None:
+    """Enter the rows of a backfill, of as many owners, all due for an hour."""
+    for n in range(owners):
+        many(db, uuid4(), each, f"old{n}-")
+    db.execute(
+        "update mux_private.schedule set is_backlog = true, "
+        "next_check_at = now() - interval '1 hour' where true"
+    )
+
+
+def test_a_backfill_delays_no_live_row(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """Its rows have been due for longer, and belong to more owners than a batch has places."""
+    backfilled(db, owners=30, each=10)
+    many(db, course.anna, 15, "live")
+    claimed = [(row["is_backlog"], row["upload_id"]) for row in service.claim(20)]
+    assert sorted(claimed[:15]) == sorted((False, f"live{n}") for n in range(1, 16))
+    assert [is_backlog for is_backlog, _ in claimed[15:]] == [True] * 5
+
+
+def test_owners_take_turns_in_the_backlog_too(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """One school's thousands leave the others a place in each claim."""
+    many(db, course.anna, 300, "hers")
+    many(db, course.bert, 3, "his")
+    db.execute(
+        "update mux_private.schedule set is_backlog = true, next_check_at = case "
+        "when owner = %s then now() - interval '1 hour' else now() end where true",
+        [str(course.anna)],
+    )
+    first = {row["upload_id"] for row in service.claim(10)}
+    assert {"his1", "his2", "his3"} < first
+
+
+def test_a_second_worker_gets_live_rows_before_the_backlog(
+    course: Course, connections: Connections, db: psycopg.Connection
+) -> None:
+    """Each has a batch of its own, also where the live rows are less than two batches."""
+    backfilled(db, owners=5, each=60)
+    many(db, course.anna, 80, "live")
+    one, other = connections.service(), connections.service()
+    batches = [[row["is_backlog"] for row in worker.claim(50)] for worker in (one, other)]
+    assert [batch.count(False) for batch in batches] == [50, 30]
+    assert [len(batch) for batch in batches] == [50, 50]
+
+
+def test_another_look_is_live(course: Course, service: Service, db: psycopg.Connection) -> None:
+    """A row of a backfill that failed, or gets a new upload, is then like any other."""
+    retried, replaced = course.tracked_lesson("up1"), course.tracked_lesson("up2")
+    course.reschedule(is_backlog=True)
+    claimed = {row["upload_id"]: row["is_backlog"] for row in service.claim()}
+    assert claimed == {"up1": True, "up2": True}
+    service.settle(fact(FAIL, "up1", "as1"))
+    course.track(retried, "up1")
+    course.track(replaced, "up3")
+    claimed = {row["upload_id"]: row["is_backlog"] for row in service.claim()}
+    assert claimed == {"up1": False, "up3": False}
+
+
 def test_of_one_owner_live_and_found_rows_come_first(course: Course, service: Service) -> None:
     """What a backfill entered comes last, and what Mux did not know before that."""
     lessons = {name: course.tracked_lesson(name) for name in ("backlog", "missing", "live")}

@@ -184,6 +184,51 @@ def test_in_another_environment_nothing_is_missing() -> None:
         )
 
 
+BACKLOG = replace(CLAIM, is_backlog=True, check_count=0)
+
+
+@pytest.mark.parametrize(
+    ("observation", "verdict"),
+    [
+        (upload("missing"), fails("upload_not_found")),
+        (asset("missing"), fails("asset_not_found")),
+        (
+            asset("rejected", error_type="bad", error_message="what?"),
+            fails("mux_rejected", "Mux says: bad: what?"),
+        ),
+        (
+            asset("ready", SIGNED),
+            fails(
+                "no_playback_id",
+                "The asset has only playback ids of policy signed; accepted: public.",
+            ),
+        ),
+        (upload("waiting"), Verdict("wait", "upload_waiting")),
+        (asset("preparing"), Verdict("wait", "asset_preparing")),
+        (asset("ready", PUBLIC), Verdict("publish", "asset_ready", playback_id="pub1")),
+        (
+            upload("fault", error_message="Mux answered with 500."),
+            Verdict(
+                "wait",
+                "mux_fault",
+                "Mux does not answer about this upload: Mux answered with 500.",
+                grace="unchanged",
+            ),
+        ),
+    ],
+)
+def test_a_row_of_the_backlog_has_no_grace(observation: Observation, verdict: Verdict) -> None:
+    """Its first look decides; what Mux still works on is waited for, and so is a fault."""
+    assert decide(observation, BACKLOG, RULES) == verdict
+
+
+@pytest.mark.parametrize("observation", [upload("missing"), asset("missing"), asset("rejected")])
+def test_in_another_environment_no_row_of_the_backlog_fails(observation: Observation) -> None:
+    """There every id is a 404, as for any other row."""
+    verdict = decide(observation, BACKLOG, replace(RULES, environment_matches=False))
+    assert (verdict.action, verdict.reason) == ("wait", "wrong_environment")
+
+
 def test_giving_up_names_the_last_status() -> None:
     """A row that still waits at that age fails, whatever its status."""
     old = replace(CLAIM, age_seconds=604_800)

@@ -14,6 +14,7 @@ def test_a_claim_is_looked_up_by_its_ids() -> None:
     assert new.query == Query("t1", "up1", None)
     missing = replace(CLAIM, asset_id="as1", check_count=3, missing_count=2)
     assert missing.query == Query("t1", "up1", "as1", was_asked=True, was_missing=True)
+    assert replace(new, is_backlog=True).query == Query("t1", "up1", None, is_backlog=True)
     ready = replace(new, status="ready", asset_id="as1", playback_id="pub1")
     assert ready.query == Query("t1", "up1", "as1", is_recheck=True)
 

@@ -25,6 +25,16 @@ class ClaimedBatch:
     events_arrive: bool = False
     more_are_due: bool = False
 
+    @property
+    def live_count(self) -> int:
+        """The number of rows that no backfill entered."""
+        return sum(not claim.is_backlog for claim in self.claims)
+
+    @property
+    def more_live_are_due(self) -> bool:
+        """Whether more live rows are due, which come first: not where a backfill's were claimed."""
+        return self.more_are_due and self.live_count == len(self.claims)
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:

@@ -11,7 +11,7 @@ from worker.errors import MuxUnauthorized, MuxUnavailable
 from worker.model import MatchedObservation, Observation, Query, is_mux_id
 from worker.scan.mux_reader import MuxReader
 from worker.scan.probe import Control, IdFault, probe
-from worker.scan.sweep import SWEEP_ABOVE, PageBudget, sweep
+from worker.scan.sweep import PageBudget, live_count, sweep
 
 CONCURRENT_PROBES = 4
 """Enough to use Mux's rate limit when a response takes 800 ms."""
@@ -79,9 +79,10 @@ async def _sweep_uploads(
 ) -> AsyncIterator[list[MatchedObservation]]:
     """Sweep the uploads for queries without an asset. If the upload has one now, it is probed."""
     queries = [q for q in remaining.values() if not is_mux_id(q.asset_id) and q.has_upload]
-    if len(queries) <= SWEEP_ABOVE or stopping.is_set():
+    budget = PageBudget(live_count(queries))
+    if not budget.allows_page or stopping.is_set():
         return
-    async for page in sweep(queries, mux.uploads, PageBudget(len(queries)), stopping):
+    async for page in sweep(queries, mux.uploads, budget, stopping):
         to_probe = [m for m in page if m.queries and m.observation.status == "asset_created"]
         for match in to_probe:
             for query in match.queries:

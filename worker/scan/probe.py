@@ -90,7 +90,8 @@ async def probe(query: Query, mux: MuxReader, on_sent: OnSent) -> Observation:
     upload_id, asset = query.upload_id, None
     if asset_id is not None:
         asset = await _requested("asset", asset_id, mux.asset(asset_id, on_sent))
-    elif not query.was_asked:  # most apps track an upload when its file has arrived
+    elif not (query.was_asked or query.is_backlog):
+        # Most apps track an upload when its file has arrived.
         asset = await _requested("upload", upload_id, mux.asset_of(upload_id, on_sent))
     if asset is not None and asset.found and _is_from(asset, upload_id):
         return asset

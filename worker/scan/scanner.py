@@ -96,24 +96,23 @@ class Scanner:
         return report
 
     async def _claim(self) -> ClaimedBatch:
-        """Lease due rows; for a sweep several times, since its pages cover all of them."""
+        """Lease due rows; for a sweep several times, since its pages cover all live ones."""
         batch = await self._store.claim(self._limits, SWEEP_ABOVE)
-        calls, continues = 1, batch.sweep == "this_worker" and batch.more_are_due
+        calls, continues = 1, batch.sweep == "this_worker" and batch.more_live_are_due
         while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
                 more = await self._store.claim(self._limits, SWEEP_ABOVE)
             except BaseException:
                 await self._release(batch.claims, ProbeLimits())
                 raise
-            calls, continues = calls + 1, more.more_are_due
+            calls, continues = calls + 1, more.more_live_are_due
             claims = batch.claims + more.claims
             batch = replace(batch, claims=claims, more_are_due=more.more_are_due)
         return batch
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
         """Observe and settle the rows of a batch, and release those that are left."""
-        is_sweep = batch.sweep == "this_worker"
-        budget = PageBudget(len(batch.claims), batch.more_are_due) if is_sweep else None
+        budget = _page_budget(batch)
         scan = ScanProgress({claim.id: claim for claim in batch.claims}, budget, report)
         limits = ProbeLimits(self._limits.max_probes, self._limits.probe_seconds, self._clock)
         try:
@@ -222,3 +221,9 @@ class Scanner:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 return await self._store.release(released)
         return 0
+
+
+def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
+    """Return the budget of a sweep, or None where this worker probes all rows of the batch."""
+    budget = PageBudget(batch.live_count, batch.more_live_are_due)
+    return budget if batch.sweep == "this_worker" and budget.allows_page else None

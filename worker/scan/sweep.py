@@ -19,6 +19,7 @@ MAX_PAGE_BUDGET = 10
 class PageBudget:
     """How many more pages a sweep may read: a page costs one, a matched row earns one.
 
+    Only live rows count: a backfill has read the lists before it entered the rows of the backlog.
     `remaining` counts the claimed rows that were not matched yet. The sweep ends when only a few of
     them remain, since to probe those costs no more, unless more rows are due than were claimed.
     """
@@ -84,6 +85,11 @@ class QueryIndex:
         return tuple(queries)
 
 
+def live_count(queries: Iterable[Query]) -> int:
+    """Count the queries that a list is read for."""
+    return sum(not query.is_backlog for query in queries)
+
+
 async def sweep(
     queries: Iterable[Query],
     fetch: Callable[[str | None], Awaitable[Page]],
@@ -115,7 +121,7 @@ async def sweep(
             fetching = None
             budget.pay()
             matched = [MatchedObservation(o, index.pop(o)) for o in _unambiguous(page)]
-            budget.match(sum(len(match.queries) for match in matched))
+            budget.match(sum(live_count(match.queries) for match in matched))
             if wants_more(page):
                 fetching = asyncio.create_task(fetch_once(page.next))
             yield matched

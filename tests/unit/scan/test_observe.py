@@ -186,6 +186,28 @@ async def test_a_probe_sends_as_few_requests_as_possible(
     assert mux.sent == asked
 
 
+@pytest.mark.parametrize(
+    ("query", "known", "sent"),
+    [
+        pytest.param(row("up1"), [], ["upload up1", "asset up1"], id="nothing is known"),
+        pytest.param(
+            row("up1"), [created("up1", "as1"), ready("as1", "up1")],
+            ["upload up1", "asset as1"], id="an upload that became an asset",
+        ),
+        pytest.param(row("as1"), [ready("as1")], ["upload as1", "asset as1"], id="an asset's id"),
+        pytest.param(row("migrated", "as1"), [], ["asset as1"], id="only the asset's id"),
+        pytest.param(row("up1", "as1"), [ready("as1", "up1")], ["asset as1"], id="both"),
+    ],
+)  # fmt: skip
+async def test_a_row_of_the_backlog_costs_two_requests_at_most(
+    query: Query, known: list[Observation], sent: list[str]
+) -> None:
+    """The list of its upload's assets is not read, since a backfill has read the list of all."""
+    mux = FakeMux(*known)
+    await observed(mux, replace(query, was_asked=False, is_backlog=True))
+    assert mux.sent == sent
+
+
 @pytest.mark.parametrize("poison", ["../assets/x", "", "x" * 256, "a\u202eb", "a\x00b", "a b"])
 async def test_what_cannot_be_an_id_is_never_sent(poison: str) -> None:
     """The row has no valid id, and the message shows it escaped."""
@@ -332,6 +354,26 @@ async def test_rows_without_an_asset_are_looked_for_among_the_uploads() -> None:
     mux = FakeMux(uploads=(Page(tuple(uploading(f"up{n}", "timed_out") for n in range(3)), None),))
     queries = [row(f"up{n}", name=f"t{n}") for n in range(3)]
     assert await sweep(mux, *queries) == {f"t{n}": "upload timed_out" for n in range(3)}
+    assert mux.sent == ["assets page 0", "uploads page 0"]
+
+
+async def test_a_few_live_rows_among_the_backlog_are_not_looked_for_among_the_uploads() -> None:
+    """A page of uploads costs no less than to probe them."""
+    mux = FakeMux(*(uploading(f"up{n}") for n in range(6)))
+    backlog = [replace(row(f"up{n}", name=f"t{n}"), is_backlog=True) for n in range(4)]
+    live = [row(f"up{n}", name=f"t{n}") for n in (4, 5)]
+    assert await sweep(mux, *live, *backlog) == {f"t{n}": "upload waiting" for n in range(6)}
+    assert mux.sent == ["assets page 0", *(f"upload up{n}" for n in (4, 5, 0, 1, 2, 3))]
+
+
+async def test_a_page_that_is_read_for_live_rows_answers_for_the_backlog_too() -> None:
+    """Of assets and of uploads alike: none of these rows is probed."""
+    assets = Page(tuple(listed(f"as{n}", f"up{n}") for n in range(2)), None)
+    uploads = Page(tuple(uploading(f"up{n}", "timed_out") for n in range(2, 7)), None)
+    mux = FakeMux(assets=(assets,), uploads=(uploads,))
+    queries = [replace(row(f"up{n}", name=f"t{n}"), is_backlog=n % 2 == 0) for n in range(7)]
+    queries += [row("up6", name="live")]
+    assert set(await sweep(mux, *queries)) == {"live", *(f"t{n}" for n in range(7))}
     assert mux.sent == ["assets page 0", "uploads page 0"]
 
 

@@ -266,6 +266,39 @@ async def test_rows_that_another_worker_locks_are_not_waited_for() -> None:
     assert report.claimed == 5
 
 
+def backlog(count: int, first: int = 0) -> list[Claim]:
+    """Return due rows that a backfill entered, never looked at, with the uploads from `first`."""
+    return [replace(claim, is_backlog=True, check_count=0) for claim in rows(first + count)[first:]]
+
+
+async def test_the_backlog_alone_is_probed_without_a_list() -> None:
+    """Two requests for each id that Mux does not know, and its row fails at once."""
+    store, mux = FakeStore(backlog(9), sweep="this_worker"), FakeMux(pages=foreign_pages(20))
+    report = await scanner(mux, store).scan()
+    assert {c.verdict.action for s in store.settled for c in s.claims} == {"fail"}
+    assert reasons(store) == {f"t{n}": "upload_not_found" for n in range(9)}
+    assert (report.claimed, report.requests) == (9, 18)
+
+
+@pytest.mark.parametrize(("live", "pages"), [(0, 0), (SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, 1)])
+async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
+    """However many rows of the backlog are due besides, claimed or not."""
+    due = [*rows(live), *backlog(20, first=live)]
+    store, mux = FakeStore(due, sweep="this_worker"), FakeMux({f"up{n}" for n in range(30)})
+    report = await scanner(mux, store, size=10).scan()
+    lists = pages * 2  # of the assets, and of the uploads
+    assert (report.claimed, report.requests, len(store.due)) == (10, 10 + lists, live + 10)
+
+
+async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
+    """The claim that brings the first of the backlog is the last."""
+    due = [*rows(12), *backlog(20, first=12)]
+    store = FakeStore(due, sweep="this_worker")
+    mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in range(12)), None)])
+    report = await scanner(mux, store, size=5).scan()
+    assert (report.claimed, len(store.due), report.is_full) == (15, 17, True)
+
+
 async def test_in_an_outage_the_other_rows_are_released() -> None:
     """Earlier observations are settled, the others are due at once, and the fault is raised."""
     store = FakeStore(rows(9))

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby, zip_longest
 from typing import Protocol
 
@@ -79,6 +80,15 @@ async def test_each_matched_row_earns_a_page() -> None:
     listed = FakeList(*[[f"up{n}"] for n in range(10)], *[["x"] for _ in range(50)])
     assert found(await sweep_all(listed, QUERIES, PageBudget(20))) == [f"up{n}" for n in range(10)]
     assert listed.fetched == 10 + INITIAL_PAGE_BUDGET
+
+
+async def test_rows_of_the_backlog_earn_no_page() -> None:
+    """They are matched, and the sweep ends as if they were not there."""
+    listed = FakeList(*[[f"up{n}"] for n in range(20)])
+    backlog = [replace(query, is_backlog=True) for query in QUERIES[:10]]
+    pages = await sweep_all(listed, [*backlog, *QUERIES[17:]], PageBudget(3))
+    assert found(pages) == [f"up{n}" for n in range(INITIAL_PAGE_BUDGET)]
+    assert listed.fetched == INITIAL_PAGE_BUDGET
 
 
 async def test_the_budget_has_a_maximum() -> None:
