@@ -63,7 +63,7 @@ begin atomic
       'worker_note_events', 'worker_overview', 'worker_prune_events', 'worker_publish',
       'worker_record_refusal', 'worker_release', 'worker_retry', 'worker_rivals',
       'worker_schema_version', 'worker_settle', 'worker_slow_down', 'worker_status', 'worker_summary',
-      'worker_take_note', 'worker_untracked');
+      'worker_untracked');
 end;
 comment on function mux_private.public_functions() is
   'The functions in public that have a name of the worker''s, of any signature, and whether sql/ made them.';

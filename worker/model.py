@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Self
 
-from worker.wording import FAILURES
-
 Subject = Literal["upload", "asset", "row"]
 Source = Literal["probe", "sweep", "webhook"]
-Action = Literal["publish", "fail", "wait"]
+Action = Literal["publish", "fail", "wait", "recheck", "mark_deleted"]
 Sweep = Literal["none", "this_worker", "other_worker"]
 Grace = Literal["runs", "ends", "unchanged"]
 
@@ -180,6 +178,7 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
+    `recheck` and `mark_deleted` follow only from what an event reports, never for a claimed row.
     `message` is stored with the row. `grace` is the time that the row has while its video is
     missing: it starts or `runs` on, `ends`, or is `unchanged`.
     """
@@ -207,24 +206,6 @@ class Settlement:
     observation: Observation
     verdict: Verdict
     claims: tuple[ClaimVerdict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What an event reports besides a status: `recheck` a failed upload, or `deleted`: an asset."""
-
-    kind: Literal["recheck", "deleted"]
-    observation: Observation
-
-    @property
-    def reason(self) -> str:
-        """Return the stable code of what happened."""
-        return f"{self.observation.subject}_{self.observation.status}"
-
-    @property
-    def message(self) -> str | None:
-        """Return the sentence for the lesson, if its video can no longer be played."""
-        return FAILURES.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
