@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -387,3 +388,35 @@ def test_of_another_instructors_video_the_audit_keeps_nothing(
         ("unplayable", "asset_deleted"), ("waiting", "asset_deleted"),
     ]  # fmt: skip
     assert [e["event"] for e in course.events(copy)] == ["tracked"]
+
+
+@pytest.fixture
+def stubborn(db: psycopg.Connection) -> Iterator[None]:
+    """Let the app refuse every change of a tracking row."""
+    db.execute(
+        "create function refuse() returns trigger language plpgsql as "
+        "$$ begin raise exception 'not today'; end $$"
+    )
+    yield
+    db.execute("drop function refuse() cascade")
+
+
+def test_a_deletion_that_the_app_refuses_is_refused_for_its_row_alone(
+    course: Course, db: psycopg.Connection, service: Service, stubborn: None
+) -> None:
+    """It names its event, which has to come again, and the history keeps it all the same."""
+    course.tracked_lesson("up1"), course.tracked_lesson("up2")
+    service.settle(fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
+    db.execute(
+        "create trigger refuse before update on mux_asset_tracking for each row "
+        "when (old.upload_id = 'up1') execute function refuse()"
+    )
+    items = deleted("up1", "as1"), deleted("up2", "as2")
+    names = ("outcome", "upload_id", "asset_id")
+    assert [[one[name] for name in names] for one in service.settle(*items)] == [
+        ["refused", "up1", "as1"], ["unplayable", "up2", "as2"],
+    ]  # fmt: skip
+    marked = db.execute("select mux_id from mux_private.upload_history where is_deleted order by 1")
+    assert marked.fetchall() == [("up1",), ("up2",)]
+    db.execute("drop trigger refuse on mux_asset_tracking")
+    assert take(service, items[0]) == [("unplayable", "asset_deleted")]
