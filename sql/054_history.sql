@@ -53,26 +53,39 @@ end
 $$;
 comment on function mux_private.note_video is 'Keeps by which ids a lesson plays an upload.';
 
-create or replace function mux_private.mark_deleted(p_upload_id text, p_asset_id text) returns void
+-- What is locked is skipped: an instructor who holds a copy of an id keeps no other entry from being
+-- marked. A deletion is reported only once, so that its event has to come again.
+create or replace function mux_private.mark_deleted(p_verdicts jsonb) returns jsonb[]
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 declare
-  entries bigint[] := array(
-    select h.id from mux_private.upload_history h
-    where not h.is_deleted
-      and (h.asset_id_written = mux_private.as_written(p_asset_id) or h.mux_id_written = mux_private.as_written(p_asset_id)
-           or (h.asset_id is null and h.mux_id_written = mux_private.as_written(p_upload_id))));
+  deletion record;
+  entries bigint[];
+  free bigint[];
+  outcomes jsonb[] := '{}';
 begin
-  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
-  where h.id = any (entries);
-exception when lock_not_available then
-  -- An instructor who holds a copy of the id locked does not keep other entries from being marked.
-  perform set_config('lock_timeout', '20ms', true);
-  update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, p_asset_id)
-  where h.id = any (array(
-    select o.id from mux_private.upload_history o where o.id = any (entries) for no key update skip locked));
+  for deletion in
+    select i ->> 'upload_id' as upload_id, i ->> 'asset_id' as asset_id
+    from jsonb_array_elements(p_verdicts) i where i ->> 'verdict' = 'mark_deleted'
+  loop
+    entries := array(
+      select h.id from mux_private.upload_history h
+      where not h.is_deleted
+        and (h.asset_id_written = mux_private.as_written(deletion.asset_id) or h.mux_id_written = mux_private.as_written(deletion.asset_id)
+             or (h.asset_id is null and h.mux_id_written = mux_private.as_written(deletion.upload_id))));
+    free := array(
+      select h.id from mux_private.upload_history h where h.id = any (entries) order by h.id for no key update skip locked);
+    update mux_private.upload_history h set is_deleted = true, asset_id = coalesce(h.asset_id, deletion.asset_id)
+    where h.id = any (free);
+    if cardinality(free) < cardinality(entries) then
+      outcomes := outcomes || jsonb_build_object(
+        'outcome', 'busy', 'reason', 'mark_deleted', 'upload_id', deletion.upload_id, 'asset_id', deletion.asset_id);
+    end if;
+  end loop;
+  return outcomes;
 end
 $$;
-comment on function mux_private.mark_deleted is 'Keeps that Mux has deleted an asset, for every lesson that had it.';
+comment on function mux_private.mark_deleted is
+  'Keeps which assets Mux has deleted, for every lesson that had them. Returns the outcome busy for each of which an entry is locked.';
 
 -- For an hour: then Mux may know the id, and it may be decided whose a placeholder is.
 create or replace function mux_private.pass_over(p_lesson_id mux_private.lesson.id%type, p_id text) returns void

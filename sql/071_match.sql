@@ -48,13 +48,18 @@ end
 $$;
 comment on function mux_private.names_newer is 'Whether a lesson''s columns name an upload or asset that its history does not know.';
 
--- A failed row is not scanned: an event that meets its lock has to come again.
-create or replace function mux_private.busy(p_tracking_id uuid) returns jsonb
+-- The reason says that no scan would find it out, so that an event has to come again: a deletion is
+-- reported only once, and a row that has failed or has its video is not scanned.
+create or replace function mux_private.busy(p_tracking_id uuid, p_verdict text) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return (
     select jsonb_strip_nulls(jsonb_build_object(
-      'outcome', 'busy', 'reason', case t.status when 'error' then 'not_scanned' end))
+      'outcome', 'busy', 'reason', case
+        when p_verdict = 'mark_deleted' then 'mark_deleted'
+        when t.status = 'error' then 'not_scanned'
+        when t.status = 'ready' and p_verdict = 'recheck' then 'recheck'
+      end))
     from public.mux_asset_tracking t where t.id = p_tracking_id);
 end
 $$;
@@ -116,8 +121,8 @@ comment on function mux_private.contradicts is
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.
 -- A user may track one upload for all of their lessons: of unclaimed rows a fact takes a hundred,
 -- and the others are settled when they fall due. Of several facts about one row the one that says
--- most is settled: what was written in this transaction cannot be written again without waiting for
--- a lesson that is being deleted.
+-- most is settled, a deletion before all others: what was written in this transaction cannot be
+-- written again without waiting for a lesson that is being deleted.
 create or replace function mux_private.rows_about(p_verdicts jsonb)
 returns table (fact mux_private.fact, tracking_id uuid, lesson_id mux_private.lesson.id%type, claim jsonb, nothing_to_do jsonb)
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
@@ -128,19 +133,22 @@ begin
     case
       when w.id is null then jsonb_build_object('outcome', 'unmatched', 'upload_id', (w.fact).upload_id, 'asset_id', (w.fact).asset_id)
       when w.place_of_row > 1 then mux_private.outcome('unchanged', w.tracking, (w.fact).reason)
-      when w.claim is not null or (w.fact).verdict = 'recheck' then null
+      when w.claim is not null or (w.fact).verdict = 'mark_deleted' or w.contradicted then null
       when (w.tracking).status = 'ready' or ((w.tracking).status = 'error' and (w.fact).verdict <> 'publish')
         then mux_private.outcome('unchanged', w.tracking, (w.fact).reason)
+      when (w.fact).verdict = 'recheck' then null
       when mux_private.is_backing_off(w.tracking) then mux_private.outcome('waiting', w.tracking, 'refused')
       when (w.fact).verdict = 'wait' and (w.tracking).mux_asset_id is not distinct from coalesce((w.fact).asset_id, (w.tracking).mux_asset_id)
         then mux_private.outcome('waiting', w.tracking, (w.fact).reason)
     end
   from (
-    select t.id, t.lesson_id, t.claim, t.tracking,
+    select t.id, t.lesson_id, t.claim, t.tracking, t.contradicted,
       case when t.contradicted then mux_private.with_verdict(f.fact, 'recheck') else f.fact end as fact,
       case when t.id is not null then row_number() over (
         partition by t.id
-        order by not t.contradicted, case coalesce(t.claim ->> 'verdict', (f.fact).verdict) when 'publish' then 1 when 'fail' then 2 else 3 end,
+        order by
+          case when (f.fact).verdict = 'mark_deleted' then 1 when t.contradicted then 2 else 3 end,
+          case coalesce(t.claim ->> 'verdict', (f.fact).verdict) when 'publish' then 1 when 'fail' then 2 when 'recheck' then 3 else 4 end,
           t.claim is null, f.place)
       end as place_of_row,
       f.place

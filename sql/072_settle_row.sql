@@ -1,4 +1,5 @@
 -- What it does: makes the functions that settle one verdict against one row: publish, fail or wait.
+--   (074 makes those for recheck and mark_deleted.)
 -- Needs: 032, 054, 056, 071. (settle_row calls functions of 074.)
 -- Locks: none. (The functions lock lesson, tracking row and schedule, in this order, and never wait.)
 -- Undo: down/072_settle_row.sql
@@ -140,8 +141,8 @@ declare
                                         'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
   for_log jsonb := '{}';
 begin
-  if fact.verdict = 'recheck' then
-    return mux_private.recheck(p_tracking_id, fact);
+  if fact.verdict in ('recheck', 'mark_deleted') then
+    return untouched || mux_private.settle_row_alone(fact, p_tracking_id);
   end if;
 
   -- Always lesson first, then tracking row, then its schedule: the app's delete takes them in that
@@ -151,7 +152,7 @@ begin
     if lesson.id is null then
       if (mux_private.lesson(p_lesson_id)).id is not null then
         perform mux_private.back_off(p_tracking_id, 5);
-        return untouched || mux_private.busy(p_tracking_id);
+        return untouched || mux_private.busy(p_tracking_id, fact.verdict);
       end if;
       return untouched || '{"outcome": "unmatched"}';
     end if;
@@ -164,11 +165,11 @@ begin
     select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
   end if;
   if not found then
-    return untouched || coalesce(mux_private.busy(p_tracking_id), '{"outcome": "unmatched"}');
+    return untouched || coalesce(mux_private.busy(p_tracking_id, fact.verdict), '{"outcome": "unmatched"}');
   end if;
   select s.* into look from mux_private.schedule s where s.tracking_id = p_tracking_id for no key update skip locked;
   if not found and exists (select 1 from mux_private.schedule s where s.tracking_id = p_tracking_id) then
-    return untouched || mux_private.busy(p_tracking_id);
+    return untouched || mux_private.busy(p_tracking_id, fact.verdict);
   end if;
 
   if tracking.status = 'ready' and claim.id is not null then

@@ -1,5 +1,6 @@
--- What it does: makes the functions that have a ready row looked at once more if its playback id seems
---   to be gone, and settle that look: the lesson follows to another id, or is unplayable.
+-- What it does: makes the functions that settle recheck, which has a row looked at once more, and
+--   mark_deleted, for a video that was deleted; and those that settle that look at a ready row: the
+--   lesson follows to another playback id, or is unplayable.
 -- Needs: 072.
 -- Locks: none. (The functions lock tracking row and schedule, in this order, and never wait.)
 -- Undo: down/074_recheck.sql
@@ -9,31 +10,26 @@ set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
 -- A row that is being looked at becomes due again: that look may be older than this fact.
-create or replace function mux_private.recheck(p_tracking_id uuid, p_fact mux_private.fact) returns jsonb
+create or replace function mux_private.recheck(p_fact mux_private.fact, p_tracking public.mux_asset_tracking) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
-declare
-  tracking public.mux_asset_tracking;
-  is_scheduled boolean;
 begin
-  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
-  if not found then
-    return jsonb_build_object('outcome', 'busy', 'reason', 'recheck', 'tracking_id', p_tracking_id,
-                              'upload_id', p_fact.upload_id, 'asset_id', p_fact.asset_id);
-  elsif not mux_private.contradicts(p_fact, tracking) then
-    return mux_private.outcome('unchanged', tracking, p_fact.reason);
-  end if;
-  is_scheduled := exists (select from mux_private.schedule s where s.tracking_id = tracking.id);
-  if is_scheduled then
-    perform mux_private.make_due(tracking.id);
+  if p_tracking.status = 'processing' then
+    perform mux_private.make_due(p_tracking.id);
+    return mux_private.outcome('waiting', p_tracking, p_fact.reason);
+  elsif not mux_private.contradicts(p_fact, p_tracking) then
+    return mux_private.outcome('unchanged', p_tracking, p_fact.reason);
+  elsif exists (select from mux_private.schedule s where s.tracking_id = p_tracking.id) then
+    perform mux_private.make_due(p_tracking.id);
   else
-    perform mux_private.schedule_look(tracking, false);
+    perform mux_private.schedule_look(p_tracking, false);
     perform mux_private.record_event(
-      'rechecked', tracking, tracking.status, null, null, 'playback_ids_changed', null, p_fact.observation);
+      'rechecked', p_tracking, p_tracking.status, null, null, 'playback_ids_changed', null, p_fact.observation);
   end if;
-  return mux_private.outcome('waiting', tracking, 'recheck');
+  return mux_private.outcome('waiting', p_tracking, 'recheck');
 end
 $$;
-comment on function mux_private.recheck is 'Has a ready row looked at once more, since a fact contradicts it; busy where it is locked.';
+comment on function mux_private.recheck is
+  'Has a row looked at next that is processing, or that is ready and contradicted by a fact. The row is locked by the caller.';
 
 create or replace function mux_private.mark_unplayable(
   p_tracking public.mux_asset_tracking, p_lesson_status text, p_error_type text, p_message text, p_observation jsonb
@@ -59,6 +55,35 @@ end
 $$;
 comment on function mux_private.mark_unplayable is
   'Keeps in a ready row why its video can no longer be played. Row and lesson stay as they are. The row is locked by the caller.';
+
+-- What is not ready is looked at next, and the audit keeps it once. Nothing about another instructor's
+-- video is written there.
+create or replace function mux_private.settle_deletion(p_fact mux_private.fact, p_tracking public.mux_asset_tracking) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking := p_tracking;
+  lesson mux_private.lesson := mux_private.lesson(p_tracking.lesson_id);
+begin
+  if tracking.mux_asset_id is distinct from p_fact.asset_id and (tracking.status = 'ready' or tracking.mux_asset_id is not null) then
+    return '{"outcome": "unmatched"}';
+  elsif tracking.status = 'ready' then
+    return mux_private.mark_unplayable(tracking, lesson.status, p_fact.reason, p_fact.message, p_fact.observation);
+  end if;
+  tracking.mux_asset_id := p_fact.asset_id;
+  if not mux_private.is_of_another(tracking, lesson.owner, p_fact.upload_id, p_fact.asset_id, p_fact.lesson_references)
+     and not exists (
+       select from public.mux_asset_events e
+       where e.lesson_id = tracking.lesson_id and e.event = 'unplayable' and e.reason = p_fact.reason and e.asset_id = p_fact.asset_id)
+  then
+    perform mux_private.record_event(
+      'unplayable', tracking, tracking.status, lesson.status, lesson.status, p_fact.reason, p_fact.message, p_fact.observation);
+  end if;
+  perform mux_private.make_due(tracking.id);
+  return mux_private.outcome(case tracking.status when 'processing' then 'waiting' else 'unchanged' end, tracking, p_fact.reason);
+end
+$$;
+comment on function mux_private.settle_deletion is
+  'Settles against one row that its asset was deleted: a lesson that plays it is unplayable at once. The row is locked by the caller.';
 
 create or replace function mux_private.follow_playback_id(
   p_tracking public.mux_asset_tracking, p_lesson mux_private.lesson, p_playback_id text, p_fact mux_private.fact
@@ -119,6 +144,34 @@ end
 $$;
 comment on function mux_private.settle_recheck is
   'Settles the look at a ready row whose playback id seemed to be gone: updated, unplayable, or unchanged. Both rows are locked by the caller.';
+
+-- No lesson is written, so none is locked.
+create or replace function mux_private.settle_row_alone(p_fact mux_private.fact, p_tracking_id uuid) returns jsonb
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking;
+begin
+  select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
+  if found then
+    perform from mux_private.schedule s where s.tracking_id = p_tracking_id for no key update skip locked;
+    if not found and exists (select from mux_private.schedule s where s.tracking_id = p_tracking_id) then
+      tracking := null;
+    end if;
+  end if;
+  if tracking.id is null then
+    perform mux_private.back_off(p_tracking_id, 5);
+    return coalesce(mux_private.busy(p_tracking_id, p_fact.verdict), '{"outcome": "unmatched"}');
+  elsif not mux_private.tracks(tracking, p_fact.upload_id, p_fact.asset_id, false) then
+    return '{"outcome": "unmatched"}';
+  end if;
+  return case p_fact.verdict
+    when 'recheck' then mux_private.recheck(p_fact, tracking)
+    else mux_private.settle_deletion(p_fact, tracking)
+  end;
+end
+$$;
+comment on function mux_private.settle_row_alone is
+  'Settles recheck or mark_deleted against one row, without its lesson; what cannot be locked at once is busy.';
 
 insert into mux_private.applied_files (name) values ('074_recheck') on conflict do nothing;
 

@@ -118,6 +118,7 @@ begin
   -- At the end: another worker's settle may have to write what this locks. Then it waits for this
   -- commit, and the two never wait for each other.
   perform mux_private.learn(verdicts);
+  outcomes := outcomes || mux_private.mark_deleted(verdicts);
   -- Skipped where the row is locked: that worker, or the next call, writes the same.
   update mux_private.worker_state s
   set environment_id = coalesce(worker_settle.environment_id, s.environment_id),

@@ -85,23 +85,22 @@ begin
       'lessons_after', 'lessons_are_indexed', 'lessons_are_searchable', 'lessons_holding', 'lessons_problems',
       'lessons_refuse', 'lessons_table', 'lock_lesson', 'look_once_more', 'make_due', 'mark_deleted',
       'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by', 'named_id', 'named_in', 'names_newer',
-      'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_fact', 'note_holders',
-      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row',
-      'owner_of', 'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
-      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column',
-      'refusal', 'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator',
-      'settle_recheck', 'settle_row', 'tracks', 'try_to_restore', 'video_to_restore', 'wait',
-      'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
+      'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders', 'note_look',
+      'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row', 'owner_of',
+      'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions', 'publish',
+      'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column', 'refusal',
+      'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator', 'settle_deletion',
+      'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks', 'try_to_restore', 'video_to_restore',
+      'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function
     where f.is_ours and p.proname in (
       'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_candidates',
       'worker_backfill_end', 'worker_backfill_failures', 'worker_backfill_progress', 'worker_claim',
-      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events',
-      'worker_make_due', 'worker_note_events', 'worker_overview', 'worker_prune_events',
-      'worker_publish', 'worker_record_refusal', 'worker_release', 'worker_retry',
-      'worker_schema_version', 'worker_settle', 'worker_slow_down', 'worker_status',
-      'worker_summary', 'worker_take_note', 'worker_untracked')
+      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events', 'worker_make_due',
+      'worker_note_events', 'worker_overview', 'worker_prune_events', 'worker_publish',
+      'worker_record_refusal', 'worker_release', 'worker_retry', 'worker_schema_version', 'worker_settle',
+      'worker_slow_down', 'worker_status', 'worker_summary', 'worker_untracked')
   loop
     execute format('grant execute on function %s to service_role', part);
   end loop;

@@ -27,8 +27,8 @@ other: tests/unit/test_architecture.py has the table.
 
 Read `model`, `decide` and `scan.scanner`, then `settle_row` in `sql/072_settle_row.sql` and
 `worker_settle` in `sql/076_settle.sql`. A locked row or lesson is `busy` there and falls due 5 s
-later; only an event about a failed row is sent again, by Mux (`web.webhooks.ingest`). The log lines
-of lessons are in `telemetry.outcome_log`.
+later; what only an event reports is sent again by Mux (`web.webhooks.ingest`). The log lines of
+lessons are in `telemetry.outcome_log`.
 
 A new asset status is a case of `decide`, with its sentence in `wording`. If it fails,
 `decide._recheck` and the error types in `sql/092_publish_lesson.sql` name it too, which a test

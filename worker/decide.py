@@ -108,6 +108,7 @@ def _recheck(observation: Observation, verdict: Verdict, claim: Claim, rules: Ru
 
 def _from_observation(observation: Observation, rules: Rules) -> Verdict:
     """Return the verdict that follows from the observation alone."""
+    is_event = observation.source == "webhook"
     match observation.subject, observation.status:
         case "row", _:
             return _fail("invalid_id", observation.error_message)
@@ -115,14 +116,17 @@ def _from_observation(observation: Observation, rules: Rules) -> Verdict:
             return Verdict("wait", "upload_waiting")
         case "upload", "asset_created":
             return Verdict("wait", "asset_created")
-        case "upload", "errored" | "cancelled" | "timed_out":
-            return _fail(f"upload_{observation.status}", _error_of(observation))
+        case "upload", "errored" if is_event:  # without Mux's reason, which a look finds
+            return Verdict("recheck", "upload_errored")
+        case ("upload", "errored" | "cancelled" | "timed_out") | ("asset", "errored"):
+            error_type = f"{observation.subject}_{observation.status}"
+            return _fail(error_type, _error_of(observation))
         case "asset", "preparing":
             return Verdict("wait", "asset_preparing")
         case "asset", "ready":
             return _choose_playback_id(observation, rules)
-        case "asset", "errored":
-            return _fail("asset_errored", _error_of(observation))
+        case "asset", "deleted" if is_event:
+            return Verdict("mark_deleted", "asset_deleted", failure("asset_deleted"))
         case subject, "missing":
             return Verdict("wait", f"{subject}_not_found", grace="runs")
         case _, "rejected":

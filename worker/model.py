@@ -5,11 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Self
 
-from worker.wording import FAILURES
-
 Subject = Literal["upload", "asset", "row"]
 Source = Literal["probe", "sweep", "webhook"]
-Action = Literal["publish", "fail", "wait"]
+Action = Literal["publish", "fail", "wait", "recheck", "mark_deleted"]
 Grace = Literal["runs", "ends", "unchanged"]
 
 OnSent = Callable[[], None]  # called when a request has passed the rate limiter and is sent
@@ -177,6 +175,7 @@ class Page:
 class Verdict:
     """What follows from an observation.
 
+    `recheck` and `mark_deleted` follow only from what an event reports, never for a claimed row.
     `message` is stored with the row. `grace` is the time that the row has while its video is
     missing: it starts or `runs` on, `ends`, or is `unchanged`.
     """
@@ -204,24 +203,6 @@ class Settlement:
     observation: Observation
     verdict: Verdict
     claims: tuple[ClaimVerdict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What an event reports besides a status: `recheck` a failed upload, or `deleted`: an asset."""
-
-    kind: Literal["recheck", "deleted"]
-    observation: Observation
-
-    @property
-    def reason(self) -> str:
-        """Return the stable code of what happened."""
-        return f"{self.observation.subject}_{self.observation.status}"
-
-    @property
-    def message(self) -> str | None:
-        """Return the sentence for the lesson, if its video can no longer be played."""
-        return FAILURES.get(self.reason)
 
 
 @dataclass(frozen=True, slots=True)

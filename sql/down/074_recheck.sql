@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('074_recheck', array[
-      'settle_recheck', 'follow_playback_id', 'mark_unplayable', 'recheck'
+      'settle_row_alone', 'settle_recheck', 'follow_playback_id', 'settle_deletion', 'mark_unplayable', 'recheck'
     ]);
   end if;
 end

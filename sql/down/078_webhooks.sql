@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('078_webhooks', array[
-      'worker_note_events', 'worker_take_note', 'note_fact'
+      'worker_note_events'
     ]);
   end if;
 end

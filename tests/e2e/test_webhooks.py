@@ -363,6 +363,37 @@ def test_a_deletion_that_meets_a_locked_row_is_to_be_sent_again(
     hooked.worker.wait_for("webhook.rejected", reason="locked")
 
 
+def test_a_deletion_that_meets_a_lock_on_a_copy_of_its_id_is_to_be_sent_again(
+    hooked: Hooked, course: Course, supabase: LocalSupabase
+) -> None:
+    """The lesson that plays the video says so at once all the same, and only once."""
+    upload = hooked.mux.state.create_upload()
+    lesson, asset = course.tracked_lesson(upload), hooked.asset_of(upload)
+    assert hooked.send("video.asset.ready", asset) == 200
+    course.tracked_lesson(asset, course.bert)
+    with closing(supabase.connect(autocommit=False)) as holder:
+        holder.execute(
+            "select from mux_private.upload_history where mux_id = %s for update", [asset]
+        )
+        assert hooked.send("video.asset.deleted", asset) == 503
+        assert settled(course, lesson) == ("published", "ready", "asset_deleted")
+    assert hooked.send("video.asset.deleted", asset) == 200
+    assert len(hooked.worker.events("lesson.unplayable")) == 1
+
+
+def test_an_event_of_a_failed_lesson_that_is_locked_is_to_be_sent_again(
+    hooked: Hooked, course: Course, supabase: LocalSupabase
+) -> None:
+    """Since no scan looks at it; then the lesson is published."""
+    upload = hooked.mux.state.create_upload()
+    lesson = course.tracked_lesson(upload, status="error")
+    with closing(supabase.connect(autocommit=False)) as holder:
+        holder.execute("select from mux_asset_tracking for update")
+        assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 503
+    assert hooked.send("video.asset.ready", hooked.asset_of(upload)) == 200
+    assert settled(course, lesson) == ("published", "ready", None)
+
+
 def replace_playback_id(mux: MuxSimulator, asset_id: str) -> tuple[str, str]:
     """Give an asset another playback id; return the old one and the new one."""
     (old,) = mux.state.asset(asset_id).playback_ids

@@ -14,8 +14,8 @@ from tests.course import Course
 from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.decide import Rules, settlement
-from worker.model import Claim, Note, Observation, PlaybackId
-from worker.supabase.serialize import note_json, settlement_json
+from worker.model import Claim, Observation, PlaybackId
+from worker.supabase.serialize import settlement_json
 from worker.wording import FAILURES
 
 pytestmark = pytest.mark.stack
@@ -42,10 +42,7 @@ def look(row: Json, seen: Observation) -> Json:
 
 def delete(service: Service, seen: Observation = ASSET) -> list[tuple[Any, ...]]:
     """Let the event of a deletion come; give outcome and reason of each row."""
-    note = note_json(Note("deleted", replace(seen, status="deleted")))
-    row = service.connection.execute("select worker_take_note(%s)", [Jsonb([note])]).fetchone()
-    assert row is not None
-    return [(outcome["outcome"], outcome.get("reason")) for outcome in row[0]]
+    return settled(service, event(replace(seen, status="deleted")))
 
 
 def settled(service: Service, *items: Json) -> list[tuple[Any, ...]]:

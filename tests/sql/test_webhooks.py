@@ -1,35 +1,45 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.course import let_pass as pass_time
-from tests.sql.service import PUBLISH, Json, Service, fact
+from tests.sql.service import PUBLISH, WAIT, Json, Service, fact
+from worker.decide import Rules, settlement
+from worker.model import Observation, PlaybackId
+from worker.supabase.serialize import settlement_json
 
 pytestmark = pytest.mark.stack
 
 
-def note(kind: str, upload: str | None, asset: str | None = None) -> Json:
-    """Build an item of `worker_take_note`."""
-    verdict, reason = {
-        "deleted": ("mark_deleted", "asset_deleted"),
-        "look": ("look", "upload_errored"),
-    }[kind]
-    seen = {"source": "webhook", "upload_id": upload, "asset_id": asset}
-    return {
-        "verdict": verdict, "reason": reason, "upload_id": upload,
-        "asset_id": asset, "observation": seen,
-    }  # fmt: skip
+def deleted(upload: str | None, asset: str | None, **more: Any) -> Json:
+    """Build the item that the event of a deletion becomes."""
+    return item(Observation("asset", "deleted", "webhook", upload, asset, **more))
 
 
-def take(service: Service, *notes: Json) -> list[tuple[Any, ...]]:
-    """Take notes; give outcome and reason of each."""
-    row = service.connection.execute("select worker_take_note(%s)", [Jsonb(list(notes))]).fetchone()
-    assert row is not None
-    return [(outcome["outcome"], outcome.get("reason")) for outcome in row[0]]
+def errored(upload: str) -> Json:
+    """Build the item that the event of an upload that failed becomes."""
+    return item(Observation("upload", "errored", "webhook", upload))
+
+
+def ready(upload: str, asset: str) -> Json:
+    """Build the item that the event of an asset that is ready becomes."""
+    playback_ids = (PlaybackId(f"play-{asset}", "public"),)
+    return item(Observation("asset", "ready", "webhook", upload, asset, playback_ids))
+
+
+def item(seen: Observation) -> Json:
+    """Build the item that an event becomes."""
+    return settlement_json(settlement(seen, (), Rules()))
+
+
+def take(service: Service, *items: Json) -> list[tuple[Any, ...]]:
+    """Settle items; give outcome and reason of each."""
+    return [(outcome["outcome"], outcome.get("reason")) for outcome in service.settle(*items)]
 
 
 def postpone(db: psycopg.Connection) -> None:
@@ -65,14 +75,14 @@ def test_an_upload_that_failed_is_looked_at_at_once(
     """Its rows that wait are due, all others are as they were, and nothing is failed by it."""
     lesson, other = course.tracked_lesson("up1"), course.tracked_lesson("up2")
     postpone(db)
-    assert take(service, note("look", "up1")) == [("waiting", "upload_errored")]
+    assert take(service, errored("up1")) == [("waiting", "upload_errored")]
     assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
     assert {course.row(row)["status"] for row in (lesson, other)} == {"processing"}
 
 
-def test_a_note_about_nothing_of_ours_is_unmatched(service: Service) -> None:
+def test_an_event_about_nothing_of_ours_is_unmatched(service: Service) -> None:
     """It is known to be of no use."""
-    assert take(service, note("look", "up1"), note("deleted", "up1", "as1")) == [
+    assert take(service, errored("up1"), deleted("up1", "as1")) == [
         ("unmatched", None), ("unmatched", None),
     ]  # fmt: skip
 
@@ -84,10 +94,10 @@ def test_the_deletion_of_a_published_video_is_kept_and_told_once(
     lesson = course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1"))
     before = course.state(lesson)
-    deleted = note("deleted", "up1", "as1")
-    assert take(service, deleted) == [("unplayable", "asset_deleted")]
-    assert take(service, deleted) == [("unchanged", "asset_deleted")]
-    assert take(service, deleted, deleted) == [("unchanged", "asset_deleted")]
+    again = ("unchanged", "asset_deleted")
+    assert take(service, deleted("up1", "as1")) == [("unplayable", "asset_deleted")]
+    assert take(service, deleted("up1", "as1")) == [again]
+    assert take(service, deleted("up1", "as1"), deleted("up1", "as1")) == [again, again]
     assert course.state(lesson) == before
     assert course.row(lesson)["error_type"] == "asset_deleted"
     kept = [e for e in course.events(lesson) if e["event"] == "unplayable"]
@@ -102,21 +112,21 @@ def test_the_deletion_of_an_older_video_is_nothing(course: Course, service: Serv
     service.settle(fact(PUBLISH, "up1", "as1"))
     course.track(lesson, "up2")
     service.settle(fact(PUBLISH, "up2", "as2"))
-    assert take(service, note("deleted", "up1", "as1")) == [("unmatched", None)]
-    assert take(service, note("deleted", "up2", "as1")) == [("unmatched", None)]
+    assert take(service, deleted("up1", "as1")) == [("unmatched", None)]
+    assert take(service, deleted("up2", "as1")) == [("unmatched", None)]
 
 
 def test_a_migrated_row_is_found_by_its_asset(course: Course, service: Service) -> None:
     """There the upload is not known."""
     course.tracked_lesson("migrated", mux_asset_id="as1")
     service.settle(fact(PUBLISH, None, "as1"))
-    assert take(service, note("deleted", "up1", "as1")) == [("unplayable", "asset_deleted")]
+    assert take(service, deleted("up1", "as1")) == [("unplayable", "asset_deleted")]
 
 
 def test_a_late_event_does_not_publish_what_was_deleted(course: Course, service: Service) -> None:
     """`ready` after `deleted` is old news: the lesson stays a draft and Mux is asked."""
     lesson = course.tracked_lesson("up1")
-    assert take(service, note("deleted", "up1", "as1")) == [("waiting", "asset_deleted")]
+    assert take(service, deleted("up1", "as1")) == [("waiting", "asset_deleted")]
     assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["waiting"]
     assert course.state(lesson)["status"] == "draft"
     assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
@@ -127,7 +137,7 @@ def test_another_asset_of_that_upload_is_published_all_the_same(
 ) -> None:
     """Only the asset that was deleted is gone."""
     lesson = course.tracked_lesson("up1")
-    take(service, note("deleted", "up1", "as1"))
+    take(service, deleted("up1", "as1"))
     assert service.outcomes(fact(PUBLISH, "up1", "as2")) == ["published"]
     assert course.state(lesson)["mux_asset_id"] == "as2"
 
@@ -137,7 +147,7 @@ def test_a_failed_row_is_not_revived_by_a_deleted_asset(course: Course, service:
     lesson = course.tracked_lesson("up1")
     course.track(lesson, "up1", mux_asset_id="as1")
     service.settle(fact({"verdict": "fail", "reason": "gave_up"}, "up1"))
-    assert take(service, note("deleted", "up1", "as1")) == [("unchanged", "asset_deleted")]
+    assert take(service, deleted("up1", "as1")) == [("unchanged", "asset_deleted")]
     assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["unchanged"]
 
 
@@ -186,7 +196,7 @@ def test_what_something_has_made_due_is_not_left(
 ) -> None:
     """An upload of that minute that a webhook says has failed is looked at at once."""
     lesson = course.tracked_lesson("up1")
-    take(service, note("look", "up1"))
+    take(service, errored("up1"))
     claimed = service.claim()
     assert [row["lesson_id"] for row in claimed] == [str(lesson)]
     service.release(claimed)
@@ -248,38 +258,165 @@ def test_a_row_that_somebody_keeps_locked_is_busy_alone(
     holder.execute(
         "select from mux_asset_tracking where upload_id = any(%s) for update", [list(held)]
     )
-    notes = [note("deleted", f"up{n}", f"as{n}") for n in range(5)]
-    row = service.connection.execute("select worker_take_note(%s)", [Jsonb(notes)]).fetchone()
-    assert row is not None
-    ends = {one["upload_id"]: one["outcome"] for one in row[0]}
-    assert ends == {f"up{n}": "busy" if f"up{n}" in held else "unplayable" for n in range(5)}
-    names = ("lesson_id", "tracking_id", "asset_id")
-    (busy,) = (one for one in row[0] if one["upload_id"] == "up1")
-    assert [busy[name] for name in names] == [
-        str(lessons[1]), str(course.row(lessons[1])["id"]), "as1",
-    ]  # fmt: skip
+    items = [deleted(f"up{n}", f"as{n}") for n in range(5)]
+    ends = {one["upload_id"]: one for one in service.settle(*items)}
+    assert {upload: one["outcome"] for upload, one in ends.items()} == {
+        f"up{n}": "busy" if f"up{n}" in held else "unplayable" for n in range(5)
+    }
+    assert ends["up1"] == {
+        "outcome": "busy", "reason": "mark_deleted", "lesson_id": str(lessons[1]),
+        "tracking_id": str(course.row(lessons[1])["id"]), "upload_id": "up1", "asset_id": "as1",
+    }  # fmt: skip
     holder.rollback()
-    assert take(service, notes[1]) == [("unplayable", "asset_deleted")]
+    assert take(service, items[1]) == [("unplayable", "asset_deleted")]
 
 
 def test_who_copied_an_asset_and_keeps_the_copy_locked_keeps_no_deletion_from_being_kept(
     db: psycopg.Connection, course: Course, service: Service, supabase: LocalSupabase
 ) -> None:
-    """Only of the copy it is not known; the others are told of in the same call."""
+    """The others are marked in the same call; for the copy the event has to come again."""
     lessons = [course.tracked_lesson(f"up{n}") for n in range(2)]
     service.settle(*(fact(PUBLISH, f"up{n}", f"as{n}") for n in range(2)))
     copy = course.tracked_lesson("as0", course.bert)
     with supabase.connect(autocommit=False) as other:
         other.execute("select from mux_private.upload_history where mux_id = 'as0' for update")
-        result = take(service, *(note("deleted", f"up{n}", f"as{n}") for n in range(2)))
+        result = take(service, *(deleted(f"up{n}", f"as{n}") for n in range(2)))
     assert result.count(("unplayable", "asset_deleted")) == 2
+    assert result.count(("busy", "mark_deleted")) == 1
     assert [course.row(lesson)["error_type"] for lesson in lessons] == ["asset_deleted"] * 2
-    known = db.execute("select lesson_id from mux_private.upload_history where not is_deleted")
-    assert known.fetchall() == [(copy,)]
+    known = "select lesson_id from mux_private.upload_history where not is_deleted"
+    assert db.execute(known).fetchall() == [(copy,)]
+    assert ("busy", "mark_deleted") not in take(service, deleted("up0", "as0"))
+    assert db.execute(known).fetchall() == []
 
 
-@pytest.mark.parametrize("value", [None, {}, [1] * 101])
-def test_what_is_no_list_of_notes_is_refused(service: Service, value: Any) -> None:
-    """As a bad request."""
-    with pytest.raises(psycopg.Error, match="worker_take_note needs facts"):
-        service.connection.execute("select worker_take_note(%s)", [Jsonb(value)])
+def test_a_deletion_that_waits_for_its_look_waits_for_nobody(
+    course: Course, connections: Any, service: Service
+) -> None:
+    """A row whose schedule is locked, as a claim does, is busy: the event has to come again."""
+    lesson = course.tracked_lesson("up1")
+    holder = connections.transaction()
+    holder.execute("select from mux_private.schedule for update")
+    assert take(service, deleted("up1", "as1")) == [("busy", "mark_deleted")]
+    assert [e["event"] for e in course.events(lesson)] == ["tracked"]
+    holder.rollback()
+    assert take(service, deleted("up1", "as1")) == [("waiting", "asset_deleted")]
+    assert [e["event"] for e in course.events(lesson)] == ["tracked", "unplayable"]
+
+
+def test_a_failed_row_that_is_locked_keeps_its_deletion_for_later(
+    course: Course, connections: Any, service: Service
+) -> None:
+    """Its event has to come again; a failed upload's event has nothing to say about it."""
+    course.tracked_lesson("up1")
+    service.settle(fact({"verdict": "fail", "reason": "gave_up"}, "up1"))
+    holder = connections.transaction()
+    holder.execute("select from mux_asset_tracking for update")
+    assert take(service, deleted("up1", "as1")) == [("busy", "mark_deleted")]
+    assert take(service, ready("up1", "as1")) == [("busy", "not_scanned")]
+    assert take(service, errored("up1")) == [("unchanged", "upload_errored")]
+
+
+def test_a_locked_row_whose_upload_failed_is_due_soon(
+    course: Course, connections: Any, db: psycopg.Connection, service: Service
+) -> None:
+    """The scan finds it out, so the event need not come again."""
+    lesson = course.tracked_lesson("up1")
+    postpone(db)
+    holder = connections.transaction()
+    holder.execute("select from mux_asset_tracking for update")
+    assert take(service, errored("up1")) == [("busy", None)]
+    wait = course.row(lesson)["next_check_at"] - datetime.now(UTC)
+    assert 4 < wait.total_seconds() < 6
+
+
+def test_of_several_events_about_a_row_a_deletion_wins(course: Course, service: Service) -> None:
+    """Whatever their order: what is deleted is not published first."""
+    for n, order in enumerate([("deleted", "ready"), ("ready", "deleted")]):
+        lesson = course.tracked_lesson(f"up{n}")
+        made = {"ready": ready(f"up{n}", f"as{n}"), "deleted": deleted(f"up{n}", f"as{n}")}
+        assert sorted(take(service, *(made[name] for name in order))) == [
+            ("unchanged", "asset_ready"), ("waiting", "asset_deleted"),
+        ]  # fmt: skip
+        assert course.state(lesson)["status"] == "draft"
+
+
+def test_a_failed_upload_is_looked_at_whatever_else_is_said_of_it(
+    course: Course, db: psycopg.Connection, service: Service
+) -> None:
+    """An older event in the same call does not hide that it failed."""
+    lesson = course.tracked_lesson("up1")
+    postpone(db)
+    items = fact(WAIT, "up1", "as1"), errored("up1")
+    assert sorted(take(service, *items)) == [
+        ("unchanged", "asset_preparing"), ("waiting", "upload_errored"),
+    ]  # fmt: skip
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_a_row_that_backs_off_is_looked_at_when_its_upload_failed(
+    course: Course, service: Service
+) -> None:
+    """The database refused what was said before; this is news."""
+    lesson = course.tracked_lesson("up1")
+    service.record_refusal(fact(PUBLISH, "up1", "as1"))
+    assert service.claim() == []
+    assert take(service, errored("up1")) == [("waiting", "upload_errored")]
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_a_failed_upload_says_nothing_of_a_lesson_that_has_its_video(
+    course: Course, service: Service
+) -> None:
+    """Neither the row nor its schedule changes."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    before = course.row(lesson)
+    assert take(service, errored("up1")) == [("unchanged", "upload_errored")]
+    assert (course.row(lesson), service.claim()) == (before, [])
+
+
+def test_of_another_instructors_video_the_audit_keeps_nothing(
+    course: Course, service: Service
+) -> None:
+    """Who copied its id learns nothing from the event; the look at it settles the copy."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    copy = course.tracked_lesson("as1", course.bert)
+    gone = deleted("up1", "as1", lesson_references=(str(lesson),))
+    assert sorted(take(service, gone)) == [
+        ("unplayable", "asset_deleted"), ("waiting", "asset_deleted"),
+    ]  # fmt: skip
+    assert [e["event"] for e in course.events(copy)] == ["tracked"]
+
+
+@pytest.fixture
+def stubborn(db: psycopg.Connection) -> Iterator[None]:
+    """Let the app refuse every change of a tracking row."""
+    db.execute(
+        "create function refuse() returns trigger language plpgsql as "
+        "$$ begin raise exception 'not today'; end $$"
+    )
+    yield
+    db.execute("drop function refuse() cascade")
+
+
+def test_a_deletion_that_the_app_refuses_is_refused_for_its_row_alone(
+    course: Course, db: psycopg.Connection, service: Service, stubborn: None
+) -> None:
+    """It names its event, which has to come again, and the history keeps it all the same."""
+    course.tracked_lesson("up1"), course.tracked_lesson("up2")
+    service.settle(fact(PUBLISH, "up1", "as1"), fact(PUBLISH, "up2", "as2"))
+    db.execute(
+        "create trigger refuse before update on mux_asset_tracking for each row "
+        "when (old.upload_id = 'up1') execute function refuse()"
+    )
+    items = deleted("up1", "as1"), deleted("up2", "as2")
+    names = ("outcome", "upload_id", "asset_id")
+    assert [[one[name] for name in names] for one in service.settle(*items)] == [
+        ["refused", "up1", "as1"], ["unplayable", "up2", "as2"],
+    ]  # fmt: skip
+    marked = db.execute("select mux_id from mux_private.upload_history where is_deleted order by 1")
+    assert marked.fetchall() == [("up1",), ("up2",)]
+    db.execute("drop trigger refuse on mux_asset_tracking")
+    assert take(service, items[0]) == [("unplayable", "asset_deleted")]

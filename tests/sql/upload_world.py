@@ -340,10 +340,7 @@ class World:
     def hears_deleted(self, video: Video) -> None:
         """Have an asset be deleted at Mux, and its event arrive."""
         video.stage = "deleted"
-        observation = {"source": "webhook", "upload_id": video.upload, "asset_id": video.asset}
-        fact = {"upload_id": video.upload, "asset_id": video.asset, "observation": observation}
-        fact |= {"verdict": "mark_deleted", "reason": "asset_deleted"}
-        _one(self.service.connection, "select worker_take_note(%s)", [Jsonb([fact])])
+        self.hears(Observation("asset", "deleted", "webhook", video.upload, video.asset))
 
     def walks(self) -> None:
         """Let the periodic adoption come to every lesson."""

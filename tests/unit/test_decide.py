@@ -129,6 +129,32 @@ def test_each_observation_has_its_verdict(
     assert decide(observation, claim, RULES) == verdict
 
 
+EVENTS = [
+    (upload("errored"), Verdict("recheck", "upload_errored")),
+    (asset("deleted"), Verdict("mark_deleted", "asset_deleted", FAILURES["asset_deleted"])),
+]
+
+
+@pytest.mark.parametrize(("observation", "verdict"), EVENTS)
+def test_only_an_event_rechecks_or_marks_a_deletion(
+    observation: Observation, verdict: Verdict
+) -> None:
+    """A response has Mux's reason for a failure, and says by a 404 that an asset is deleted."""
+    event = replace(observation, source="webhook")
+    assert decide(event, None, RULES) == verdict
+    assert unknown_values(event) == ()
+    for source in ("probe", "sweep"):
+        response = replace(observation, source=source)
+        assert decide(response, CLAIM, RULES).action in ("fail", "wait")
+
+
+def test_other_events_mean_what_a_response_means() -> None:
+    """An event is an observation like others."""
+    for observation in (upload("cancelled"), asset("errored"), asset("ready", PUBLIC)):
+        event = replace(observation, source="webhook")
+        assert decide(event, None, RULES) == decide(observation, None, RULES)
+
+
 def test_the_first_accepted_policy_wins() -> None:
     """The order of the setting counts, not the order in which Mux lists the ids."""
     observation = asset("ready", PUBLIC, SIGNED)
@@ -285,8 +311,10 @@ claims = st.builds(
 observations = st.builds(
     Observation,
     st.sampled_from(["upload", "asset", "row"]),
-    st.sampled_from(["waiting", "asset_created", "ready", "missing", "rejected", "errored", "?"]),
-    st.just("probe"),
+    st.sampled_from(
+        ["waiting", "asset_created", "ready", "missing", "rejected", "errored", "deleted", "?"]
+    ),
+    st.sampled_from(["probe", "sweep", "webhook"]),
     playback_ids=st.lists(
         st.builds(PlaybackId, st.just("x"), st.sampled_from(["public", "signed", "drm", "?"]))
     ).map(tuple),
@@ -302,6 +330,19 @@ def test_only_playable_assets_are_published(
     if verdict.action == "publish":
         assert (observation.subject, observation.status) == ("asset", "ready")
         assert PlaybackId(verdict.playback_id or "", "public") in observation.playback_ids
+
+
+@given(observations, st.none() | claims, st.booleans())
+def test_every_observation_has_a_verdict(
+    observation: Observation, claim: Claim | None, environment_matches: bool
+) -> None:
+    """What a scan finds publishes, fails or waits; only events have the other two."""
+    verdict = decide(observation, claim, replace(RULES, environment_matches=environment_matches))
+    if observation.source != "webhook":
+        assert verdict.action in ("publish", "fail", "wait")
+    by_event = {("upload", "errored"): "recheck", ("asset", "deleted"): "mark_deleted"}
+    if (action := by_event.get((observation.subject, observation.status))) and claim is None:
+        assert (verdict.action == action) == (observation.source == "webhook")
 
 
 @given(observations, claims)

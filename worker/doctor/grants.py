@@ -10,7 +10,7 @@ NEEDED_FUNCTIONS = frozenset(
     for what in (
         *("claim", "doctor", "prune_events", "record_refusal", "release"),
         *("schema_version", "settle", "acquire_requests", "slow_down"),
-        *("note_events", "summary", "take_note"),
+        *("note_events", "summary"),
         *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
         *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
         *("overview", "lesson_events", "make_due"),

@@ -9,7 +9,6 @@ from uuid import uuid4
 from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
 from worker.model import (
     Claim,
-    Note,
     Outcome,
     RequestSlots,
     Settlement,
@@ -20,7 +19,6 @@ from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_FILE
 from worker.supabase.serialize import (
     expect,
-    note_json,
     outcomes,
     parse,
     settlement_json,
@@ -193,14 +191,6 @@ class ScanStore:
     async def slow_down(self) -> None:
         """Reduce the rate of all workers for a while, since Mux answered 429."""
         await self.call("worker_slow_down", {})
-
-    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Record facts that settle nothing; rows that wait for them become due at once."""
-        recorded: list[Outcome] = []
-        for start in range(0, len(notes), SETTLEMENTS_PER_CALL):
-            facts = [note_json(note) for note in notes[start : start + SETTLEMENTS_PER_CALL]]
-            recorded += outcomes(await self.call("worker_take_note", {"facts": facts}))
-        return recorded
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""

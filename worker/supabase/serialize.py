@@ -1,19 +1,18 @@
-"""Convert settlements and notes to JSON, sanitize what is sent, and check what returns. Pure."""
+"""Convert settlements to JSON, sanitize what is sent, and check what returns. Pure."""
 
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from worker.errors import SupabaseUnavailable
-from worker.model import ClaimVerdict, Note, Outcome, Settlement
+from worker.model import ClaimVerdict, Outcome, Settlement
 
 T = TypeVar("T")
 
 MAX_TEXT_BYTES = 2048
 
 _MISSING = {"runs": True, "ends": False, "unchanged": None}
-_NOTES = {"recheck": "look", "deleted": "mark_deleted"}
-"""The values in SQL of `Verdict.grace` and `Note.kind`."""
+"""The values in SQL of `Verdict.grace`."""
 
 _REFUSED_BY_POSTGRES = re.compile("[\x00\ud800-\udfff]")
 
@@ -31,18 +30,6 @@ def settlement_json(settlement: Settlement) -> dict[str, Any]:
         "lesson_references": list(observation.lesson_references),
         "observation": observation.as_json(),
         "claimed": [_claimed_json(claimed) for claimed in settlement.claims],
-    }
-
-
-def note_json(note: Note) -> dict[str, Any]:
-    """Return a note as an item of `worker_take_note`."""
-    return {
-        "verdict": _NOTES[note.kind],
-        "reason": note.reason,
-        "message": note.message,
-        "upload_id": note.observation.upload_id,
-        "asset_id": note.observation.asset_id,
-        "observation": note.observation.as_json(),
     }
 
 

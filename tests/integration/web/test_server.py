@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from sandbox.mux.webhooks import signature
 from worker.errors import SchemaOutdated, SupabaseUnavailable, Unavailable
-from worker.model import Note, Outcome, Settlement
+from worker.model import Outcome, Settlement
 from worker.settings import Settings
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.liveness import Liveness
@@ -40,10 +40,10 @@ READY: dict[str, Any] = {
 
 @dataclass
 class FakeStore:
-    """Records what is settled; hangs or fails as the test sets it."""
+    """Records what is settled; hangs or fails as the test sets it, or has locked failed rows."""
 
     settled: list[list[Settlement]] = field(default_factory=list)
-    noted: list[Note] = field(default_factory=list)
+    locked: set[str | None] = field(default_factory=set)
     notices: int = 0
     fault: Unavailable | None = None
     crash: Exception | None = None
@@ -55,20 +55,19 @@ class FakeStore:
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Publish everything."""
+        """Publish everything that is not locked."""
         self.settled.append(list(settlements))
         await self._go_on()
         assert environment_id is None
-        return [
-            Outcome("published", asset_id=s.observation.asset_id, age_seconds=1.0)
-            for s in settlements
-        ]
+        return [self._outcome(settlement) for settlement in settlements]
 
-    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Record notes."""
-        self.noted += notes
-        await self._go_on()
-        return [Outcome("waiting") for _ in notes]
+    def _outcome(self, settlement: Settlement) -> Outcome:
+        upload_id, asset_id = settlement.observation.upload_id, settlement.observation.asset_id
+        if upload_id not in self.locked:
+            return Outcome("published", None, None, upload_id, asset_id, age_seconds=1.0)
+        is_deletion = settlement.verdict.action == "mark_deleted"
+        reason = "mark_deleted" if is_deletion else "not_scanned"
+        return Outcome("busy", None, None, upload_id, asset_id, reason=reason)
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Count the calls; the recorded environment is `home`."""
@@ -220,15 +219,36 @@ async def test_an_irrelevant_event_is_ignored(here: Site) -> None:
     """200; the database only records that webhooks arrive."""
     assert (await here.event(type="video.upload.created")).body == "ignored\n"
     assert (await here.event(type="doctor.test")).body == "ignored\n"
-    assert (here.store.settled, here.store.noted, here.store.notices) == ([], [], 1)
+    assert (here.store.settled, here.store.notices) == ([], 1)
 
 
-async def test_an_upload_that_failed_is_noted(here: Site) -> None:
-    """Its event gives no reason, so nothing is settled."""
-    data = {"id": "up1", "status": "errored"}
-    assert (await here.event(type="video.upload.errored", data=data)).status == 200
-    assert [(n.kind, n.observation.upload_id) for n in here.store.noted] == [("recheck", "up1")]
-    assert here.store.settled == []
+@pytest.mark.parametrize(
+    ("type_", "data", "verdict"),
+    [
+        ("video.upload.errored", {"id": "up1", "status": "errored"}, "recheck"),
+        ("video.asset.deleted", READY["data"], "mark_deleted"),
+    ],
+)
+async def test_a_failure_and_a_deletion_are_settled_like_any_event(
+    here: Site, type_: str, data: dict[str, Any], verdict: str
+) -> None:
+    """In the same call as others, with a verdict of their own."""
+    assert (await here.event(type=type_, data=data)).status == 200
+    ((settlement,),) = here.store.settled
+    assert (settlement.verdict.action, settlement.observation.upload_id) == (verdict, "up1")
+
+
+@pytest.mark.parametrize("type_", ["video.asset.deleted", "video.asset.ready"])
+async def test_an_event_that_no_scan_would_find_is_sent_again_where_a_row_is_locked(
+    here: Site, type_: str
+) -> None:
+    """503 for a deletion and for a row that has failed; then 200, once the row is free."""
+    here.store.locked = {"up1"}
+    assert (await here.event(type=type_)).status == 503
+    other = {**READY["data"], "id": "as2", "upload_id": "up2"}
+    assert (await here.event(type=type_, data=other)).status == 200
+    here.store.locked = set()
+    assert (await here.event(type=type_)).status == 200
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ class EventBatcher(Generic[T]):
                 settled.set_exception(failure)
             elif item in locked:
                 settled.set_exception(
-                    SupabaseUnavailable("locked", "Another transaction has locked the lesson.")
+                    SupabaseUnavailable(
+                        "locked", "Another transaction has locked the lesson, or it is refused."
+                    )
                 )
             else:
                 settled.set_result(None)

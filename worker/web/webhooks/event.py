@@ -1,4 +1,4 @@
-"""Parse an event of Mux into an observation or a note. Pure.
+"""Parse an event of Mux into an observation. Pure.
 
 An event's data is the upload or asset as it was when the event was made, so it is parsed like a
 response of the API. The event's type is used only for states that no response reports.
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.model import Note, Observation, is_mux_id
+from worker.model import Observation, is_mux_id
 from worker.mux.parse import UnreadableResponse, read_asset, read_upload
 
 UPLOAD_EVENTS = frozenset({"asset_created", "cancelled", "errored"})
-ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated", "deleted"})
+ASSET_EVENTS = frozenset({"created", "ready", "errored", "updated"})
 
 
 class InvalidEvent(Exception):
@@ -23,22 +23,16 @@ class InvalidEvent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of Mux: a fact to settle, a note to record, or neither (it is ignored)."""
+    """An event of Mux, and what it reports; without an observation it is ignored."""
 
     id: str
     type: str
     happened_at: float | None
     """Unix seconds."""
 
-    fact: Observation | None = None
-    note: Note | None = None
+    observation: Observation | None = None
     environment_id: str | None = None
     """The Mux environment in which it happened."""
-
-    @property
-    def observation(self) -> Observation | None:
-        """Return what Mux reported; None if the event is ignored."""
-        return self.fact or (self.note.observation if self.note else None)
 
     @property
     def is_ignored(self) -> bool:
@@ -70,26 +64,22 @@ def read_event(body: bytes) -> Event:
         environment_id=_environment(content.get("environment")),
     )
     try:
-        return _with_meaning(event, content.get("data"))
+        return replace(event, observation=_observation(type_, content.get("data")))
     except (UnreadableResponse, AttributeError) as error:
         raise InvalidEvent(
             f"its data is not that of {'.'.join(type_.split('.')[:2])[:40]}"
         ) from error
 
 
-def _with_meaning(event: Event, data: Any) -> Event:
-    match event.type.split("."):
-        case ["video", "upload", "errored"]:
-            upload = read_upload({**_object(data), "status": "errored"}, "webhook")
-            return replace(event, note=Note("recheck", upload))
+def _observation(type_: str, data: Any) -> Observation | None:
+    match type_.split("."):
         case ["video", "upload", status] if status in UPLOAD_EVENTS:
-            return replace(event, fact=read_upload({**_object(data), "status": status}, "webhook"))
+            return read_upload({**_object(data), "status": status}, "webhook")
         case ["video", "asset", "deleted"]:
-            asset = read_asset({**_object(data), "status": "deleted"}, "webhook")
-            return replace(event, note=Note("deleted", asset))
+            return read_asset({**_object(data), "status": "deleted"}, "webhook")
         case ["video", "asset", name] if name in ASSET_EVENTS:
-            return replace(event, fact=read_asset(data, "webhook"))
-    return event
+            return read_asset(data, "webhook")
+    return None
 
 
 def _object(data: Any) -> Mapping[str, Any]:

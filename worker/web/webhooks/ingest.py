@@ -1,4 +1,4 @@
-"""Settle the facts in events: decide, settle and log, as for any observation."""
+"""Settle what events report: decide, settle and log, as for any observation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,13 +7,16 @@ from typing import Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
-from worker.model import Note, Outcome, Settlement, Verdict
+from worker.model import Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.web.webhooks.event import Event
 
 MARK_INTERVAL_SECONDS = 5.0
 """The shortest time between two calls that record that webhooks of an environment arrive."""
+
+NOT_FOUND_BY_SCAN = frozenset({"not_scanned", "recheck", "mark_deleted"})
+"""The reasons of a busy row for which no scan would find what the event reports."""
 
 log = get_logger()
 
@@ -27,17 +30,13 @@ class EventStore(Protocol):
         """Settle verdicts."""
         ...
 
-    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Record facts that are no verdicts."""
-        ...
-
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""
         ...
 
 
 class EventIngest:
-    """Settles the facts of events, and records notes that only lead to another look.
+    """Settles what events report.
 
     An unknown id matches no row. An event proves nothing about the Mux token, so it says nothing
     about the environment in which our ids are found.
@@ -61,26 +60,18 @@ class EventIngest:
     async def settle(self, events: Sequence[Event]) -> list[Event]:
         """Settle a batch of events, a repeated event once; return those that Mux must send again.
 
-        These are events that met a locked row which no scan reads: of a deleted asset, of a lesson
-        that has its video, or of a video that failed. Raises SupabaseUnavailable; Mux then sends
-        the whole batch again.
+        These are events that met a lock where no scan would find what they report: of a deleted
+        asset, of a lesson that has its video, or of a video that failed; and deletions that the
+        database refused. Raises SupabaseUnavailable; Mux then sends the whole batch again.
         """
-        outcomes: list[Outcome] = []
-        facts = list(dict.fromkeys(event.fact for event in events if event.fact))
-        if facts:
-            settlements = [settlement(fact, (), self._rules) for fact in facts]
-            outcomes += await self._store.settle(settlements, None)
-            self._telemetry.settled(settlements, outcomes)
-            self._measure(events, outcomes)
-        notes = list(dict.fromkeys(event.note for event in events if event.note))
-        if notes:
-            recorded = await self._store.record_notes(notes)
-            waits = [Settlement(note.observation, Verdict("wait", note.reason)) for note in notes]
-            self._telemetry.settled(waits, recorded)
-            outcomes += recorded
+        observations = dict.fromkeys(e.observation for e in events if e.observation)
+        settlements = [settlement(observation, (), self._rules) for observation in observations]
+        outcomes = await self._store.settle(settlements, None)
+        self._telemetry.settled(settlements, outcomes)
+        self._measure(events, outcomes)
         self._has_matched |= any(outcome.name != "unmatched" for outcome in outcomes)
-        busy = [outcome for outcome in outcomes if outcome.name == "busy"]
-        return [event for event in events if _must_be_resent(event, busy)]
+        unsettled = [outcome for outcome in outcomes if outcome.name in ("busy", "refused")]
+        return [event for event in events if _must_be_resent(event, unsettled)]
 
     async def mark_webhooks_active(self, environment_id: str | None) -> None:
         """Record for all workers that webhooks arrive, every few seconds; an outage is ignored.
@@ -109,21 +100,20 @@ class EventIngest:
     def _measure(self, events: Sequence[Event], outcomes: Sequence[Outcome]) -> None:
         """Record the time from ready to published."""
         ready = {
-            event.fact.asset_id: event.happened_at
+            event.observation.asset_id: event.happened_at
             for event in events
-            if event.fact and event.type == "video.asset.ready" and event.happened_at
+            if event.observation and event.type == "video.asset.ready" and event.happened_at
         }
         for outcome in outcomes:
             if outcome.name == "published" and (since := ready.get(outcome.asset_id)):
                 self._telemetry.published_after_ready(max(0.0, self._clock() - since))
 
 
-def _must_be_resent(event: Event, busy: Sequence[Outcome]) -> bool:
-    """Whether the event's row was locked, and no scan would find its fact."""
+def _must_be_resent(event: Event, unsettled: Sequence[Outcome]) -> bool:
+    """Whether the event met a row that was not settled, and no scan would find what it reports."""
     observation = event.observation
-    is_deletion = event.note is not None and event.note.kind == "deleted"
     return observation is not None and any(
-        (is_deletion or outcome.reason in ("recheck", "not_scanned"))
-        and (outcome.upload_id, outcome.asset_id) == (observation.upload_id, observation.asset_id)
-        for outcome in busy
+        (outcome.upload_id, outcome.asset_id) == (observation.upload_id, observation.asset_id)
+        and (outcome.reason in NOT_FOUND_BY_SCAN or observation.status == "deleted")
+        for outcome in unsettled
     )

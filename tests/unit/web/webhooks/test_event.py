@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.model import Note, Observation, PlaybackId
+from worker.model import Observation, PlaybackId
 from worker.web.webhooks.event import Event, InvalidEvent, read_event
 
 ASSET = {
@@ -37,7 +38,7 @@ def event(kind: str, data: Any = None, **more: Any) -> Event:
 def test_a_ready_asset_is_an_observation() -> None:
     """With its source, its ids and the moment it happened."""
     assert event("video.asset.ready", ASSET) == Event(
-        "e1", "video.asset.ready", 1790000000.5, fact=READY
+        "e1", "video.asset.ready", 1790000000.5, READY
     )
 
 
@@ -60,32 +61,20 @@ def test_an_event_names_its_environment(result: Any, found: str | None) -> None:
 def test_an_asset_is_as_its_data_says(what: str) -> None:
     """The data is the asset as it was; the type of the event adds nothing to it."""
     preparing = {**ASSET, "status": "preparing"}
-    fact = event(f"video.asset.{what}", preparing).fact
-    assert fact is not None
-    assert (fact.status, fact.asset_id, fact.upload_id) == ("preparing", "as1", "up1")
+    assert event(f"video.asset.{what}", preparing).observation == replace(READY, status="preparing")
 
 
-@pytest.mark.parametrize("what", ["asset_created", "cancelled"])
+@pytest.mark.parametrize("what", ["asset_created", "cancelled", "errored"])
 def test_an_upload_is_as_the_event_says(what: str) -> None:
-    """What was created or cancelled is a fact, with the asset if there is one."""
-    assert event(f"video.upload.{what}", UPLOAD).fact == Observation(
+    """Whatever status its data has, and with the asset if there is one."""
+    assert event(f"video.upload.{what}", UPLOAD).observation == Observation(
         "upload", what, "webhook", "up1", "as1"
     )
 
 
-def test_a_failed_upload_only_leads_to_a_check() -> None:
-    """Its event carries no reason, so it is a note and no fact to settle."""
-    failed = event("video.upload.errored", {"id": "up1", "status": "errored"})
-    seen = Observation("upload", "errored", "webhook", "up1")
-    assert (failed.fact, failed.note) == (None, Note("recheck", seen))
-
-
-def test_a_deletion_is_a_note() -> None:
-    """Whatever status the asset had."""
-    note = event("video.asset.deleted", ASSET).note
-    assert note is not None
-    assert (note.kind, note.reason) == ("deleted", "asset_deleted")
-    assert (note.observation.asset_id, note.observation.upload_id) == ("as1", "up1")
+def test_a_deleted_asset_is_one() -> None:
+    """Whatever status it had, and with what Mux knew of it."""
+    assert event("video.asset.deleted", ASSET).observation == replace(READY, status="deleted")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +146,7 @@ def test_any_data_is_an_event_or_none(kind: str, data: Any) -> None:
         read = event(kind, data)
     except InvalidEvent:
         return
-    seen = read.fact or (read.note.observation if read.note else None)
-    if seen is not None:
+    if (seen := read.observation) is not None:
         assert seen.upload_id or seen.asset_id
         assert seen.source == "webhook"
 

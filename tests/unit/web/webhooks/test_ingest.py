@@ -2,87 +2,99 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from worker.decide import Rules
-from worker.model import Note, Observation, Outcome, Settlement
+from worker.model import Observation, Outcome, PlaybackId, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.web.webhooks.event import Event
 from worker.web.webhooks.ingest import EventIngest
 
 
 class Rows:
-    """A database in which some rows are locked, and others are unknown.
+    """A database in which some rows are locked, and others are unknown or refused.
 
-    The environment in which our ids were found is `home`.
+    `reason` is that of a locked row, which says whether a scan finds what an event reports; a
+    deletion has its own. The environment in which our ids were found is `home`.
     """
 
     def __init__(
         self,
-        locked: set[str | None],
+        locked: Container[str | None] = (),
         unknown: Container[str | None] = (),
-        reason: str | None = "recheck",
+        refused: Container[str | None] = (),
+        reason: str | None = None,
     ) -> None:
-        self._locked = locked
-        self._unknown = unknown
+        self._outcomes = {"busy": locked, "unmatched": unknown, "refused": refused}
         self._reason = reason
+        self.calls: list[list[tuple[str, str | None]]] = []
         self.marked: list[tuple[str | None, bool]] = []
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
-        """Settle what is not locked; each row has its video already."""
-        seen = [one.observation for one in settlements]
-        return [
-            Outcome("unmatched", upload_id=one.upload_id, asset_id=one.asset_id)
-            if one.upload_id in self._unknown
-            else Outcome(
-                "busy" if one.upload_id in self._locked else "waiting",
-                upload_id=one.upload_id,
-                asset_id=one.asset_id,
-                reason=self._reason,
-            )
-            for one in seen
-        ]
+        """Let each row wait that can be written."""
+        self.calls.append([(s.verdict.action, s.observation.upload_id) for s in settlements])
+        return [self._outcome(settlement) for settlement in settlements]
+
+    def _outcome(self, settlement: Settlement) -> Outcome:
+        seen, is_deletion = settlement.observation, settlement.verdict.action == "mark_deleted"
+        names = (name for name, ids in self._outcomes.items() if seen.upload_id in ids)
+        outcome = Outcome(next(names, "waiting"), upload_id=seen.upload_id, asset_id=seen.asset_id)
+        if outcome.name == "busy":
+            reason = "mark_deleted" if is_deletion else self._reason
+            return replace(outcome, reason=reason)
+        return outcome
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks arrive."""
         self.marked.append((environment_id, has_matched))
         return "home"
 
-    async def record_notes(self, notes: Sequence[Note]) -> list[Outcome]:
-        """Record what is not locked."""
-        return [
-            Outcome(
-                "busy" if note.observation.upload_id in self._locked else "waiting",
-                upload_id=note.observation.upload_id,
-                asset_id=note.observation.asset_id,
-            )
-            for note in notes
-        ]
 
-
-def event(kind: Literal["recheck", "deleted"], upload_id: str) -> Event:
-    """Build an event that settles nothing."""
+def deleted(upload_id: str) -> Event:
+    """Build the event of a deletion."""
     seen = Observation("asset", "deleted", "webhook", upload_id, f"as-{upload_id}")
-    return Event(f"{kind}-{upload_id}", "video.asset.deleted", None, note=Note(kind, seen))
+    return Event(f"deleted-{upload_id}", "video.asset.deleted", None, seen)
 
 
-async def test_only_a_deletion_that_met_a_lock_has_to_be_sent_again() -> None:
-    """Each copy of the event; the scan covers events that only lead to a check."""
-    ingest = EventIngest(cast(Any, Rows({"up1", "up2"})), Rules(), Telemetry())
-    events = [event("deleted", "up1"), event("recheck", "up2"), event("deleted", "up3")]
+def errored(upload_id: str) -> Event:
+    """Build the event of an upload that failed."""
+    seen = Observation("upload", "errored", "webhook", upload_id)
+    return Event(f"errored-{upload_id}", "video.upload.errored", None, seen)
+
+
+def ready(upload_id: str) -> Event:
+    """Build the event of an asset that is ready."""
+    playback_ids = (PlaybackId("play", "public"),)
+    seen = Observation("asset", "ready", "webhook", upload_id, f"as-{upload_id}", playback_ids)
+    return Event(f"ready-{upload_id}", "video.asset.ready", None, seen)
+
+
+async def test_all_events_of_a_batch_are_settled_in_one_call() -> None:
+    """Whatever their verdicts, and a repeated event once."""
+    rows = Rows()
+    ingest = EventIngest(rows, Rules(), Telemetry())
+    events = [ready("up1"), deleted("up2"), errored("up3"), ready("up1"), deleted("up2")]
+    assert await ingest.settle(events) == []
+    assert rows.calls == [[("publish", "up1"), ("mark_deleted", "up2"), ("recheck", "up3")]]
+
+
+async def test_a_deletion_that_met_a_lock_has_to_be_sent_again() -> None:
+    """Each copy of the event; the scan finds an upload that failed."""
+    ingest = EventIngest(Rows(locked={"up1", "up2"}), Rules(), Telemetry())
+    events = [deleted("up1"), errored("up2"), deleted("up3")]
     assert await ingest.settle([*events, events[0]]) == [events[0], events[0]]
     assert await ingest.settle(events[1:]) == []
 
 
-def ready(upload_id: str) -> Event:
-    """Build an event that says that an asset is ready."""
-    seen = Observation("asset", "ready", "webhook", upload_id, f"as-{upload_id}")
-    return Event(f"ready-{upload_id}", "video.asset.ready", None, fact=seen)
+async def test_a_deletion_that_the_database_refused_has_to_be_sent_again() -> None:
+    """No scan would find it once the cause is removed; a row that waits is scanned."""
+    ingest = EventIngest(Rows(refused={"up1", "up2"}), Rules(), Telemetry())
+    assert await ingest.settle([deleted("up1"), ready("up2")]) == [deleted("up1")]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +104,27 @@ async def test_an_event_that_met_a_lock_has_to_be_sent_again_where_no_scan_looks
     reason: str | None, resent: list[str]
 ) -> None:
     """Of a published lesson, or of one that failed; a row that is processing is scanned."""
-    ingest = EventIngest(cast(Any, Rows({"up1"}, reason=reason)), Rules(), Telemetry())
+    ingest = EventIngest(Rows(locked={"up1"}, reason=reason), Rules(), Telemetry())
     assert await ingest.settle([ready("up1"), ready("up2")]) == [ready(id_) for id_ in resent]
+
+
+async def test_what_becomes_of_an_event_is_reported_as_of_any_observation() -> None:
+    """Once a batch, with the verdicts and the outcomes."""
+    reported: list[tuple[Sequence[str], list[str]]] = []
+
+    class Subscriber(Telemetry):
+        def settled(
+            self,
+            settlements: Sequence[Settlement],
+            outcomes: Sequence[Outcome],
+            actor: str | None = None,
+        ) -> None:
+            verdicts = [settlement.verdict.action for settlement in settlements]
+            reported.append((verdicts, [outcome.name for outcome in outcomes]))
+
+    ingest = EventIngest(Rows(unknown={"up2"}), Rules(), Telemetry(Subscriber()))
+    await ingest.settle([errored("up1"), deleted("up2")])
+    assert reported == [(["recheck", "mark_deleted"], ["waiting", "unmatched"])]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +141,8 @@ async def test_events_of_another_mux_environment_are_logged_once_an_hour(
     upload_id: str, environment: str | None, result: bool, lines: list[Any]
 ) -> None:
     """Unless a row matched; the database gets both, and the environment."""
-    rows = Rows(set(), {"unknown"})
-    ingest = EventIngest(cast(Any, rows), Rules(), Telemetry())
+    rows = Rows(unknown={"unknown"})
+    ingest = EventIngest(rows, Rules(), Telemetry())
     event = replace(ready(upload_id), environment_id=environment)
     with capture_logs() as logged:
         for _ in range(3):
@@ -123,8 +154,8 @@ async def test_events_of_another_mux_environment_are_logged_once_an_hour(
 
 async def test_events_of_another_environment_do_not_hide_our_own() -> None:
     """Each environment is recorded, however quickly events of the other follow."""
-    rows = Rows(set(), {"unknown"})
-    ingest = EventIngest(cast(Any, rows), Rules(), Telemetry())
+    rows = Rows(unknown={"unknown"})
+    ingest = EventIngest(rows, Rules(), Telemetry())
     for environment in ("elsewhere", "home", "elsewhere", "home"):
         await ingest.mark_webhooks_active(environment)
     assert rows.marked == [("elsewhere", False), ("home", False)]
