@@ -102,6 +102,30 @@ $$;
 comment on procedure mux_private.undo is
   'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
 
+-- A definition is compared as Postgres writes it, so a trial table has it too.
+create or replace procedure mux_private.keep_check(p_table regclass, p_name text, p_condition text)
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  wanted text;
+begin
+  execute format('create temporary table check_trial (like %s)', p_table);
+  execute format('alter table pg_temp.check_trial add constraint %I check (%s)', p_name, p_condition);
+  select pg_get_constraintdef(c.oid) into wanted
+  from pg_catalog.pg_constraint c where c.conrelid = 'pg_temp.check_trial'::regclass and c.conname = p_name;
+  drop table pg_temp.check_trial;
+  if exists (
+    select from pg_catalog.pg_constraint c
+    where c.conrelid = p_table and c.conname = p_name and pg_get_constraintdef(c.oid) = wanted
+  ) then
+    return;
+  end if;
+  execute format('alter table %s drop constraint if exists %I', p_table, p_name);
+  execute format('alter table %s add constraint %I check (%s)', p_table, p_name, p_condition);
+end
+$$;
+comment on procedure mux_private.keep_check is
+  'For the files of sql/: gives a table a check constraint of this name where it has none, or another.';
+
 do $$
 declare
   others text;
