@@ -1,6 +1,6 @@
 -- What it does: makes the table of the upload history, which says which upload of a lesson is the
 --   newest and whose a video is, and a trigger that closes the entries of a deleted lesson.
--- Needs: 030.
+-- Needs: 024, 030.
 -- Locks: the app's table of lessons, share row exclusive for a moment (trigger). Applied again: also
 --   the upload history, access exclusive for a moment.
 -- Undo: down/034_upload_history.sql (drops the table with its rows)

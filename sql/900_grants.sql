@@ -1,5 +1,5 @@
 -- What it does: says who may do what. First it revokes everything on what the worker made, whatever is
---   granted on new objects by default; then it grants by name. (020 grants what the service role needs
+--   granted on new objects by default; then it grants by name. (024 grants what the service role needs
 --   of the app's table of lessons, since it knows the columns.)
 -- Needs: all files before.
 -- Locks: tables of mux_private, the schedule among them, access exclusive for a moment (policies).

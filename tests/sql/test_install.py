@@ -8,6 +8,7 @@ from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
+from tests.conftest import ANNA
 from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
 from worker.supabase.errors import REQUIRED_FILE
 
@@ -227,6 +228,26 @@ def test_it_is_applied_by_no_superuser(supabase: LocalSupabase) -> None:
             "select rolsuper from pg_roles where rolname = current_user"
         ).fetchone()
     assert row == (False,)
+
+
+def test_to_make_the_readers_of_lessons_reads_few_of_them(
+    supabase: LocalSupabase, installed: str
+) -> None:
+    """Each is tried once as it is made, which costs the same with a million lessons."""
+    [file] = (file for file in find_sql_files() if file.stem == "022_lessons_read")
+    run(
+        installed,
+        f"insert into lessons (creator_id, title) select '{ANNA}', n "
+        "from generate_series(1, 1000) n",
+    )
+    with supabase.connect(database="install", autocommit=False) as db:
+        db.execute(file.read_text().replace("\nbegin;", "").replace("\ncommit;", "").encode())
+        row = db.execute(
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables "
+            "where relid = 'lessons'::regclass"
+        ).fetchone()
+    assert row is not None
+    assert row[0] < 10
 
 
 def test_an_index_that_was_interrupted_is_named(database: str) -> None:

@@ -245,9 +245,12 @@ def test_a_disputed_id_belongs_to_no_instructor(supabase: LocalSupabase, databas
         tracked, _ = (course.lesson(user, mux_asset_id="temp_both") for user in (ANNA, BERT))
         by_hand, _ = (course.lesson(user, mux_asset_id="real") for user in (ANNA, BERT))
         apply_all(database)
-        assert owner.execute(
-            "select mux_id from mux_private.first_instructors(array['both', 'real'])"
-        ).fetchall() == []
+        assert (
+            owner.execute(
+                "select mux_id from mux_private.first_instructors(array['both', 'real'])"
+            ).fetchall()
+            == []
+        )
         course.track(tracked, "both")
         with supabase.connect("authenticated", "install") as connection:
             hers = Instructor(connection, ANNA)
