@@ -38,11 +38,13 @@ revoke all on schema mux_private from public, anon, authenticated;
 
 create table if not exists mux_private.applied_files (
   name text primary key,
-  applied_at timestamptz not null default now()
+  applied_at timestamptz not null default now(),
+  schema_version bigint
 );
 comment on table mux_private.applied_files is 'The files of sql/ that were applied to this database.';
 comment on column mux_private.applied_files.name is 'Name of the file, with its number.';
 comment on column mux_private.applied_files.applied_at is 'When it was applied first.';
+comment on column mux_private.applied_files.schema_version is 'Of the last file: the version of sql/ that was applied. Null in the others.';
 alter table mux_private.applied_files enable row level security;
 
 -- Our functions are known by their comments, and by their search_path: where the app replaces one of
