@@ -38,11 +38,13 @@ revoke all on schema mux_private from public, anon, authenticated;
 
 create table if not exists mux_private.applied_files (
   name text primary key,
-  applied_at timestamptz not null default now()
+  applied_at timestamptz not null default now(),
+  schema_version bigint
 );
 comment on table mux_private.applied_files is 'The files of sql/ that were applied to this database.';
 comment on column mux_private.applied_files.name is 'Name of the file, with its number.';
 comment on column mux_private.applied_files.applied_at is 'When it was applied first.';
+comment on column mux_private.applied_files.schema_version is 'Of the last file: the version of sql/ that was applied. Null in the others.';
 alter table mux_private.applied_files enable row level security;
 
 -- Our functions are known by their comments, and by their search_path: where the app replaces one of
@@ -100,6 +102,30 @@ end
 $$;
 comment on procedure mux_private.undo is
   'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
+
+-- A definition is compared as Postgres writes it, so a trial table has it too.
+create or replace procedure mux_private.keep_check(p_table regclass, p_name text, p_condition text)
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  wanted text;
+begin
+  execute format('create temporary table check_trial (like %s)', p_table);
+  execute format('alter table pg_temp.check_trial add constraint %I check (%s)', p_name, p_condition);
+  select pg_get_constraintdef(c.oid) into wanted
+  from pg_catalog.pg_constraint c where c.conrelid = 'pg_temp.check_trial'::regclass and c.conname = p_name;
+  drop table pg_temp.check_trial;
+  if exists (
+    select from pg_catalog.pg_constraint c
+    where c.conrelid = p_table and c.conname = p_name and pg_get_constraintdef(c.oid) = wanted
+  ) then
+    return;
+  end if;
+  execute format('alter table %s drop constraint if exists %I', p_table, p_name);
+  execute format('alter table %s add constraint %I check (%s)', p_table, p_name, p_condition);
+end
+$$;
+comment on procedure mux_private.keep_check is
+  'For the files of sql/: gives a table a check constraint of this name where it has none, or another.';
 
 do $$
 declare

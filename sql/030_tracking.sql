@@ -1,7 +1,7 @@
 -- What it does: makes the enum mux_asset_status and the table mux_asset_tracking, one row for each
 --   lesson, with the worker's own columns. If the app made such a table before, that is completed
 --   and keeps every value; mux_private.of_the_app records how it was. No row is rewritten.
--- Needs: 020.
+-- Needs: 022.
 -- Locks: an existing mux_asset_tracking, access exclusive for a moment (columns). Where it makes the
 --   table: the app's table of lessons, share row exclusive for a moment (foreign key).
 -- Undo: down/030_tracking.sql (drops the table with its rows; one that the app made before goes back

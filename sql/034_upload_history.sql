@@ -1,6 +1,6 @@
 -- What it does: makes the table of the upload history, which says which upload of a lesson is the
 --   newest and whose a video is, and a trigger that closes the entries of a deleted lesson.
--- Needs: 030.
+-- Needs: 024, 030.
 -- Locks: the app's table of lessons, share row exclusive for a moment (trigger). Applied again: also
 --   the upload history, access exclusive for a moment.
 -- Undo: down/034_upload_history.sql (drops the table with its rows)
@@ -24,7 +24,7 @@ create table if not exists mux_private.upload_history (
   asset_id text,
   asset_id_written text generated always as (regexp_replace(asset_id, '[^A-Za-z0-9]', '_', 'g')) stored,
   playback_id text,
-  how text not null constraint it_is_known_how_it_was_heard_of check (how in ('tracked', 'stood there', 'passed over')),
+  how text not null,
   place bigint not null default nextval('mux_private.upload_places'),
   tracking_id uuid,
   is_known boolean not null default false,
@@ -35,6 +35,9 @@ create table if not exists mux_private.upload_history (
   heard_at timestamptz not null default now(),
   constraint a_lesson_hears_of_an_id_once unique (lesson_id, mux_id_written)
 );
+call mux_private.keep_check(
+  'mux_private.upload_history', 'it_is_known_how_it_was_heard_of',
+  $$how in ('tracked', 'stood there', 'disputed', 'passed over')$$);
 alter sequence mux_private.upload_places owned by mux_private.upload_history.place;
 create index if not exists upload_history_mux_id on mux_private.upload_history (mux_id_written, id);
 create index if not exists upload_history_asset_id on mux_private.upload_history (asset_id_written, id)
@@ -51,7 +54,7 @@ comment on column mux_private.upload_history.mux_id_written is 'The same as a pl
 comment on column mux_private.upload_history.asset_id is 'The asset that the upload became, once that is known.';
 comment on column mux_private.upload_history.asset_id_written is 'The same as a placeholder writes it.';
 comment on column mux_private.upload_history.playback_id is 'The playback id by which the lesson played it.';
-comment on column mux_private.upload_history.how is 'tracked; stood there: in the lesson''s columns when another upload began to be tracked; passed over: named by the columns, and unknown to Mux or another instructor''s, which holds for an hour.';
+comment on column mux_private.upload_history.how is 'tracked; stood there: in the lesson''s columns when another upload began to be tracked; passed over: named by the columns, and unknown to Mux or another instructor''s, which holds for an hour; disputed: lessons of several instructors held it at install, so it says nothing about whose it is.';
 comment on column mux_private.upload_history.place is 'The order in which the ids of a lesson count: the newest is its current upload.';
 comment on column mux_private.upload_history.tracking_id is 'The row of mux_asset_tracking that tracked it last.';
 comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id, or a lesson held it with a playback id.';

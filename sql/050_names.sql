@@ -83,7 +83,7 @@ declare
   entry mux_private.upload_history;
 begin
   select h.* into entry from mux_private.upload_history h
-  where h.lesson_id = p_lesson_id and (h.how <> 'passed over' or h.heard_at > now() - interval '1 hour')
+  where h.lesson_id = p_lesson_id and (h.how in ('tracked', 'stood there') or h.how = 'passed over' and h.heard_at > now() - interval '1 hour')
     and (h.mux_id_written = mux_private.as_written(p_id) or h.asset_id_written = mux_private.as_written(p_id))
   order by h.how = 'tracked' desc, h.place desc limit 1;
   return entry;
@@ -123,11 +123,11 @@ declare
   first_entry mux_private.upload_history;
 begin
   select h.* into first_entry from (
-    (select * from mux_private.upload_history u where u.mux_id_written = ids[1] and u.how <> 'passed over' order by u.id limit 1)
+    (select * from mux_private.upload_history u where u.mux_id_written = ids[1] and u.how in ('tracked', 'stood there') order by u.id limit 1)
     union all
-    (select * from mux_private.upload_history m where m.mux_id_written = ids[2] and m.how <> 'passed over' order by m.id limit 1)
+    (select * from mux_private.upload_history m where m.mux_id_written = ids[2] and m.how in ('tracked', 'stood there') order by m.id limit 1)
     union all
-    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] and a.how <> 'passed over' order by a.id limit 1)
+    (select * from mux_private.upload_history a where a.asset_id_written = ids[2] and a.how in ('tracked', 'stood there') order by a.id limit 1)
   ) h
   order by h.id limit 1;
   if first_entry.id is not null and first_entry.owner is distinct from p_owner
@@ -143,7 +143,7 @@ begin
     join mux_private.upload_history h
       on h.lesson_id = mux_private.lesson_key(r)
     where h.lesson_id is distinct from p_tracking.lesson_id and lower(r) is distinct from lower(p_owner)
-      and h.owner is distinct from p_owner and h.how <> 'passed over'
+      and h.owner is distinct from p_owner and h.how in ('tracked', 'stood there')
       and (h.mux_id_written = any (ids) or h.asset_id_written = ids[2])
   );
 end
@@ -186,10 +186,10 @@ begin
   cross join lateral (
     select h.owner from (
       (select u.id, u.owner from mux_private.upload_history u
-       where u.mux_id_written = mux_private.as_written(i) and u.how <> 'passed over' order by u.id limit 1)
+       where u.mux_id_written = mux_private.as_written(i) and u.how in ('tracked', 'stood there') order by u.id limit 1)
       union all
       (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id_written = mux_private.as_written(i) and a.how <> 'passed over' order by a.id limit 1)
+       where a.asset_id_written = mux_private.as_written(i) and a.how in ('tracked', 'stood there') order by a.id limit 1)
     ) h order by h.id limit 1
   ) f;
 end

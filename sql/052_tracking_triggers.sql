@@ -42,8 +42,8 @@ declare
 begin
   if not mux_private.lessons_are_indexed() or exists (
     select from mux_private.upload_history h
-    where h.mux_id_written = mux_private.as_written(p_key)
-       or h.asset_id_written = mux_private.as_written(p_key)
+    where h.how in ('tracked', 'stood there')
+      and (h.mux_id_written = mux_private.as_written(p_key) or h.asset_id_written = mux_private.as_written(p_key))
   ) then
     return;
   end if;

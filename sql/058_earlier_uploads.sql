@@ -45,7 +45,7 @@ on conflict (lesson_id, mux_id_written) do nothing;
 
 -- The ids in lessons that are not tracked. The app's placeholders contain the id of an upload or of an
 -- asset, and other users can read them: a user who copies one later must not be the first to track
--- it. Where lessons of several instructors hold an id, it is not known whose it is.
+-- it. Where lessons of several instructors hold an id, it is not known whose it is: it is disputed.
 with held as materialized (
   select l.owner, mux_private.named_id(h.id) as mux_id,
     left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.playback_id) as is_known
@@ -53,17 +53,18 @@ with held as materialized (
   where (h.id is not distinct from l.asset_id or left(h.id, 5) = 'temp_')
     and not exists (select from public.mux_asset_tracking t where t.lesson_id = l.id)
     and not exists (select from mux_private.applied_files f where f.name = '058_earlier_uploads')
-), of_one as (
-  select h.mux_id, (array_agg(h.owner))[1] as owner, coalesce(bool_or(h.is_known), false) as is_known
+), holders as (
+  select h.mux_id, (array_agg(h.owner))[1] as owner, count(distinct coalesce(h.owner, '')) > 1 as are_several,
+    coalesce(bool_or(h.is_known), false) as is_known
   from held h where h.mux_id is not null
   group by h.mux_id
-  having count(distinct coalesce(h.owner, '')) = 1
 )
 insert into mux_private.upload_history (id, owner, mux_id, how, is_known)
 overriding system value
 select (select least(min(h.id), 1) from mux_private.upload_history h) - row_number() over (order by o.mux_id),
-  o.owner, o.mux_id, 'stood there', o.is_known
-from of_one o
+  case when not o.are_several then o.owner end, o.mux_id, case when o.are_several then 'disputed' else 'stood there' end,
+  o.is_known
+from holders o
 where not exists (
   select from mux_private.upload_history h
   where h.id < 1 and (h.mux_id_written = mux_private.as_written(o.mux_id) or h.asset_id_written = mux_private.as_written(o.mux_id)));

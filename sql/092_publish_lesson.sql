@@ -30,8 +30,8 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   if exists (
     select from mux_private.upload_history h
-    where h.mux_id_written = mux_private.as_written(p_asset_id)
-       or h.asset_id_written = mux_private.as_written(p_asset_id)
+    where h.how in ('tracked', 'stood there')
+      and (h.mux_id_written = mux_private.as_written(p_asset_id) or h.asset_id_written = mux_private.as_written(p_asset_id))
   ) then
     return mux_private.is_of_another(p_tracking, p_lesson.owner, null, p_asset_id);
   end if;

@@ -72,11 +72,29 @@ return public.worker_summary() || jsonb_build_object(
 comment on function public.worker_status() is
   'For the worker''s command status: worker_summary, the seconds from ready to published of the last day (at most: since the look before), and the failures by type with the latest of each.';
 
-create or replace function public.worker_schema_version() returns text
+-- 090 and 092 are for the app: an app may do without them.
+create or replace function mux_private.missing_files() returns text[]
 language sql stable set search_path = public, extensions, pg_temp
-return (select max(f.name) from mux_private.applied_files f where f.name < '910');
+return (
+  select coalesce(array_agg(n.name order by n.name), '{}')
+  from unnest(array[
+    '010_preconditions', '020_lessons_check', '022_lessons_read', '024_lessons_write', '030_tracking',
+    '031_tracking_indexes', '032_audit', '034_upload_history', '036_schedule', '040_access',
+    '050_names', '052_tracking_triggers', '054_history', '056_scheduling', '058_earlier_uploads',
+    '060_claim', '070_facts', '071_match', '072_settle_row', '074_recheck', '076_settle',
+    '078_webhooks', '080_track_named', '082_adopt', '084_backfill', '086_untracked', '100_operate',
+    '102_reports', '104_overview', '110_rate_limit', '120_retention', '130_doctor', '900_grants',
+    '910_snapshot'
+  ]) n (name)
+  where not exists (select from mux_private.applied_files f where f.name = n.name)
+);
+comment on function mux_private.missing_files() is 'The files of sql/ that the worker needs and that are not applied.';
+
+create or replace function public.worker_schema_version() returns bigint
+language sql stable set search_path = public, extensions, pg_temp
+return (select max(f.schema_version) from mux_private.applied_files f where mux_private.missing_files() = '{}');
 comment on function public.worker_schema_version() is
-  'For the worker: the last file of sql/ that was applied, such as 900_grants. The snapshot does not count.';
+  'For the worker: the version of sql/ that was applied; null where the worker needs a file that is not applied.';
 
 insert into mux_private.applied_files (name) values ('102_reports') on conflict do nothing;
 

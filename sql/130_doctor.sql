@@ -117,7 +117,7 @@ return jsonb_build_object(
   'role', current_user,
   'passes_row_security', (select r.rolbypassrls from pg_catalog.pg_roles r where r.rolname = current_user),
   'environment_id', (select s.environment_id from mux_private.worker_state s),
-  'applied_files', (select coalesce(jsonb_agg(f.name order by f.name), '[]') from mux_private.applied_files f),
+  'missing_files', to_jsonb(mux_private.missing_files()),
   'has_snapshot', exists (select from mux_private.snapshot),
   'differences', to_jsonb(mux_private.differences()),
   'lessons', mux_private.lessons_table()::text,

@@ -1,5 +1,5 @@
 -- What it does: says who may do what. First it revokes everything on what the worker made, whatever is
---   granted on new objects by default; then it grants by name. (020 grants what the service role needs
+--   granted on new objects by default; then it grants by name. (024 grants what the service role needs
 --   of the app's table of lessons, since it knows the columns.)
 -- Needs: all files before.
 -- Locks: tables of mux_private, the schedule among them, access exclusive for a moment (policies).
@@ -84,13 +84,14 @@ begin
       'lease', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
       'lessons_after', 'lessons_are_indexed', 'lessons_are_searchable', 'lessons_holding', 'lessons_problems',
       'lessons_refuse', 'lessons_table', 'lock_lesson', 'look_once_more', 'make_due', 'mark_deleted',
-      'mark_unplayable', 'may_sweep', 'mend_schedule', 'named_by', 'named_id', 'named_in', 'names_newer',
-      'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders', 'note_look',
-      'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row', 'owner_of',
-      'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions', 'publish',
-      'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column', 'refusal',
-      'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator', 'settle_deletion',
-      'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks', 'try_to_restore', 'video_to_restore',
+      'mark_unplayable', 'may_sweep', 'mend_schedule', 'missing_files', 'named_by', 'named_id', 'named_in',
+      'names_newer', 'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders',
+      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row',
+      'owner_of', 'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
+      'publish', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column',
+      'refusal', 'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator',
+      'settle_deletion', 'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks', 'try_to_restore',
+      'video_to_restore',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function

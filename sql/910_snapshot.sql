@@ -1,5 +1,6 @@
--- What it does: records what sql/ made, for the doctor to compare with. Apply it last, also after a
---   single file was applied again or undone: it takes the present state of the database as right.
+-- What it does: records what sql/ made, for the doctor to compare with, and the version of sql/ that
+--   was applied. Apply it last, also after a single file was applied again or undone: it takes the
+--   present state of the database as right.
 -- Needs: 900.
 -- Locks: none.
 -- Undo: down/910_snapshot.sql
@@ -15,7 +16,10 @@ insert into mux_private.snapshot (kind, name, state)
 select o.kind, o.name, o.state from mux_private.objects() o
 on conflict do nothing;
 
-insert into mux_private.applied_files (name) values ('910_snapshot') on conflict do nothing;
+-- The version of sql/. A change of sql/ that a worker relies on increases it, and what the worker
+-- requires (REQUIRED_SCHEMA in worker/supabase/errors.py).
+insert into mux_private.applied_files (name, schema_version) values ('910_snapshot', 1)
+on conflict (name) do update set schema_version = excluded.schema_version;
 
 commit;
 notify pgrst, 'reload schema';

@@ -20,13 +20,14 @@ begin
     from pg_depend d
     where d.refclassid = 'pg_namespace'::regclass and d.refobjid = to_regnamespace('mux_private')
       and pg_describe_object(d.classid, d.objid, 0) !~
-        'mux_private\.(applied_files|public_functions|undo)\M'
+        'mux_private\.(applied_files|public_functions|keep_check|undo)\M'
   ) o;
   if others is not null then
     raise exception 'these are still there: %', others
       using hint = 'Undo the other files of sql/ first, the last one first, then this file again.';
   end if;
 
+  drop procedure mux_private.keep_check;
   drop procedure mux_private.undo;
   drop function mux_private.public_functions();
   drop table mux_private.applied_files;

@@ -17,7 +17,7 @@ from tests.e2e.evidence import (
 from tests.e2e.tcp_proxy import TcpProxy
 from tests.worker_process import WorkerProcess
 from worker.retry import MAX_ATTEMPTS
-from worker.supabase.errors import REQUIRED_FILE
+from worker.supabase.errors import REQUIRED_SCHEMA
 
 pytestmark = pytest.mark.stack
 
@@ -126,7 +126,7 @@ def test_a_function_that_is_gone_is_named(
         db.execute("alter function worker_claim_gone rename to worker_claim")
         supabase.reload_schema()
     message = (
-        f"The database has no function worker_claim. Apply sql/ up to {REQUIRED_FILE}.sql; "
+        "The database has no function worker_claim. Apply all files of sql/ again, in order; "
         "if you have just done that, wait until PostgREST notices."
     )
     assert supabase_outages(worker) == [
@@ -136,26 +136,45 @@ def test_a_function_that_is_gone_is_named(
     assert_works_on(worker, course, mux)
 
 
-def test_a_schema_that_is_too_old_names_the_file(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection
+@pytest.mark.parametrize(
+    ("harm", "mend", "found"),
+    [
+        (
+            "update mux_private.applied_files set schema_version = 0 where name = '910_snapshot'",
+            (
+                f"update mux_private.applied_files set schema_version = {REQUIRED_SCHEMA}"
+                " where name = '910_snapshot'"
+            ),
+            f"The database has version 0 of sql/, and this worker needs version {REQUIRED_SCHEMA}.",
+        ),
+        (
+            "delete from mux_private.applied_files where name = '076_settle'",
+            "insert into mux_private.applied_files (name) values ('076_settle')",
+            "The database lacks files of sql/, which mux-worker doctor names.",
+        ),
+    ],
+    ids=["an older version", "a missing file"],
+)
+def test_a_schema_that_does_not_fit_says_what_to_apply(
+    worker: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+    db: psycopg.Connection,
+    harm: str,
+    mend: str,
+    found: str,
 ) -> None:
-    """The worker says up to which file sql/ must be applied, touches nothing, and then begins."""
+    """The worker says which version it needs, touches nothing, and then begins."""
     lesson = course.tracked_lesson(mux.state.create_upload())
-    gone = db.execute(
-        "delete from mux_private.applied_files where name >= '070' returning name, applied_at"
-    ).fetchall()
+    db.execute(harm.encode())
     try:
         worker.start()
         worker.wait_for("supabase.unavailable")
         assert course.row(lesson)["check_count"] == 0
     finally:
-        for name, at in gone:
-            db.execute("insert into mux_private.applied_files values (%s, %s)", [name, at])
+        db.execute(mend.encode())
     worker.wait_for("lesson.published", lesson_id=str(lesson))
-    message = (
-        "The database has sql/ up to 060_claim.sql and this worker needs it up to "
-        f"{REQUIRED_FILE}.sql. Apply the files after 060_claim.sql, in order."
-    )
+    message = f"{found} Apply all files of sql/ again, in order."
     assert supabase_outages(worker) == [
         supabase_out("schema_outdated", message, "error"),
         SUPABASE_RECOVERED,

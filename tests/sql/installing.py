@@ -7,6 +7,9 @@ import psycopg
 
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.postgres import apply_sql
+from worker.adapter.options import Options
+from worker.adapter.render import is_adapter, render
+from worker.sql_files import sql_files
 
 SQL = Path(__file__).parents[2] / "sql"
 DOWN = SQL / "down"
@@ -107,6 +110,11 @@ def run(dsn: str, statements: str) -> None:
     """Run statements as the owner."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(statements.encode())
+
+
+def adapter(options: Options) -> str:
+    """Return the files of the adapter for a table, one after the other."""
+    return "".join(render(options, file.stem) for file in sql_files() if is_adapter(file))
 
 
 def apply_all(dsn: str) -> None:

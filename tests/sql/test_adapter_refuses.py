@@ -3,11 +3,10 @@
 import psycopg
 import pytest
 
-from tests.sql.installing import SQL, run
+from tests.sql.installing import SQL, adapter, run
 from tests.sql.lesson_shapes import SANDBOX_LESSONS
 from worker.adapter.options import Options
 from worker.adapter.quoting import RESERVED
-from worker.adapter.render import render
 
 pytestmark = pytest.mark.stack
 
@@ -24,7 +23,7 @@ def install(dsn: str, tables: str, **options: str) -> None:
     run(dsn, SANDBOX_LESSONS)
     run(dsn, tables)
     run(dsn, (SQL / "010_preconditions.sql").read_text())
-    run(dsn, render(Options.parse(options), "020_lessons"))
+    run(dsn, adapter(Options.parse(options)))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_a_key_that_changed_its_type_is_refused(database: str) -> None:
     install(database, TABLE)
     run(database, "alter table lessons alter id type text")
     with pytest.raises(psycopg.Error, match=r"column id of public\.lessons is text now, and"):
-        run(database, render(Options(), "020_lessons"))
+        run(database, adapter(Options()))
 
 
 def test_names_and_words_are_quoted_as_sql_wants_it(database: str) -> None:
@@ -167,7 +166,7 @@ def test_names_and_words_are_quoted_as_sql_wants_it(database: str) -> None:
         insert into "My Schema"."les'sons%" values (1, 7, 'it''s', null, null, null, 'A lesson')""",
     )
     run(database, (SQL / "010_preconditions.sql").read_text())
-    run(database, render(options, "020_lessons"))
+    run(database, adapter(options))
     with psycopg.connect(database) as connection:
         connection.execute("select mux_private.write_video(1, true, 'as1', 'play1')")
         read = connection.execute(

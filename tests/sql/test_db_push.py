@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.stack, pytest.mark.skipif(MISSING is not None, reason=
 
 NAMES = [re.sub(r"^\d+", "mux", file.stem) for file in find_sql_files()]
 HISTORY = b"select name from supabase_migrations.schema_migrations order by version"
+BEFORE_TRACKING = NAMES[: NAMES.index("mux_tracking")]
+"""The preconditions and the adapter."""
+
 STEMS = [file.stem for file in find_sql_files()]
 
 
@@ -94,7 +97,7 @@ def test_a_file_that_fails_is_rolled_back_and_not_noted(database: str, app: Path
         status, output = push(app, database)
     assert status == 1
     assert "lock timeout" in output
-    assert history(database) == NAMES[:2]
+    assert history(database) == BEFORE_TRACKING
     with psycopg.connect(database) as connection:
         found = connection.execute("select to_regclass('mux_asset_tracking')").fetchone()
     assert found == (None,)
@@ -117,11 +120,11 @@ def test_the_adapter_for_another_table_is_pushed(shared_supabase: LocalSupabase,
     (shape,) = (shape for shape in SHAPES if shape.name == "two parents")
     migrations = app / "supabase" / "migrations"
     write([*shape.options, "--write", str(migrations)])
-    for file in sorted(migrations.iterdir())[2:]:
+    for file in sorted(migrations.iterdir())[len(BEFORE_TRACKING) :]:
         file.unlink()
     with app_database(shared_supabase, shape) as dsn:
         result = supabase_cli("db", "push", "--db-url", address(dsn), home=app)
-        assert (result.returncode, history(dsn)) == (0, NAMES[:2]), result.stderr
+        assert (result.returncode, history(dsn)) == (0, BEFORE_TRACKING), result.stderr
         with psycopg.connect(dsn) as connection:
             lesson = create_lesson(connection, shape)
             owner = connection.execute("select mux_private.owner_of(%s)", [lesson]).fetchone()

@@ -60,7 +60,8 @@ MADE = re.compile(
     r"(?:mux_private|public)\.(\w+)",
     re.MULTILINE,
 )
-NAMED = re.compile(r"\b(?:mux_private|public)\.(\w+)")
+NAMED = re.compile(r"\b(?:mux_private|public(?!\.lessons\b))\.(\w+)")
+"""What a statement names of ours; a function has the name of the app's table."""
 DEFINERS = b"""
     select proname::text from pg_proc
     where pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace) and prosecdef"""

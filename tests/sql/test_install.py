@@ -8,8 +8,9 @@ from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
+from tests.conftest import ANNA
 from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
-from worker.supabase.errors import REQUIRED_FILE
+from worker.supabase.errors import REQUIRED_SCHEMA
 
 FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), SQL / "optional" / "realtime.sql"])
 """All but the optional index, which is built outside of a transaction."""
@@ -215,9 +216,29 @@ def test_the_last_file_tells_postgrest() -> None:
     assert find_sql_files()[-1].read_text().rstrip().endswith("notify pgrst, 'reload schema';")
 
 
-def test_the_worker_needs_a_file_that_is_there() -> None:
-    """The schema version that the worker asks for is one of the files."""
-    assert REQUIRED_FILE in {file.stem for file in find_sql_files()}
+def test_sql_is_the_version_that_the_worker_needs(installed: str) -> None:
+    """It is in the last file; while a file of the worker's is not applied, there is no version."""
+    optional = {"090_app", "092_publish_lesson"}
+    with psycopg.connect(installed) as db:
+        assert db.execute("select worker_schema_version()").fetchone() == (REQUIRED_SCHEMA,)
+        db.execute("delete from mux_private.applied_files where name = any (%s)", [[*optional]])
+        assert db.execute("select worker_schema_version()").fetchone() == (REQUIRED_SCHEMA,)
+        db.execute("delete from mux_private.applied_files where name = '034_upload_history'")
+        assert db.execute("select worker_schema_version()").fetchone() == (None,)
+        db.execute("delete from mux_private.applied_files where true")
+        row = db.execute("select mux_private.missing_files()").fetchone()
+    assert row is not None
+    assert row[0] == [file.stem for file in find_sql_files() if file.stem not in optional]
+
+
+def test_over_an_earlier_version_the_version_is_of_the_last_file(installed: str) -> None:
+    """The files before it leave the earlier one: half an upgrade is not taken for a whole one."""
+    *files, last = find_sql_files()
+    run(installed, "update mux_private.applied_files set schema_version = 0 where name ~ '^910'")
+    for applied, version in ((files, 0), ([last], REQUIRED_SCHEMA)):
+        apply_sql(installed, applied)
+        with psycopg.connect(installed) as db:
+            assert db.execute("select worker_schema_version()").fetchone() == (version,)
 
 
 def test_it_is_applied_by_no_superuser(supabase: LocalSupabase) -> None:
@@ -227,6 +248,26 @@ def test_it_is_applied_by_no_superuser(supabase: LocalSupabase) -> None:
             "select rolsuper from pg_roles where rolname = current_user"
         ).fetchone()
     assert row == (False,)
+
+
+def test_to_make_the_readers_of_lessons_reads_few_of_them(
+    supabase: LocalSupabase, installed: str
+) -> None:
+    """Each is tried once as it is made, which costs the same with a million lessons."""
+    [file] = (file for file in find_sql_files() if file.stem == "022_lessons_read")
+    run(
+        installed,
+        f"insert into lessons (creator_id, title) select '{ANNA}', n "
+        "from generate_series(1, 1000) n",
+    )
+    with supabase.connect(database="install", autocommit=False) as db:
+        db.execute(file.read_text().replace("\nbegin;", "").replace("\ncommit;", "").encode())
+        row = db.execute(
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables "
+            "where relid = 'lessons'::regclass"
+        ).fetchone()
+    assert row is not None
+    assert row[0] < 10
 
 
 def test_an_index_that_was_interrupted_is_named(database: str) -> None:

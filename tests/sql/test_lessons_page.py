@@ -61,10 +61,11 @@ def test_a_command_is_what_fits_the_table(
 
 
 def adapter_and_before(directory: Path) -> tuple[str, str]:
-    """Return the migration that is the adapter, and all that is applied before it."""
+    """Return the migrations that are the adapter, and all that is applied before them."""
     scripts = [file.read_text() for file in sorted(directory.iterdir())]
-    (place,) = (number for number, file in enumerate(sql_files()) if is_adapter(file))
-    return scripts[place], "".join(scripts[:place])
+    places = [number for number, file in enumerate(sql_files()) if is_adapter(file)]
+    assert places == list(range(places[0], places[-1] + 1))
+    return "".join(scripts[number] for number in places), "".join(scripts[: places[0]])
 
 
 def test_the_options_of_the_page_are_those_of_the_command() -> None:

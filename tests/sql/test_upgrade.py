@@ -9,6 +9,7 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.sql.installing import REPORT, apply_all, catalog, run
+from tests.sql.instructor import Instructor
 from tests.sql.service import PUBLISH, Service, fact
 from tests.sql.test_app_side import sign_in
 
@@ -196,7 +197,7 @@ def test_rows_from_before_are_owned_by_whoever_was_first(
 def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
     supabase: LocalSupabase, database: str
 ) -> None:
-    """Not what several hold, and not what can be no id."""
+    """What several hold is disputed; what can be no id is not entered."""
     with supabase.connect(database="install") as owner:
         course = Course(owner, anna=ANNA, bert=BERT)
         for _ in range(2):
@@ -214,7 +215,9 @@ def test_placeholders_from_before_are_of_the_one_instructor_who_holds_them(
                 "select mux_id, owner, lesson_id, how from mux_private.upload_history"
             ).fetchall()
             assert sorted(returned) == [
+                ("both", None, None, "disputed"),
                 ("mine", str(ANNA), None, "stood there"),
+                ("real", None, None, "disputed"),
                 ("theirs", str(BERT), None, "stood there"),
                 ("y", str(ANNA), None, "stood there"),
             ]
@@ -233,3 +236,39 @@ def test_who_tracked_it_goes_before_a_placeholder_from_before(
         assert owner.execute(
             "select owner, lesson_id, how from mux_private.upload_history where mux_id = 'taken'"
         ).fetchall() == [(str(BERT), lesson, "tracked")]
+
+
+def test_a_disputed_id_belongs_to_no_instructor(supabase: LocalSupabase, database: str) -> None:
+    """Whoever tracks it has it, as if nothing were entered; by hand the lessons decide."""
+    with supabase.connect(database="install") as owner:
+        course = Course(owner, anna=ANNA, bert=BERT)
+        tracked, _ = (course.lesson(user, mux_asset_id="temp_both") for user in (ANNA, BERT))
+        by_hand, _ = (course.lesson(user, mux_asset_id="real") for user in (ANNA, BERT))
+        apply_all(database)
+        assert (
+            owner.execute(
+                "select mux_id from mux_private.first_instructors(array['both', 'real'])"
+            ).fetchall()
+            == []
+        )
+        course.track(tracked, "both")
+        with supabase.connect("authenticated", "install") as connection:
+            hers = Instructor(connection, ANNA)
+            with pytest.raises(psycopg.Error, match="lesson of another instructor"):
+                hers.publish_lesson(by_hand)
+        with supabase.connect("service_role", "install") as connection:
+            outcomes = Service(connection).outcomes(fact(PUBLISH, "both", "as-both"))
+        assert outcomes == ["published"]
+        assert course.state(tracked)["mux_asset_id"] == "as-both"
+
+
+def test_a_constraint_of_an_earlier_version_is_replaced(installed: str) -> None:
+    """Applied again over it, the table takes what is new."""
+    up = catalog(installed)
+    run(
+        installed,
+        "alter table mux_private.upload_history drop constraint it_is_known_how_it_was_heard_of, "
+        "add constraint it_is_known_how_it_was_heard_of check (how in ('tracked', 'stood there'))",
+    )
+    apply_sql(installed, [file for file in FILES if file.stem == "034_upload_history"])
+    assert catalog(installed) == up

@@ -1,1 +1,1 @@
-"""The adapter: the one SQL file that knows the app's table of lessons, rendered for its columns."""
+"""The adapter: the SQL files that know the app's table of lessons, rendered for its columns."""

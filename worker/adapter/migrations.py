@@ -8,7 +8,9 @@ from pathlib import Path
 from worker.errors import WorkerError
 
 VERSION = "%Y%m%d%H%M%S"
-LESSONS = "lessons"
+OPTIONS = "lessons_check"
+"""Keeps the options in the database."""
+
 BY_OPTION = "access"
 """Creates policies only where the options name an owner, though its own text is always the same."""
 
@@ -31,7 +33,7 @@ def write(scripts: Mapping[str, str], directory: Path, now: datetime) -> list[Pa
             raise WorkerError(f"There is no directory {directory}. Create it, then try again.")
         names = {_name(stem): script for stem, script in scripts.items()}
         changed = {name for name, script in names.items() if _latest(directory, name) != script}
-        again = {BY_OPTION} if LESSONS in changed else set()
+        again = {BY_OPTION} if OPTIONS in changed else set()
         again |= WITH_ANY if changed else set()
         start = max([now, *(moment + timedelta(seconds=1) for moment in _versions(directory))])
         written = []

@@ -9,7 +9,6 @@ from worker.adapter.options import Options
 from worker.adapter.quoting import quote_name, quote_table, quote_word
 from worker.sql_files import sql_files
 
-ADAPTER = "lessons.sql.jinja"
 INDEXES = "lesson_indexes.sql.jinja"
 
 
@@ -22,14 +21,14 @@ def scripts(options: Options) -> dict[str, str]:
 
 
 def is_adapter(file: Path) -> bool:
-    """Whether a file of sql/ is the adapter."""
-    return file.stem.endswith("_lessons")
+    """Whether a file of sql/ is a part of the adapter."""
+    return (_TEMPLATES / _template(file.stem)).is_file()
 
 
 def render(options: Options, file: str) -> str:
-    """Return the adapter's SQL; `file` is its name in sql/, without `.sql`."""
+    """Return the SQL of a part of the adapter; `file` is its name in sql/, without `.sql`."""
     arguments = "".join(f" {shlex.quote(argument)}" for argument in options.arguments())
-    return _render(ADAPTER, options, file=file, arguments=arguments)
+    return _render(_template(file), options, file=file, arguments=arguments)
 
 
 def optional_script(options: Options, file: Path) -> str:
@@ -37,6 +36,10 @@ def optional_script(options: Options, file: Path) -> str:
     if file.stem == INDEXES.partition(".")[0]:
         return _render(INDEXES, options)
     return file.read_text("utf-8")
+
+
+def _template(file: str) -> str:
+    return f"{file.partition('_')[2]}.sql.jinja"
 
 
 def _render(template: str, options: Options, **values: str) -> str:
@@ -90,9 +93,11 @@ def _has_word(status: str | None, word: str | None) -> str:
     return f"coalesce({status}::text = {quote_word(word)}, false)"
 
 
+_TEMPLATES = Path(__file__).parent
+
 # SQL is no HTML: names and words are quoted by the filters.
 _ENVIRONMENT = Environment(  # noqa: S701
-    loader=FileSystemLoader(Path(__file__).parent),
+    loader=FileSystemLoader(_TEMPLATES),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -1,6 +1,6 @@
 """The checks of the doctor: each turns facts into a result, with advice where it fails. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -67,16 +67,16 @@ def check_role(facts: Facts) -> Check:
     return Check("key", "ok", "accepted, belongs to the role service_role")
 
 
-def check_schema(facts: Facts, needed: str, files: Sequence[str]) -> Check:
-    """Check that all files of sql/ that this version needs are applied."""
-    applied = facts["schema_version"] or "000"
-    if applied < needed:
-        advice = f"Apply the files after {applied}.sql up to {needed}.sql, then the last one again."
-        return Check("schema", "failed", f"sql/ is applied only up to {applied}.sql", advice)
-    detail = f"sql/ is applied up to {applied}.sql"
-    if missing := sorted(set(files) - set(facts["applied_files"])):
+def check_schema(facts: Facts, needed: int) -> Check:
+    """Check that all files of sql/ are applied, in a version that this worker can use."""
+    if missing := facts["missing_files"]:
         named = ", ".join(f"{name}.sql" for name in missing)
-        return Check("schema", "failed", f"{detail}, but without {named}", REAPPLY)
+        return Check("schema", "failed", f"sql/ is applied without {named}", REAPPLY)
+    version: int = facts["schema_version"]
+    detail = f"version {version} of sql/ is applied"
+    if version < needed:
+        detail = f"{detail}, and this worker needs version {needed}"
+        return Check("schema", "failed", detail, REAPPLY)
     return Check("schema", "ok", detail)
 
 

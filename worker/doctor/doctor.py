@@ -12,13 +12,7 @@ from worker.doctor.webhook_check import check_webhook
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
 from worker.settings import Settings
-from worker.sql_files import sql_files
-from worker.supabase.errors import REQUIRED_FILE
-
-FILES_OF_APP = frozenset({"090_app", "092_publish_lesson"})
-"""The files of sql/ that the worker does not need; `grants.check_app_functions` checks them."""
-
-APPLY = f"Apply sql/{REQUIRED_FILE}.sql, after the missing ones before it."
+from worker.supabase.errors import REQUIRED_SCHEMA
 
 OF_DATABASE = (
     "key",
@@ -113,7 +107,7 @@ async def _check_database(
         facts = await store.doctor_facts()
         judged = [
             checks.check_role(facts),
-            checks.check_schema(facts, REQUIRED_FILE, required_files()),
+            checks.check_schema(facts, REQUIRED_SCHEMA),
             checks.check_objects(facts),
             checks.check_lessons(facts),
             checks.check_row_security(facts),
@@ -126,13 +120,15 @@ async def _check_database(
         recorded = Recorded(facts["environment_id"], tuple(_recent_ids(facts["recent"])))
         return recorded, [Check("database", "ok", "answers"), *judged]
     except SchemaOutdated as error:
-        advice = f"{APPLY} If that was done just now, PostgREST will notice within seconds."
+        advice = (
+            f"{checks.REAPPLY} If that was done just now, PostgREST will notice within seconds."
+        )
         failed = Check("database", "failed", error.reason, f"There is no worker_doctor. {advice}")
     except Unavailable as error:
         failed = Check("database", "failed", error.reason, error.message)
     except (LookupError, TypeError, ValueError, AttributeError):
         detail = "worker_doctor has another version"
-        failed = Check("database", "failed", detail, APPLY)
+        failed = Check("database", "failed", detail, checks.REAPPLY)
     return None, [failed, *_skipped(*OF_DATABASE, reason="the database reported nothing")]
 
 
@@ -143,11 +139,6 @@ async def _rehearse(store: DatabasePort) -> Check:
     except Unavailable as error:
         return Check("scan calls", "failed", error.reason, error.message)
     return Check("scan calls", "ok", "all calls of a scan work")
-
-
-def required_files() -> list[str]:
-    """Return the names of the files of sql/ that the worker needs."""
-    return [file.stem for file in sql_files() if file.stem not in FILES_OF_APP]
 
 
 def _skipped(*names: str, reason: str) -> list[Check]:

@@ -14,8 +14,8 @@ from worker.errors import (
 )
 from worker.retry import MAX_ATTEMPTS
 
-REQUIRED_FILE = "900_grants"
-"""The last file of sql/ that this worker needs applied."""
+REQUIRED_SCHEMA = 1
+"""The version of sql/ that this worker needs; 910_snapshot.sql says which one sql/ is."""
 
 _CODE = re.compile(r"PGRST\w+|[0-9A-Z]{5}|connection")
 """A code of PostgREST, an SQLSTATE, or our own code for a broken connection."""
@@ -73,7 +73,7 @@ _RULES = (
     _Rule(
         "PGRST202|42883",  # the latter until PostgREST notices that the function is missing
         SchemaOutdated,
-        f"The database has no function {{function}}. Apply sql/ up to {REQUIRED_FILE}.sql; if you "
+        "The database has no function {function}. Apply all files of sql/ again, in order; if you "
         "have just done that, wait until PostgREST notices.",
         "function_missing",
         words=r"Could not find|^function public\.worker_",

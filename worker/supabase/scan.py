@@ -16,7 +16,7 @@ from worker.model import (
 from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
-from worker.supabase.errors import REQUIRED_FILE
+from worker.supabase.errors import REQUIRED_SCHEMA
 from worker.supabase.serialize import (
     expect,
     outcomes,
@@ -82,14 +82,19 @@ class ScanStore:
         await self._client.close()
 
     async def check_schema(self) -> None:
-        """Raise SchemaOutdated, naming the files to apply, if the database lacks files of sql/."""
-        applied = expect(await self.call("worker_schema_version", {}), str)
-        if applied < REQUIRED_FILE:
-            raise SchemaOutdated(
-                "schema_outdated",
-                f"The database has sql/ up to {applied}.sql and this worker needs it up to "
-                f"{REQUIRED_FILE}.sql. Apply the files after {applied}.sql, in order.",
+        """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
+        version = await self.call("worker_schema_version", {})
+        if version is None:
+            found = "The database lacks files of sql/, which mux-worker doctor names."
+        elif expect(version, int) < REQUIRED_SCHEMA:
+            found = (
+                f"The database has version {version} of sql/, and this worker needs version "
+                f"{REQUIRED_SCHEMA}."
             )
+        else:
+            return
+        message = f"{found} Apply all files of sql/ again, in order."
+        raise SchemaOutdated("schema_outdated", message)
 
     async def claim(self, limits: ClaimLimits, sweep_above: int) -> ClaimedBatch:
         """Lease due rows, and return them.

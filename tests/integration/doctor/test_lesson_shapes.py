@@ -10,8 +10,7 @@ from tests.sql.lesson_shapes import SHAPES, Shape, app_database
 from tests.sql.test_lesson_shapes import parse
 from worker.adapter.render import scripts
 from worker.doctor import checks, grants
-from worker.doctor.doctor import required_files
-from worker.supabase.errors import REQUIRED_FILE
+from worker.supabase.errors import REQUIRED_SCHEMA
 
 pytestmark = pytest.mark.stack
 
@@ -28,7 +27,7 @@ def test_the_doctor_finds_no_fault(shared_supabase: LocalSupabase, shape: Shape)
     facts: dict[str, Any] = row[0] if row else {}
     found = [
         checks.check_role(facts),
-        checks.check_schema(facts, REQUIRED_FILE, required_files()),
+        checks.check_schema(facts, REQUIRED_SCHEMA),
         checks.check_objects(facts),
         checks.check_lessons(facts),
         grants.check_functions(facts),

@@ -7,8 +7,14 @@ from worker.adapter.migrations import write
 from worker.errors import WorkerError
 
 NOW = datetime(2026, 3, 4, 5, 6, 58, tzinfo=UTC)
-SCRIPTS = {"010_preconditions": "1", "020_lessons": "2", "910_snapshot": "9"}
-DEPENDENT = {"020_lessons": "2", "040_access": "4", "060_claim": "6", "900_grants": "9"}
+SCRIPTS = {"010_preconditions": "1", "022_lessons_read": "2", "910_snapshot": "9"}
+DEPENDENT = {
+    "020_lessons_check": "2",
+    "022_lessons_read": "3",
+    "040_access": "4",
+    "060_claim": "6",
+    "900_grants": "9",
+}
 
 
 def names(directory: Path) -> list[str]:
@@ -21,7 +27,7 @@ def test_each_script_is_a_migration(tmp_path: Path) -> None:
     written = write(SCRIPTS, tmp_path, NOW)
     assert [file.name for file in written] == [
         "20260304050658_mux_preconditions.sql",
-        "20260304050659_mux_lessons.sql",
+        "20260304050659_mux_lessons_read.sql",
         "20260304050700_mux_snapshot.sql",
     ]
     assert [file.read_text() for file in written] == ["1", "2", "9"]
@@ -39,19 +45,23 @@ def test_what_changed_comes_after_all_that_is_there(tmp_path: Path) -> None:
     write(SCRIPTS, tmp_path, NOW)
     (tmp_path / "20270101000000_of_the_app.sql").touch()
     (tmp_path / "20269999999999_numbered_otherwise.sql").touch()
-    written = write({**SCRIPTS, "020_lessons": "3"}, tmp_path, NOW)
+    written = write({**SCRIPTS, "022_lessons_read": "3"}, tmp_path, NOW)
     assert [file.name for file in written] == [
-        "20270101000001_mux_lessons.sql",
+        "20270101000001_mux_lessons_read.sql",
         "20270101000002_mux_snapshot.sql",
     ]
-    assert write({**SCRIPTS, "020_lessons": "3"}, tmp_path, NOW) == []
+    assert write({**SCRIPTS, "022_lessons_read": "3"}, tmp_path, NOW) == []
     (back, _) = write(SCRIPTS, tmp_path, NOW)
-    assert back.name == "20270101000003_mux_lessons.sql"
+    assert back.name == "20270101000003_mux_lessons_read.sql"
 
 
 @pytest.mark.parametrize(
     ("script", "written"),
-    [("020_lessons", ["lessons", "access", "grants"]), ("060_claim", ["claim", "grants"])],
+    [
+        ("020_lessons_check", ["lessons_check", "access", "grants"]),
+        ("022_lessons_read", ["lessons_read", "grants"]),
+        ("060_claim", ["claim", "grants"]),
+    ],
 )
 def test_what_depends_on_a_script_is_written_again(
     tmp_path: Path, script: str, written: list[str]
