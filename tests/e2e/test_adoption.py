@@ -90,7 +90,7 @@ def test_a_ready_video_is_not_published_over_a_placeholder_that_may_be_newer(
     old, new = mux.state.create_upload(), mux.state.create_upload()
     lesson = course.tracked_lesson(old)
     save_form_again(db, new)
-    worker.start(SCAN_INTERVAL_SECONDS="0.5")  # the adoption that runs beside it comes after 3 s
+    worker.start(SCAN_INTERVAL_SECONDS="2")  # the adoption that runs beside it comes after 12 s
     assert_published(worker, course, mux, lesson, new)
     result = lines(worker, "lesson.adopted", "lesson.published", lesson_id=str(lesson))
     assert [line["event"] for line in result] == ["lesson.adopted", "lesson.published"]

@@ -54,8 +54,8 @@ def children(pid: int) -> set[int]:
 
 
 def assert_gone(pids: set[int]) -> None:
-    """Assert that the processes end within 10 seconds."""
-    deadline = time.monotonic() + 10
+    """Assert that the processes end within a minute."""
+    deadline = time.monotonic() + 60
     while left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
         assert time.monotonic() < deadline, f"still there: {left}"
         time.sleep(0.05)
@@ -64,7 +64,7 @@ def assert_gone(pids: set[int]) -> None:
 def test_through_a_pipe_it_prints_lines(tmp_path: Path) -> None:
     """Every lesson ends as planned, every step is printed, and no file is left."""
     demo = started(TMPDIR=str(tmp_path))
-    output, _ = demo.communicate(timeout=60)
+    output, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, output
     for pattern in (
         r"app     Anna uploads “A second take” a second time",
@@ -97,7 +97,7 @@ def test_a_signal_in_the_middle_leaves_nothing(
     processes = children(demo.pid)
     assert len(processes) >= 3
     demo.send_signal(number)
-    output, _ = demo.communicate(timeout=30)
+    output, _ = demo.communicate(timeout=120)
     assert demo.returncode == status, output
     assert "Traceback" not in output
     assert_gone(processes)
@@ -117,7 +117,7 @@ def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
     )
     os.close(theirs)
     drawn = b""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     row = re.compile(r"Welcome +Anna +published +ready")
     while not row.search(plain(drawn)) and time.monotonic() < deadline:
         if select.select([ours], [], [], 0.5)[0]:
@@ -129,7 +129,7 @@ def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
                 break
         except OSError:  # the other end is closed
             break
-    assert demo.wait(30) == 130
+    assert demo.wait(120) == 130
     os.close(ours)
     text = plain(drawn)
     assert "mux-worker demo" in text
@@ -167,7 +167,7 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
     token = {"Authorization": f"Bearer {printed['OPS_TOKEN']}"}
     assert httpx.get(metrics, headers=token).status_code == 200
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=30)
+    demo.communicate(timeout=120)
     assert demo.returncode == 130
     with pytest.raises(httpx.ConnectError):
         httpx.get(printed["Instructor"])
@@ -239,7 +239,7 @@ def test_kept_everything_stays_up(tmp_path: Path) -> None:
         assert bert.sources(lesson) == ["webhook"]
     processes = children(demo.pid)
     demo.send_signal(signal.SIGINT)
-    output, _ = demo.communicate(timeout=30)
+    output, _ = demo.communicate(timeout=120)
     assert demo.returncode == 0
     assert "Stopping ..." in output
     assert_gone(processes)

@@ -54,7 +54,7 @@ class Terminal:
         os.close(theirs)
         os.write(ours, typed.encode())
         drawn = b""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if not select.select([ours], [], [], 0.5)[0]:
                 continue

@@ -200,7 +200,7 @@ def test_a_lesson_that_is_no_draft_gets_its_video_and_keeps_its_status(
 
 
 def _scan(environment: dict[str, str], **settings: str) -> subprocess.CompletedProcess[str]:
-    return run("scan", env={**environment, **settings}, timeout=30)
+    return run("scan", env={**environment, **settings}, timeout=120)
 
 
 def _split(stderr: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -94,7 +94,7 @@ def test_each_fault_is_one_line_at_each_end(
     cases: dict[str, tuple[Fault, Line]],
 ) -> None:
     """One process lives through one after the other, and what came meanwhile is published."""
-    worker.start(SUPABASE_TIMEOUT_SECONDS="0.3", LEASE_SECONDS="1")
+    worker.start(SUPABASE_TIMEOUT_SECONDS="1.5", LEASE_SECONDS="1")
     worker.wait_for("scan.finished")
     for number, (fault, _) in enumerate(cases.values(), start=1):
         supabase.faults.add(fault, path=CLAIM)

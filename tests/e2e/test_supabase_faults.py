@@ -200,7 +200,7 @@ def test_a_connection_that_the_road_forgot_is_replaced(
 ) -> None:
     """What a NAT forgot leads nowhere, without a word: the call times out, and is repeated."""
     with TcpProxy(supabase.url) as proxy:
-        worker.start(SUPABASE_URL=proxy.url, SUPABASE_TIMEOUT_SECONDS="1", LEASE_SECONDS="1")
+        worker.start(SUPABASE_URL=proxy.url, SUPABASE_TIMEOUT_SECONDS="3", LEASE_SECONDS="1")
         worker.wait_for("scan.finished")
         proxy.wait_for_connections(proxy.silence_connections() + 1)
         assert_works_on(worker, course, mux)

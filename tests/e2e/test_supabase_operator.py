@@ -35,7 +35,7 @@ CLAIM = "*/rpc/worker_claim"
 def health(port: int, path: str) -> tuple[int, str]:
     """Ask the worker how it is; give the status and the reason."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=45) as answer:
             return answer.status, ""
     except urllib.error.HTTPError as answer:
         return answer.code, json.loads(answer.read())["reason"]

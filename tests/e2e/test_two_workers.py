@@ -106,7 +106,7 @@ def test_a_new_worker_takes_over_from_one_that_stops(
     """As at every deploy: the new one publishes what is handed back, and waits for no lease."""
     refuse_lists(mux)
     uploads = due_at_once(supabase, mux, 30)
-    worker.start(LEASE_SECONDS="600", MUX_REQUESTS_PER_SECOND="10")
+    worker.start(LEASE_SECONDS="600", MUX_REQUESTS_PER_SECOND="5")
     mux.requests.wait_for(8)
     other.start(LEASE_SECONDS="600")
     other.wait_for("worker.started")
@@ -135,7 +135,7 @@ def test_one_of_two_may_be_killed(
     """Killed in the middle of its batch, it leaves the rest to the other, one lease later."""
     refuse_lists(mux)
     uploads = due_at_once(supabase, mux, 30)
-    other.start(LEASE_SECONDS="2", MUX_REQUESTS_PER_SECOND="10")
+    other.start(LEASE_SECONDS="2", MUX_REQUESTS_PER_SECOND="5")
     other.wait_for("worker.started")
     mux.requests.wait_for(8)
     other.kill()

@@ -24,6 +24,7 @@ from sandbox.mux.webhooks import MuxWebhooks, event_json, post_webhook, signatur
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import picked, published_line
+from tests.e2e.test_two_workers import due_at_once
 from tests.worker_process import WorkerProcess
 from worker.wording import FAILURES, failure
 
@@ -65,7 +66,7 @@ class Hooked:
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask the worker something."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=45)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -300,8 +301,17 @@ def test_the_health_command_says_what_health_is(
     assert asked()[0] == 1
 
 
+def waits_for_a_lock(db: psycopg.Connection, function: str) -> bool:
+    """Whether a call of a function waits for another transaction."""
+    waiting = (
+        "select exists (select from pg_stat_activity where datname = current_database() "
+        "and wait_event_type = 'Lock' and query like %s)"
+    )
+    return db.execute(waiting.encode(), [f"%{function}%"]).fetchone() == (True,)
+
+
 def test_a_worker_that_stops_answers_what_is_under_way(
-    hooked: Hooked, course: Course, supabase: LocalSupabase, arriving: None
+    hooked: Hooked, course: Course, supabase: LocalSupabase, db: psycopg.Connection, arriving: None
 ) -> None:
     """An event that came before SIGTERM is settled and answered, and the worker ends with 0."""
     upload = hooked.mux.state.create_upload()
@@ -316,9 +326,10 @@ def test_a_worker_that_stops_answers_what_is_under_way(
                 hooked.mux.state,
             )
         ).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", hooked.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", hooked.port, timeout=45)
         header = {"mux-signature": signature(SECRET, time.time(), body)}
         connection.request("POST", PATH, body, header)
+        hooked.worker.wait_until(lambda: waits_for_a_lock(db, "worker_settle"))
         os.kill(hooked.worker.pid, signal.SIGTERM)
         holder.rollback()
     with closing(connection):
@@ -451,7 +462,7 @@ def test_a_lesson_whose_playback_id_was_withdrawn_says_so_until_one_comes_back(
 
 
 def test_a_page_that_passes_finds_a_replaced_playback_id(
-    worker: WorkerProcess, mux: MuxSimulator, course: Course
+    worker: WorkerProcess, mux: MuxSimulator, course: Course, supabase: LocalSupabase
 ) -> None:
     """Without webhooks: what the list says of a published lesson has it looked at once more."""
     upload = mux.state.create_upload()
@@ -459,8 +470,7 @@ def test_a_page_that_passes_finds_a_replaced_playback_id(
     worker.start()
     worker.wait_for("lesson.published", lesson_id=str(lesson))
     _, new = replace_playback_id(mux, mux.state.upload(upload).asset_id or "")
-    for _ in range(4):
-        course.tracked_lesson(mux.state.create_upload())
+    due_at_once(supabase, mux, 4)  # too many to be probed one by one
     line = worker.wait_for("lesson.updated", lesson_id=str(lesson))
     assert (line["playback_id"], course.state(lesson)["mux_playback_id"]) == (new, new)
 

@@ -1,7 +1,8 @@
 """Three workers' clients ask Mux at once, at the pace on which they agree in the database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import psycopg
 import pytest
@@ -56,24 +57,32 @@ async def keep_asking(client: MuxClient, until: asyncio.Event) -> None:
     await asyncio.gather(*(ask() for _ in range(4)))
 
 
-async def seen_in(
-    mux: MuxSimulator, clients: Sequence[MuxClient], number: int
+async def seen_until(
+    mux: MuxSimulator,
+    clients: Sequence[MuxClient],
+    is_enough: Callable[[list[LoggedRequest]], bool],
 ) -> list[LoggedRequest]:
-    """Let all clients send until Mux has received so many more requests; return those."""
+    """Let all clients send until Mux has received enough requests; return those."""
     enough, before = asyncio.Event(), len(mux.requests.all())
     asking = [asyncio.create_task(keep_asking(client, enough)) for client in clients]
-    await asyncio.to_thread(mux.requests.wait_for, before + number)
+    async with asyncio.timeout(120):
+        while not is_enough(seen := mux.requests.all()[before:]):
+            await asyncio.to_thread(mux.requests.wait_for, before + len(seen) + 1)
     enough.set()
     await asyncio.gather(*asking)
-    return mux.requests.all()[before : before + number]
+    return seen
+
+
+def is_quick(seen: list[LoggedRequest]) -> bool:
+    """Whether nearly the whole rate was used in one second, which a busy machine may delay."""
+    return len(seen) >= 2 * RATE and peak_per_second(seen) >= 0.75 * RATE
 
 
 async def test_workers_share_one_rate_limit(clients: list[MuxClient], mux: MuxSimulator) -> None:
     """With exactly this limit at Mux, no request is refused and every worker sends some."""
     mux.limits = RateLimits(StrictRateLimit(RATE), StrictRateLimit(None))
-    seen = await seen_in(mux, clients, 6 * RATE)
+    seen = await seen_until(mux, clients, lambda seen: len(seen) >= 6 * RATE and is_quick(seen))
     assert {one.status for one in seen} == {404}
-    assert peak_per_second(seen) >= 0.75 * RATE  # nearly all of it where nothing else runs here
     assert min(client.requests for client in clients) >= 6 * RATE / 3 / 3
 
 
@@ -82,10 +91,10 @@ async def test_a_429_slows_all_workers(
 ) -> None:
     """After it all together send at half the rate, and later at the full rate again."""
     mux.faults.add(Fault("answer", status=429), times=1)
-    await seen_in(mux, clients[:1], 1)
-    slow = await seen_in(mux, clients[1:], 30)
+    await seen_until(mux, clients[:1], lambda seen: len(seen) >= 1)
+    slow_from = time.monotonic()
+    slow = await seen_until(mux, clients[1:], lambda seen: len(seen) >= 30)
     # Half the pace, a little more as it comes back, and what was on its way.
-    assert len(slow) <= RATE * 0.6 * (slow[-1].at - slow[0].at) + 4
+    assert len(slow) <= RATE * 0.6 * (slow[-1].at - slow_from) + 4
     db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1 minute'")
-    quick = await seen_in(mux, clients, 2 * RATE)
-    assert peak_per_second(quick) >= 0.75 * RATE
+    await seen_until(mux, clients, is_quick)
