@@ -22,7 +22,8 @@ end
 $$;
 comment on function mux_private.app_asset is 'The asset with which a lesson would be published by hand, real or not: its own, else that of its tracking row.';
 
--- Where the history does not know an asset, only the columns of other lessons say whose it is.
+-- Where the history does not know an asset, only the columns of other lessons say whose it is. In a
+-- large table they are read only with the indexes of sql/optional.
 create or replace function mux_private.app_is_of_another(
   p_asset_id text, p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
 ) returns boolean
@@ -35,7 +36,7 @@ begin
   ) then
     return mux_private.is_of_another(p_tracking, p_lesson.owner, null, p_asset_id);
   end if;
-  return exists (
+  return mux_private.lessons_are_searchable() and exists (
     select from mux_private.lessons_holding(array[p_asset_id], 1000) l
     where l.asset_id = p_asset_id and l.owner is distinct from p_lesson.owner
   );

@@ -82,7 +82,7 @@ return (
     '031_tracking_indexes', '032_audit', '034_upload_history', '036_schedule', '040_access',
     '050_names', '052_tracking_triggers', '054_history', '056_scheduling', '058_earlier_uploads',
     '060_claim', '070_facts', '071_match', '072_settle_row', '074_recheck', '076_settle',
-    '078_webhooks', '080_track_named', '082_adopt', '084_backfill', '086_untracked', '100_operate',
+    '078_webhooks', '080_adoption', '081_restore', '082_adopt', '084_backfill', '086_untracked', '100_operate',
     '102_reports', '104_overview', '110_rate_limit', '120_retention', '130_doctor', '900_grants',
     '910_snapshot'
   ]) n (name)

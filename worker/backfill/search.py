@@ -86,7 +86,7 @@ class Search:
     def _unlisted(self, lesson_ids: Iterable[str]) -> list[Query]:
         """Return the queries of lessons whose ids no list has: an upload has no asset to list."""
         queries = [self.left[lesson_id].query for lesson_id in lesson_ids]
-        return [replace(query, was_asked=True) for query in queries if query is not None]
+        return [replace(query, is_backlog=True) for query in queries if query is not None]
 
     def _note_references(self, page: Iterable[MatchedObservation]) -> None:
         if self._trust_references:

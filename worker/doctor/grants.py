@@ -11,8 +11,9 @@ NEEDED_FUNCTIONS = frozenset(
         *("claim", "doctor", "prune_events", "record_refusal", "release"),
         *("schema_version", "settle", "acquire_requests", "slow_down"),
         *("note_events", "summary"),
-        *("adopt", "backfill_begin", "backfill_findings", "backfill_note", "legacy_lessons"),
-        *("rivals", "untracked", "find_lessons", "lesson", "publish", "retry", "status"),
+        *("adopt", "backfill_begin", "backfill_candidates", "backfill_end"),
+        *("backfill_failures", "backfill_progress", "untracked"),
+        *("find_lessons", "lesson", "publish", "retry", "status"),
         *("overview", "lesson_events", "make_due"),
     )
 )
