@@ -61,7 +61,7 @@ comment on column mux_private.upload_history.is_known is 'Whether Mux has known 
 comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
 comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
 comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';
-comment on column mux_private.upload_history.adopted_in is 'The backfill that adopted it, by the time at which that began.';
+comment on column mux_private.upload_history.adopted_in is 'The last backfill that adopted it, or found it tracked, by the time at which that began.';
 comment on column mux_private.upload_history.heard_at is 'When the database first heard of it.';
 alter table mux_private.upload_history enable row level security;
 

@@ -109,11 +109,13 @@ comment on function mux_private.note_restored is 'Keeps that a lesson was publis
 create or replace function mux_private.note_backfill(p_lesson_id mux_private.lesson.id%type, p_key text, p_backfill timestamptz) returns void
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
-  update mux_private.upload_history h set adopted_in = p_backfill
-  where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
+  if p_backfill is not null then
+    update mux_private.upload_history h set adopted_in = p_backfill
+    where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
+  end if;
 end
 $$;
-comment on function mux_private.note_backfill is 'Keeps in which backfill an upload was adopted.';
+comment on function mux_private.note_backfill is 'Keeps in which backfill an upload was adopted, or found to be tracked; nothing where there is none.';
 
 insert into mux_private.applied_files (name) values ('054_history') on conflict do nothing;
 

@@ -17,14 +17,15 @@ begin
 end
 $$;
 comment on type mux_private.adoption is
-  'What adopting a lesson does: adopted, look (at its row, once more), ask, or a reason to leave its upload as it is. passes_over is an id that counts for nothing for an hour.';
+  'What adopting a lesson does: adopted, look (at its row, once more), tracked (already), ask, or a reason to leave its upload as it is. passes_over is an id that counts for nothing for an hour.';
 
 -- What an operator or a backfill brings for a lesson.
 do $$
 begin
   if to_regtype('mux_private.adoption_item') is null then
     create type mux_private.adoption_item as (
-      id text, upload_id text, asset_id text, is_missing boolean, is_trusted boolean, by_hand boolean, takes_drafts boolean);
+      id text, upload_id text, asset_id text, is_missing boolean, is_trusted boolean, by_hand boolean, takes_drafts boolean,
+      retries_failed boolean);
   end if;
 end
 $$;
@@ -38,7 +39,8 @@ begin
     case when mux_private.is_mux_id(p_item ->> 'asset_id') then p_item ->> 'asset_id' end,
     coalesce((p_item ->> 'is_missing')::boolean, false), coalesce((p_item ->> 'is_trusted')::boolean, false),
     coalesce((p_item ->> 'by_hand')::boolean, false),
-    coalesce((p_item ->> 'by_hand')::boolean, false) or coalesce((p_item ->> 'takes_drafts')::boolean, false)
+    coalesce((p_item ->> 'by_hand')::boolean, false) or coalesce((p_item ->> 'takes_drafts')::boolean, false),
+    coalesce((p_item ->> 'retries_failed')::boolean, false)
   )::mux_private.adoption_item;
 end
 $$;
@@ -183,7 +185,9 @@ begin
     item.is_missing := false;
   end if;
   if named is null and (p_tracking.id is null or not item.by_hand) then
-    return row('left_alone', 'names_nothing', null, null, null)::mux_private.adoption;
+    return row(
+      'left_alone', case when concat(p_lesson.asset_id, p_lesson.playback_id) = '' then 'names_nothing' else 'unreadable_id' end,
+      null, null, null)::mux_private.adoption;
   end if;
 
   is_real := coalesce(named = p_lesson.asset_id, false);
@@ -208,10 +212,12 @@ begin
   elsif item.by_hand and p_lesson.is_published and p_tracking.status = 'ready' and p_tracking.error_type is null
         and (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (p_tracking.mux_asset_id, p_tracking.mux_playback_id) then
     return row('unchanged', 'published', p_tracking.upload_id, p_tracking.mux_asset_id, null)::mux_private.adoption;
-  elsif item.by_hand or (has_video and item.takes_drafts) then
+  elsif item.by_hand or (has_video and item.takes_drafts) or (p_tracking.status = 'error' and item.retries_failed) then
     return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
   end if;
-  return row('unchanged', case when has_video then 'has_video' end, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
+  return row(
+    case when p_tracking.status = 'processing' then 'tracked' else 'unchanged' end, case when has_video then 'has_video' end,
+    p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
 end
 $$;
 comment on function mux_private.adoption_of is

@@ -55,9 +55,7 @@ begin
   set next_check_at = now() + make_interval(secs => coalesce(p_lease_seconds, 0)), is_backlog = p_backfill is not null
   where s.tracking_id = p_tracking.id
   returning s.next_check_at into leased_until;
-  if p_backfill is not null then
-    perform mux_private.note_backfill(p_tracking.lesson_id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id), p_backfill);
-  end if;
+  perform mux_private.note_backfill(p_tracking.lesson_id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id), p_backfill);
   return leased_until;
 end
 $$;
@@ -103,12 +101,14 @@ begin
   case adoption.outcome
     when 'adopted' then tracking := mux_private.begin_to_track(lesson, tracking, adoption.upload_id, adoption.asset_id);
     when 'look' then tracking := mux_private.look_once_more(tracking);
-    when 'unchanged' then
+    when 'tracked' then
       restored := mux_private.restore(lesson, tracking);
       if restored is null and item.id is not null then
         perform mux_private.make_due(tracking.id);
       end if;
-      return coalesce(restored, answer);
+      perform mux_private.note_backfill(lesson.id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), p_backfill);
+      return answer || jsonb_build_object('restored', restored);
+    when 'unchanged' then return coalesce(mux_private.restore(lesson, tracking), answer);
     when 'disputed' then return answer || jsonb_build_object('restored', mux_private.restore(lesson, tracking));
     else return answer;
   end case;
@@ -206,7 +206,7 @@ begin
 end
 $$;
 comment on function public.worker_adopt is
-  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, or is_missing}; is_trusted: the lesson is given this asset, which names it; takes_drafts: also a draft that could be played; by_hand: an operator wants it published. dry_run: says what would be done, and does nothing. backfill: the run whose rows these are; they stand behind all others. Outcomes: adopted (with a claim where there are lease_seconds, else due at once), restored, ask (Mux, for upload_id or asset_id), unchanged, disputed, left_alone (names_nothing, has_video, older, not_found, deleted), busy, refused.';
+  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, or is_missing}; is_trusted: the lesson is given this asset, which names it; takes_drafts: also a draft that could be played; retries_failed: a failed row is looked at once more; by_hand: an operator wants it published. dry_run: says what would be done, and does nothing. backfill: the run whose rows these are; they stand behind all others. Outcomes: adopted (with a claim where there are lease_seconds, else due at once), restored, ask (Mux, for upload_id or asset_id), tracked (already), unchanged, disputed, left_alone (names_nothing, unreadable_id, has_video, older, not_found, deleted), busy, refused.';
 
 insert into mux_private.applied_files (name) values ('082_adopt') on conflict do nothing;
 

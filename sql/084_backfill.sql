@@ -1,4 +1,4 @@
--- What it does: makes what a backfill needs: the lessons that may have to be adopted
+-- What it does: makes what a backfill needs: the lessons that wait for a video
 --   (worker_backfill_candidates), and the progress and failures of a run.
 -- Needs: 082.
 -- Locks: none.
@@ -7,20 +7,6 @@
 begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
-
-create or replace function mux_private.wants_adoption(p_lesson_id mux_private.lesson.id%type, p_asset_id text, p_playback_id text) returns boolean
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
-declare
-  tracking public.mux_asset_tracking;
-begin
-  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson_id;
-  return tracking.id is null or tracking.status = 'ready'
-    or mux_private.names_newer(tracking, p_asset_id, p_playback_id, null, null)
-    or ((mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)) is not true
-        and (mux_private.newest_playable(p_lesson_id)).id is not null);
-end
-$$;
-comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
 -- By the primary key, and a fixed number of lessons a call, however few of them wait: so no call takes
 -- long enough for a statement timeout. By index, as worker_settle does: see there.
@@ -41,14 +27,13 @@ begin
     'walked', count(*),
     'next', max(w.id::text) filter (where w.ordinality = walk),
     'lesson_ids', coalesce(jsonb_agg(w.id::text order by w.ordinality) filter (
-      where (w.is_draft or mux_private.is_temporary(w.asset_id) or mux_private.is_temporary(w.playback_id))
-        and mux_private.wants_adoption(w.id, w.asset_id, w.playback_id)), '[]'))
+      where w.is_draft or mux_private.is_temporary(w.asset_id) or mux_private.is_temporary(w.playback_id)), '[]'))
   into result from walked w;
   return result;
 end
 $$;
 comment on function public.worker_backfill_candidates is
-  'For the worker''s backfill: which of the next lessons by id, up to a limit, are drafts or hold a temporary id, and may have to be adopted. next is where to continue, null at the end.';
+  'For the worker''s backfill: which of the next lessons by id, up to a limit, are drafts or hold a temporary id. next is where to continue, null at the end.';
 
 -- A run that was interrupted is continued, also by several processes at the same time.
 create or replace function public.worker_backfill_begin() returns jsonb

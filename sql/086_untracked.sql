@@ -1,6 +1,6 @@
 -- What it does: makes worker_untracked, by which the adoption finds lessons, a part of the table at a
 --   time.
--- Needs: 084.
+-- Needs: 071.
 -- Locks: none. Applied again: its own table, access exclusive for a moment.
 -- Undo: down/086_untracked.sql (drops its table)
 
@@ -21,6 +21,20 @@ comment on column mux_private.adoption_walk.rows_after is 'The last lesson whose
 comment on column mux_private.adoption_walk.stays is 'How many passes in a row looked at the lessons after it.';
 alter table mux_private.adoption_walk enable row level security;
 insert into mux_private.adoption_walk default values on conflict do nothing;
+
+create or replace function mux_private.wants_adoption(p_lesson_id mux_private.lesson.id%type, p_asset_id text, p_playback_id text) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  tracking public.mux_asset_tracking;
+begin
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson_id;
+  return tracking.id is null or tracking.status = 'ready'
+    or mux_private.names_newer(tracking, p_asset_id, p_playback_id, null, null)
+    or ((mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)) is not true
+        and (mux_private.newest_playable(p_lesson_id)).id is not null);
+end
+$$;
+comment on function mux_private.wants_adoption is 'Whether what a lesson''s columns name may have to be adopted, or its video restored.';
 
 -- Needed after a restore of the schema public alone, for example.
 create or replace function mux_private.mend_schedule(p_lesson_ids mux_private.lesson_keys.lesson_ids%type) returns void

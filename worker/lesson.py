@@ -42,7 +42,7 @@ class Lesson:
 class Adoption:
     """What adopting a lesson did, or would do.
 
-    `outcome.name` is `adopted`, `restored`, `ask` (Mux, about the id), `unchanged`, `disputed`,
+    `outcome.name` is `adopted`, `tracked` (already), `restored`, `ask` (Mux), `unchanged`, `disputed`,
     `left_alone` (for `outcome.reason`), `busy` or `refused`. `restored` is the older video that the
     lesson plays meanwhile. There is a claim where the adopted row was leased.
     """
@@ -77,7 +77,7 @@ class Adoption:
     @property
     def query(self) -> Query | None:
         """How Mux is asked about the id that is to be tracked; None where nothing is."""
-        if self.mux_id is None or self.outcome.name not in ("adopted", "ask"):
+        if self.mux_id is None or self.outcome.name not in ("adopted", "tracked", "ask"):
             return None
         outcome = self.outcome
         return Query(self.lesson_id, outcome.upload_id or UPLOAD_UNKNOWN, outcome.asset_id)

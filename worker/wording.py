@@ -73,9 +73,10 @@ BACKFILL_RESULTS: Mapping[str, str] = {
     "has_video": "The draft has a real playback id. Use --include-drafts to publish such drafts.",
     "names_nothing": "The lesson names no video. If an asset in Mux names the lesson as its "
     "passthrough, use --trust-passthrough.",
+    "unreadable_id": "The lesson holds something that is no id of Mux. Upload the video again.",
     "older": "The lesson has a newer video than the one it names. There is nothing to do.",
     "not_found": "Mux does not know the video that the lesson names. Upload it again.",
-    "unchanged": "The lesson is tracked already. There is nothing to do.",
+    "unchanged": "The lesson has its video already. There is nothing to do.",
     "changed": "Another upload was tracked for the lesson meanwhile. There is nothing to do.",
     "deleted": "The lesson was deleted meanwhile. There is nothing to do.",
     "busy": "Another transaction has locked the lesson. Run the backfill again.",

@@ -7,7 +7,7 @@ begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('084_backfill', array[
       'worker_backfill_failures', 'worker_backfill_progress', 'backfill_rows', 'worker_backfill_end',
-      'worker_backfill_begin', 'worker_backfill_candidates', 'wants_adoption'
+      'worker_backfill_begin', 'worker_backfill_candidates'
     ]);
   end if;
 end

@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('086_untracked', array[
-      'worker_untracked', 'mend_schedule'
+      'worker_untracked', 'mend_schedule', 'wants_adoption'
     ], tables => array['mux_private.adoption_walk']);
   end if;
 end

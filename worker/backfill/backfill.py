@@ -30,7 +30,8 @@ CHUNK_LESSONS = 20_000
 MAX_UNANSWERED = 5000
 """Adopted rows that no scan has looked at yet, at most."""
 
-TO_ADOPT = frozenset({"adopted", "ask", "restored", "disputed"})
+TRACKED = frozenset({"adopted", "tracked"})
+TO_ADOPT = TRACKED | {"ask", "restored", "disputed"}
 """The planned outcomes after which a lesson is adopted: a disputed one may play an older video."""
 
 BUSY_TRIES = 3
@@ -145,7 +146,7 @@ class Backfill:
         items = [self._item(item.item()) for item in page]
         for adoption in await self.road.lessons.adopt(items, dry_run=True):
             result = Result.of(adoption)
-            if adoption.outcome.name == "adopted":
+            if adoption.outcome.name in TRACKED:
                 result = Result.planned(adoption, found[adoption.lesson_id], self.road.rules)
             self._report(result, report)
 
@@ -174,10 +175,10 @@ class Backfill:
                 adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
                 left = {a.lesson_id: left[a.lesson_id] for a in done if a.outcome.name == "busy"}
         for adoption in adoptions:
-            if adoption.outcome.name != "adopted":
+            if adoption.outcome.name not in TRACKED:
                 self._report(Result.of(adoption), report)
         self.progress.chunk_done += len(adoptions)
-        return [a for a in adoptions if a.outcome.name == "adopted"]
+        return [a for a in adoptions if a.outcome.name in TRACKED]
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
         """Scan until at most so many adopted rows are without an answer; False after a stop.
@@ -198,7 +199,7 @@ class Backfill:
         return self._stopping.is_set()
 
     def _item(self, item: Item) -> Item:
-        return {**item, "takes_drafts": True} if self._options.include_drafts else item
+        return {**item, "takes_drafts": self._options.include_drafts, "retries_failed": True}
 
     def _report(self, result: Result, report: Callable[[Result], None]) -> None:
         self.progress.left_alone[result.kind] += 1
