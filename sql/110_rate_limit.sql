@@ -12,16 +12,12 @@ set local client_min_messages = warning;
 create table if not exists mux_private.rate_limit (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   next_request_at timestamptz not null default '-infinity',
-  next_bulk_request_at timestamptz not null default '-infinity',
-  last_live_request_at timestamptz not null default '-infinity',
   slowed_at timestamptz not null default '-infinity',
   slowed_to double precision not null default 1 constraint slowed_to_a_share check (slowed_to > 0 and slowed_to <= 1)
 );
 comment on table mux_private.rate_limit is 'When the workers, taken together, may send the next request to Mux. One row.';
 comment on column mux_private.rate_limit.only_row is 'Always true.';
 comment on column mux_private.rate_limit.next_request_at is 'The first time that is not reserved yet.';
-comment on column mux_private.rate_limit.next_bulk_request_at is 'The first time that bulk work may reserve. Bulk work leaves most of the rate to live work.';
-comment on column mux_private.rate_limit.last_live_request_at is 'The last time that live work reserved.';
 comment on column mux_private.rate_limit.slowed_at is 'When Mux last answered 429.';
 comment on column mux_private.rate_limit.slowed_to is 'The share of the allowed rate that the 429 left to all workers. It grows back.';
 alter table mux_private.rate_limit enable row level security;
@@ -44,7 +40,7 @@ comment on function mux_private.rate_share is 'The share of the allowed rate tha
 -- The clock is read after the row is locked, since waiting for the lock takes time too. A time far in
 -- the future means that the clock was set back, and is dropped.
 create or replace function public.worker_acquire_requests(
-  requests integer default null, per_second double precision default null, bulk boolean default false
+  requests integer default null, per_second double precision default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
@@ -54,7 +50,7 @@ declare
   gap interval;
   first_at timestamptz;
 begin
-  if (requests between 1 and 1000 and per_second > 0 and per_second <= 10000) is not true or bulk is null then
+  if (requests between 1 and 1000 and per_second > 0 and per_second <= 10000) is not true then
     raise sqlstate 'PT400' using
       message = 'worker_acquire_requests needs requests (1 to 1000) and per_second (up to 10000)';
   end if;
@@ -63,26 +59,17 @@ begin
   gap := make_interval(secs => 1.03 / (per_second * mux_private.rate_share(rate, moment)));
   if rate.next_request_at > moment + greatest(interval '2 minutes', 20 * gap) then
     rate.next_request_at := moment;
-    rate.next_bulk_request_at := moment;
   end if;
   first_at := greatest(moment, rate.next_request_at);
-  if bulk then
-    first_at := greatest(first_at, rate.next_bulk_request_at);
-  end if;
   update mux_private.rate_limit p
-  set next_request_at = first_at + requests * gap,
-      next_bulk_request_at = case
-        when not bulk then rate.next_bulk_request_at
-        when rate.last_live_request_at between moment - interval '10 s' and first_at then first_at + requests * gap * 4
-        else first_at + requests * gap end,
-      last_live_request_at = case when bulk then rate.last_live_request_at else first_at end
+  set next_request_at = first_at + requests * gap
   where p.only_row;
   return jsonb_build_object(
     'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap));
 end
 $$;
 comment on function public.worker_acquire_requests is
-  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others. Bulk work gets at most every fourth while live work goes on.';
+  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others.';
 
 create or replace function public.worker_slow_down() returns void
 language sql set search_path = public, extensions, pg_temp

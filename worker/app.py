@@ -32,17 +32,15 @@ async def parts(
     telemetry: Telemetry | None = None,
     *,
     alone: bool = False,
-    bulk: bool = False,
 ) -> AsyncIterator[Parts]:
     """Build the parts of a command, and close their connections at the end of the block.
 
-    With `alone`, requests to Mux are not counted against the budget that all workers share; with
-    `bulk`, most of that budget is left to live work.
+    With `alone`, requests to Mux are not counted against the budget that all workers share.
     """
     telemetry = telemetry or Telemetry(OutcomeLog())
     store = await ScanStore.connect(settings, stopping, telemetry)
     budget = LocalBudget() if alone else store
-    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget, bulk=bulk)
+    rate_limiter = RateLimiter(settings.mux_requests_per_second, budget)
     mux = MuxClient(settings, stopping, rate_limiter, telemetry)
     scanner = Scanner(
         mux,
@@ -73,7 +71,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     async with parts(settings, stopping, telemetry) as (mux, store, scanner):
         timing = Timing(settings.scan_interval_seconds, settings.shutdown_seconds)
         daemon = Daemon(mux, store, scanner.scan, timing, stopping, telemetry)
-        adoption = _adoption(settings, stopping, store, daemon, telemetry)
+        adoption = _adoption(settings, stopping, mux, store, daemon, telemetry)
         async with (
             adoption.running(),
             _monitored(settings, telemetry, mux, store, ScanHistory(daemon.outages)),
@@ -84,14 +82,13 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
 def _adoption(
     settings: Settings,
     stopping: asyncio.Event,
+    mux: MuxClient,
     store: ScanStore,
     daemon: "Daemon",
     telemetry: Telemetry,
 ) -> PeriodicAdoption:
-    """Build the periodic adoption, which leaves most of Mux's budget to scans."""
-    rate_limiter = RateLimiter(settings.mux_requests_per_second, store, bulk=True)
+    """Build the periodic adoption."""
     lessons = LessonStore(store.call)
-    mux = MuxClient(settings, stopping, rate_limiter, telemetry)
     return PeriodicAdoption(
         Adopter(mux, lessons, telemetry),
         lessons,

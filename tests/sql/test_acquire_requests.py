@@ -1,4 +1,3 @@
-import time
 from itertools import pairwise
 from typing import Any
 
@@ -19,22 +18,13 @@ HALVED = """
 pytestmark = pytest.mark.stack
 
 
-def acquire(
-    service: Service, requests: Any = 1, rate: Any = 4, bulk: Any = False
-) -> tuple[Any, Any]:
+def acquire(service: Service, requests: Any = 1, rate: Any = 4) -> tuple[Any, Any]:
     """Reserve requests; return the seconds to the first and between them."""
     row = service.connection.execute(
-        "select worker_acquire_requests(%s, %s, %s)", [requests, rate, bulk]
+        "select worker_acquire_requests(%s, %s)", [requests, rate]
     ).fetchone()
     assert row is not None
     return row[0]["first_in_seconds"], row[0]["gap_seconds"]
-
-
-def moment(service: Service, *, bulk: bool = False) -> float:
-    """Reserve a request; return its time by this machine's clock."""
-    now = time.monotonic()
-    first, _ = acquire(service, bulk=bulk)
-    return now + float(first)
 
 
 def test_the_first_request_is_at_once_and_the_others_follow(service: Service) -> None:
@@ -115,36 +105,6 @@ def test_refused_again_it_slows_further_but_never_to_nothing(
     assert gaps[-1] == pytest.approx(GAP / 0.1, rel=0.03)
 
 
-def test_bulk_work_gets_every_fourth_request_while_live_work_goes_on(service: Service) -> None:
-    """Bulk requests are four gaps apart once live work has reserved."""
-    acquire(service)
-    firsts = [moment(service, bulk=True) for _ in range(3)]
-    assert [later - earlier for earlier, later in pairwise(firsts)] == [
-        pytest.approx(4 * GAP, abs=0.1)
-    ] * 2
-
-
-def test_live_work_does_not_wait_for_bulk_requests(
-    service: Service, db: psycopg.Connection
-) -> None:
-    """The gaps between bulk requests are free for live work."""
-    began = moment(service)
-    acquire(service, bulk=True)
-    live = [moment(service) - began for _ in range(3)]
-    assert live == [pytest.approx(n * GAP, abs=0.15) for n in (2, 3, 4)]
-
-
-def test_bulk_work_alone_gets_all_requests(service: Service, db: psycopg.Connection) -> None:
-    """Once live work has reserved nothing for ten seconds."""
-    began = moment(service)
-    db.execute(
-        "update mux_private.rate_limit "
-        "set last_live_request_at = last_live_request_at - interval '11 s'"
-    )
-    firsts = [moment(service, bulk=True) - began for _ in range(3)]
-    assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in (1, 2, 3)]
-
-
 def test_a_clock_that_was_set_back_stops_no_requests(
     service: Service, db: psycopg.Connection
 ) -> None:
@@ -156,11 +116,10 @@ def test_a_clock_that_was_set_back_stops_no_requests(
 def test_a_clock_that_was_set_back_keeps_no_worker_slow(
     service: Service, db: psycopg.Connection
 ) -> None:
-    """A 429 and a live request an hour from now are ignored; a 429 that comes now counts."""
+    """A 429 an hour from now is ignored; one that comes now counts."""
     ahead = "now() + interval '1 hour'"
     db.execute(f"update mux_private.rate_limit set slowed_at = {ahead}, slowed_to = 0.1".encode())
-    db.execute(f"update mux_private.rate_limit set last_live_request_at = {ahead}".encode())
-    firsts = [acquire(service, bulk=True)[0] for _ in range(3)]
+    firsts = [acquire(service)[0] for _ in range(3)]
     assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in range(3)]
     assert acquire(service)[1] == pytest.approx(GAP)
     service.connection.execute("select worker_slow_down()")
@@ -174,14 +133,11 @@ def test_a_slow_rate_is_no_clock_that_was_set_back(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requests", "rate", "bulk"),
-    [(0, 4, False), (1001, 4, False), (None, 4, False), (1, 0, False), (1, -1, False),
-     (1, None, False), (1, "nan", False), (1, "infinity", False), (1, 4, None)],
-)  # fmt: skip
-def test_invalid_parameters_are_refused(
-    service: Service, requests: Any, rate: Any, bulk: Any
-) -> None:
+    ("requests", "rate"),
+    [(0, 4), (1001, 4), (None, 4), (1, 0), (1, -1), (1, None), (1, "nan"), (1, "infinity")],
+)
+def test_invalid_parameters_are_refused(service: Service, requests: Any, rate: Any) -> None:
     """With PT400, which PostgREST turns into a response 400."""
     with pytest.raises(psycopg.Error) as refused:
-        acquire(service, requests, rate, bulk)
+        acquire(service, requests, rate)
     assert refused.value.sqlstate == "PT400"

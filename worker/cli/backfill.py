@@ -99,7 +99,7 @@ async def _backfill(arguments: argparse.Namespace, settings: "Settings") -> int:
 
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()
-    async with parts(settings, stopping, bulk=True) as (mux, store, _):
+    async with parts(settings, stopping) as (mux, store, _):
         await store.check_schema()
         lessons = BackfillStore(store.call)
         work = Backfill(

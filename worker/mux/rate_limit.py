@@ -22,7 +22,7 @@ they were sent; with a late slot they must not add up to more than the limit all
 class RequestBudget(Protocol):
     """The limit that all workers share: it reserves slots for requests."""
 
-    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
+    async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve the next slots."""
         ...
 
@@ -37,7 +37,7 @@ class LocalBudget:
     def __init__(self) -> None:
         self._next = 0.0
 
-    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:  # noqa: ARG002  # no other process needs a share
+    async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve the next slots. Slots that were not used are not saved up."""
         now = time.monotonic()
         first = max(now, self._next)
@@ -54,14 +54,12 @@ class RateLimiter:
 
     While requests have to wait, slots are reserved two, four, eight at a time, up to a second's
     worth: a call to the database costs as much as a request to Mux. A slot that has passed is lost,
-    so that a burst after an idle time stays within Mux's limit. With `bulk`, slots are reserved
-    one by one, and the budget leaves the larger share to live work.
+    so that a burst after an idle time stays within Mux's limit.
     """
 
-    def __init__(self, per_second: float, budget: RequestBudget, *, bulk: bool = False) -> None:
+    def __init__(self, per_second: float, budget: RequestBudget) -> None:
         self.per_second = per_second
         self._budget = budget
-        self._bulk = bulk
         self._slots: deque[float] = deque()
         self._reserved_at_once = 0
         self._lock = asyncio.Lock()
@@ -96,11 +94,11 @@ class RateLimiter:
                 return slot
             self._reserved_at_once = 0
         count = min(max(1, 2 * self._reserved_at_once), self._max_at_once())
-        slots = await self._budget.acquire_requests(count, self.per_second, bulk=self._bulk)
+        slots = await self._budget.acquire_requests(count, self.per_second)
         self._reserved_at_once = count if slots.first_in_seconds > 0 else 0
         first = time.monotonic() + slots.first_in_seconds
         self._slots.extend(first + n * slots.gap_seconds for n in range(1, count))
         return first
 
     def _max_at_once(self) -> int:
-        return 1 if self._bulk else min(MAX_SLOTS_AT_ONCE, max(1, math.ceil(self.per_second)))
+        return min(MAX_SLOTS_AT_ONCE, max(1, math.ceil(self.per_second)))

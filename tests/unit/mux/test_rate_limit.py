@@ -30,12 +30,12 @@ class FakeBudget:
     clock: FakeClock
     gap: float = 0.25
     next_at: float = 0.0
-    taken: list[tuple[int, bool]] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
     slowed: int = 0
 
-    async def acquire_requests(self, count: int, per_second: float, *, bulk: bool) -> RequestSlots:
+    async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve slots."""
-        self.taken.append((count, bulk))
+        self.taken.append(count)
         first = max(self.clock.now, self.next_at)
         self.next_at = first + count * self.gap
         return RequestSlots(first - self.clock.now, self.gap)
@@ -81,7 +81,7 @@ async def test_while_requests_wait_the_budget_is_called_less_often(
 ) -> None:
     """One, one, two, then a second's worth of slots at once."""
     await send_times(RateLimiter(4, budget), clock, 12)
-    assert budget.taken == [(1, False), (1, False), (2, False), (4, False), (4, False)]
+    assert budget.taken == [1, 1, 2, 4, 4]
 
 
 async def test_slow_requests_reserve_one_slot_each(clock: FakeClock, budget: FakeBudget) -> None:
@@ -90,7 +90,7 @@ async def test_slow_requests_reserve_one_slot_each(clock: FakeClock, budget: Fak
     for _ in range(5):
         await limiter.acquire()
         clock.now += 0.6
-    assert budget.taken == [(1, False)] * 5
+    assert budget.taken == [1] * 5
     assert round(clock.now, 3) == 1003
 
 
@@ -125,12 +125,6 @@ async def test_slowing_down_drops_reserved_slots(clock: FakeClock, budget: FakeB
     before = clock.now
     await limiter.acquire()
     assert (budget.slowed, clock.now - before) == (1, 30)
-
-
-async def test_bulk_work_reserves_one_slot_at_a_time(clock: FakeClock, budget: FakeBudget) -> None:
-    """So that live work never waits for slots that bulk work has reserved."""
-    await send_times(RateLimiter(4, budget, bulk=True), clock, 6)
-    assert budget.taken == [(1, True)] * 6
 
 
 async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:
