@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.daemon.adoption import PeriodicAdoption
 from worker.mux.client import MuxClient
@@ -23,7 +23,14 @@ from worker.telemetry.scan_history import ScanHistory
 if TYPE_CHECKING:
     from worker.backfill.backfill import Road
 
-Parts = tuple[MuxClient, ScanStore, Scanner]
+
+class Parts(NamedTuple):
+    """What a command works with. The adopter counts its requests to Mux apart from the scanner's."""
+
+    mux: MuxClient
+    store: ScanStore
+    scanner: Scanner
+    adopter: Adopter
 
 
 @asynccontextmanager
@@ -43,6 +50,8 @@ async def parts(
     budget = LocalBudget() if alone else store
     rate_limiter = RateLimiter(settings.mux_requests_per_second, budget)
     mux = MuxClient(settings, stopping, rate_limiter, telemetry)
+    other_mux = MuxClient(settings, stopping, rate_limiter, telemetry)
+    adopter = Adopter(other_mux, LessonStore(store.call), telemetry)
     scanner = Scanner(
         mux,
         store,
@@ -55,10 +64,10 @@ async def parts(
         rules=settings.rules,
         stopping=stopping,
         telemetry=telemetry,
-        adopt=Adopter(mux, LessonStore(store.call), telemetry).adopt,
+        adopt=adopter.adopt,
     )
     try:
-        yield mux, store, scanner
+        yield Parts(mux, store, scanner, adopter)
     finally:
         await store.close()
 
@@ -70,7 +79,7 @@ async def backfill_road(settings: Settings, stopping: asyncio.Event) -> AsyncIte
     from worker.supabase.backfill import BackfillStore
 
     telemetry = Telemetry(OutcomeLog())
-    async with parts(settings, stopping, telemetry) as (mux, store, scanner):
+    async with parts(settings, stopping, telemetry) as (mux, store, scanner, _):
         await store.check_schema()
         lessons = BackfillStore(store.call)
         adopter = Adopter(mux, lessons, telemetry)
@@ -83,13 +92,12 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     from worker.daemon.retention import Retention
 
     telemetry = Telemetry(OutcomeLog())
-    async with parts(settings, stopping, telemetry) as (mux, store, scanner):
+    async with parts(settings, stopping, telemetry) as (mux, store, scanner, adopter):
         timing = Timing(settings.scan_interval_seconds, settings.shutdown_seconds)
         daemon = Daemon(mux, store, scanner.scan, timing, stopping, telemetry)
-        lessons = LessonStore(store.call)
         adoption = PeriodicAdoption(
-            Adopter(mux, lessons, telemetry),
-            lessons,
+            adopter,
+            LessonStore(store.call),
             settings.scan_interval_seconds,
             stopping,
             lambda: not daemon.outages(),

@@ -42,7 +42,7 @@ class Lesson:
 class Adoption:
     """What adopting a lesson did, or would do.
 
-    `outcome.name` is `adopted`, `tracked` (already), `restored`, `ask` (Mux), `unchanged`, `disputed`,
+    `outcome.name` is `adopted`, `tracked` already, `restored`, `ask` Mux, `unchanged`, `disputed`,
     `left_alone` (for `outcome.reason`), `busy` or `refused`. `restored` is the older video that the
     lesson plays meanwhile. There is a claim where the adopted row was leased.
     """

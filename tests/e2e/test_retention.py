@@ -45,7 +45,7 @@ async def work_until(
     for name, value in environment.items():
         patch.setenv(name, value)
     settings, stopping = Settings.load(), asyncio.Event()
-    async with parts(settings, stopping) as (mux, store, reconciler):
+    async with parts(settings, stopping) as (mux, store, reconciler, _):
         daemon = Daemon(
             mux,
             store,

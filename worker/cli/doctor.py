@@ -47,7 +47,7 @@ async def _examine(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.doctor.doctor import examine
 
     checks = []
-    async with parts(settings, asyncio.Event(), alone=True) as (mux, store, _):
+    async with parts(settings, asyncio.Event(), alone=True) as (mux, store, _, _):
         async for check in examine(settings, mux, store):
             checks.append(check)
             if not arguments.json:

@@ -33,7 +33,7 @@ async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.telemetry.hooks import Telemetry
     from worker.telemetry.outcome_log import OutcomeLog
 
-    async with parts(settings, asyncio.Event(), Telemetry()) as (mux, store, _):
+    async with parts(settings, asyncio.Event(), Telemetry()) as (mux, store, _, _):
         await store.check_schema()
         lessons = LessonStore(store.call)
         lesson = await find_lesson(lessons, arguments.lesson)

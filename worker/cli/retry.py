@@ -38,7 +38,7 @@ async def _retry(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.supabase.lessons import LessonStore
 
     by = (operator_name(), arguments.reason)
-    async with parts(settings, asyncio.Event()) as (_, scan_store, _scanner):
+    async with parts(settings, asyncio.Event()) as (_, scan_store, _, _):
         await scan_store.check_schema()
         store = LessonStore(scan_store.call)
         if arguments.all_failed:

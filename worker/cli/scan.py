@@ -49,7 +49,7 @@ async def _scan(_arguments: argparse.Namespace, settings: "Settings") -> int:
     stopping = asyncio.Event()
     Signals(stopping, settings.shutdown_seconds).listen()
     total = _Total()
-    async with parts(settings, stopping) as (_, store, scanner):
+    async with parts(settings, stopping) as (_, store, scanner, _):
         await store.check_schema()
         due = (await store.summary())["due"]
         while not stopping.is_set():

@@ -52,7 +52,7 @@ async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
     from worker.app import parts
     from worker.supabase.lessons import LessonStore
 
-    async with parts(settings, asyncio.Event()) as (mux, store, _):
+    async with parts(settings, asyncio.Event()) as (mux, store, _, _):
         await store.check_schema()
         lessons = LessonStore(store.call)
         if arguments.lesson is not None:
