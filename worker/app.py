@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """What a command works with. The adopter counts its requests to Mux apart from the scanner's."""
+    """What a command works with. The adopter has a client of its own, which counts apart."""
 
     mux: MuxClient
     store: ScanStore
