@@ -174,11 +174,12 @@ class Backfill:
                 is_last = attempt == BUSY_TRIES - 1
                 adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
                 left = {a.lesson_id: left[a.lesson_id] for a in done if a.outcome.name == "busy"}
+        tracked = [a for a in adoptions if a.outcome.name in TRACKED]
         for adoption in adoptions:
             if adoption.outcome.name not in TRACKED:
                 self._report(Result.of(adoption), report)
-        self.progress.chunk_done += len(adoptions)
-        return [a for a in adoptions if a.outcome.name in TRACKED]
+        self.progress.chunk_done += len(tracked)
+        return tracked
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
         """Scan until at most so many adopted rows are without an answer; False after a stop.
@@ -203,4 +204,5 @@ class Backfill:
 
     def _report(self, result: Result, report: Callable[[Result], None]) -> None:
         self.progress.left_alone[result.kind] += 1
+        self.progress.chunk_done += 1
         report(result)

@@ -93,6 +93,8 @@ async def publish(
     (adoption,) = await Adopter(mux, lessons).adopt([item], lease=LEASE_SECONDS)
     if adoption.outcome.reason == "published":
         return PublishResult("published_before", lesson, lesson.asset_id, lesson.playback_id)
+    if adoption.outcome.name == "ask":
+        await check_environment(mux, lessons)
     if adoption.claim is None:
         raise WorkerError(_not_adopted(lesson, adoption))
     outcomes = await _settle(adoption.claim, mux, lessons, rules, by, telemetry)
@@ -126,6 +128,8 @@ _NOT_ADOPTED = {
     "older": "{} is not published: it has a newer video than the one it names. To go back to the "
     "older one, delete its row of mux_asset_tracking and track that upload again.",
     "names_nothing": "{} is not published: it names no video. Have the instructor upload one.",
+    "unreadable_id": "{} is not published: it names something that is no id of Mux. Have the "
+    "instructor upload a video.",
     "not_found": f"{{}} is not published. {wording.failure('upload_not_found')}",
     "ask": "{} is not published: Mux does not answer about the id that it names. Try again later.",
 }
