@@ -124,8 +124,8 @@ async def test_a_lesson_that_is_published_already_is_not_settled() -> None:
         (
             {"outcome": "left_alone", "reason": "older"},
             (
-                "l1 is not published: it has a newer video than the one it names. To go back to the "
-                "older one, delete its row of mux_asset_tracking and track that upload again."
+                "l1 is not published: it has a newer video than the one it names. To go back to "
+                "the older one, delete its row of mux_asset_tracking and track that upload again."
             ),
         ),
         (
