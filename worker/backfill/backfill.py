@@ -186,13 +186,14 @@ class Backfill:
 
         A daemon beside the backfill scans as well: then there is nothing to claim here.
         """
-        while not self._stopping.is_set():
+        while True:
             self.progress.adopted = await self.road.lessons.progress(run)
+            if self._stopping.is_set():
+                return False
             if self.progress.adopted[UNANSWERED] <= unanswered:
                 return True
             if not (await self.road.scan()).claimed:
                 await self._pause()
-        return False
 
     async def _pause(self) -> bool:
         """Pause, and return whether the backfill is to stop."""

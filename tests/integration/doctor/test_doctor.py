@@ -447,11 +447,10 @@ OBJECTS = "select kind, name, state from mux_private.objects()"
         ),
         pytest.param(
             "alter table mux_asset_tracking alter id drop default;"
-            "alter table mux_private.backfill_findings"
-            " drop constraint backfill_findings_lesson_id_fkey",
+            "alter table mux_private.upload_history"
+            " drop constraint it_is_known_how_it_was_heard_of",
             "column mux_asset_tracking.id was changed; "
-            "constraint backfill_findings_lesson_id_fkey on mux_private.backfill_findings"
-            " is missing",
+            "constraint it_is_known_how_it_was_heard_of on mux_private.upload_history is missing",
             id="columns and constraints",
         ),
     ],

@@ -14,7 +14,6 @@ from worker.scan.adopter import Adopter
 from worker.scan.observe import observe
 from worker.supabase.backfill import BackfillStore
 from worker.telemetry.hooks import Telemetry
-from worker.telemetry.outcome_log import OutcomeLog
 from worker.telemetry.scan_report import ScanReport
 
 Json = dict[str, Any]
@@ -92,9 +91,8 @@ class Database:
         return dict(Counter(str(row.state) for row in rows))
 
     def _adopt(
-        self, adoptions: list[Json], dry_run: bool, backfill: str | None, lease_seconds: float
+        self, adoptions: list[Json], dry_run: bool, backfill: str | None, lease_seconds: None
     ) -> list[Json]:
-        assert lease_seconds is None
         answers = [self._adopted(item, dry_run, backfill) for item in adoptions]
         self.most_unanswered = max(self.most_unanswered, self.count("unanswered"))
         return answers
@@ -156,6 +154,6 @@ class Database:
     @property
     def road(self) -> Road:
         """The parts of a backfill over these lessons."""
-        lessons, telemetry = BackfillStore(self.call), Telemetry(OutcomeLog())
+        lessons, telemetry = BackfillStore(self.call), Telemetry()
         adopter = Adopter(self.mux, lessons, telemetry)
         return Road(self.mux, self, lessons, adopter, self.scan, Rules(), telemetry)

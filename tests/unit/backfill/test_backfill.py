@@ -221,7 +221,11 @@ async def test_a_stopped_backfill_reads_and_adopts_no_more(mocker: MockerFixture
     database = Database(drafts(6), ListedMux())
     work = backfill(database, stopping=stopping)
     await work.apply(lambda _: None)
-    assert [name for name, _ in database.calls] == ["worker_doctor", "worker_backfill_begin"]
+    assert [name for name, _ in database.calls] == [
+        "worker_doctor",
+        "worker_backfill_begin",
+        "worker_backfill_progress",
+    ]
     assert not work.progress.is_finished
 
 

@@ -98,10 +98,8 @@ async def test_mux_is_asked_only_what_an_id_is(
     adoptions = await adopter_of(mux, database).adopt(items("l1", "l2"))
     assert mux.sent == sent
     assert database.items == [items("l1", "l2"), [{"lesson_id": "l1", **known}]]
-    assert {a.lesson_id: a.outcome.name for a in adoptions} == {
-        "l1": "unchanged",
-        "l2": "unchanged",
-    }
+    names = {adoption.lesson_id: adoption.outcome.name for adoption in adoptions}
+    assert names == {"l1": "unchanged", "l2": "unchanged"}
 
 
 async def test_lessons_that_name_the_same_id_are_asked_about_once() -> None:

@@ -55,7 +55,7 @@ async def test_each_method_calls_one_function() -> None:
 
 @pytest.mark.parametrize("answer", [None, [], {}])
 async def test_an_answer_of_another_form_is_an_error_of_supabase(answer: Any) -> None:
-    """Not one of the worker: it is retried."""
+    """It is no programming error, which would stop the worker."""
     names = ("worker_backfill_begin", "worker_backfill_candidates")
     store = BackfillStore(Database(dict.fromkeys(names, answer)).call)
     for call in (store.begin(), store.candidates(None)):

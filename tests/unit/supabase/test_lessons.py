@@ -71,7 +71,7 @@ async def test_an_adoption_is_written_and_due_at_once_unless_asked_otherwise() -
     [None, {}, [1], [{"lesson_id": "l1"}], [{"outcome": "adopted", "claim": {"id": "t1"}}]],
 )
 async def test_an_answer_of_another_form_is_an_error_of_supabase(response: Any) -> None:
-    """Not one of the worker: it is retried."""
+    """It is no programming error, which would stop the worker."""
 
     async def call(*_: Any) -> Any:
         return response
