@@ -142,14 +142,15 @@ declare
   newest mux_private.upload_history := mux_private.newest_entry(p_lesson.id);
   is_real boolean := coalesce(p_named = p_lesson.asset_id, false);
   is_identified boolean := p_item.upload_id is not null or p_item.asset_id is not null;
+  passes_over text := case when newest.id is not null then p_named end;  -- so that what the lesson has goes on
 begin
   if p_tracking.id is null and p_lesson.is_draft and is_real and mux_private.is_mux_id(p_lesson.playback_id)
      and not p_item.takes_drafts then
     return row('left_alone', 'has_video', null, p_named, null)::mux_private.adoption;
-  elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named))
-        or (p_holders -> p_named) <> jsonb_build_array(p_lesson.owner) then
-    return row(
-      'disputed', 'lesson_mismatch', null, null, case when newest.id is not null then p_named end)::mux_private.adoption;
+  elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named)) then
+    return row('disputed', 'lesson_mismatch', null, null, passes_over)::mux_private.adoption;
+  elsif (p_holders -> p_named) <> jsonb_build_array(p_lesson.owner) then
+    return row('disputed', 'several_instructors', null, null, passes_over)::mux_private.adoption;
   elsif newest.id is not null and not is_identified then
     return row(
       'ask', null, case when not is_real then p_named end, case when is_real then p_named end, null)::mux_private.adoption;
@@ -209,9 +210,6 @@ begin
     return row(
       'adopted', null, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id,
       passes_over)::mux_private.adoption;
-  elsif item.by_hand and p_lesson.is_published and p_tracking.status = 'ready' and p_tracking.error_type is null
-        and (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (p_tracking.mux_asset_id, p_tracking.mux_playback_id) then
-    return row('unchanged', 'published', p_tracking.upload_id, p_tracking.mux_asset_id, null)::mux_private.adoption;
   elsif item.by_hand or (has_video and item.takes_drafts) or (p_tracking.status = 'error' and item.retries_failed) then
     return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
   end if;

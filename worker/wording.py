@@ -56,9 +56,9 @@ REASONS: Mapping[str, str] = {
 }
 """Each reason of a verdict that is not a failure."""
 
-DISPUTED = (
-    "Lessons of several instructors name this video, and none of them has tracked it. Clear the "
-    "ids of the wrong lessons."
+SEVERAL_INSTRUCTORS = (
+    "Lessons of several instructors name this video, and none of them has tracked it. An operator "
+    "has to clear the ids of the wrong lessons."
 )
 """Why a lesson is not given a video, for the operator."""
 

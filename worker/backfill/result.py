@@ -47,7 +47,8 @@ class Result:
         kind = _KINDS.get(outcome.name, outcome.name)
         if outcome.name in ("left_alone", "unchanged"):
             kind = outcome.reason or "unchanged"
-        message = wording.DISPUTED if kind == "lesson_mismatch" else outcome.message
+        is_disputed = outcome.reason == "several_instructors"
+        message = wording.SEVERAL_INSTRUCTORS if is_disputed else outcome.message
         if outcome.raised_by:
             message = f"{message} (raised by {outcome.raised_by})"
         return cls(adoption.lesson_id, kind, message, _ids(outcome))
