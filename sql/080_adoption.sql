@@ -201,8 +201,7 @@ begin
     passes_over := named;
   end if;
   -- The newest upload stays, or comes back.
-  if item.by_hand and is_real and (
-       not is_current or (p_tracking.status = 'ready' and p_lesson.asset_id is distinct from p_tracking.mux_asset_id)) then
+  if item.by_hand and is_real and p_tracking.status = 'ready' and p_lesson.asset_id is distinct from p_tracking.mux_asset_id then
     return row('left_alone', 'older', null, null, passes_over)::mux_private.adoption;
   elsif p_tracking.id is null and newest.id is null then
     return row('left_alone', 'not_found', null, null, passes_over)::mux_private.adoption;

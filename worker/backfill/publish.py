@@ -125,7 +125,8 @@ def _reason(observation: Observation, verdict: Verdict) -> str:
 _NOT_ADOPTED = {
     "busy": "{} is locked by another transaction. Try again.",
     "lesson_mismatch": f"{{}} is not published. {wording.failure('lesson_mismatch')}",
-    "several_instructors": f"{{}} is not published. {wording.SEVERAL_INSTRUCTORS}",
+    "several_instructors": "{} is not published. "
+    f"{wording.BACKFILL_RESULTS['several_instructors']}",
     "older": "{} is not published: it has a newer video than the one it names. To go back to the "
     "older one, delete its row of mux_asset_tracking and track that upload again.",
     "names_nothing": "{} is not published: it names no video. Have the instructor upload one.",
