@@ -27,15 +27,16 @@ def test_a_lesson_is_read_with_its_tracking_row() -> None:
         "lesson_id": "l1",
         "owner": "anna",
         "status": "draft",
+        "is_published": False,
         "asset_id": "temp_new",
         "playback_id": None,
         "row": row,
         "mood": "good",
     }
     assert Lesson.from_json(lesson) == Lesson(
-        "l1", "draft", "temp_new", None, Row("error", "gave_up")
+        "l1", "draft", False, "temp_new", None, Row("error", "gave_up")
     )
-    untracked = Lesson("l1", "draft", "temp_new", None, None)
+    untracked = Lesson("l1", "draft", False, "temp_new", None, None)
     assert Lesson.from_json({**lesson, "row": None}) == untracked
 
 

@@ -10,7 +10,7 @@ from worker.backfill.result import UNANSWERED, Progress, Result, ending
 from worker.decide import Rules
 from worker.lesson import Adoption
 from worker.model import Observation, Outcome
-from worker.wording import BACKFILL_RESULTS, DISPUTED, FAILURES
+from worker.wording import BACKFILL_RESULTS, FAILURES
 
 SQL = Path(__file__).parents[3] / "sql"
 
@@ -19,6 +19,7 @@ GONE = Observation("upload", "missing", "probe", "u1")
 REFUSED = Outcome("refused", lesson_id="l1", message="no", sqlstate="23514")
 
 LEFT_ALONE = ("names_nothing", "unreadable_id", "has_video", "older", "not_found", "deleted")
+DISPUTED = ("lesson_mismatch", "several_instructors")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ LEFT_ALONE = ("names_nothing", "unreadable_id", "has_video", "older", "not_found
         (Outcome("restored", reason="anything"), "restored", None),
         (Outcome("busy"), "busy", None),
         (Outcome("ask"), "mux_fault", None),
-        (Outcome("disputed", reason="lesson_mismatch"), "lesson_mismatch", DISPUTED),
+        *((Outcome("disputed", reason=reason), reason, None) for reason in DISPUTED),
         (REFUSED, "refused", "no"),
         (replace(REFUSED, raised_by="rule()"), "refused", "no (raised by rule())"),
     ],
@@ -96,7 +97,17 @@ def test_the_ids_of_what_mux_does_not_know_are_those_that_the_lesson_names() -> 
         (("published", "attached", "restored"), "updated"),
         (("waiting", "has_video", "names_nothing", "older", "unchanged", "changed"), "skipped"),
         (("deleted", "busy"), "skipped"),
-        (("not_found", "unreadable_id", "mux_fault", "a_new_error", *FAILURES), "failed"),
+        (
+            (
+                "not_found",
+                "unreadable_id",
+                "several_instructors",
+                "mux_fault",
+                "a_new_error",
+                *FAILURES,
+            ),
+            "failed",
+        ),
     ],
 )
 def test_every_kind_is_counted_as_updated_skipped_or_failed(
@@ -121,11 +132,13 @@ def test_every_kind_that_sql_writes_has_its_sentences() -> None:
     words |= set(re.findall(r'"reason": "(\w+)"', adoption))
     words |= set(*re.findall(r"then '(names_nothing)' else '(\w+)'", adoption))
     assert words == set(LEFT_ALONE)
+    disputed = set(re.findall(r"row\(\s*'disputed', '(\w+)'", adoption))
+    assert disputed == set(DISPUTED)
     backfill = (SQL / "084_backfill.sql").read_text()
     (case,) = re.findall(r"return query\s+select h, t, case(.*?)\n    end", backfill, re.DOTALL)
     states = set(re.findall(r"(?:then|else) '(\w+)'", case))
     assert states == {"changed", "refused", "unanswered", "waiting"}
-    assert words | states <= BACKFILL_RESULTS.keys() | FAILURES.keys()
+    assert words | disputed | states <= BACKFILL_RESULTS.keys() | FAILURES.keys()
 
 
 def test_a_lesson_counts_once_it_has_its_answer() -> None:

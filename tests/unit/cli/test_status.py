@@ -21,6 +21,7 @@ LESSON: Json = {
     "lesson_id": "l1",
     "title": None,
     "status": "draft",
+    "is_published": False,
     "asset_id": None,
     "playback_id": None,
     "row": None,

@@ -180,7 +180,8 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
         lambda seconds: LogThrottle(seconds, lambda: now[0]),
     )
     disputed = {"outcome": "disputed", "reason": "lesson_mismatch"}
-    database = Database({"l1": [disputed] * 4, "l2": [disputed]})
+    several = {"outcome": "disputed", "reason": "several_instructors"}
+    database = Database({"l1": [disputed] * 4, "l2": [several]})
     adopter = adopter_of(FakeMux(), database)
     for now[0], lessons in ((0, ["l1"]), (60, ["l1", "l2"]), (3599, ["l1"]), (3601, ["l1"])):
         await adopter.adopt(items(*lessons))
@@ -193,6 +194,8 @@ async def test_a_video_of_another_instructor_is_logged_once_an_hour(
         "reason": "lesson_mismatch",
         "message": wording.FAILURES["lesson_mismatch"],
     }
+    reason, message = "several_instructors", wording.BACKFILL_RESULTS["several_instructors"]
+    assert lines[1] == {**lines[0], "lesson_id": "l2", "reason": reason, "message": message}
 
 
 async def test_an_id_that_mux_does_not_answer_about_holds_up_no_other_lesson(
