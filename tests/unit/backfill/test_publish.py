@@ -164,8 +164,8 @@ async def test_a_lesson_that_is_not_adopted_is_refused_with_its_reason(word: str
         (
             "bad",
             (
-                f"mux_fault: {wording.BACKFILL_RESULTS['mux_fault']} Mux does not answer about this "
-                "upload: Mux answered with 500."
+                f"mux_fault: {wording.BACKFILL_RESULTS['mux_fault']} Mux does not answer about "
+                "this upload: Mux answered with 500."
             ),
         ),
         ("u2", f"asset_errored: {wording.FAILURES['asset_errored']}"),
