@@ -106,10 +106,13 @@ class Backfill:
                 await self._adopt_found(page, run, environment, report)
             lesson_ids = list(search.left)
             for start in range(0, len(lesson_ids), ADOPTIONS_PER_CALL):
-                if not await self._scan_until(MAX_UNANSWERED, run):
+                if not await self._scan_ahead(run):
                     break
                 batch = lesson_ids[start : start + ADOPTIONS_PER_CALL]
-                await self._adopt([self._item({"lesson_id": id_}) for id_ in batch], run, report)
+                adopted = await self._adopt(
+                    [self._item({"lesson_id": id_}) for id_ in batch], run, report
+                )
+                self.progress.adopted[UNANSWERED] += len(adopted)
         self.progress.is_finished = await self._scan_until(0, run)
         if self.progress.is_finished:
             await self.road.lessons.end(run)
@@ -180,6 +183,13 @@ class Backfill:
                 self._report(Result.of(adoption), report)
         self.progress.chunk_done += len(tracked)
         return tracked
+
+    async def _scan_ahead(self, run: str) -> bool:
+        """Scan where too many rows are without an answer to adopt more; False after a stop."""
+        room = MAX_UNANSWERED - ADOPTIONS_PER_CALL
+        if self.progress.adopted[UNANSWERED] <= room:
+            return not self._stopping.is_set()
+        return await self._scan_until(room, run)
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
         """Scan until at most so many adopted rows are without an answer; False after a stop.
