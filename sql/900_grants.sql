@@ -88,7 +88,7 @@ begin
       'note_holders', 'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome',
       'overview_row', 'owner_of', 'pass_over', 'pause_of', 'plays', 'prune_events', 'public_functions',
       'publish', 'raised_by', 'rate_share', 'recheck', 'referred_column', 'record_event', 'record_refusal', 'restore',
-      'rows_about', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
+      'rows_about', 'schedule_gaps', 'schedule_look', 'set_operator', 'settle_recheck', 'settle_row', 'targets', 'tracks',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function
