@@ -149,6 +149,20 @@ def test_undone_where_little_was_applied_it_leaves_what_is_the_apps(database: st
     assert catalog(database) == before
 
 
+def test_undone_it_leaves_a_trigger_of_the_app_by_our_name(database: str) -> None:
+    """On another table it calls the app's own function."""
+    run(
+        database,
+        "create table courses (id int); create function closed() returns trigger language plpgsql "
+        "as $$ begin return null; end $$; create trigger close_upload_history after delete "
+        "on courses for each row execute function closed()",
+    )
+    before = catalog(database)
+    apply_all(database)
+    undo_all(database)
+    assert catalog(database)["triggers"] == before["triggers"]
+
+
 def test_a_table_that_the_app_made_before_is_given_back(database: str) -> None:
     """With its rows and columns, default, comments, policies and grants, and nothing of ours."""
     run(database, REPORT.read_text())

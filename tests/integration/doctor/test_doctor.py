@@ -451,14 +451,14 @@ OBJECTS = "select kind, name, state from mux_private.objects()"
     ("harm", "seen"),
     [
         pytest.param(
-            "drop trigger start_upload_anew on mux_asset_tracking;"
+            "drop trigger start_new_upload on mux_asset_tracking;"
             "drop trigger note_new_upload on mux_asset_tracking;"
             "alter table mux_asset_tracking disable trigger guard_tracking;"
             "drop index idx_mux_asset_tracking_failed",
             "index idx_mux_asset_tracking_failed is missing; "
             "trigger guard_tracking on mux_asset_tracking was changed; "
             "trigger note_new_upload on mux_asset_tracking is missing; "
-            "trigger start_upload_anew on mux_asset_tracking is missing",
+            "trigger start_new_upload on mux_asset_tracking is missing",
             id="triggers and an index",
         ),
         pytest.param(
