@@ -1,6 +1,7 @@
 """Scan again and again, through outages, until the process is asked to stop."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from worker.telemetry.scan_report import ScanReport
 
 SHARE_FOR_THE_SCAN = 0.5
 """The share of the shutdown's time in which the scan under way may end by itself."""
+
+SCHEMA_CHECK_SECONDS = 60.0
+"""How often the schema is checked: a scan with nothing due does not notice a missing table."""
 
 T = TypeVar("T")
 
@@ -74,7 +78,7 @@ class Daemon:
         self._tick = asyncio.Event()
         self._mux_outage = Outage("mux", timing.interval_seconds)
         self._supabase_outage = Outage("supabase", timing.interval_seconds)
-        self._schema_is_checked = False
+        self._schema_checked_at = -math.inf
 
     def outages(self) -> Mapping[Service, OutageState]:
         """Return the outages under way."""
@@ -141,9 +145,9 @@ class Daemon:
 
     async def _scan_through_outage(self) -> ScanReport:
         """Scan, and end the outage of Mux if there was one."""
-        if not self._schema_is_checked:
+        if time.monotonic() - self._schema_checked_at > SCHEMA_CHECK_SECONDS:
             await self._store.check_schema()
-            self._schema_is_checked = True
+            self._schema_checked_at = time.monotonic()
         if self._mux_outage.is_ongoing:
             await self._mux.check()
         report = await self._scan()
