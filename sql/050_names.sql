@@ -201,8 +201,10 @@ create or replace function mux_private.lessons_are_searchable() returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return mux_private.lessons_are_indexed() or (
-    select coalesce(sum(pg_catalog.pg_relation_size(p.relid)), 0) < 4 * 1024 * 1024
-    from pg_catalog.pg_partition_tree(mux_private.lessons_table()) p where p.isleaf);
+    select sum(pg_catalog.pg_relation_size(r.relid)) < 4 * 1024 * 1024
+    from (
+      select mux_private.lessons_table() as relid
+      union all select p.relid from pg_catalog.pg_partition_tree(mux_private.lessons_table()) p where p.isleaf) r);
 end
 $$;
 comment on function mux_private.lessons_are_searchable() is 'Whether lessons are found quickly by the ids that they hold: by the indexes of sql/optional, or because there are few.';
