@@ -76,7 +76,8 @@ $$;
 comment on function mux_private.holders is
   'For each of these ids that no instructor has tracked, the instructors whose lessons hold it. In a large table without the indexes of sql/optional: only that lessons of several did when sql/ was applied.';
 
--- A form that was left open may save a placeholder, or an older video, over a lesson's ids.
+-- A form that was left open may save a placeholder, or an older video, over a lesson's ids. A lesson
+-- that names nothing has been emptied.
 create or replace function mux_private.video_to_restore(
   p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
 ) returns mux_private.upload_history
@@ -96,7 +97,8 @@ begin
     video.playback_id := p_tracking.mux_playback_id;
     video.was_published := true;
   end if;
-  if video.playback_id is null or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
+  if video.playback_id is null or mux_private.named_by(p_lesson.asset_id, p_lesson.playback_id) is null
+     or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
      or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
     return null;
@@ -192,7 +194,7 @@ begin
     item.asset_id := null;
     item.is_missing := false;
   end if;
-  if named is null and (p_tracking.id is null or not item.by_hand) then
+  if named is null and p_tracking.id is null then
     return row(
       'left_alone', case when concat(p_lesson.asset_id, p_lesson.playback_id) = '' then 'names_nothing' else 'unreadable_id' end,
       null, null, null)::mux_private.adoption;
