@@ -1,6 +1,6 @@
 -- What it does: makes worker_adopt, which begins to track what lessons name, or restores what the app
 --   overwrote.
--- Needs: 081.
+-- Needs: 052, 081.
 -- Locks: none. (The functions lock lesson, tracking row and schedule, in this order.)
 -- Undo: down/082_adopt.sql
 
