@@ -181,17 +181,16 @@ language plpgsql stable security definer set search_path = public, extensions, p
 #variable_conflict use_column
 begin
   return query
-  select i, f.owner
-  from unnest(p_ids) i
+  select distinct on (w.mux_id) w.mux_id, h.owner
+  from (select i as mux_id, mux_private.as_written(i) as written from unnest(p_ids) i offset 0) w
   cross join lateral (
-    select h.owner from (
-      (select u.id, u.owner from mux_private.upload_history u
-       where u.mux_id_written = mux_private.as_written(i) and u.how in ('tracked', 'stood there') order by u.id limit 1)
-      union all
-      (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id_written = mux_private.as_written(i) and a.how in ('tracked', 'stood there') order by a.id limit 1)
-    ) h order by h.id limit 1
-  ) f;
+    select u.id, u.owner from mux_private.upload_history u
+    where u.mux_id_written = w.written and u.how in ('tracked', 'stood there')
+    union all
+    select a.id, a.owner from mux_private.upload_history a
+    where a.asset_id_written = w.written and a.how in ('tracked', 'stood there')
+  ) h
+  order by w.mux_id, h.id;
 end
 $$;
 comment on function mux_private.first_instructors is 'For each of these ids that the upload history knows, as an upload or an asset, the instructor whose it is.';

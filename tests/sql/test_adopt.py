@@ -317,9 +317,7 @@ def test_a_failed_row_is_looked_at_once_more_only_where_that_is_wanted(
 
 
 @pytest.mark.parametrize("known", [{}, {"retries_failed": True, "takes_drafts": True}], ids=str)
-def test_a_row_that_waits_keeps_its_schedule(
-    course: Course, service: Service, known: Json
-) -> None:
+def test_a_row_that_waits_keeps_its_schedule(course: Course, service: Service, known: Json) -> None:
     """It is tracked already, whatever a backfill takes, and whatever its draft holds."""
     lessons = [
         course.lesson(mux_asset_id="temp_up0"),
@@ -337,7 +335,7 @@ def test_a_row_that_waits_keeps_its_schedule(
     assert [row["check_count"] for row in before] == [1, 1]
 
 
-TRUSTED = {"is_trusted": True, "upload_id": "up9", "asset_id": "as9"}
+TRUSTED: Json = {"is_trusted": True, "upload_id": "up9", "asset_id": "as9"}
 
 
 @pytest.mark.parametrize("named", [None, "temp_up1", "as1", "temp_a b"])
@@ -390,7 +388,7 @@ def test_a_draft_that_could_be_played_is_left_alone_unless_drafts_are_taken(
     course: Course, service: Service
 ) -> None:
     """Its instructor may have meant it: tracked before or not."""
-    ids = {"mux_asset_id": "as1", "mux_playback_id": "play-as1"}
+    ids: Json = {"mux_asset_id": "as1", "mux_playback_id": "play-as1"}
     untracked, published = course.lesson(**ids), course.lesson(status="published", **ids)
     assert adopt_one(service, untracked) == ("left_alone", "has_video")
     assert adopt_one(service, untracked, takes_drafts=True) == "adopted"
@@ -520,8 +518,8 @@ def test_by_hand_an_asset_that_mux_does_not_know_is_not_found(
     before = course.row(lesson)
     for _ in range(2):
         assert adopt_one(service, lesson, by_hand=True) == "ask"
-        missing = {"by_hand": True, "is_missing": True}
-        assert adopt_one(service, lesson, "as2", **missing) == ("left_alone", "not_found")
+        refused = adopt_one(service, lesson, "as2", by_hand=True, is_missing=True)
+        assert refused == ("left_alone", "not_found")
     assert course.row(lesson) == before
 
 
@@ -548,8 +546,7 @@ def test_an_id_that_mux_does_not_know_is_passed_over_where_nothing_else_is_known
     """There is no other upload that the lesson could have."""
     lesson = course.lesson(mux_asset_id="temp_up1")
     for _ in range(2):
-        missing = {"named": "up1", "is_missing": True}
-        assert adopt_one(service, lesson, **missing) == ("left_alone", "not_found")
+        assert adopt_one(service, lesson, "up1", is_missing=True) == ("left_alone", "not_found")
 
 
 @pytest.mark.parametrize("temp", ["temp_up1", "temp_other", None])
@@ -580,9 +577,7 @@ def test_where_the_older_video_is_refused_the_newest_upload_is_tracked(
     lesson = course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1"))
     course.track(lesson, "up2")
-    db.execute(
-        "update lessons set mux_asset_id = %s, mux_playback_id = null", [f"temp_{named}"]
-    )
+    db.execute("update lessons set mux_asset_id = %s, mux_playback_id = null", [f"temp_{named}"])
     db.execute(REFUSES_VIDEO)
     try:
         known = {"upload_id": named} if named == "up3" else {}

@@ -85,7 +85,8 @@ def test_the_candidates_are_read_in_steps(course: Course, service: Service) -> N
     for n in range(1, 8):
         is_draft = UUID(int=n) in drafts
         course.lesson(id=UUID(int=n), status="draft" if is_draft else "published")
-    steps, after = [], None
+    steps: list[tuple[list[str], int]] = []
+    after = None
     while not steps or after is not None:
         step = call(service, "candidates", after, 2)
         after = step["next"]
@@ -256,7 +257,9 @@ def test_the_failures_come_in_pages(course: Course, service: Service) -> None:
             break
     assert [failure["lesson_id"] for failure in failures] == sorted(map(str, lessons.values()))
     assert all(failure["upload_id"] == uploads[failure["lesson_id"]] for failure in failures)
-    reasons = {failure["upload_id"]: (failure["reason"], failure["message"]) for failure in failures}
+    reasons = {
+        failure["upload_id"]: (failure["reason"], failure["message"]) for failure in failures
+    }
     assert {reasons[f"up{n}"] for n in range(1, 4)} == {("asset_errored", "not a video")}
     reason, message = reasons["up5"]
     assert (reason, "no, thank you" in message) == ("refused", True)

@@ -15,7 +15,7 @@ from tests.sql.service import PUBLISH, Json, Service, fact
 
 pytestmark = pytest.mark.stack
 
-HOLDINGS = (
+HOLDINGS: tuple[Json, ...] = (
     {"mux_asset_id": "id1"},
     {"mux_asset_id": "temp_id1"},
     {"mux_asset_id": "temp_playback_id1"},
@@ -32,11 +32,11 @@ def adopt(service: Service, *lessons: UUID, **item: object) -> list[str]:
     return [answer["outcome"] for answer in row[0]]
 
 
-def holders(connection: psycopg.Connection, *ids: str) -> dict[str, Json]:
+def holders(connection: psycopg.Connection, *ids: str) -> dict[str, list[str | None]]:
     """Return the owners of the lessons that hold ids which the history gives to no one."""
     row = connection.execute("select mux_private.holders(%s)", [list(ids)]).fetchone()
     assert row is not None
-    result: dict[str, Json] = row[0]
+    result: dict[str, list[str | None]] = row[0]
     return result
 
 
