@@ -76,8 +76,8 @@ $$;
 comment on function mux_private.holders is
   'For each of these ids that no instructor has tracked, the instructors whose lessons hold it. In a large table without the indexes of sql/optional: only that lessons of several did when sql/ was applied.';
 
--- A form that was left open may save a placeholder, or an older video, over a lesson's ids. A lesson
--- that names nothing has been emptied.
+-- A form that was left open may save a placeholder, or an older video, over a lesson's ids. An app that
+-- clears them means it.
 create or replace function mux_private.video_to_restore(
   p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking
 ) returns mux_private.upload_history
@@ -97,7 +97,7 @@ begin
     video.playback_id := p_tracking.mux_playback_id;
     video.was_published := true;
   end if;
-  if video.playback_id is null or mux_private.named_by(p_lesson.asset_id, p_lesson.playback_id) is null
+  if video.playback_id is null or concat(p_lesson.asset_id, p_lesson.playback_id) = ''
      or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
      or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
@@ -149,16 +149,18 @@ declare
   newest mux_private.upload_history := mux_private.newest_entry(p_lesson.id);
   is_real boolean := coalesce(p_named = p_lesson.asset_id, false);
   is_identified boolean := p_item.upload_id is not null or p_item.asset_id is not null;
+  passes_over text := case when newest.id is not null then p_named end;  -- so that what the lesson has goes on
 begin
   if p_tracking.id is null and p_lesson.is_draft and is_real and mux_private.is_mux_id(p_lesson.playback_id)
      and not p_item.takes_drafts then
     return row('left_alone', 'has_video', null, p_named, null)::mux_private.adoption;
-  elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named))
-        or exists (
-          select from unnest(case when p_item.is_trusted then array[p_item.upload_id, p_item.asset_id] else array[p_named] end) i
-          where (p_holders -> i) <> jsonb_build_array(p_lesson.owner)) then
-    return row(
-      'disputed', 'lesson_mismatch', null, null, case when newest.id is not null then p_named end)::mux_private.adoption;
+  elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named)) then
+    return row('disputed', 'lesson_mismatch', null, null, passes_over)::mux_private.adoption;
+  elsif exists (
+    select from unnest(case when p_item.is_trusted then array[p_item.upload_id, p_item.asset_id] else array[p_named] end) i
+    where (p_holders -> i) <> jsonb_build_array(p_lesson.owner)
+  ) then
+    return row('disputed', 'several_instructors', null, null, passes_over)::mux_private.adoption;
   elsif newest.id is not null and not is_identified then
     return row(
       'ask', null, case when not is_real then p_named end, case when is_real then p_named end, null)::mux_private.adoption;
@@ -217,19 +219,14 @@ begin
     passes_over := named;
   end if;
   -- The newest upload stays, or comes back.
-  if (item.by_hand and is_real and passes_over is not null) or (p_tracking.id is null and newest.id is null) then
+  if item.by_hand and is_real and p_tracking.status = 'ready' and p_lesson.asset_id is distinct from p_tracking.mux_asset_id then
+    return row('left_alone', 'older', null, null, passes_over)::mux_private.adoption;
+  elsif p_tracking.id is null and newest.id is null then
     return row('left_alone', 'not_found', null, null, passes_over)::mux_private.adoption;
-  elsif item.by_hand and is_real and (
-       (not is_current and entry.id is distinct from newest.id)
-       or (p_tracking.status = 'ready' and p_lesson.asset_id is distinct from p_tracking.mux_asset_id)) then
-    return row('left_alone', 'older', null, null, null)::mux_private.adoption;
   elsif p_tracking.id is null then
     return row(
       'adopted', null, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id,
       passes_over)::mux_private.adoption;
-  elsif item.by_hand and p_lesson.is_published and p_tracking.status = 'ready' and p_tracking.error_type is null
-        and (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (p_tracking.mux_asset_id, p_tracking.mux_playback_id) then
-    return row('unchanged', 'published', p_tracking.upload_id, p_tracking.mux_asset_id, null)::mux_private.adoption;
   elsif item.by_hand or (has_video and item.takes_drafts and p_tracking.status <> 'processing')
         or (p_tracking.status = 'error' and item.retries_failed) then
     return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;

@@ -21,6 +21,7 @@ class Lesson:
 
     id: str
     status: str | None
+    is_published: bool
     asset_id: str | None
     playback_id: str | None
     row: Row | None
@@ -32,6 +33,7 @@ class Lesson:
         return cls(
             lesson["lesson_id"],
             lesson["status"],
+            lesson["is_published"],
             lesson["asset_id"],
             lesson["playback_id"],
             Row(row["status"], row["error_type"]) if row else None,

@@ -56,12 +56,6 @@ REASONS: Mapping[str, str] = {
 }
 """Each reason of a verdict that is not a failure."""
 
-DISPUTED = (
-    "Lessons of several instructors name this video, and none of them has tracked it. Clear the "
-    "ids of the wrong lessons."
-)
-"""Why a lesson is not given a video, for the operator."""
-
 BACKFILL_RESULTS: Mapping[str, str] = {
     "published": "The video of this draft is ready. The draft is published with the real ids.",
     "attached": "The video is ready, and the lesson is no draft. It gets the real ids and keeps "
@@ -74,6 +68,8 @@ BACKFILL_RESULTS: Mapping[str, str] = {
     "names_nothing": "The lesson names no video. If an asset in Mux names the lesson as its "
     "passthrough, use --trust-passthrough.",
     "unreadable_id": "The lesson holds something that is no id of Mux. Upload the video again.",
+    "several_instructors": "Lessons of several instructors name this video, and none of them has "
+    "tracked it. An operator has to clear the ids of the wrong lessons.",
     "older": "The lesson has a newer video than the one it names. There is nothing to do.",
     "not_found": "Mux does not know the video that the lesson names. Upload it again.",
     "unchanged": "The lesson has its video already. There is nothing to do.",

@@ -386,6 +386,6 @@ def test_on_a_terminal_the_backfill_plans_and_asks(
     assert course.state(lesson)["status"] == "draft"
     code, drawn = on_terminal.run("backfill", "--apply", typed="y\n")
     assert (code, course.state(lesson)["status"]) == (0, "published")
-    assert "repairing" in drawn
+    assert "adopting" in drawn
     assert "lesson.published" not in drawn
     assert max(len(line) for line in plain(drawn).replace("\r", "\n").splitlines()) <= 80

@@ -1,16 +1,15 @@
-"""Publish one lesson by hand: adopt it, look at its video once, and settle as for any other."""
+"""Publish one lesson by hand: look at its video, adopt the lesson, and settle as for any other."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from worker import wording
-from worker.decide import Rules, settlement
+from worker.decide import Rules, decide, settlement
 from worker.errors import WorkerError
 from worker.lesson import Adoption, Lesson
-from worker.model import Claim, Observation, Outcome, Query
-from worker.scan.adopter import Adopter
+from worker.model import Observation, Outcome, Query, Verdict
 from worker.scan.environment import check_environment
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import observe
@@ -83,46 +82,51 @@ async def publish(
     by: By,
     telemetry: Telemetry | None = None,
 ) -> PublishResult:
-    """Adopt a lesson, ask Mux about its video, and publish it if the video can be played.
+    """Ask Mux about a lesson's video, and publish the lesson if the video can be played.
 
-    Raises WorkerError with the reason where it is not published, Unavailable where Mux or Supabase
-    does not answer.
+    Nothing is written unless it can. Raises WorkerError with the reason where the lesson is not
+    published, Unavailable where Mux or Supabase does not answer.
     """
-    telemetry = telemetry or Telemetry()
     item = {"lesson_id": lesson.id, "by_hand": True}
-    (adoption,) = await Adopter(mux, lessons).adopt([item], lease=LEASE_SECONDS)
-    if adoption.outcome.reason == "published":
-        return PublishResult("published_before", lesson, lesson.asset_id, lesson.playback_id)
+    (planned,) = await lessons.adopt([item], dry_run=True)
+    if planned.query is None:
+        raise WorkerError(_not_adopted(lesson, planned))
+    environment = await mux.environment()
+    observation = await look(planned.query, mux)
+    if not observation.found:
+        await check_environment(mux, lessons)
+    verdict = decide(observation, None, rules)
+    if verdict.action != "publish":
+        raise WorkerError(
+            f"{plain_id(lesson.id)} is not published: {_reason(observation, verdict)}"
+        )
+    wanted = (True, observation.asset_id, verdict.playback_id)
+    if (lesson.is_published, lesson.asset_id, lesson.playback_id) == wanted:
+        return PublishResult("published_before", lesson, observation.asset_id, verdict.playback_id)
+    (adoption,) = await lessons.adopt([item | planned.item(observation)], lease=LEASE_SECONDS)
     if adoption.claim is None:
         raise WorkerError(_not_adopted(lesson, adoption))
-    outcomes = await _settle(adoption.claim, mux, lessons, rules, by, telemetry)
+    decided = settlement(observation, ((adoption.claim, 0.0),), rules)
+    outcomes = await lessons.publish(settlement_json(decided), environment, by)
+    if telemetry is not None:
+        telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
     return _result(lesson, outcomes)
 
 
-async def _settle(
-    claim: Claim,
-    mux: MuxReader,
-    lessons: LessonStore,
-    rules: Rules,
-    by: By,
-    telemetry: Telemetry,
-) -> list[Outcome]:
-    """Look at the video of a claimed row once, and settle what Mux says in the operator's name."""
-    environment = await mux.environment()
-    observation = await look(claim.query, mux)
-    if not observation.found and observation.subject != "row":
-        await check_environment(mux, lessons)
-    decided = settlement(observation, ((claim, 0.5),), replace(rules, environment_matches=True))
-    outcomes = await lessons.publish(
-        settlement_json(decided), environment if observation.found else None, by
-    )
-    telemetry.settled([decided], outcomes, actor=f"operator {by[0]}")
-    return outcomes
+def _reason(observation: Observation, verdict: Verdict) -> str:
+    if observation.found and verdict.action == "wait" and verdict.grace == "ends":
+        return (
+            f"its {observation.subject} is {observation.status} at Mux. Wait: the worker publishes "
+            "a tracked lesson by itself."
+        )
+    return f"{verdict.reason}: {wording.backfill_result(verdict.reason, verdict.message)}"
 
 
 _NOT_ADOPTED = {
     "busy": "{} is locked by another transaction. Try again.",
-    "disputed": f"{{}} is not published. {wording.DISPUTED}",
+    "lesson_mismatch": f"{{}} is not published. {wording.failure('lesson_mismatch')}",
+    "several_instructors": "{} is not published. "
+    f"{wording.BACKFILL_RESULTS['several_instructors']}",
     "older": "{} is not published: it has a newer video than the one it names. To go back to the "
     "older one, delete its row of mux_asset_tracking and track that upload again.",
     "names_nothing": "{} is not published: it names no video. Have the instructor upload one.",
@@ -153,16 +157,6 @@ def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
             raise WorkerError(f"{name} is locked by another transaction. Try again.")
         case "failed":
             raise WorkerError(f"{name} is not published: {outcome.message}")
-        case "waiting":
-            raise WorkerError(
-                f"{name} is not published yet: {_reason(outcome)} The worker publishes it when the "
-                "video is ready."
-            )
         case other:
             reason = outcome.message or other
             raise WorkerError(f"{name} is not published. The database refuses it: {reason}")
-
-
-def _reason(outcome: Outcome) -> str:
-    reason = outcome.reason or ""
-    return outcome.message or wording.REASONS.get(reason) or wording.failure(reason)

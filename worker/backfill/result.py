@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from worker import wording
 from worker.decide import Rules, decide
 from worker.lesson import Adoption
 from worker.model import Observation
@@ -20,10 +19,6 @@ SKIPPED = frozenset(
     {"waiting", "has_video", "names_nothing", "older", "unchanged", "changed", "deleted", "busy"}
 )
 LISTED_THOUGH_SKIPPED = frozenset({"has_video", "older", "busy"})
-
-
-_KINDS = {"disputed": "lesson_mismatch", "ask": "mux_fault"}
-"""The kinds of adoptions whose outcome has another name."""
 
 
 def ending(kind: str) -> Ending:
@@ -44,10 +39,10 @@ class Result:
     def of(cls, adoption: Adoption) -> Self:
         """Return the result of an adoption that tracks nothing new."""
         outcome = adoption.outcome
-        kind = _KINDS.get(outcome.name, outcome.name)
-        if outcome.name in ("left_alone", "unchanged"):
+        kind = "mux_fault" if outcome.name == "ask" else outcome.name
+        if outcome.name in ("left_alone", "unchanged", "disputed"):
             kind = outcome.reason or "unchanged"
-        message = wording.DISPUTED if kind == "lesson_mismatch" else outcome.message
+        message = outcome.message
         if outcome.raised_by:
             message = f"{message} (raised by {outcome.raised_by})"
         return cls(adoption.lesson_id, kind, message, _ids(outcome))

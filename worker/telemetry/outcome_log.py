@@ -11,7 +11,7 @@ from worker.model import ClaimVerdict, Outcome, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.logs import HOUR_SECONDS, LogThrottle, get_logger
 from worker.telemetry.scan_report import ScanReport
-from worker.wording import failure
+from worker.wording import backfill_result
 
 MINUTE_SECONDS = 60.0
 
@@ -126,7 +126,7 @@ class OutcomeLog(Telemetry):
         level, event, names = _LINES[outcome.name]
         fields = asdict(outcome) | {
             "error_type": outcome.reason,
-            "message": outcome.message or failure(outcome.reason),
+            "message": outcome.message or backfill_result(outcome.reason or ""),
             "waited_seconds": _rounded(outcome.age_seconds),
             "actor": actor,
         }
