@@ -237,7 +237,7 @@ def test_an_instructor_changes_nothing_of_a_backfill_but_their_own_lessons(crime
     crime.send("PATCH", f"/lessons?id=eq.{crime.mine_too}", json={"mux_asset_id": "temp_up-own"})
     assert adopt(crime, hers, crime.mine_too, backfill=run) == ["adopted", "adopted"]
     crime.goes_on()
-    query = b"select worker_backfill_progress(%s)"
+    query = b"select worker_backfill_progress(%s) -> 'counts'"
     for column in ("adopted_in", "is_backlog", "tracked_at"):
         body = {"lesson_id": str(crime.mine_too), "upload_id": "up-own", column: None}
         assert crime.upsert(body).status >= 400

@@ -27,6 +27,14 @@ def call(service: Service, function: str, *values: object) -> Any:
     return row[0]
 
 
+def progress(service: Service, run: str | None) -> Json:
+    """Return the counts of a run, which is read in one call."""
+    response = call(service, "progress", run)
+    assert response["next"] is None
+    counts: Json = response["counts"]
+    return counts
+
+
 def begin(service: Service) -> str:
     """Begin a backfill, or continue one; return the run."""
     run: str = call(service, "begin")["backfill"]
@@ -176,10 +184,10 @@ def test_a_run_that_began_in_an_undone_transaction_did_not_begin(
 def test_the_progress_counts_what_has_become_of_each_upload(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
-    """Rows by their state, and those that were replaced or deleted; other runs count for nothing."""
+    """Rows by their state, and those that were replaced or deleted; not those of other runs."""
     run = begin(service)
     lessons = adopted(course, service, run, *(f"up{n}" for n in range(1, 13)))
-    assert call(service, "progress", run) == {"unanswered": 12}
+    assert progress(service, run) == {"unanswered": 12}
     db.execute("update lessons set status = 'archived' where id = %s", [lessons["up2"]])
     service.settle(
         fact(PUBLISH, "up1", "as1"),
@@ -197,7 +205,7 @@ def test_the_progress_counts_what_has_become_of_each_upload(
     course.delete(lessons["up10"])
     adopted(course, service, "2020-01-01 00:00:00+00", "up20")
     course.tracked_lesson("up21")
-    assert call(service, "progress", run) == {
+    assert progress(service, run) == {
         "published": 1,
         "attached": 1,
         "asset_errored": 1,
@@ -207,9 +215,9 @@ def test_the_progress_counts_what_has_become_of_each_upload(
         "changed": 3,
         "unanswered": 2,
     }
-    assert call(service, "progress", "2020-01-01 00:00:00+00") == {"unanswered": 1}
-    assert call(service, "progress", "2020-01-02 00:00:00+00") == {}
-    assert call(service, "progress", None) == {}
+    assert progress(service, "2020-01-01 00:00:00+00") == {"unanswered": 1}
+    assert progress(service, "2020-01-02 00:00:00+00") == {}
+    assert progress(service, None) == {}
 
 
 def test_the_progress_counts_assets_whose_upload_is_not_known(
@@ -219,9 +227,9 @@ def test_the_progress_counts_assets_whose_upload_is_not_known(
     run = begin(service)
     lesson = course.lesson(mux_asset_id="as1")
     assert adopt(service, run, lesson) == ["adopted"]
-    assert call(service, "progress", run) == {"unanswered": 1}
+    assert progress(service, run) == {"unanswered": 1}
     service.settle(fact(PUBLISH, "up1", "as1"))
-    assert call(service, "progress", run) == {"published": 1}
+    assert progress(service, run) == {"published": 1}
 
 
 def test_an_upload_that_waited_before_is_counted_with_the_run(
@@ -232,10 +240,10 @@ def test_an_upload_that_waited_before_is_counted_with_the_run(
     waiting, failed = course.tracked_lesson("up1"), course.tracked_lesson("up2")
     service.settle(fact(FAIL, "up2"))
     assert adopt(service, run, waiting, failed) == ["tracked", "adopted"]
-    assert call(service, "progress", run) == {"unanswered": 2}
+    assert progress(service, run) == {"unanswered": 2}
     later = "2099-01-01 00:00:00+00"
     assert adopt(service, later, waiting) == ["tracked"]
-    assert call(service, "progress", run) == {"unanswered": 1}
+    assert progress(service, run) == {"unanswered": 1}
 
 
 def test_the_failures_come_in_pages(course: Course, service: Service) -> None:
@@ -249,12 +257,12 @@ def test_the_failures_come_in_pages(course: Course, service: Service) -> None:
     del lessons["up0"]
 
     failures: list[Json] = []
-    while True:
-        after = failures[-1]["lesson_id"] if failures else None
-        page = call(service, "failures", run, after, 3)
-        failures += page
-        if len(page) < 3:
-            break
+    pages, after = 0, None
+    while not pages or after is not None:
+        page = call(service, "failures", run, after, 2)
+        failures += page["failures"]
+        after, pages = page["next"], pages + 1
+    assert pages == 3
     assert [failure["lesson_id"] for failure in failures] == sorted(map(str, lessons.values()))
     assert all(failure["upload_id"] == uploads[failure["lesson_id"]] for failure in failures)
     reasons = {
@@ -263,5 +271,23 @@ def test_the_failures_come_in_pages(course: Course, service: Service) -> None:
     assert {reasons[f"up{n}"] for n in range(1, 4)} == {("asset_errored", "not a video")}
     reason, message = reasons["up5"]
     assert (reason, "no, thank you" in message) == ("refused", True)
-    assert call(service, "failures", run) == failures
-    assert call(service, "failures", "2020-01-01 00:00:00+00") == []
+    assert call(service, "failures", run) == {"failures": failures, "next": None}
+    assert call(service, "failures", "2020-01-01 00:00:00+00") == {"failures": [], "next": None}
+
+
+def test_the_progress_is_counted_in_steps(course: Course, service: Service) -> None:
+    """A step is about as many lessons as it may be; those that were deleted come with the first."""
+    run = begin(service)
+    lessons = adopted(course, service, run, *(f"up{n}" for n in range(5)))
+    course.delete(lessons["up0"])
+    first = min(lesson for upload, lesson in lessons.items() if upload != "up0")
+    course.track(first, "new")
+    assert adopt(service, run, first) == ["tracked"]
+    steps: list[Json] = []
+    after = None
+    while not steps or after is not None:
+        step = call(service, "progress", run, after, 2)
+        steps.append(step["counts"])
+        after = step["next"]
+    assert steps == [{"changed": 2, "unanswered": 1}, {"unanswered": 2}, {"unanswered": 1}]
+    assert progress(service, run) == {"changed": 2, "unanswered": 4}

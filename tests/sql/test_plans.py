@@ -22,10 +22,12 @@ FILL = f"""
            now() - make_interval(hours => {ROWS} - n) as moment, n > {ROWS - WAITING} as waits
     from generate_series(1, {ROWS}) n;
     insert into lessons (id, creator_id, title, status)
-    select lesson, '{INSTRUCTOR}', repeat('x', 800), case when waits then 'draft' else 'published' end
+    select lesson, '{INSTRUCTOR}', repeat('x', 800),
+           case when waits then 'draft' else 'published' end
     from filling;
     insert into lessons (id, creator_id, title, mux_asset_id, mux_playback_id)
-    select md5('untracked' || n)::uuid, '{INSTRUCTOR}', 'x', 'temp_new' || n, 'temp_playback_new' || n
+    select md5('untracked' || n)::uuid, '{INSTRUCTOR}', 'x', 'temp_new' || n,
+           'temp_playback_new' || n
     from generate_series(1, 200) n;
     insert into mux_asset_tracking (lesson_id, upload_id, mux_asset_id, status, tracked_at)
     select lesson, upload, case when not waits then asset end,
@@ -130,7 +132,7 @@ def backfill(service: Service) -> None:
     ask(service, "worker_backfill_candidates(null, 500)")
     adopt(service, HUNDRED, f"worker_adopt(%s, false, {A_DAY})", retries_failed=True)
     ask(service, f"worker_backfill_progress({A_DAY})")
-    ask(service, f"worker_backfill_failures({A_DAY})")
+    ask(service, f"worker_backfill_failures({A_DAY}, md5('untracked1')::uuid::text, 10)")
 
 
 ABOUT_LESSONS: dict[str, Callable[[Service], object]] = {
