@@ -129,7 +129,7 @@ def test_work_in_flight_is_finished_and_the_rest_handed_back(
     assert worker.wait() == 0
     assert stopped_lines(worker) == stopped_by("SIGTERM")
     assert "Traceback" not in worker.output
-    looked = [lesson for lesson in lessons if course.row(lesson)["check_count"] == 1]
+    looked = [lesson for lesson in lessons if course.row(lesson)["check_count"] >= 1]
     assert 0 < len(looked) < 30
     assert all(is_due(lesson, db) for lesson in lessons if lesson not in looked)
     assert worker.events("scan.finished")[-1]["released"] == 30 - len(looked)
