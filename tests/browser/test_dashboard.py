@@ -151,14 +151,15 @@ def test_foreign_text_is_never_run(
     lessons = story(course, db)
     for lesson in lessons.values():
         db.execute("update lessons set title = %s where id = %s", [f"{lesson} {EVIL}", lesson])
-    db.execute(
-        "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
-        "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
-        "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
-        "error_message = 'm' || %(evil)s",
-        {"evil": EVIL},
-    )
-    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
+    with db.transaction():
+        db.execute(
+            "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
+            "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
+            "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
+            "error_message = 'm' || %(evil)s",
+            {"evil": EVIL},
+        )
+        later(db)
     db.execute("update mux_asset_tracking set status = 'error' where lesson_id = %s",
                [lessons["failed"]])  # fmt: skip
     seen = json.dumps({"source": EVIL, EVIL: [EVIL]})
