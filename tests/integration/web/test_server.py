@@ -271,7 +271,7 @@ async def test_a_signed_body_that_is_no_event_is_refused(here: Site) -> None:
 
 async def test_few_large_bodies_are_read_at_a_time(here: Site, mocker: MockerFixture) -> None:
     """Their signature is known only at the end, and they must not fill the memory."""
-    mocker.patch("worker.web.webhooks.handler.DEADLINE_SECONDS", 1.0)
+    mocker.patch("worker.web.webhooks.handler.DEADLINE_SECONDS", 3.0)
     read = mocker.spy(web.Request, "read")
     header = signature("guessed", time.time(), b"")
     head = f"POST /webhooks/mux HTTP/1.1\r\nHost: x\r\nmux-signature: {header}\r\n"
@@ -355,7 +355,7 @@ async def test_healthz_is_the_state_of_the_loop(here: Site) -> None:
 async def test_readyz_is_whether_the_worker_can_work(here: Site, mocker: MockerFixture) -> None:
     """Supabase answers, the schema fits, and Mux last accepted the credentials."""
     mocker.patch("worker.web.health.CACHE_SECONDS", -1)
-    mocker.patch("worker.web.health.DATABASE_TIMEOUT_SECONDS", 0.1)
+    mocker.patch("worker.web.health.DATABASE_TIMEOUT_SECONDS", 0.5)
 
     async def readyz() -> tuple[int, str]:
         answer = await here.ask("GET", "/readyz")
