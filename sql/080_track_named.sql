@@ -118,8 +118,9 @@ comment on function mux_private.begin_to_track is 'Begins to track an upload or 
 
 -- One pass over the table for all ids of a chunk, or by the indexes of sql/optional. Other users can
 -- read and copy a placeholder, so it does not decide between instructors.
+-- A backfill asks for ten thousand ids. A generic plan would compare each lesson with each of them.
 create or replace function public.worker_rivals(ids text[] default null) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
   texts text[] := array(select v.text from unnest(ids) i cross join lateral (values (i), ('temp_' || i), ('temp_playback_' || i)) v (text));
