@@ -19,7 +19,7 @@ from aiohttp import web
 HOST = "127.0.0.1"
 THREAD_NAME = "sandbox-server"
 _PORTS = range(20_000, 28_000)
-"""Of these servers. They are below those that a system chooses from, for servers and for clients."""
+"""Of these servers, below those that a system chooses from, for servers and for clients."""
 
 _FREE_PORTS = range(28_000, 32_000)
 """Of other programs, which listen some time after they are told their port."""
