@@ -13,9 +13,10 @@ from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import MIN_PROBE_SECONDS, Observation, Page, PlaybackId
+from worker.model import Observation, Page, PlaybackId
 from worker.mux.client import PROBE_ATTEMPT_SHARE, MuxClient
 from worker.mux.rate_limit import LocalBudget, RateLimiter, RequestBudget
+from worker.scan.batch import MIN_PROBE_SECONDS
 from worker.settings import Settings
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from worker.errors import SupabaseUnavailable
-from worker.supabase.backfill import FAILURES_PER_CALL, LESSONS_PER_CALL, BackfillStore
+from worker.supabase.backfill import LESSONS_PER_CALL, ROWS_PER_CALL, BackfillStore
 
 Json = dict[str, Any]
 
@@ -30,8 +30,11 @@ async def test_each_method_calls_one_function() -> None:
         {
             "worker_backfill_begin": {"backfill": "2026-01-01", "is_resumed": True},
             "worker_backfill_candidates": candidates,
-            "worker_backfill_progress": {"published": 2, "unanswered": 1},
-            "worker_backfill_failures": [failure],
+            "worker_backfill_progress": {
+                "counts": {"published": 2, "unanswered": 1},
+                "next": None,
+            },
+            "worker_backfill_failures": {"failures": [failure], "next": "l3"},
             "worker_backfill_end": None,
         }
     )
@@ -41,14 +44,14 @@ async def test_each_method_calls_one_function() -> None:
     progress = await store.progress("2026-01-01")
     assert progress == Counter(published=2, unanswered=1)
     assert progress["waiting"] == 0
-    assert await store.failures("2026-01-01", "l0") == [failure]
+    assert await store.failures("2026-01-01", "l0") == ([failure], "l3")
     await store.end("2026-01-01")
     run = {"backfill": "2026-01-01"}
     assert database.calls == [
         ("worker_backfill_begin", {}),
         ("worker_backfill_candidates", {"after": None, "walk": LESSONS_PER_CALL}),
-        ("worker_backfill_progress", run),
-        ("worker_backfill_failures", run | {"after": "l0", "at_most": FAILURES_PER_CALL}),
+        ("worker_backfill_progress", run | {"after": None, "walk": ROWS_PER_CALL}),
+        ("worker_backfill_failures", run | {"after": "l0", "walk": ROWS_PER_CALL}),
         ("worker_backfill_end", run),
     ]
 
