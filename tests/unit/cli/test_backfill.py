@@ -33,7 +33,7 @@ class Failing(Database):
     stopping = asyncio.Event()
     stops_at_once = False
 
-    def _backfill_failures(self, backfill: str, after: str | None, at_most: int) -> list[Json]:
+    def _backfill_failures(self, backfill: str, after: str | None, walk: int) -> Json:
         assert backfill == "run 1"
         failed = [
             {
@@ -46,7 +46,8 @@ class Failing(Database):
             for lesson_id, row in sorted(self.lessons.items())
             if row.state in FAILURES and (after is None or lesson_id > after)
         ]
-        return failed[: min(2, at_most)]
+        page = failed[: min(2, walk)]
+        return {"failures": page, "next": page[-1]["lesson_id"] if page else None}
 
 
 def database(lessons: dict[str, Stored]) -> Failing:
