@@ -86,9 +86,9 @@ class Database:
         following = ids[-1] if len(ids) == walk else None
         return {"lesson_ids": waiting, "walked": len(ids), "next": following}
 
-    def _backfill_progress(self, backfill: str) -> Json:
+    def _backfill_progress(self, backfill: str, after: None, walk: int) -> Json:
         rows = [row for row in self.lessons.values() if row.adopted_in == backfill]
-        return dict(Counter(str(row.state) for row in rows))
+        return {"counts": dict(Counter(str(row.state) for row in rows)), "next": None}
 
     def _adopt(
         self, adoptions: list[Json], dry_run: bool, backfill: str | None, lease_seconds: None
