@@ -858,7 +858,7 @@ def printed(environment: dict[str, str], **more: str) -> str:
             break
         drawn += piece
     os.close(ours)
-    process.wait(10)
+    process.wait(60)
     return drawn.decode().replace("\r\n", "\n")
 
 

@@ -50,7 +50,7 @@ async def adopts(
         adopter, lessons, interval, database.stopping, scans_are_well, Telemetry(OutcomeLog())
     )
     async with adoption.running():
-        await asyncio.wait_for(database.stopping.wait(), 5)
+        await asyncio.wait_for(database.stopping.wait(), 60)
     return database.walks
 
 
