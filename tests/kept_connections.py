@@ -17,8 +17,9 @@ from sandbox.supabase.stack import LocalSupabase
 UNUSABLE = (TransactionStatus.ACTIVE, TransactionStatus.UNKNOWN)
 RESET = b"""
     reset session authorization; reset all; select pg_advisory_unlock_all(); discard temp;
-    unlisten *
+    unlisten *; select pg_stat_force_next_flush()
 """
+"""As `discard all`, but plans stay; and what tables were read is not counted for the next test."""
 
 
 class KeptConnections:
