@@ -257,8 +257,9 @@ def test_an_outage_is_one_sentence(
         assert "status.mux.com, then try again." in done.stdout
         return
     assert len(done.stderr.strip().splitlines()) == 1
-    debug = command(environment, name, str(lesson), **settings, LOG_LEVEL="debug")
-    assert "Traceback" in debug.stderr
+    if what == "key":  # which is not tried again, and so does not take long
+        debug = command(environment, name, str(lesson), **settings, LOG_LEVEL="debug")
+        assert "Traceback" in debug.stderr
 
 
 def test_retry_starts_failed_lessons_anew(

@@ -125,8 +125,9 @@ async def test_each_fault_is_retried_and_then_raised(
     assert (await client().upload(upload)).status == "asset_created"
     mux.faults.add(fault)
     stopping.set()  # so that one try is enough
+    seconds = 0.2 if reason == "timeout" else 1.5  # there is no answer that could come late
     with pytest.raises(MuxUnavailable) as raised:
-        await client().upload(upload)
+        await client(mux_timeout_seconds=seconds).upload(upload)
     assert raised.value.reason == reason
 
 
