@@ -75,11 +75,16 @@ class ScanStore:
 
     async def close(self) -> None:
         """Give up the right to sweep, and close the connections."""
-        if self._is_sweeper:
-            with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
-                async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
-                    await self.call("worker_release", {"claimed": [], "sweeper": self._worker_id})
+        with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
+            async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
+                await self.stop_sweeping()
         await self._client.close()
+
+    async def stop_sweeping(self) -> None:
+        """Let another worker sweep, if this one has the right."""
+        if self._is_sweeper:
+            await self.call("worker_release", {"claimed": [], "sweeper": self._worker_id})
+            self._is_sweeper = False
 
     async def check_schema(self) -> None:
         """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
@@ -152,7 +157,7 @@ class ScanStore:
         params = {
             "verdicts": items,
             "environment_id": environment_id,
-            "sweeper": self._worker_id,
+            "sweeper": self._worker_id if self._is_sweeper else None,
         }
         try:
             response = await self.call("worker_settle", params)

@@ -5,6 +5,7 @@ from pytest_mock import MockerFixture
 
 from worker.errors import StatementTimeout, SupabaseUnavailable
 from worker.model import Observation, Outcome, Settlement, Verdict
+from worker.scan.batch import ClaimLimits
 from worker.supabase.client import RpcClient
 from worker.supabase.scan import ScanStore
 
@@ -95,3 +96,42 @@ async def test_the_number_of_remembered_items_is_limited(mocker: MockerFixture) 
     outcomes = await store.settle(settlements(3), None)
     assert client.timed_out == [2, 1, 1, 1]
     assert sorted(map(str, refused(outcomes))) == ["up0", "up1", "up2"]
+
+
+class SweepingClient(RpcClient):
+    """Makes the first claim a sweep, and records the calls."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, Any]] = []
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Answer a claim; settle nothing."""
+        self.made.append((function, params.get("sweeper")))
+        batch: dict[str, Any] = {
+            "rows": [],
+            "environment_id": None,
+            "events_arrive": False,
+            "more_are_due": False,
+        }
+        return {**batch, "sweep": "ours"} if function == "worker_claim" else []
+
+
+async def test_only_the_worker_that_sweeps_prolongs_its_right_by_settling() -> None:
+    """A backfill settles pages while another worker is to sweep."""
+    client = SweepingClient()
+    store = ScanStore(client)
+    await store.settle(settlements(1), None)
+    await store.claim(ClaimLimits(1, 60, 1), 0)
+    await store.settle(settlements(1), None)
+    await store.stop_sweeping()
+    await store.stop_sweeping()
+    await store.settle(settlements(1), None)
+    (_, worker) = client.made[1]
+    assert worker is not None
+    assert client.made == [
+        ("worker_settle", None),
+        ("worker_claim", worker),
+        ("worker_settle", worker),
+        ("worker_release", worker),
+        ("worker_settle", None),
+    ]
