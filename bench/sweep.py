@@ -17,9 +17,9 @@ from bench.probing import NEVER
 from bench.sizes import Sizes
 from bench.stage import CHECKOUT
 from bench.sweep_cases import CASES, Case, in_flight
-from bench.sweep_world import TICK_SECONDS
+from bench.sweep_world import INTERVAL_SECONDS
 from bench.writing import replace_block, table
-from worker.backoff import SWEPT_SECONDS
+from worker.backoff import WAITING_SECONDS
 from worker.scan.scanner import CLAIMS_PER_SWEEP
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE, PageBudget
 from worker.telemetry import logs
@@ -46,8 +46,8 @@ class Thresholds:
     claims: int = CLAIMS_PER_SWEEP
     """How many claims' rows, of 200 each, are looked for in one walk."""
 
-    pause: float = SWEPT_SECONDS
-    """After how many seconds a row that a list answered for is due again."""
+    pause: float = WAITING_SECONDS
+    """After how many seconds a row that waits is due again."""
 
     @property
     def name(self) -> str:
@@ -73,15 +73,14 @@ class Thresholds:
         """Have the worker go by them inside the block."""
         budget = partial(PageBudget, pages=self.first)
         with ExitStack() as changes:
-            for module in (worker.scan.sweep, worker.scan.scanner):
-                changes.enter_context(patch.object(module, "SWEEP_ABOVE", self.few))
+            changes.enter_context(patch.object(worker.scan.sweep, "SWEEP_ABOVE", self.few))
             for module in (worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "PageBudget", budget))
             changes.enter_context(patch.object(worker.scan.sweep, "MAX_PAGE_BUDGET", self.most))
             changes.enter_context(
                 patch.object(worker.scan.scanner, "CLAIMS_PER_SWEEP", self.claims)
             )
-            changes.enter_context(patch.object(worker.backoff, "SWEPT_SECONDS", self.pause))
+            changes.enter_context(patch.object(worker.backoff, "WAITING_SECONDS", self.pause))
             yield
 
 
