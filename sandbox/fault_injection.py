@@ -112,7 +112,7 @@ class Faults:
         with self._changed:
             return tuple(self._hits)
 
-    def wait_for_hits(self, count: int, timeout_seconds: float = 30.0) -> None:
+    def wait_for_hits(self, count: int, timeout_seconds: float = 60.0) -> None:
         """Block until at least `count` requests were hit; raise `TimeoutError` if they are not."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._hits) >= count, timeout_seconds):

@@ -18,10 +18,13 @@ from aiohttp import web
 
 HOST = "127.0.0.1"
 THREAD_NAME = "sandbox-server"
-_PORTS = range(20_000, 32_000)
-"""Below those that systems choose from themselves, for servers and for clients."""
+_PORTS = range(20_000, 28_000)
+"""Of these servers, below those that a system chooses from, for servers and for clients."""
 
-_NO_PORT = f"20 ports between {_PORTS[0]} and {_PORTS[-1]} are all taken"
+_FREE_PORTS = range(28_000, 32_000)
+"""Of other programs, which listen some time after they are told their port."""
+
+_NO_PORT = "20 ports between {} and {} are all taken"
 
 _START_TIMEOUT_SECONDS = 30.0
 _SHUTDOWN_TIMEOUT_SECONDS = 0.5
@@ -30,14 +33,14 @@ _STOP_TIMEOUT_SECONDS = 30.0
 
 def free_port() -> int:
     """Return a port that is free, and that no other program is given before it is used."""
-    for port in _some_ports():
+    for port in _some_of(_FREE_PORTS):
         with suppress(OSError), socket.create_server((HOST, port)):  # taken
             return port
-    raise OSError(_NO_PORT)
+    raise OSError(_NO_PORT.format(_FREE_PORTS[0], _FREE_PORTS[-1]))
 
 
-def _some_ports() -> list[int]:
-    return random.SystemRandom().sample(_PORTS, 20)
+def _some_of(ports: range) -> list[int]:
+    return random.SystemRandom().sample(ports, 20)
 
 
 class Server:
@@ -72,7 +75,7 @@ class Server:
         """Start the server and wait until it accepts connections; do nothing when it runs.
 
         Raises the exception of the app's factory or startup, `OSError` when the port is in use, and
-        `TimeoutError` after ten seconds.
+        `TimeoutError` after half a minute.
         """
         if self.running:
             return
@@ -140,8 +143,8 @@ class Server:
         if self._port:
             await web.TCPSite(runner, HOST, self._port).start()
             return
-        for port in _some_ports():
+        for port in _some_of(_PORTS):
             with suppress(OSError):  # taken
                 await web.TCPSite(runner, HOST, port).start()
                 return
-        raise OSError(_NO_PORT)
+        raise OSError(_NO_PORT.format(_PORTS[0], _PORTS[-1]))

@@ -65,9 +65,10 @@ set local search_path = '';  -- so that the statements for the undo have qualifi
 
 create table if not exists mux_private.of_the_app (
   place bigint generated always as identity primary key,
-  kind text not null constraint a_table_or_a_type check (kind in ('table', 'type')),
+  kind text not null,
   statement text not null
 );
+call mux_private.keep_check('mux_private.of_the_app', 'a_table_or_a_type', $$kind in ('table', 'type')$$);
 comment on table mux_private.of_the_app is 'The statements by which down/030 restores mux_asset_tracking, or its type, if the app had made them before. Empty where the worker made both.';
 comment on column mux_private.of_the_app.place is 'The order in which the statements are run.';
 comment on column mux_private.of_the_app.kind is 'What the app had made: table or type.';

@@ -27,10 +27,12 @@ create table if not exists mux_private.schedule (
   missing_since timestamptz,
   -- squawk-ignore prefer-bigint-over-int
   missing_count integer not null default 0,
-  progress double precision,
-  constraint looks_are_counted_from_zero check (check_count >= 0 and missing_count >= 0),
-  constraint what_is_missing_was_looked_for check ((missing_since is null) = (missing_count = 0))
+  progress double precision
 ) with (fillfactor = 50);
+call mux_private.keep_check(
+  'mux_private.schedule', 'looks_are_counted_from_zero', 'check_count >= 0 and missing_count >= 0');
+call mux_private.keep_check(
+  'mux_private.schedule', 'what_is_missing_was_looked_for', '(missing_since is null) = (missing_count = 0)');
 comment on table mux_private.schedule is 'When to look at each tracking row that is processing, and at a ready one that is to be looked at once more. Triggers on mux_asset_tracking make and remove its rows.';
 comment on column mux_private.schedule.tracking_id is 'The row of mux_asset_tracking.';
 comment on column mux_private.schedule.owner is 'The lesson''s owner when the row was made: owners take turns.';
@@ -46,7 +48,7 @@ comment on column mux_private.schedule.progress is 'How far Mux is with encoding
 alter table mux_private.schedule enable row level security;
 
 create table if not exists mux_private.worker_state (
-  only_row boolean primary key default true constraint there_is_one_row check (only_row),
+  only_row boolean primary key default true,
   environment_id text,
   environment_seen_at timestamptz,
   leader text,
@@ -54,6 +56,7 @@ create table if not exists mux_private.worker_state (
   events_at timestamptz,
   backfill_begun_at timestamptz
 );
+call mux_private.keep_check('mux_private.worker_state', 'there_is_one_row', 'only_row');
 comment on table mux_private.worker_state is 'What all workers of this database must agree on. One row.';
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';

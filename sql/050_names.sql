@@ -181,17 +181,16 @@ language plpgsql stable security definer set search_path = public, extensions, p
 #variable_conflict use_column
 begin
   return query
-  select i, f.owner
-  from unnest(p_ids) i
+  select distinct on (w.mux_id) w.mux_id, h.owner
+  from (select i as mux_id, mux_private.as_written(i) as written from unnest(p_ids) i offset 0) w
   cross join lateral (
-    select h.owner from (
-      (select u.id, u.owner from mux_private.upload_history u
-       where u.mux_id_written = mux_private.as_written(i) and u.how in ('tracked', 'stood there') order by u.id limit 1)
-      union all
-      (select a.id, a.owner from mux_private.upload_history a
-       where a.asset_id_written = mux_private.as_written(i) and a.how in ('tracked', 'stood there') order by a.id limit 1)
-    ) h order by h.id limit 1
-  ) f;
+    select u.id, u.owner from mux_private.upload_history u
+    where u.mux_id_written = w.written and u.how in ('tracked', 'stood there')
+    union all
+    select a.id, a.owner from mux_private.upload_history a
+    where a.asset_id_written = w.written and a.how in ('tracked', 'stood there')
+  ) h
+  order by w.mux_id, h.id;
 end
 $$;
 comment on function mux_private.first_instructors is 'For each of these ids that the upload history knows, as an upload or an asset, the instructor whose it is.';
@@ -201,8 +200,10 @@ create or replace function mux_private.lessons_are_searchable() returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return mux_private.lessons_are_indexed() or (
-    select coalesce(sum(pg_catalog.pg_relation_size(p.relid)), 0) < 4 * 1024 * 1024
-    from pg_catalog.pg_partition_tree(mux_private.lessons_table()) p where p.isleaf);
+    select sum(pg_catalog.pg_relation_size(r.relid)) < 4 * 1024 * 1024
+    from (
+      select mux_private.lessons_table() as relid
+      union all select p.relid from pg_catalog.pg_partition_tree(mux_private.lessons_table()) p where p.isleaf) r);
 end
 $$;
 comment on function mux_private.lessons_are_searchable() is 'Whether lessons are found quickly by the ids that they hold: by the indexes of sql/optional, or because there are few.';

@@ -80,7 +80,7 @@ comment on function mux_private.enter_upload is 'Enters the upload that a lesson
 --
 -- In the search_path of all these functions pg_temp comes last: if it is not named it comes first, and
 -- there a user with a connection can make a type "text" of their own.
-create or replace function mux_private.start_upload_anew() returns trigger
+create or replace function mux_private.start_new_upload() returns trigger
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   if mux_private.key_of(new.upload_id, new.mux_asset_id) is distinct from mux_private.key_of(old.upload_id, old.mux_asset_id)
@@ -111,7 +111,7 @@ begin
   return new;
 end
 $$;
-comment on function mux_private.start_upload_anew() is 'Trigger: keeps a row at its upload where an older one is brought; else clears what an earlier upload, or an earlier failure of this one, left behind.';
+comment on function mux_private.start_new_upload() is 'Trigger: keeps a row at its upload where an older one is brought; else clears what an earlier upload, or an earlier failure of this one, left behind.';
 
 -- Security definer: the user who tracks an upload may neither read nor write the history.
 create or replace function mux_private.note_upload() returns trigger
@@ -161,12 +161,12 @@ end
 $$;
 comment on function mux_private.limit_uploads() is 'Trigger: refuses the 51st upload that a lesson begins in an hour.';
 
-create or replace trigger start_upload_anew
+create or replace trigger start_new_upload
   before update on public.mux_asset_tracking for each row
   when (new.upload_id is distinct from old.upload_id
         or (new.status = 'processing' and old.status <> 'processing')
         or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
-  execute function mux_private.start_upload_anew();
+  execute function mux_private.start_new_upload();
 
 create or replace trigger note_new_upload
   after insert on public.mux_asset_tracking for each row

@@ -53,27 +53,28 @@ language plpgsql stable security definer set search_path = public, extensions, p
 declare
   ids text[] := array(
     select i from unnest(p_ids) i where i is not null except select f.mux_id from mux_private.first_instructors(p_ids) f);
-  texts text[] := array(select t.text from unnest(ids) i cross join lateral (values (i), ('temp_' || i), ('temp_playback_' || i)) t (text));
+  texts text[] := array(
+    select distinct prefix || id
+    from unnest(ids) i cross join lateral (values (i), (mux_private.as_written(i))) v (id)
+    cross join (values (''), ('temp_'), ('temp_playback_')) t (prefix));
   owners jsonb;
 begin
   if cardinality(ids) > 0 and mux_private.lessons_are_searchable() then
     select jsonb_object_agg(h.mux_id, h.owners) into owners from (
-      select n.mux_id, jsonb_agg(distinct l.owner) as owners
+      select i as mux_id, jsonb_agg(distinct l.owner) as owners
       from mux_private.lessons_holding(texts, null) l
-      cross join lateral (values
-        (case when left(l.asset_id, 14) <> 'temp_playback_' then regexp_replace(l.asset_id, '^temp_', '') end),
-        (case when left(l.playback_id, 14) = 'temp_playback_' then substr(l.playback_id, 15) end)) n (mux_id)
-      where n.mux_id = any (ids)
-      group by n.mux_id) h;
+      cross join lateral (values (l.asset_id), (case when left(l.playback_id, 5) = 'temp_' then l.playback_id end)) n (id)
+      join unnest(ids) i on mux_private.as_written(i) = mux_private.as_written(mux_private.named_id(n.id))
+      group by i) h;
   elsif cardinality(ids) > 0 then
-    select jsonb_object_agg(h.mux_id, '["several", "instructors"]'::jsonb) into owners
-    from mux_private.upload_history h where h.mux_id = any (ids) and h.how = 'disputed';
+    select jsonb_object_agg(i, '["several", "instructors"]'::jsonb) into owners
+    from unnest(ids) i join mux_private.upload_history h on h.mux_id_written = mux_private.as_written(i) and h.how = 'disputed';
   end if;
   return coalesce(owners, '{}');
 end
 $$;
 comment on function mux_private.holders is
-  'For each of these ids that nobody has tracked, the instructors whose lessons hold it. In a large table without the indexes of sql/optional: only that lessons of several did when sql/ was applied.';
+  'For each of these ids that no instructor has tracked, the instructors whose lessons hold it. In a large table without the indexes of sql/optional: only that lessons of several did when sql/ was applied.';
 
 -- A form that was left open may save a placeholder, or an older video, over a lesson's ids. An app that
 -- clears them means it.
@@ -82,8 +83,9 @@ create or replace function mux_private.video_to_restore(
 ) returns mux_private.upload_history
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
-  is_ready boolean := coalesce(p_tracking.status = 'ready' and p_tracking.error_type is null, false)
-    and mux_private.is_mux_id(p_tracking.mux_playback_id) and not mux_private.was_deleted(p_tracking.mux_asset_id);
+  is_ready boolean := coalesce(
+    p_tracking.status = 'ready' and p_tracking.error_type is null and mux_private.is_mux_id(p_tracking.mux_playback_id)
+    and not mux_private.was_deleted(p_tracking.mux_asset_id), false);
   video mux_private.upload_history := case
     when is_ready then mux_private.entry_of(p_lesson.id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id))
     else mux_private.newest_playable(p_lesson.id) end;
@@ -95,7 +97,8 @@ begin
     video.playback_id := p_tracking.mux_playback_id;
     video.was_published := true;
   end if;
-  if video.playback_id is null or concat(p_lesson.asset_id, p_lesson.playback_id) = '' or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
+  if video.playback_id is null or concat(p_lesson.asset_id, p_lesson.playback_id) = ''
+     or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
      or (plays and not is_ready)
      or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
     return null;
@@ -106,6 +109,8 @@ $$;
 comment on function mux_private.video_to_restore is
   'The newest playable video of a lesson where the lesson plays nothing, or not what its ready row has; else null.';
 
+-- A row that holds a placeholder tracks nothing yet. The app may call a placeholder as it likes: the row
+-- says which upload that is.
 create or replace function mux_private.is_current_of(
   p_lesson mux_private.lesson, p_tracking public.mux_asset_tracking, p_named text, p_upload_id text
 ) returns boolean
@@ -113,9 +118,10 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
   newest_id bigint := (mux_private.newest_entry(p_lesson.id)).id;
 begin
-  return p_tracking.id is not null and coalesce(
+  return coalesce(mux_private.is_mux_id(mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id)), false) and coalesce(
     mux_private.as_written(p_named) in (mux_private.as_written(p_tracking.upload_id), mux_private.as_written(p_tracking.mux_asset_id))
-    or p_lesson.asset_id = p_tracking.temp_asset_id
+    or (p_lesson.asset_id = p_tracking.temp_asset_id
+        and p_named = mux_private.named_by(p_lesson.asset_id, p_lesson.playback_id))
     or newest_id in ((mux_private.entry_of(p_lesson.id, p_named)).id, (mux_private.entry_of(p_lesson.id, p_upload_id)).id), false);
 end
 $$;
@@ -150,7 +156,10 @@ begin
     return row('left_alone', 'has_video', null, p_named, null)::mux_private.adoption;
   elsif mux_private.is_of_another(p_tracking, p_lesson.owner, coalesce(p_item.upload_id, p_named), coalesce(p_item.asset_id, p_named)) then
     return row('disputed', 'lesson_mismatch', null, null, passes_over)::mux_private.adoption;
-  elsif (p_holders -> p_named) <> jsonb_build_array(p_lesson.owner) then
+  elsif exists (
+    select from unnest(case when p_item.is_trusted then array[p_item.upload_id, p_item.asset_id] else array[p_named] end) i
+    where (p_holders -> i) <> jsonb_build_array(p_lesson.owner)
+  ) then
     return row('disputed', 'several_instructors', null, null, passes_over)::mux_private.adoption;
   elsif newest.id is not null and not is_identified then
     return row(
@@ -172,6 +181,7 @@ declare
   item mux_private.adoption_item := p_item;
   named text := mux_private.named_in(p_lesson, p_tracking);
   newest mux_private.upload_history := mux_private.newest_entry(p_lesson.id);
+  entry mux_private.upload_history;
   passes_over text;
   is_real boolean;
   is_current boolean;
@@ -194,8 +204,15 @@ begin
 
   is_real := coalesce(named = p_lesson.asset_id, false);
   is_current := mux_private.is_current_of(p_lesson, p_tracking, named, item.upload_id);
+  entry := mux_private.entry_of(p_lesson.id, named);
+  if entry.id is null then
+    entry := mux_private.entry_of(p_lesson.id, item.upload_id);
+  end if;
+  -- Where nothing was tracked, what stood there is older than nothing. An operator may ask for what is
+  -- passed over.
   is_known := is_current or named is null or coalesce(
-    (mux_private.entry_of(p_lesson.id, named)).id, (mux_private.entry_of(p_lesson.id, item.upload_id)).id) is not null;
+    entry.how = 'tracked' or (entry.how = 'stood there' and newest.id is not null)
+    or (entry.how = 'passed over' and not item.by_hand), false);
   if not is_known and not item.is_missing then
     return mux_private.adoption_of_new(item, p_lesson, p_tracking, named, p_holders);
   elsif not is_known then
@@ -210,7 +227,8 @@ begin
     return row(
       'adopted', null, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id,
       passes_over)::mux_private.adoption;
-  elsif item.by_hand or (has_video and item.takes_drafts) or (p_tracking.status = 'error' and item.retries_failed) then
+  elsif item.by_hand or (has_video and item.takes_drafts and p_tracking.status <> 'processing')
+        or (p_tracking.status = 'error' and item.retries_failed) then
     return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
   end if;
   return row(

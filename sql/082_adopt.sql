@@ -1,6 +1,6 @@
 -- What it does: makes worker_adopt, which begins to track what lessons name, or restores what the app
 --   overwrote.
--- Needs: 081.
+-- Needs: 052, 081.
 -- Locks: none. (The functions lock lesson, tracking row and schedule, in this order.)
 -- Undo: down/082_adopt.sql
 
@@ -102,14 +102,14 @@ begin
     when 'adopted' then tracking := mux_private.begin_to_track(lesson, tracking, adoption.upload_id, adoption.asset_id);
     when 'look' then tracking := mux_private.look_once_more(tracking);
     when 'tracked' then
-      restored := mux_private.restore(lesson, tracking);
+      restored := mux_private.try_to_restore(lesson, tracking);
       if restored is null and item.id is not null then
         perform mux_private.make_due(tracking.id);
       end if;
       perform mux_private.note_backfill(lesson.id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), p_backfill);
       return answer || jsonb_build_object('restored', restored);
-    when 'unchanged' then return coalesce(mux_private.restore(lesson, tracking), answer);
-    when 'disputed' then return answer || jsonb_build_object('restored', mux_private.restore(lesson, tracking));
+    when 'unchanged' then return coalesce(mux_private.try_to_restore(lesson, tracking), answer);
+    when 'disputed' then return answer || jsonb_build_object('restored', mux_private.try_to_restore(lesson, tracking));
     else return answer;
   end case;
   if tracking.id is null then  -- the app has just begun to track it
@@ -174,10 +174,13 @@ begin
     raise sqlstate 'PT400' using message = 'worker_adopt needs adoptions, an array of at most 100';
   end if;
   holders := mux_private.holders(array(
-    select mux_private.named_in(l, t)
+    select n.mux_id
     from jsonb_array_elements(adoptions) i
     cross join lateral mux_private.lesson(mux_private.lesson_key(i ->> 'lesson_id')) l
-    left join public.mux_asset_tracking t on t.lesson_id = l.id));
+    left join public.mux_asset_tracking t on t.lesson_id = l.id
+    cross join lateral unnest(case
+      when i ->> 'is_trusted' = 'true' then array[i ->> 'upload_id', i ->> 'asset_id']
+      else array[mux_private.named_in(l, t)] end) n (mux_id)));
   if dry_run then
     return (
       select coalesce(jsonb_agg(mux_private.planned_adoption(i.value, holders) order by i.ordinality), '[]')

@@ -59,14 +59,17 @@ begin atomic
 end;
 comment on function public.worker_backfill_end is 'For the worker: a backfill has gone over all lessons, and each row that it adopted has had its answer.';
 
--- An upload that was replaced meanwhile, or whose row was deleted, is counted as changed.
-create or replace function mux_private.backfill_rows(p_backfill timestamptz)
-returns table (entry mux_private.upload_history, tracking public.mux_asset_tracking, state text)
-language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
+-- An upload that was replaced meanwhile, or whose row or lesson was deleted, is counted as changed. A
+-- lesson may have more than one upload of a run. Planned at each call, so that a page is a range of the
+-- index.
+create or replace function mux_private.backfill_rows(
+  p_backfill timestamptz, p_after mux_private.lesson.id%type, p_most integer
+) returns table (lesson_id mux_private.lesson.id%type, tracking public.mux_asset_tracking, state text)
+language plpgsql stable security definer set search_path = public, extensions, pg_temp set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 begin
   return query
-  select h, t, case
+  select h.lesson_id, t, case
       when t.id is null then 'changed'
       when t.status = 'error' then coalesce(t.error_type, 'unknown')
       when t.status = 'ready' then coalesce((
@@ -76,48 +79,66 @@ begin
       when s.check_count = 0 then 'unanswered'
       else 'waiting'
     end
-  from mux_private.upload_history h
+  from (
+    (select u.lesson_id, u.mux_id from mux_private.upload_history u
+     where u.adopted_in = p_backfill and u.lesson_id is not null and (p_after is null or u.lesson_id > p_after)
+     order by u.lesson_id fetch first (p_most) rows with ties)
+    union all
+    select null, u.mux_id from mux_private.upload_history u
+    where u.adopted_in = p_backfill and u.lesson_id is null and p_after is null
+  ) h
   left join public.mux_asset_tracking t
     on t.lesson_id = h.lesson_id and mux_private.key_of(t.upload_id, t.mux_asset_id) = h.mux_id
-  left join mux_private.schedule s on s.tracking_id = t.id
-  where h.adopted_in = p_backfill;
+  left join mux_private.schedule s on s.tracking_id = t.id;
 end
 $$;
-comment on function mux_private.backfill_rows is 'What has become of each upload that a backfill adopted.';
+comment on function mux_private.backfill_rows is
+  'What has become of each upload that a backfill adopted, of the next lessons by id; with the first, of the deleted ones.';
 
-create or replace function public.worker_backfill_progress(backfill timestamptz default null) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
-#variable_conflict use_column
-begin
-  return (
-    select coalesce(jsonb_object_agg(r.state, r.count), '{}')
-    from (select b.state, count(*) from mux_private.backfill_rows(worker_backfill_progress.backfill) b group by b.state) r);
-end
-$$;
-comment on function public.worker_backfill_progress is
-  'For the worker: how many of the uploads that a backfill adopted are published, attached, waiting, refused, unanswered (not looked at yet), changed, or failed with which error type.';
-
-create or replace function public.worker_backfill_failures(
-  backfill timestamptz default null, after text default null, at_most integer default 500
+create or replace function public.worker_backfill_progress(
+  backfill timestamptz default null, after text default null, walk integer default 5000
 ) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 begin
   return (
-    select coalesce(jsonb_agg(f.failure order by f.lesson_id), '[]')
-    from (
-      select (b.entry).lesson_id, jsonb_build_object(
-        'lesson_id', (b.entry).lesson_id::text, 'reason', b.state, 'message', (b.tracking).error_message,
-        'upload_id', left((b.tracking).upload_id, 300), 'asset_id', left((b.tracking).mux_asset_id, 300)) as failure
-      from mux_private.backfill_rows(worker_backfill_failures.backfill) b
-      where ((b.tracking).status = 'error' or b.state = 'refused')
-        and (worker_backfill_failures.after is null or (b.entry).lesson_id > mux_private.lesson_key(worker_backfill_failures.after))
-      order by (b.entry).lesson_id limit at_most
-    ) f);
+    with walked as materialized (
+      select b.lesson_id, b.state
+      from mux_private.backfill_rows(
+        worker_backfill_progress.backfill, mux_private.lesson_key(worker_backfill_progress.after), walk) b
+    )
+    select jsonb_build_object(
+      'counts', (select coalesce(jsonb_object_agg(r.state, r.count), '{}') from (select w.state, count(*) from walked w group by w.state) r),
+      'next', case when count(w.lesson_id) >= walk then (array_agg(w.lesson_id order by w.lesson_id desc nulls last))[1]::text end)
+    from walked w);
+end
+$$;
+comment on function public.worker_backfill_progress is
+  'For the worker: how many of the uploads that a backfill adopted are published, attached, waiting, refused, unanswered (not looked at yet), changed, or failed with which error type; of the next lessons by id, up to a limit. next is where to continue, null at the end.';
+
+create or replace function public.worker_backfill_failures(
+  backfill timestamptz default null, after text default null, walk integer default 5000
+) returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+begin
+  return (
+    with walked as materialized (
+      select b.lesson_id, b.state, b.tracking
+      from mux_private.backfill_rows(
+        worker_backfill_failures.backfill, mux_private.lesson_key(worker_backfill_failures.after), walk) b
+    )
+    select jsonb_build_object(
+      'failures', coalesce(jsonb_agg(jsonb_build_object(
+        'lesson_id', w.lesson_id::text, 'reason', w.state, 'message', (w.tracking).error_message,
+        'upload_id', left((w.tracking).upload_id, 300), 'asset_id', left((w.tracking).mux_asset_id, 300))
+        order by w.lesson_id) filter (where (w.tracking).status = 'error' or w.state = 'refused'), '[]'),
+      'next', case when count(w.lesson_id) >= walk then (array_agg(w.lesson_id order by w.lesson_id desc nulls last))[1]::text end)
+    from walked w);
 end
 $$;
 comment on function public.worker_backfill_failures is
-  'For the worker: the uploads that a backfill adopted and that failed, or that the database refuses, by lesson, up to a limit a call.';
+  'For the worker: the uploads that a backfill adopted and that failed, or that the database refuses, among those of the next lessons by id, up to a limit. next is where to continue, null at the end.';
 
 insert into mux_private.applied_files (name) values ('084_backfill') on conflict do nothing;
 

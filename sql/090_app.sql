@@ -74,17 +74,33 @@ return mux_private.app_check_status($1);
 comment on function public.check_asset_status(text) is
   'For the app: how far the video of a lesson of one''s own is: {status, playbackId, error: {message, type}, stuck, progress, checkedAt, durationSeconds, aspectRatio, maxResolution}. status is processing, ready, error, or unknown where nothing is tracked; message says what happened and what to do, and is never null; stuck is processing for over half an hour; progress is how far Mux is with encoding, in per cent, where it says so. A lesson whose video can no longer be played is ready, without playbackId and with the error. 404 for a lesson of another user.';
 
--- Security definer: locking a lesson requires the right to change it, which an instructor may lack. The
--- lesson is locked first, as everywhere: what a form saves at the same moment comes before or after.
-create or replace function mux_private.app_lock_lesson(p_lesson_id text, p_upload_id text, p_temp_asset_id text) returns void
-language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+-- Locked before anything else is: what a form saves at the same moment comes before or after.
+create or replace function mux_private.app_own_lesson(p_function text, p_lesson_id text) returns mux_private.lesson
+language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
-  app_user constant text := mux_private.app_user('track_upload');
+  app_user constant text := mux_private.app_user(p_function);
+  key constant mux_private.lesson.id%type := mux_private.lesson_key(p_lesson_id);
   lesson mux_private.lesson;
 begin
   if p_lesson_id is null then
-    raise sqlstate 'PT400' using message = 'track_upload needs lesson_id and upload_id';
+    raise sqlstate 'PT400' using message = p_function || ' needs lesson_id';
   end if;
+  if mux_private.owner_of(key) is not distinct from app_user then
+    lesson := mux_private.lock_lesson(key, false);
+  end if;
+  if lesson.id is null or lesson.owner is distinct from app_user then
+    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
+  end if;
+  return lesson;
+end
+$$;
+comment on function mux_private.app_own_lesson is 'A lesson of one''s own, locked until the end of the transaction. Raises PT401, PT400 or PT404, with the name of the function that was called.';
+
+-- Security definer: locking a lesson requires the right to change it, which an instructor may lack.
+create or replace function mux_private.app_lock_lesson(p_lesson_id text, p_upload_id text, p_temp_asset_id text) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  perform mux_private.app_own_lesson('track_upload', p_lesson_id);
   if mux_private.is_mux_id(p_upload_id) is not true then
     raise sqlstate 'PT400' using
       message = 'upload_id is not the id of a Mux upload',
@@ -92,12 +108,6 @@ begin
   end if;
   if p_temp_asset_id !~ '^temp_[A-Za-z0-9_-]{1,255}$' then
     raise sqlstate 'PT400' using message = 'temp_asset_id does not begin with temp_ or is no id';
-  end if;
-  if mux_private.owner_of(mux_private.lesson_key(p_lesson_id)) is not distinct from app_user then
-    lesson := mux_private.lock_lesson(mux_private.lesson_key(p_lesson_id), false);
-  end if;
-  if lesson.id is null or lesson.owner is distinct from app_user then
-    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
   end if;
 end
 $$;

@@ -1,6 +1,6 @@
 -- What it does: makes publish_lesson, with which the app publishes a lesson by hand. What is wrong is
 --   answered with the HTTP status 400, 401, 404 or 409.
--- Needs: 052, 056.
+-- Needs: 052, 056, 090.
 -- Locks: none. (publish_lesson locks lesson and tracking row, in this order, like all others.)
 -- Undo: down/092_publish_lesson.sql
 
@@ -143,7 +143,7 @@ create or replace function mux_private.app_publish(p_lesson_id text) returns jso
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 #variable_conflict use_column
 declare
-  lesson mux_private.lesson;
+  lesson mux_private.lesson := mux_private.app_own_lesson('publish_lesson', p_lesson_id);
   tracking public.mux_asset_tracking;
   asset_id text;
   playback_id text;
@@ -151,18 +151,6 @@ declare
   is_published boolean;
   changes boolean;
 begin
-  if auth.jwt() ->> 'sub' is null then
-    raise sqlstate 'PT401' using message = 'publish_lesson needs a signed-in user';
-  end if;
-  if p_lesson_id is null then
-    raise sqlstate 'PT400' using message = 'publish_lesson needs lesson_id';
-  end if;
-  if mux_private.is_owner(mux_private.lesson_key(p_lesson_id), auth.jwt() ->> 'sub') then
-    lesson := mux_private.lock_lesson(mux_private.lesson_key(p_lesson_id), false);
-  end if;
-  if lesson.id is null or lesson.owner is distinct from auth.jwt() ->> 'sub' then
-    raise sqlstate 'PT404' using message = 'there is no such lesson of yours';
-  end if;
   select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id for no key update;
 
   asset_id := mux_private.app_asset(lesson, tracking);

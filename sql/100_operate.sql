@@ -46,7 +46,7 @@ comment on function mux_private.lesson_json is 'A lesson and its tracking row as
 
 -- By index. What lessons hold without tracking it is searched for where that is quick.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
-language plpgsql stable set search_path = public, extensions, pg_temp as $$
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   wanted text := worker_find_lessons.id;

@@ -72,7 +72,8 @@ return public.worker_summary() || jsonb_build_object(
 comment on function public.worker_status() is
   'For the worker''s command status: worker_summary, the seconds from ready to published of the last day (at most: since the look before), and the failures by type with the latest of each.';
 
--- 090 and 092 are for the app: an app may do without them.
+-- 090 and 092 are for the app: an app may do without them. A claim with nothing due does not read the
+-- tracking table, so what notices that it is gone is this.
 create or replace function mux_private.missing_files() returns text[]
 language sql stable set search_path = public, extensions, pg_temp
 return (
@@ -87,8 +88,9 @@ return (
     '910_snapshot'
   ]) n (name)
   where not exists (select from mux_private.applied_files f where f.name = n.name)
+     or n.name = '030_tracking' and to_regclass('public.mux_asset_tracking') is null
 );
-comment on function mux_private.missing_files() is 'The files of sql/ that the worker needs and that are not applied.';
+comment on function mux_private.missing_files() is 'The files of sql/ that the worker needs and that are not applied, or whose table is gone.';
 
 create or replace function public.worker_schema_version() returns bigint
 language sql stable set search_path = public, extensions, pg_temp

@@ -109,6 +109,38 @@ return (
 comment on function mux_private.differences() is
   'How the catalog differs from what sql/ made, in words; empty if it does not. What was added counts only where it grants access.';
 
+-- Of a large table a thousand pages are read, taken at random, and what was last tracked.
+create or replace function mux_private.schedule_gaps() returns jsonb
+language plpgsql stable set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
+declare
+  pages constant bigint := pg_relation_size('public.mux_asset_tracking') / 8192;
+begin
+  return jsonb_build_object(
+    'unscheduled', (
+      select count(*)
+      from (
+        select t.id from public.mux_asset_tracking t tablesample system (least(100, 100000.0 / greatest(pages, 1)))
+        where t.status = 'processing'
+        union
+        select t.id from public.mux_asset_tracking t
+        where t.status = 'processing'
+          and t.id in (select e.tracking_id from public.mux_asset_events e order by e.id desc limit 1000)
+      ) waiting
+      where not exists (select from mux_private.schedule s where s.tracking_id = waiting.id)
+    ),
+    'unneeded', (
+      select count(*) from (select * from mux_private.schedule limit 5000) s
+      where not exists (
+        select from public.mux_asset_tracking t
+        where t.id = s.tracking_id and (t.status = 'processing' or (t.status = 'ready' and s.is_recheck)))
+    ),
+    'is_complete', pages <= 1000 and (select count(*) <= 5000 from mux_private.schedule)
+  );
+end
+$$;
+comment on function mux_private.schedule_gaps() is
+  'How many rows of mux_asset_tracking wait and are not in the schedule, and how many rows of the schedule belong to no waiting row. Of large tables a part is read; is_complete is false then.';
+
 create or replace function public.worker_doctor() returns jsonb
 language sql stable set search_path = public, extensions, pg_temp
 return jsonb_build_object(
@@ -120,6 +152,7 @@ return jsonb_build_object(
   'missing_files', to_jsonb(mux_private.missing_files()),
   'has_snapshot', exists (select from mux_private.snapshot),
   'differences', to_jsonb(mux_private.differences()),
+  'schedule', case when to_regclass('public.mux_asset_tracking') is not null then mux_private.schedule_gaps() end,
   'lessons', mux_private.lessons_table()::text,
   'lessons_problems', to_jsonb(mux_private.lessons_problems()),
   'functions_of_the_app', (
@@ -191,7 +224,7 @@ return jsonb_build_object(
   )
 );
 comment on function public.worker_doctor() is
-  'For the command doctor: what does not fit about lessons, what differs from what sql/ made, what is protected and granted, the schema''s version, the database''s clock, and the ids of the latest uploads.';
+  'For the command doctor: what does not fit about lessons, what differs from what sql/ made, what is protected and granted, what is missing in the schedule, the schema''s version, the database''s clock, and the ids of the latest uploads.';
 
 insert into mux_private.applied_files (name) values ('130_doctor') on conflict do nothing;
 

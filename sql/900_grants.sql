@@ -88,10 +88,11 @@ begin
       'names_newer', 'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders',
       'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row',
       'owner_of', 'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
-      'publish', 'put_off', 'put_off_until', 'raised_by', 'rate_share', 'recheck', 'record_event', 'record_refusal', 'referred_column',
-      'refusal', 'restore', 'rows_about', 'schedule_adopted', 'schedule_look', 'set_operator',
-      'settle_deletion', 'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks', 'try_to_restore',
-      'video_to_restore',
+      'publish', 'put_off', 'put_off_until', 'raised_by', 'rate_share', 'recheck', 'record_event',
+      'record_refusal', 'referred_column',
+      'refusal', 'restore', 'rows_about', 'schedule_adopted', 'schedule_gaps', 'schedule_look',
+      'set_operator', 'settle_deletion', 'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks',
+      'try_to_restore', 'video_to_restore',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function

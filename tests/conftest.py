@@ -6,6 +6,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
@@ -13,6 +14,13 @@ from sandbox.supabase.installation import VERSION_VARIABLE
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.worker_process import WorkerProcess, worker_environment
+
+# No time limits, since the machine may be busy, and the same examples in every run. Other examples:
+# --hypothesis-profile=default.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")
 BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")

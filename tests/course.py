@@ -1,5 +1,6 @@
 """The app's side in tests: create lessons, track their uploads, and read their rows."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -65,13 +66,15 @@ class Course:
         names = ", ".join([*values, "updated_at"])
         placeholders = ", ".join([*(f"%({name})s" for name in values), "now()"])
         updates = ", ".join(f"{name} = excluded.{name}" for name in [*values, "updated_at"])
-        self._db.execute(
-            f"insert into mux_asset_tracking ({names}) values ({placeholders}) "
-            f"on conflict (lesson_id) do update set {updates}",
-            values,
-        )
-        if schedule:
-            self.reschedule(lesson, **schedule)
+        # A worker that runs must not see the one without the other.
+        with self._db.transaction() if self._db.autocommit else nullcontext():
+            self._db.execute(
+                f"insert into mux_asset_tracking ({names}) values ({placeholders}) "
+                f"on conflict (lesson_id) do update set {updates}",
+                values,
+            )
+            if schedule:
+                self.reschedule(lesson, **schedule)
 
     def reschedule(self, lesson: UUID | None = None, **columns: Any) -> None:
         """Write columns of the schedule of one tracking row, or of all; a timedelta is from now."""

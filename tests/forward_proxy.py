@@ -49,14 +49,14 @@ class ForwardProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.result(10)
+        self._started.result(60)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         assert self._stopping is not None
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _run(self) -> None:
         asyncio.run(self._serve())

@@ -92,7 +92,7 @@ class WorkerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def wait_for(self, event: str, *, times: int = 1, timeout: float = 45, **fields: Any) -> Line:
+    def wait_for(self, event: str, *, times: int = 1, timeout: float = 90, **fields: Any) -> Line:
         """Wait until an event with these fields was logged this many times; return the last."""
 
         def found() -> Sequence[Line]:
@@ -107,7 +107,7 @@ class WorkerProcess:
                 self._changed.wait(min(left, 0.5))
             return found()[times - 1]
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 45) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 90) -> None:
         """Wait until a condition holds; check it at every log line, and every 50 ms."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -136,7 +136,7 @@ class WorkerProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 45) -> int:
+    def wait(self, timeout: float = 90) -> int:
         """Wait for the end of the process; return its exit status."""
         assert self._process is not None
         assert self._reader is not None
@@ -146,7 +146,7 @@ class WorkerProcess:
             self._process.stdout.close()
         return code
 
-    def stop(self, timeout: float = 45) -> int:
+    def stop(self, timeout: float = 90) -> int:
         """Stop the worker as a platform does; return its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)

@@ -88,12 +88,12 @@ class Adoption:
         """Return the item by which `worker_adopt` judges again, knowing what Mux said.
 
         An id that Mux does not know is tracked all the same where nothing else is known of the
-        lesson's video: then it fails with its reason.
+        lesson's video: then it fails with its reason. A fault of the id alone says nothing.
         """
         item: dict[str, Any] = {"lesson_id": self.lesson_id}
         if observation.found:
             ids = {"upload_id": observation.upload_id, "asset_id": observation.asset_id}
             return {**item, "id": self.mux_id, **ids}
-        return (
-            {**item, "id": self.mux_id, "is_missing": True} if self.outcome.name == "ask" else item
-        )
+        if self.outcome.name != "ask" or observation.status == "fault":
+            return item
+        return {**item, "id": self.mux_id, "is_missing": True}

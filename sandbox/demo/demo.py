@@ -68,7 +68,7 @@ def _run(
         running.callback(webhooks.stop)
         running.enter_context(worker)
         with screen:
-            _run_script(script, screen, db, MAX_SECONDS / speed)
+            _run_script(script, screen, db, MAX_SECONDS / min(speed, 1))
             if not keep:
                 running.close()
         errors = _print_summary(script, db, console)

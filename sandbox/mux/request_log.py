@@ -61,7 +61,7 @@ class RequestLog:
         """Count the requests by route, such as `GET /video/v1/assets/{asset_id}`."""
         return Counter(request.route for request in self.all())
 
-    def wait_for(self, count: int, timeout_seconds: float = 30.0) -> None:
+    def wait_for(self, count: int, timeout_seconds: float = 60.0) -> None:
         """Block until `count` requests are recorded.
 
         Raises:

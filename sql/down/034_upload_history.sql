@@ -8,7 +8,9 @@ declare
 begin
   if to_regnamespace('mux_private') is not null then
     for watched in
-      select t.tgrelid::regclass from pg_trigger t where t.tgname = 'close_upload_history' and t.tgparentid = 0
+      select t.tgrelid::regclass from pg_trigger t
+      where t.tgname = 'close_upload_history' and t.tgparentid = 0
+        and t.tgfoid = to_regproc('mux_private.close_upload_history')
     loop
       execute format('drop trigger close_upload_history on %s', watched);
     end loop;

@@ -6,8 +6,8 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('090_app', array[
-      'track_upload', 'app_track_upload', 'app_lock_lesson', 'check_asset_status', 'app_check_status',
-      'app_user'
+      'track_upload', 'app_track_upload', 'app_lock_lesson', 'app_own_lesson', 'check_asset_status',
+      'app_check_status', 'app_user'
     ]);
   end if;
 end

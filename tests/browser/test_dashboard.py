@@ -25,7 +25,7 @@ LONG = "x" * 255
 
 
 def later(db: psycopg.Connection) -> None:
-    """Keep the worker from checking anything for an hour."""
+    """Keep the worker from checking anything for an hour: in the transaction that tracks it."""
     db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
 
 
@@ -35,10 +35,11 @@ def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
         name: course.lesson(title=f"A {name} lesson")
         for name in ("waiting", "stuck", "failed", "published")
     }
-    course.track(lessons["waiting"], "up-waiting")
-    course.track(lessons["stuck"], "up-stuck")
+    with db.transaction():
+        course.track(lessons["waiting"], "up-waiting")
+        course.track(lessons["stuck"], "up-stuck")
+        later(db)
     course.backdate(lessons["stuck"], 7500)
-    later(db)
     course.track(lessons["published"], "up-done", mux_asset_id="as-done", status="ready")
     course.backdate(lessons["published"], 90)
     course.track(
@@ -129,8 +130,9 @@ def test_the_search_finds_lessons_by_any_of_their_ids(
 ) -> None:
     """A single lesson opens, several are listed."""
     lessons = story(course, db)
-    two = [course.tracked_lesson("shared") for _ in range(2)]
-    later(db)
+    with db.transaction():
+        two = [course.tracked_lesson("shared") for _ in range(2)]
+        later(db)
     site.log_in(page)
     for wanted in (str(lessons["published"]), "up-done", "as-done", " up-done "):
         page.get_by_role("searchbox").fill(wanted)
@@ -149,14 +151,15 @@ def test_foreign_text_is_never_run(
     lessons = story(course, db)
     for lesson in lessons.values():
         db.execute("update lessons set title = %s where id = %s", [f"{lesson} {EVIL}", lesson])
-    db.execute(
-        "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
-        "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
-        "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
-        "error_message = 'm' || %(evil)s",
-        {"evil": EVIL},
-    )
-    db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
+    with db.transaction():
+        db.execute(
+            "update mux_asset_tracking set upload_id = 'u' || lesson_id || %(evil)s, "
+            "mux_asset_id = 'a' || %(evil)s, mux_playback_id = 'p' || %(evil)s, "
+            "temp_asset_id = 't' || %(evil)s, error_type = 'e' || %(evil)s, "
+            "error_message = 'm' || %(evil)s",
+            {"evil": EVIL},
+        )
+        later(db)
     db.execute("update mux_asset_tracking set status = 'error' where lesson_id = %s",
                [lessons["failed"]])  # fmt: skip
     seen = json.dumps({"source": EVIL, EVIL: [EVIL]})
@@ -197,8 +200,9 @@ def test_an_id_cannot_look_like_another(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
     """Characters that are invisible or turn the text are shown by their number."""
-    lesson = course.tracked_lesson("up\u202e1\u200b2")
-    later(db)
+    with db.transaction():
+        lesson = course.tracked_lesson("up\u202e1\u200b2")
+        later(db)
     site.log_in(page, f"/lessons/{lesson}")
     expect(page.get_by_role("region", name="State")).to_contain_text("up\\u{202e}1\\u{200b}2")
 
@@ -326,8 +330,9 @@ def test_a_form_in_use_is_left_alone(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
     """The lesson fails while an operator types: that is shown, and the text stays."""
-    lesson = course.tracked_lesson("up1")
-    later(db)
+    with db.transaction():
+        lesson = course.tracked_lesson("up1")
+        later(db)
     page.clock.install()
     site.log_in(page, f"/lessons/{lesson}")
     page.get_by_role("region", name="History").get_by_text("Details").click()
@@ -351,8 +356,9 @@ def test_a_selection_is_left_alone(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
     """An operator is about to copy it; the page is replaced once nothing is selected."""
-    lesson = course.tracked_lesson("up1")
-    later(db)
+    with db.transaction():
+        lesson = course.tracked_lesson("up1")
+        later(db)
     page.clock.install()
     site.log_in(page, f"/lessons/{lesson}")
     page.get_by_text("up1").first.dblclick()

@@ -1,6 +1,8 @@
 """Read the tables and log lines of a running worker, without the values that vary."""
 
 import json
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -89,6 +91,24 @@ def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) ->
     assert_published(worker, course, mux, lesson, upload_id)
     assert worker.stop() == 0
     assert worker.events("worker.crashed") == []
+
+
+def wait_for_looks(
+    worker: WorkerProcess, course: Course, lessons: Collection[UUID], number: int
+) -> None:
+    """Have the worker look at rows until each that waits was looked at so many times.
+
+    Each time they are made due only once: a look that meets that is not counted.
+    """
+    for count in range(1, number + 1):
+        worker.wait_until(partial(_were_looked_at, course, lessons, count))
+        if count < number:
+            course.make_due()
+
+
+def _were_looked_at(course: Course, lessons: Collection[UUID], number: int) -> bool:
+    rows = [course.row(lesson) for lesson in lessons]
+    return all(row["status"] != "processing" or row["check_count"] >= number for row in rows)
 
 
 SUPABASE_RECOVERED: Line = {"level": "info", "event": "supabase.recovered"}

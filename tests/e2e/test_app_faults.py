@@ -90,7 +90,7 @@ def test_the_old_video_never_lands_once_a_new_one_is_uploaded(
     assert picked(finished, "claimed", "unmatched") == (1, 1)
     assert "published" not in finished
 
-    worker.wait_until(lambda: course.row(lesson)["check_count"] == 1)
+    worker.wait_until(lambda: course.row(lesson)["check_count"] >= 1)
     row = course.row(lesson)
     assert picked(row, "upload_id", *VIDEO) == (new, "processing", None, None)
     assert course.state(lesson) == draft
@@ -169,7 +169,7 @@ def test_what_cannot_be_an_id_fails_alone_and_never_reaches_mux(
             }
         ]
     assert {kind: course.state(lesson) for kind, lesson in lessons.items()} == drafts
-    worker.wait_until(lambda: course.row(longest)["missing_count"] == 1)
+    worker.wait_until(lambda: course.row(longest)["missing_count"] >= 1)
     assert course.row(longest)["status"] == "processing"
     alone = {f"/video/v1/{kind}/{'b' * 255}" for kind in ("uploads", "assets")}
     alone |= {f"/video/v1/assets?limit=2&upload_id={'b' * 255}"}

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "sandbox.demo", "--speed", "4"]
+TO_THE_END = ("--speed", "2")
+"""Slower where lessons must be published by webhooks, which on a busy machine take a moment."""
+
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)}
 
 
@@ -54,7 +57,7 @@ def children(pid: int) -> set[int]:
 
 
 def assert_gone(pids: set[int]) -> None:
-    """Assert that the processes end within a minute."""
+    """Assert that the processes end."""
     deadline = time.monotonic() + 60
     while left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
         assert time.monotonic() < deadline, f"still there: {left}"
@@ -63,7 +66,7 @@ def assert_gone(pids: set[int]) -> None:
 
 def test_through_a_pipe_it_prints_lines(tmp_path: Path) -> None:
     """Every lesson ends as planned, every step is printed, and no file is left."""
-    demo = started(TMPDIR=str(tmp_path))
+    demo = started(*TO_THE_END, TMPDIR=str(tmp_path))
     output, _ = demo.communicate(timeout=180)
     assert demo.returncode == 0, output
     for pattern in (
@@ -212,7 +215,7 @@ class Bert:
 
 def test_kept_everything_stays_up(tmp_path: Path) -> None:
     """With --keep everything keeps running, and the printed settings work for a command."""
-    demo = started("--keep", TMPDIR=str(tmp_path))
+    demo = started("--keep", *TO_THE_END, TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     printed = addresses(demo.stdout)
     settings = {}

@@ -109,7 +109,7 @@ def test_more_silent_connections_than_descriptors_stop_nothing(
 
 def health(port: int) -> tuple[int, object]:
     """Ask /healthz, patiently."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=45)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=90)
     try:
         connection.request("GET", "/healthz")
         response = connection.getresponse()
@@ -140,7 +140,7 @@ def test_as_process_1_it_heeds_a_signal_while_it_starts(
         capture_output=True,
         text=True,
         check=False,
-        timeout=45,
+        timeout=90,
     )
     started = module == "worker.daemon.loop"
     assert result.returncode == (0 if started else 128 + signal.SIGTERM)
@@ -188,7 +188,7 @@ def test_output_that_is_not_read_to_its_end_is_no_traceback(
     )
     os.close(writing)
     os.close(reading)
-    _, complaints = process.communicate(timeout=45)
+    _, complaints = process.communicate(timeout=90)
     assert (process.returncode, complaints) == (1, "")
 
 

@@ -22,6 +22,7 @@ from tests.e2e.evidence import (
     picked,
     refuse_lists,
     tables,
+    wait_for_looks,
 )
 from tests.worker_process import WorkerProcess, worker_environment
 from worker.wording import failure
@@ -92,17 +93,17 @@ def test_whatever_is_no_answer_is_an_outage_that_touches_no_row(
     for kind, replica in replicas.items():  # one after the other, so that each has a row
         replica.meet([fault for _, fault in NO_ANSWERS[kind]])
         lessons.append(course.tracked_lesson(mux.state.create_upload()))
-        replica.worker.start(SCAN_BATCH_SIZE="1", MUX_TIMEOUT_SECONDS="0.7")
+        replica.worker.start(SCAN_BATCH_SIZE="1", MUX_TIMEOUT_SECONDS="2")
         replica.mux.faults.wait_for_hits(1)
     before = tables(db)
     for replica in replicas.values():
-        replica.worker.wait_for("mux.unavailable", timeout=40)
+        replica.worker.wait_for("mux.unavailable")
     assert tables(db) == before
 
     for replica in replicas.values():
         replica.mux.faults.clear()
     for replica in replicas.values():
-        replica.worker.wait_for("mux.recovered", timeout=40)
+        replica.worker.wait_for("mux.recovered")
     any_worker = next(iter(replicas.values())).worker
     any_worker.wait_until(lambda: {s["status"] for s in tables(db)["lessons"]} == {"published"})
     for kind, replica in replicas.items():
@@ -185,11 +186,7 @@ def test_words_that_nobody_has_heard_of_make_rows_wait_and_are_told_once(
     names = ("status", "mux_asset_id", "mux_playback_id")
     assert picked(course.state(lessons[4]), *names) == video
 
-    def were_looked_at_twice() -> bool:
-        course.make_due()
-        return all(course.row(lesson)["check_count"] >= 2 for lesson in lessons[:4])
-
-    worker.wait_until(were_looked_at_twice)
+    wait_for_looks(worker, course, lessons[:4], 2)
     told = lines(worker, "mux.unknown_value")
     assert {line["level"] for line in told} == {"warning"}
     assert sorted(picked(line, "kind", "value") for line in told) == [

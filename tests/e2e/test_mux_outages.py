@@ -49,7 +49,7 @@ def test_an_outage_with_three_hundred_rows_due_is_short_to_read_and_quickly_made
     assert picked(during[2], "level", "reason") == ("warning", "connection")
     assert during[2]["message"].startswith("No answer from Mux: ")
     assert recovered["rows_waiting"] == 300
-    assert 0 < recovered["outage_seconds"] < 30
+    assert 0 < recovered["outage_seconds"] < 90
     assert len(lines(worker, "mux.recovered", "mux.unavailable")) == 2
     assert {s["id"]: s["mux_playback_id"] for s in tables(db)["lessons"]} == {
         lesson: one.playback_ids[0] for lesson, one in lessons.items()

@@ -44,7 +44,7 @@ def test_an_id_that_fails_alone_holds_up_its_own_row_and_no_other(
     asset_id = mux.state.upload(bad).asset_id or ""
     mux.faults.add(FAULTS[kind], path=f"/video/v1/assets/{asset_id}")
     held_up = course.tracked_lesson(bad, mux_asset_id=asset_id, check_count=1)
-    worker.start(MUX_TIMEOUT_SECONDS="0.5")
+    worker.start(MUX_TIMEOUT_SECONDS="1.5")
     worker.wait_for("mux.id_failed")
     row = course.row(held_up)
     assert picked(row, "status", "missing_count", "error_type") == ("processing", 0, None)

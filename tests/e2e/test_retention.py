@@ -56,7 +56,7 @@ async def work_until(
         )
         retention = Retention(store, settings.event_retention_days, first_after_seconds=0)
         running = asyncio.create_task(daemon.run(retention))
-        deadline = time.monotonic() + 45
+        deadline = time.monotonic() + 90
         while not await asyncio.to_thread(condition):
             assert time.monotonic() < deadline
             assert not running.done()

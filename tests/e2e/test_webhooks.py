@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -280,7 +281,7 @@ def test_without_a_port_none_is_open(worker: WorkerProcess) -> None:
 
 @pytest.mark.parametrize("with_port", [True, False])
 def test_the_health_command_says_what_health_is(
-    worker: WorkerProcess, environment: dict[str, str], tmp_path: Any, with_port: bool
+    worker: WorkerProcess, environment: dict[str, str], tmp_path: Path, with_port: bool
 ) -> None:
     """0 while the worker works; 1 with a reason before it has begun and when it is gone."""
     settings = {"PORT": str(free_port()), "HOST": "127.0.0.1"} if with_port else {}
@@ -295,7 +296,7 @@ def test_the_health_command_says_what_health_is(
     assert asked()[0] == 1
     worker.start(**settings)
     worker.wait_for("scan.finished")
-    worker.wait_until(lambda: with_port or any(tmp_path.iterdir()))
+    worker.wait_until(lambda: with_port or any(f.stat().st_size for f in tmp_path.iterdir()))
     assert asked() == (0, "ok")
     assert worker.stop() == 0
     assert asked()[0] == 1

@@ -91,7 +91,7 @@ class App:
 
     def end(self, scene: subprocess.Popen[str]) -> Any:
         """Wait for a scene to end; return its result."""
-        output, errors = scene.communicate(timeout=60)
+        output, errors = scene.communicate(timeout=120)
         assert scene.returncode == 0, errors
         return json.loads(output)
 

@@ -40,7 +40,7 @@ class Program:
         """Run it to its end; return its exit status and what it wrote."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with self.start(code, *arguments, **pipes | options) as process:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=120)
         return process.returncode, stdout, stderr
 
 

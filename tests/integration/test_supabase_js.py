@@ -101,7 +101,7 @@ def test_a_lesson_is_published_while_its_instructor_watches(
     supabase.requests.clear()
     watching = app.begin("watch", lesson=lesson)
     worker.start()
-    worker.wait_until(lambda: course.row(lesson)["check_count"] == 1)
+    worker.wait_until(lambda: course.row(lesson)["check_count"] >= 1)
     worker.wait_until(lambda: supabase.requests.count(CHECK) >= 2)
     clock.advance(30)
     course.make_due()

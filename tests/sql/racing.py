@@ -86,7 +86,7 @@ class Racer:
     def starts(self, action: Action, scene: Scene, *, and_commits: bool = False) -> bool:
         """Begin a request; return True once it is seen to wait for a lock, False once it ended."""
         self._told = self._thread.submit(self._request, action, scene, and_commits)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not wait([self._told], timeout=0.002).done:
             row = self._watcher.execute(IS_SEEN_TO_WAIT, [self.connection.info.backend_pid])
             if row.fetchone() == (True,):
@@ -96,7 +96,7 @@ class Racer:
 
     def result(self) -> Any:
         """Give what the request was told, once it has ended; raises what nobody expects."""
-        return self._told.result(10)
+        return self._told.result(60)
 
     def gives_up(self) -> None:
         """End whatever it does, and undo it."""

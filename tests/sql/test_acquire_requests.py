@@ -7,8 +7,15 @@ import pytest
 from tests.sql.conftest import Connections
 from tests.sql.service import Service
 
-GAP = 1.03 / 4
-"""Seconds between requests at four a second: a little more than a quarter, as some arrive early."""
+RATE = 0.04
+GAP = 1.03 / RATE
+"""Seconds between requests: a little more than the rate says, as some arrive early."""
+
+LATE = 5
+"""Seconds that a statement may take on a busy machine, far fewer than a gap."""
+
+LITTLE = 0.1
+"""The share of a gap that a rate grows back meanwhile."""
 
 HALVED = """
     update mux_private.rate_limit
@@ -18,7 +25,7 @@ HALVED = """
 pytestmark = pytest.mark.stack
 
 
-def acquire(service: Service, requests: Any = 1, rate: Any = 4) -> tuple[Any, Any]:
+def acquire(service: Service, requests: Any = 1, rate: Any = RATE) -> tuple[Any, Any]:
     """Reserve requests; return the seconds to the first and between them."""
     row = service.connection.execute(
         "select worker_acquire_requests(%s, %s)", [requests, rate]
@@ -31,7 +38,7 @@ def test_the_first_request_is_at_once_and_the_others_follow(service: Service) ->
     """A free request is due now; the next is due a gap after the last one reserved."""
     assert acquire(service, 3) == (0, pytest.approx(GAP))
     first, _ = acquire(service)
-    assert 3 * GAP - 0.2 < first <= 3 * GAP
+    assert 3 * GAP - LATE < first <= 3 * GAP
 
 
 def test_workers_never_get_the_same_time(connections: Connections, db: psycopg.Connection) -> None:
@@ -47,18 +54,18 @@ def test_workers_never_get_the_same_time(connections: Connections, db: psycopg.C
         worker.connection.commit()
         moments += [float(now) + first, float(now) + first + gap]
     gaps = [later - earlier for earlier, later in pairwise(moments)]
-    assert min(gaps) > GAP - 0.05
-    assert sum(gaps) < 17 * GAP + 0.3
+    assert min(gaps) > GAP - LATE
+    assert sum(gaps) < 17 * GAP + LATE
 
 
 def test_unused_requests_are_not_saved_up(service: Service, db: psycopg.Connection) -> None:
-    """After a quiet minute the next request is due now, and the one after it a gap later."""
+    """After a quiet hour the next request is due now, and the one after it a gap later."""
     acquire(service, 4)
     db.execute(
-        "update mux_private.rate_limit set next_request_at = next_request_at - interval '1 minute'"
+        "update mux_private.rate_limit set next_request_at = next_request_at - interval '1 hour'"
     )
     assert acquire(service)[0] == 0
-    assert acquire(service)[0] > GAP - 0.2
+    assert acquire(service)[0] > GAP - LATE
 
 
 def test_a_worker_waits_for_another_that_is_reserving(
@@ -79,8 +86,8 @@ def test_slowing_down_halves_the_rate_of_all_workers(
     for _ in range(3):  # three workers were refused at once
         service.connection.execute("select worker_slow_down()")
     first, gap = acquire(service)
-    assert 0.8 < first <= 1
-    assert gap == pytest.approx(2 * GAP, rel=0.02)
+    assert 1 - LATE < first <= 1
+    assert gap == pytest.approx(2 * GAP, rel=LITTLE)
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(0, 0.5), (5, 0.6), (15, 0.8), (25, 1), (3600, 1)])
@@ -89,7 +96,7 @@ def test_the_rate_grows_back_by_itself(
 ) -> None:
     """A tenth of it every five seconds."""
     db.execute(HALVED, [seconds])
-    assert acquire(service)[1] == pytest.approx(GAP / share, rel=0.02)
+    assert acquire(service)[1] == pytest.approx(GAP / share, rel=LITTLE)
 
 
 def test_refused_again_it_slows_further_but_never_to_nothing(
@@ -101,8 +108,8 @@ def test_refused_again_it_slows_further_but_never_to_nothing(
         service.connection.execute("select worker_slow_down()")
         gaps.append(acquire(service)[1])
         db.execute("update mux_private.rate_limit set slowed_at = slowed_at - interval '1.01 s'")
-    assert gaps[1] == pytest.approx(GAP / 0.26, rel=0.03)
-    assert gaps[-1] == pytest.approx(GAP / 0.1, rel=0.03)
+    assert gaps[1] == pytest.approx(GAP / 0.26, rel=2 * LITTLE)
+    assert gaps[-1] == pytest.approx(GAP / 0.1, rel=2 * LITTLE)
 
 
 def test_a_clock_that_was_set_back_stops_no_requests(
@@ -120,16 +127,16 @@ def test_a_clock_that_was_set_back_keeps_no_worker_slow(
     ahead = "now() + interval '1 hour'"
     db.execute(f"update mux_private.rate_limit set slowed_at = {ahead}, slowed_to = 0.1".encode())
     firsts = [acquire(service)[0] for _ in range(3)]
-    assert firsts == [pytest.approx(n * GAP, abs=0.15) for n in range(3)]
+    assert firsts == [pytest.approx(n * GAP, abs=LATE) for n in range(3)]
     assert acquire(service)[1] == pytest.approx(GAP)
     service.connection.execute("select worker_slow_down()")
-    assert acquire(service)[1] == pytest.approx(2 * GAP, rel=0.02)
+    assert acquire(service)[1] == pytest.approx(2 * GAP, rel=LITTLE)
 
 
 def test_a_slow_rate_is_no_clock_that_was_set_back(service: Service) -> None:
-    """At one request in a hundred seconds, the next request is rightly far away."""
-    acquire(service, rate=0.01)
-    assert acquire(service, rate=0.01)[0] > 100
+    """At one request in a thousand seconds, the next request is rightly far away."""
+    acquire(service, rate=0.001)
+    assert acquire(service, rate=0.001)[0] > 1000
 
 
 @pytest.mark.parametrize(

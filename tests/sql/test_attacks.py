@@ -167,8 +167,13 @@ def test_a_lesson_made_with_the_id_of_a_deleted_one_inherits_nothing(crime: Crim
     assert (event["event"], event["upload_id"]) == ("tracked", "up9")
 
 
-WORKERS = ("claim", "doctor", "record_refusal", "release", "schema_version", "settle", "summary")
+WORKERS = (
+    *("adopt", "claim", "doctor", "record_refusal", "release", "schema_version", "settle"),
+    *("summary", "untracked", "backfill_begin", "backfill_candidates", "backfill_end"),
+    *("backfill_failures", "backfill_progress"),
+)
 WITH = {
+    "worker_adopt": {"adoptions": []},
     "worker_claim": {"batch_size": 100, "lease_seconds": 3600},
     "worker_release": {"claimed": []},
     "worker_settle": {"verdicts": []},

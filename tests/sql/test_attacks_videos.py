@@ -1,9 +1,11 @@
 """Bert goes for the videos of Anna: their uploads, their assets, and who tracked them first."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.sql.crime import Crime
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, fact, looked_at
@@ -178,3 +180,75 @@ def test_a_placeholder_that_everybody_reads_gives_no_video(crime: Crime) -> None
         str(lesson): "failed",
     }
     crime.goes_on()
+
+
+def adopt(crime: Crime, *lessons: UUID, backfill: str | None = None, **known: Any) -> list[str]:
+    """Adopt lessons as the worker does, and return the outcomes' names."""
+    items = Jsonb([{"lesson_id": str(lesson), **known} for lesson in lessons])
+    query = b"select worker_adopt(%s, backfill => %s)"
+    row = crime.service.connection.execute(query, [items, backfill]).fetchone()
+    assert row is not None
+    return [answer["outcome"] for answer in row[0]]
+
+
+FORMS = ("temp_{}", "temp_playback_{}", "temp_temp_{}", "{}")
+KNOWN: dict[str, Json] = {
+    "as the worker": {},
+    "as a backfill": {"retries_failed": True, "takes_drafts": True},
+    "by hand": {"by_hand": True},
+    "where Mux was asked": {"id": "up-new", "upload_id": "up-new", "asset_id": "as-new"},
+    "where its asset names the lesson": {
+        "is_trusted": True,
+        "upload_id": "up-new",
+        "asset_id": "as-new",
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("known", KNOWN)
+@pytest.mark.parametrize("is_tracked", [True, False])
+def test_a_copied_placeholder_is_not_adopted(
+    crime: Crime, form: str, known: str, is_tracked: bool
+) -> None:
+    """Of an upload that is not tracked yet: in whichever form, and however lessons are adopted."""
+    crime.db.execute("update lessons set mux_asset_id = 'temp_up-new' where id = %s", [crime.shown])
+    crime.goes_on()
+    lesson = crime.mine if is_tracked else crime.mine_too
+    body = {"mux_asset_id": form.format("up-new"), "mux_playback_id": None}
+    assert crime.send("PATCH", f"/lessons?id=eq.{lesson}", json=body).status == 204
+    before = crime.course.state(lesson)
+    assert adopt(crime, lesson, **KNOWN[known]) == ["disputed"]
+    crime.service.settle(fact(PUBLISH, "up-new", "as-new"))
+    assert crime.course.state(lesson) == before
+    crime.course.track(crime.shown, "up-new")
+    assert adopt(crime, lesson, **KNOWN[known]) in (["disputed"], ["tracked"], ["adopted"])
+    outcomes = crime.service.settle(fact(PUBLISH, "up-new", "as-new"))
+    assert {o["lesson_id"]: o["outcome"] for o in outcomes} == {str(crime.shown): "attached"}
+    assert crime.course.state(lesson) == before
+    crime.goes_on()
+
+
+def test_an_instructor_changes_nothing_of_a_backfill_but_their_own_lessons(crime: Crime) -> None:
+    """Neither whether it has ended, nor what it counts of others, nor which rows are its."""
+    row = crime.service.connection.execute("select worker_backfill_begin() ->> 'backfill'")
+    (run,) = row.fetchone() or (None,)
+    hers = crime.course.lesson(mux_asset_id="temp_up-old")
+    crime.send("PATCH", f"/lessons?id=eq.{crime.mine_too}", json={"mux_asset_id": "temp_up-own"})
+    assert adopt(crime, hers, crime.mine_too, backfill=run) == ["adopted", "adopted"]
+    crime.goes_on()
+    query = b"select worker_backfill_progress(%s) -> 'counts'"
+    for column in ("adopted_in", "is_backlog", "tracked_at"):
+        body = {"lesson_id": str(crime.mine_too), "upload_id": "up-own", column: None}
+        assert crime.upsert(body).status >= 400
+    assert crime.service.connection.execute(query, [run]).fetchone() == ({"unanswered": 2},)
+    assert crime.send("DELETE", TRACKING).status == 204
+    counts = {"unanswered": 1, "changed": 1}
+    assert crime.service.connection.execute(query, [run]).fetchone() == (counts,)
+    for function in ("begin", "end", "progress"):
+        body = {} if function == "begin" else {"backfill": run}
+        assert crime.rpc(f"worker_backfill_{function}", **body).refusal == (403, "42501")
+    assert crime.send("GET", "/upload_history").status == 404
+    assert crime.send("GET", "/worker_state").status == 404
+    state = crime.db.execute("select backfill_begun_at is not null from mux_private.worker_state")
+    assert state.fetchone() == (True,)

@@ -85,6 +85,27 @@ def test_the_comparison_sees_a_change_of_each_kind(installed: str, kind: str, ch
     assert kind in {name for name in before if before[name] != after[name]}
 
 
+@pytest.mark.parametrize(
+    ("file", "table", "constraint"),
+    [
+        ("030_tracking", "of_the_app", "a_table_or_a_type"),
+        ("034_upload_history", "upload_history", "it_is_known_how_it_was_heard_of"),
+        ("036_schedule", "schedule", "looks_are_counted_from_zero"),
+        ("036_schedule", "schedule", "what_is_missing_was_looked_for"),
+        ("036_schedule", "worker_state", "there_is_one_row"),
+    ],
+)
+def test_a_check_constraint_that_is_gone_comes_back(
+    installed: str, file: str, table: str, constraint: str
+) -> None:
+    """Applying the file again restores it, and touches no other."""
+    up = catalog(installed)
+    run(installed, f"alter table mux_private.{table} drop constraint {constraint}")
+    assert catalog(installed)["constraints"] != up["constraints"]
+    apply_sql(installed, [path for path in find_sql_files() if path.stem == file])
+    assert catalog(installed) == up
+
+
 def test_undone_twice_it_is_undone(database: str) -> None:
     """Each down file, alone and in order, may be repeated; so may all of them."""
     bare = catalog(database)
@@ -126,6 +147,20 @@ def test_undone_where_little_was_applied_it_leaves_what_is_the_apps(database: st
     before = catalog(database)
     undo_all(database)
     assert catalog(database) == before
+
+
+def test_undone_it_leaves_a_trigger_of_the_app_by_our_name(database: str) -> None:
+    """On another table it calls the app's own function."""
+    run(
+        database,
+        "create table courses (id int); create function closed() returns trigger language plpgsql "
+        "as $$ begin return null; end $$; create trigger close_upload_history after delete "
+        "on courses for each row execute function closed()",
+    )
+    before = catalog(database)
+    apply_all(database)
+    undo_all(database)
+    assert catalog(database)["triggers"] == before["triggers"]
 
 
 def test_a_table_that_the_app_made_before_is_given_back(database: str) -> None:

@@ -16,8 +16,10 @@ LARGE = "(select string_agg(md5(n::text), '') from generate_series(1, 60000) n)"
 
 CALLS = {
     "untracked": "select worker_untracked()",
-    "legacy lessons": "select worker_legacy_lessons()",
-    "rivals": "select worker_rivals(array['up1'])",
+    "candidates": "select worker_backfill_candidates()",
+    "holders": "select mux_private.holders(array['up1'])",
+    "adopt": "select worker_adopt(jsonb_agg(jsonb_build_object('lesson_id', id)), true) "
+    "from lessons",
     "overview": "select worker_overview()",
     "lesson": "select worker_lesson(id::text) from lessons",
     "find": "select worker_find_lessons('up1')",

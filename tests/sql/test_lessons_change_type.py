@@ -4,6 +4,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
@@ -48,8 +49,14 @@ def everything(course: Course, service: Service, anna: Instructor) -> list[Any]:
         assert row is not None
         return row[0]
 
+    def adopt(*lessons: str, dry_run: bool = False) -> list[str]:
+        items = [{"lesson_id": lesson, "by_hand": True} for lesson in lessons]
+        answers = ask("select worker_adopt(%s, %s)", Jsonb(items), dry_run)
+        return [answer["outcome"] for answer in answers]
+
     published, failed = course.tracked_lesson("up1"), course.tracked_lesson("up2")
     waiting, by_hand = course.tracked_lesson("up3"), course.lesson(mux_asset_id="as4")
+    copy = course.lesson(mux_asset_id="temp_up9")
     claimed = {row["upload_id"]: row for row in service.claim()}
     came = [
         [row["lesson_status"] for row in claimed.values()],
@@ -64,14 +71,16 @@ def everything(course: Course, service: Service, anna: Instructor) -> list[Any]:
         anna.check_asset_status(failed)["error"],
         ask("select worker_lesson(%s::text) -> 'title'", waiting),
         ask("select worker_find_lessons('as1') -> 0 -> 'status'"),
-        len(ask("select worker_legacy_lessons() -> 'lessons'")),
+        len(ask("select worker_backfill_candidates() -> 'lesson_ids'")),
         ask("select jsonb_array_length(worker_untracked())"),
-        ask("select worker_rivals(array['as4'])"),
+        ask("select mux_private.holders(array['as4', 'up9'])"),
+        adopt(str(by_hand), str(copy), dry_run=True),
+        adopt(str(by_hand)),
         ask("select jsonb_array_length(worker_overview() -> 'waiting')"),
         ask("select jsonb_array_length(worker_retry(null, operator => 'me'))"),
         course.state(published)["status"],
     ]
-    for lesson in (published, failed, waiting, by_hand):
+    for lesson in (published, failed, waiting, by_hand, copy):
         course.delete(lesson)
     return came
 

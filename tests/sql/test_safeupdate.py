@@ -75,9 +75,9 @@ PLPGSQL = "function mux_private.planted() returns {} language plpgsql as $$ {} $
         (
             PLPGSQL.format(
                 "void",
-                "declare run mux_private.backfill_runs; "
+                "declare walk mux_private.adoption_walk; "
                 "begin with d as (delete from lessons returning id) "
-                "select d.id into run.after from d; end",
+                "select d.id into walk.after from d; end",
             ),
             "delete lessons",
         ),

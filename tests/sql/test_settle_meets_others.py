@@ -31,14 +31,14 @@ class InBackground:
 
     def is_seen_to_wait(self, db: psycopg.Connection) -> None:
         """Return once Postgres says that it waits for a lock."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         query = "select wait_event_type from pg_stat_activity where pid = %s"
         while db.execute(query, [self._pid]).fetchone() != ("Lock",):
             assert time.monotonic() < deadline, "it does not wait"
 
     def ends(self) -> None:
         """Return once it is done; raises what it raised."""
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         if self._error is not None:
             raise self._error

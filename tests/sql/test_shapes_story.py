@@ -269,7 +269,7 @@ def expect_undone(story: Story, installed: Installed) -> None:
 
 
 def test_untracked_lessons_are_found_adopted_and_restored(story: Story) -> None:
-    """The backfill walks by key; what a lesson waits for its placeholder says, and its history."""
+    """The backfill reads lessons by key, adopts them and counts; the adoption does it by and by."""
     script = optional_script(story.options, optional_files()["lesson_indexes"])
     run_all(story.db.info.dsn, script.replace(" concurrently", "").split(";\n"))
     waiting = [story.placeholder(f"up{n}") for n in range(5)]
@@ -277,21 +277,8 @@ def test_untracked_lessons_are_found_adopted_and_restored(story: Story) -> None:
     assert sorted(story.keys_in_order()) == sorted([*waiting, *others])
     found, walked = walk(story)
     assert walked == len(story.keys_in_order())
-    assert [one["lesson_id"] for one in found] == [
-        key for key in story.keys_in_order() if key in waiting
-    ]
-    assert {(one["owner"], one["status"], one["is_draft"]) for one in found} == {
-        (story.owner, story.shape.draft, story.shape.has_status)
-    }
+    assert found == [key for key in story.keys_in_order() if key in waiting]
     assert sorted(story.ask("worker_untracked()")) == sorted(waiting)
-    for lesson in waiting[1:]:
-        story.ask("worker_backfill_note(findings => %s)", Jsonb([{"lesson_id": lesson, **FINDING}]))
-    findings = story.ask("worker_backfill_findings()")
-    assert sorted(one["lesson_id"] for one in findings) == sorted(waiting[1:])
-    after = story.ask("worker_backfill_findings(null, %s)", findings[2]["lesson_id"])
-    assert after == findings[3:]
-    left = story.ask("worker_legacy_lessons(null, 100, '-infinity') -> 'lessons'")
-    assert [one["lesson_id"] for one in left] == waiting[:1]
 
     lesson = waiting[0]
     (answer,) = adopt(story, lesson, lease=60)
@@ -325,25 +312,47 @@ def test_untracked_lessons_are_found_adopted_and_restored(story: Story) -> None:
     assert adopt(story, lesson)[0]["outcome"] == "restored"
     assert story.state(lesson) == story.changed("published", "as6")
 
-    second = story.placeholder("up1")
-    rivals = story.ask("worker_rivals(array['up1'])")
-    assert rivals["up1"]["lesson_id"] in (waiting[1], second)
-    assert (rivals["up1"]["owner"], rivals["up1"]["is_disputed"]) == (story.owner, False)
-    copy = story.placeholder("up0", owner=story.shape.bert)
-    (answer,) = adopt(story, copy)
-    assert answer["outcome"] == ("disputed" if story.shape.has_owner else "adopted")
+    expect_backfilled(story, waiting[1:])
+    second = story.placeholder("up7")
+    assert story.ask("mux_private.holders(array['up7', 'up0'])") == {"up7": [story.owner]}
+    outcome = "disputed" if story.shape.has_owner else "adopted"
+    copies = [story.placeholder(upload, owner=story.shape.bert) for upload in ("up0", "up7")]
+    for lesson in (*copies, second):
+        assert adopt(story, lesson)[0]["outcome"] == outcome
 
 
-FINDING = {"kind": "not_found", "message": "Mux does not know it."}
+def expect_backfilled(story: Story, lessons: list[str]) -> None:
+    """Expect that a backfill adopts lessons, counts them, and lists those that failed, by key."""
+    run = story.ask("worker_backfill_begin()")["backfill"]
+    items = Jsonb([{"lesson_id": lesson} for lesson in lessons])
+    planned = story.ask("worker_adopt(%s, true)", items)
+    answers = story.ask("worker_adopt(%s, backfill => %s)", items, run)
+    for answer, plan, lesson in zip(answers, planned, lessons, strict=True):
+        assert (answer["outcome"], answer["lesson_id"]) == ("adopted", lesson)
+        assert (plan["outcome"], plan["upload_id"]) == ("adopted", answer["upload_id"])
+        assert plan["is_draft"] == story.shape.has_status
+    progress = "worker_backfill_progress(%s) -> 'counts'"
+    assert story.ask(progress, run) == {"unanswered": len(lessons)}
+    uploads = [answer["upload_id"] for answer in answers]
+    verdicts = [fact(FAIL, upload) for upload in uploads[:3]]
+    story.service.settle(*verdicts, *(fact(PUBLISH, up, f"as-{up}") for up in uploads[3:]))
+    assert story.ask(progress, run) == {"asset_errored": 3, story.done: 1}
+    failures = story.ask("worker_backfill_failures(%s) -> 'failures'", run)
+    assert {one["lesson_id"] for one in failures} == {*lessons[:3]}
+    page = story.ask("worker_backfill_failures(%s, null, 2)", run)
+    rest = story.ask("worker_backfill_failures(%s, %s, 2)", run, page["next"])
+    assert page["failures"] + rest["failures"] == failures
+    story.ask("worker_backfill_end(%s)", run)
+    assert story.ask("worker_backfill_begin()")["is_resumed"] is False
 
 
-def walk(story: Story) -> tuple[list[Json], int]:
-    """Walk as the backfill does, two lessons a step; return what waits, and how many there were."""
-    found: list[Json] = []
+def walk(story: Story) -> tuple[list[str], int]:
+    """Read as the backfill does, two lessons a step; return the candidates, and how many of all."""
+    found: list[str] = []
     walked, after = 0, None
     while True:
-        step = story.ask("worker_legacy_lessons(%s, 2)", after)
-        found += step["lessons"]
+        step = story.ask("worker_backfill_candidates(%s, 2)", after)
+        found += step["lesson_ids"]
         walked += step["walked"]
         if (after := step["next"]) is None:
             return found, walked
@@ -351,7 +360,8 @@ def walk(story: Story) -> tuple[list[Json], int]:
 
 def adopt(story: Story, lesson: str, lease: float | None = None) -> list[Json]:
     """Adopt a lesson."""
-    answers: list[Json] = story.ask("worker_adopt(%s, %s)", Jsonb([{"lesson_id": lesson}]), lease)
+    items = Jsonb([{"lesson_id": lesson}])
+    answers: list[Json] = story.ask("worker_adopt(%s, lease_seconds => %s)", items, lease)
     return answers
 
 
@@ -374,14 +384,13 @@ def expect_known_by_key(story: Story, lesson: str) -> None:
     assert [listed[name] for name in ("lesson_id", "title", "event", "is_deleted")] == [
         *(lesson, shape.title, story.done, False)
     ]
-    noted = story.keys_in_order()[0]
-    story.ask("worker_backfill_note(findings => %s)", Jsonb([{"lesson_id": noted, **FINDING}]))
-    assert story.ask("worker_lesson(%s) #>> '{finding,lesson_id}'", noted) == noted
     assert story.ask("worker_lesson(%s)", shape.no_key) is None
     assert story.ask("worker_lesson_events(%s)", shape.no_key) == []
     assert story.ask("worker_retry(array[%s], operator => 'me')", shape.no_key) == []
     assert story.ask("worker_make_due(%s, 'me')", shape.no_key)["outcome"] == "unchanged"
-    assert adopt(story, shape.no_key)[0]["outcome"] == "gone"
+    assert adopt(story, shape.no_key)[0]["reason"] == "deleted"
+    assert story.ask("worker_backfill_candidates(%s)", shape.no_key)["walked"] > 0
+    assert story.ask("worker_backfill_failures(now(), %s)", shape.no_key)["failures"] == []
 
 
 def test_columns_change_their_types_and_lessons_are_deleted(story: Story) -> None:
@@ -424,7 +433,7 @@ def publish_one(story: Story, lesson: str, number: int) -> list[Any]:
     came: list[Any] = [story.settle(PUBLISH, upload, lesson), story.events(lesson)]
     assert story.state(lesson) == story.changed("published", asset)
     shown = story.ask("worker_lesson(%s)", lesson)
-    came += [shown[name] for name in ("title", "owner", "status", "is_draft", "is_published")]
+    came += [shown[name] for name in ("title", "owner", "status", "is_published")]
     if story.shape.has_owner:
         came.append(story.anna.check_asset_status(lesson)["status"])
         came.append(story.anna.publish_lesson(lesson))

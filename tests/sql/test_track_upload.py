@@ -225,7 +225,7 @@ def test_the_lesson_of_another_is_not_there(
 
 def test_it_needs_a_lesson_and_somebody_signed_in(course: Course, instructor: Instructor) -> None:
     """Who asks is looked at first."""
-    missing = ("PT400", "track_upload needs lesson_id and upload_id")
+    missing = ("PT400", "track_upload needs lesson_id")
     assert refusal(instructor.track_upload, None, "up1") == missing
     instructor.claim(role="authenticated")
     nobody = ("PT401", "track_upload needs a signed-in user")

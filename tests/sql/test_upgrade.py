@@ -272,3 +272,100 @@ def test_a_constraint_of_an_earlier_version_is_replaced(installed: str) -> None:
     )
     apply_sql(installed, [file for file in FILES if file.stem == "034_upload_history"])
     assert catalog(installed) == up
+
+
+NASTY = [
+    *("plain", "with-dash", "with_underscore", "x" * 255, "x" * 256, "x" * 300, "x" * 400),
+    *("", " ", "a b", "a/b", "a.b", "\u00fcmlaut", "a\nb", "a\n", "ab\u2028", "None", "NaN", "nan"),
+    *(
+        "undefined",
+        "null",
+        "none",
+        "playback",
+        "migrated",
+        "temp",
+        "temp_",
+        "temp_temp_",
+        "TEMP_up",
+    ),
+    *("temp_up", "temp_temp_up2", "temp_playback_up3", "temp_playback_temp_up4", "temp_playback_"),
+    *("temp_playback", "temp_null", "temp_undefined", "temp_migrated", "temp_a b", "temp_a-b"),
+    *("temp_" + "y" * 255, "temp_" + "y" * 256, "temp_" + "y" * 300, "xtemp_up", " temp_up"),
+]
+"""What columns may hold; `None` stands for itself, and null is one more."""
+
+
+@pytest.mark.parametrize("is_tracked", [False, True])
+def test_what_is_entered_agrees_with_the_functions_of_ids(
+    supabase: LocalSupabase, database: str, is_tracked: bool
+) -> None:
+    """The file has them inlined, since it reads a million rows; each text takes each place."""
+    texts: list[str | None] = [None, *NASTY]
+    run(database, REPORT.read_text().partition("\ninsert into lessons")[0])
+    with supabase.connect(database="install") as owner:
+        course = Course(owner, anna=ANNA, bert=BERT)
+        for text in texts:
+            if is_tracked:
+                track_in_each_place(course, text)
+            else:
+                for other in ("play1", "", None, "temp_playback_other", text):
+                    course.lesson(mux_asset_id=text, mux_playback_id=other)
+                course.lesson(mux_playback_id=text)
+        apply_all(database)
+        entered = owner.execute(ENTERED if is_tracked else UNTRACKED).fetchall()
+        assert entered == owner.execute(EXPECTED if is_tracked else EXPECTED_UNTRACKED).fetchall()
+    assert len(entered) > (200 if is_tracked else 15)
+
+
+def track_in_each_place(course: Course, text: str | None) -> None:
+    """Track lessons whose columns hold a text, as the upload's id, the asset's, or neither's."""
+    for status in ("ready", "processing"):
+        for upload, asset in ((text or "", "as1"), ("migrated", text), ("up1", text)):
+            lesson = course.lesson(mux_asset_id=text, mux_playback_id=text)
+            course.track(lesson, upload, status=status, mux_asset_id=asset, mux_playback_id=text)
+
+
+ENTERED = b"""
+    select lesson_id, mux_id, asset_id, playback_id, how, is_known, tracking_id, owner
+    from mux_private.upload_history where lesson_id is not null order by 1, 2"""
+EXPECTED = b"""
+    select distinct on (l.id, mux_private.as_written(e.mux_id)) l.id, e.mux_id, e.asset_id,
+      e.playback_id, e.how, e.playback_id is not null, e.tracking_id, l.creator_id::text
+    from mux_asset_tracking t
+    join lessons l on l.id = t.lesson_id
+    cross join lateral (
+      select 1 as step, mux_private.named_id(left(h.id, 300)) as mux_id,
+        case when left(h.id, 5) <> 'temp_' then left(h.id, 300) end as asset_id,
+        case when left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(left(l.mux_playback_id, 300))
+          then l.mux_playback_id end as playback_id,
+        'stood there' as how, null::uuid as tracking_id
+      from (values
+        (l.mux_asset_id),
+        (case when left(l.mux_playback_id, 5) = 'temp_' then l.mux_playback_id end)) h (id)
+      where mux_private.as_written(mux_private.named_id(h.id))
+        is distinct from mux_private.as_written(mux_private.key_of(t.upload_id, t.mux_asset_id))
+      union all
+      select 2, mux_private.key_of(t.upload_id, t.mux_asset_id),
+        case when mux_private.is_mux_id(t.mux_asset_id) then t.mux_asset_id end,
+        case when t.status = 'ready' and mux_private.is_mux_id(t.mux_playback_id)
+          then t.mux_playback_id end, 'tracked', t.id) e
+    where mux_private.is_mux_id(e.mux_id)
+    order by 1, mux_private.as_written(e.mux_id), e.step"""
+UNTRACKED = b"""
+    select mux_id, is_known, how, owner
+    from mux_private.upload_history where lesson_id is null order by 1"""
+EXPECTED_UNTRACKED = b"""
+    select mux_private.named_id(h.id), bool_or(coalesce(
+        left(h.id, 5) <> 'temp_' and mux_private.is_mux_id(l.mux_playback_id), false)),
+      'stood there', min(l.creator_id::text)
+    from lessons l
+    cross join lateral (values
+      (left(l.mux_asset_id, 300)),
+      (case when left(l.mux_playback_id, 5) = 'temp_' then left(l.mux_playback_id, 300) end)) h (id)
+    where mux_private.named_id(h.id) is not null
+      and not exists (select from mux_asset_tracking t where t.lesson_id = l.id)
+      and not exists (
+        select from mux_private.upload_history u
+        where u.lesson_id is not null and mux_private.as_written(mux_private.named_id(h.id))
+          in (u.mux_id_written, u.asset_id_written))
+    group by 1 order by 1"""

@@ -19,8 +19,8 @@ LAYERS = (
     {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"adapter"},
-    {"decide", "backoff", "settings", "network", "project_url", "sql_files"},
-    {"model", "lesson", "wording", "text", "errors", "__init__"},
+    {"decide", "backoff", "lesson", "settings", "network", "project_url", "sql_files"},
+    {"model", "wording", "text", "errors", "__init__"},
 )
 """From the top down. A package or module imports from its own layer and from those below."""
 

@@ -1,109 +1,131 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from worker.lesson import Lesson, Row, Target, queries_for
-from worker.model import UPLOAD_UNKNOWN, Observation
+from tests.unit.test_decide import CLAIM
+from worker.lesson import Adoption, Lesson, Row
+from worker.model import UPLOAD_UNKNOWN, Observation, Outcome, Query
 
-UP, ASSET = "U" * 44, "A" * 44
-ROW = Row("r", UP, None, None, None, "processing", "2024-01-01")
-LESSON = Lesson("l", "anna", "draft", True, False, None, None, None)
+READY = Observation("asset", "ready", "probe", "up1", "as1")
 
 
-def test_a_lesson_is_read_with_the_ids_to_ask_for() -> None:
-    """The database says which, in its order; fields of a newer one are ignored."""
+def adoption(outcome: str, upload_id: str | None = None, asset_id: str | None = None) -> Adoption:
+    """Return the adoption of lesson l1."""
+    return Adoption(Outcome(outcome, lesson_id="l1", upload_id=upload_id, asset_id=asset_id))
+
+
+def test_a_lesson_is_read_with_its_tracking_row() -> None:
+    """Fields of a newer database are ignored; a lesson may be without a row."""
     row = {
         "id": "r",
-        "upload_id": UP,
-        "temp_asset_id": None,
-        "asset_id": ASSET,
-        "playback_id": None,
+        "upload_id": "up1",
         "status": "error",
-        "tracked_at": "2024-01-02",
         "error_type": "gave_up",
         "mood": "good",
     }
-    result: dict[str, Any] = {
-        "lesson_id": "l",
+    lesson: dict[str, Any] = {
+        "lesson_id": "l1",
         "owner": "anna",
-        "is_draft": True,
-        "is_published": False,
         "status": "draft",
+        "is_published": False,
         "asset_id": "temp_new",
         "playback_id": None,
         "row": row,
-        "targets": [
-            {"id": "new", "kind": "either", "found_in": "temporary id"},
-            {"id": ASSET, "kind": "asset", "found_in": "tracking row"},
-        ],
         "mood": "good",
     }
-    lesson = Lesson(
-        "l",
-        "anna",
-        "draft",
-        True,
-        False,
-        "temp_new",
-        None,
-        Row("r", UP, None, ASSET, None, "error", "2024-01-02", "gave_up"),
-        (Target("either", "new", "temporary id"), Target("asset", ASSET, "tracking row")),
+    assert Lesson.from_json(lesson) == Lesson(
+        "l1", "draft", False, "temp_new", None, Row("error", "gave_up")
     )
-    assert Lesson.from_json(result) == lesson
-    untracked = replace(lesson, row=None, targets=())
-    assert Lesson.from_json({**result, "row": None, "targets": []}) == untracked
+    untracked = Lesson("l1", "draft", False, "temp_new", None, None)
+    assert Lesson.from_json({**lesson, "row": None}) == untracked
+
+
+def test_an_adoption_is_read_with_what_was_restored_and_its_claim() -> None:
+    """Fields of a newer database are ignored."""
+    claim = {name: getattr(CLAIM, name) for name in CLAIM.__dataclass_fields__}
+    restored = {"outcome": "restored", "lesson_id": "l1", "playback_id": "play1", "mood": "good"}
+    answer: dict[str, Any] = {
+        "lesson_id": "l1",
+        "outcome": "adopted",
+        "reason": None,
+        "upload_id": "up1",
+        "asset_id": None,
+        "is_draft": True,
+        "restored": restored,
+        "claim": {**claim, "mood": "good"},
+        "mood": "good",
+    }
+    assert Adoption.from_json(answer) == Adoption(
+        Outcome("adopted", lesson_id="l1", upload_id="up1"),
+        Outcome("restored", lesson_id="l1", playback_id="play1"),
+        CLAIM,
+        is_draft=True,
+    )
+
+
+@pytest.mark.parametrize("restored", [{}, {"restored": None, "claim": None, "is_draft": None}])
+def test_most_adoptions_have_neither(restored: dict[str, None]) -> None:
+    """A field that is missing is one that is null."""
+    answer = {"lesson_id": "l1", "outcome": "busy", **restored}
+    assert Adoption.from_json(answer) == Adoption(Outcome("busy", lesson_id="l1"))
 
 
 @pytest.mark.parametrize(
-    ("kind", "looks"),
+    ("ids", "mux_id", "query"),
     [
-        ("either", [("l/0/u", "x", None), ("l/0/a", UPLOAD_UNKNOWN, "x")]),
-        ("asset", [("l/0/a", UPLOAD_UNKNOWN, "x")]),
+        (("up1", None), "up1", Query("l1", "up1", None)),
+        (("up1", "as1"), "up1", Query("l1", "up1", "as1")),
+        ((UPLOAD_UNKNOWN, "as1"), "as1", Query("l1", UPLOAD_UNKNOWN, "as1")),
+        ((None, "as1"), "as1", Query("l1", UPLOAD_UNKNOWN, "as1")),
+        ((None, None), None, None),
     ],
 )
-def test_an_id_is_looked_for_as_what_it_may_be(
-    kind: Any, looks: list[tuple[str, str, str | None]]
+@pytest.mark.parametrize("outcome", ["adopted", "tracked", "ask"])
+def test_mux_is_asked_about_the_id_that_is_to_be_tracked(
+    outcome: str, ids: tuple[str | None, str | None], mux_id: str | None, query: Query | None
 ) -> None:
-    """A page tells of both; what is an asset's is never sent as an upload's."""
-    found = queries_for(Target(kind, "x", ""), "l/0")
-    assert [(look.key, look.upload_id, look.asset_id) for look in found] == looks
-
-
-def test_which_facts_settle_a_row() -> None:
-    """By upload, also where that is an asset's id; by asset where the upload is not known."""
-    fact = Observation("asset", "ready", "probe", upload_id=UP, asset_id=ASSET)
-    assert ROW.matches(fact)
-    assert replace(ROW, upload_id=ASSET).matches(fact)
-    assert not replace(ROW, upload_id="other", asset_id=ASSET).matches(fact)
-    assert replace(ROW, upload_id=UPLOAD_UNKNOWN, asset_id=ASSET).matches(fact)
-    assert not replace(ROW, upload_id=UPLOAD_UNKNOWN).matches(fact)
-    by_asset = replace(fact, upload_id=None)
-    assert replace(ROW, asset_id=ASSET).matches(by_asset)
-    assert replace(ROW, upload_id=ASSET).matches(by_asset)
-    assert not ROW.matches(by_asset)
+    """As an asset's only where no upload is known."""
+    asked = adoption(outcome, *ids)
+    assert (asked.mux_id, asked.query) == (mux_id, query)
 
 
 @pytest.mark.parametrize(
-    ("is_draft", "playback_id", "expected"),
-    [
-        (True, "Play", True),
-        (True, "temp_playback_x", False),
-        (True, "", False),
-        (True, None, False),
-        (False, "Play", False),
-    ],
+    "outcome", ["restored", "unchanged", "disputed", "left_alone", "busy", "refused"]
 )
-def test_a_draft_with_a_real_playback_id_may_be_meant(
-    is_draft: bool, playback_id: str | None, expected: bool
-) -> None:
-    """Only a draft that could be played; its instructor may have unpublished it."""
-    lesson = replace(LESSON, status="in work", is_draft=is_draft, playback_id=playback_id)
-    assert lesson.is_draft_with_video is expected
+def test_mux_is_not_asked_where_nothing_is_to_be_tracked(outcome: str) -> None:
+    """Whatever ids the lesson names."""
+    assert adoption(outcome, "up1", "as1").query is None
 
 
-def test_what_tells_of_an_upload() -> None:
-    """An id of any kind, or a row."""
-    assert not LESSON.may_have_video
-    result: list[dict[str, Any]] = [{"asset_id": "temp_"}, {"playback_id": "temp_"}, {"row": ROW}]
-    assert all(replace(LESSON, **one).may_have_video for one in result)
+@pytest.mark.parametrize("outcome", ["adopted", "tracked", "ask"])
+def test_an_id_that_mux_knows_is_sent_with_what_it_is(outcome: str) -> None:
+    """`id` is the one that Mux was asked about, as the lesson names it."""
+    assert adoption(outcome, "as1").item(READY) == {
+        "lesson_id": "l1",
+        "id": "as1",
+        "upload_id": "up1",
+        "asset_id": "as1",
+    }
+    without_upload = Observation("asset", "preparing", "sweep", None, "as1")
+    assert adoption(outcome, UPLOAD_UNKNOWN, "as1").item(without_upload) == {
+        "lesson_id": "l1",
+        "id": "as1",
+        "upload_id": None,
+        "asset_id": "as1",
+    }
+
+
+@pytest.mark.parametrize("status", ["missing", "rejected"])
+def test_an_id_that_mux_does_not_know_counts_for_nothing_beside_a_history(status: str) -> None:
+    """Where nothing else is known of the lesson's video, it is tracked, and fails."""
+    unknown = Observation("upload", status, "probe", "up1")
+    missing = {"lesson_id": "l1", "id": "up1", "is_missing": True}
+    assert adoption("ask", "up1").item(unknown) == missing
+    for outcome in ("adopted", "tracked"):
+        assert adoption(outcome, "up1").item(unknown) == {"lesson_id": "l1"}
+
+
+def test_a_fault_says_nothing_about_an_id() -> None:
+    """The database asks again."""
+    fault = Observation("upload", "fault", "probe", "up1")
+    assert adoption("ask", "up1").item(fault) == {"lesson_id": "l1"}

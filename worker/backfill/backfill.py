@@ -106,10 +106,13 @@ class Backfill:
                 await self._adopt_found(page, run, environment, report)
             lesson_ids = list(search.left)
             for start in range(0, len(lesson_ids), ADOPTIONS_PER_CALL):
-                if not await self._scan_until(MAX_UNANSWERED, run):
+                if not await self._scan_ahead(run):
                     break
                 batch = lesson_ids[start : start + ADOPTIONS_PER_CALL]
-                await self._adopt([self._item({"lesson_id": id_}) for id_ in batch], run, report)
+                adopted = await self._adopt(
+                    [self._item({"lesson_id": id_}) for id_ in batch], run, report
+                )
+                self.progress.adopted[UNANSWERED] += len(adopted)
         self.progress.is_finished = await self._scan_until(0, run)
         if self.progress.is_finished:
             await self.road.lessons.end(run)
@@ -174,24 +177,33 @@ class Backfill:
                 is_last = attempt == BUSY_TRIES - 1
                 adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
                 left = {a.lesson_id: left[a.lesson_id] for a in done if a.outcome.name == "busy"}
+        tracked = [a for a in adoptions if a.outcome.name in TRACKED]
         for adoption in adoptions:
             if adoption.outcome.name not in TRACKED:
                 self._report(Result.of(adoption), report)
-        self.progress.chunk_done += len(adoptions)
-        return [a for a in adoptions if a.outcome.name in TRACKED]
+        self.progress.chunk_done += len(tracked)
+        return tracked
+
+    async def _scan_ahead(self, run: str) -> bool:
+        """Scan where too many rows are without an answer to adopt more; False after a stop."""
+        room = MAX_UNANSWERED - ADOPTIONS_PER_CALL
+        if self.progress.adopted[UNANSWERED] <= room:
+            return not self._stopping.is_set()
+        return await self._scan_until(room, run)
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
         """Scan until at most so many adopted rows are without an answer; False after a stop.
 
         A daemon beside the backfill scans as well: then there is nothing to claim here.
         """
-        while not self._stopping.is_set():
+        while True:
             self.progress.adopted = await self.road.lessons.progress(run)
+            if self._stopping.is_set():
+                return False
             if self.progress.adopted[UNANSWERED] <= unanswered:
                 return True
             if not (await self.road.scan()).claimed:
                 await self._pause()
-        return False
 
     async def _pause(self) -> bool:
         """Pause, and return whether the backfill is to stop."""
@@ -203,4 +215,5 @@ class Backfill:
 
     def _report(self, result: Result, report: Callable[[Result], None]) -> None:
         self.progress.left_alone[result.kind] += 1
+        self.progress.chunk_done += 1
         report(result)

@@ -130,8 +130,9 @@ _NOT_ADOPTED = {
     "older": "{} is not published: it has a newer video than the one it names. To go back to the "
     "older one, delete its row of mux_asset_tracking and track that upload again.",
     "names_nothing": "{} is not published: it names no video. Have the instructor upload one.",
+    "unreadable_id": "{} is not published: it names something that is no id of Mux. Have the "
+    "instructor upload a video.",
     "not_found": f"{{}} is not published. {wording.failure('upload_not_found')}",
-    "ask": "{} is not published: Mux does not answer about the id that it names. Try again later.",
 }
 """Why a lesson is not published, by the reason or the outcome of its adoption."""
 

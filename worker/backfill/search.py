@@ -95,8 +95,15 @@ class Search:
                     self._referring[reference].append(match.observation)
 
     async def _trusted(self) -> AsyncGenerator[Found]:
-        """Yield the lessons that one asset names, unless Mux knows the id that they name."""
-        referred = {id_: seen for id_, seen in self._referring.items() if id_ in self.left}
+        """Yield the lessons that one asset names, unless Mux knows the id that they name.
+
+        A lesson whose own video is restored is given no other.
+        """
+        referred = {
+            lesson_id: seen
+            for lesson_id, seen in self._referring.items()
+            if lesson_id in self.left and self.left[lesson_id].outcome.name != "restored"
+        }
         queries = self._unlisted(referred)
         known: set[str] = set()
         async for page in observe(queries, self._mux, self._stopping):

@@ -162,12 +162,13 @@ async def _list_failures(run: str, lessons: "BackfillStore", report: "Report") -
     """Add the lessons that failed after they were adopted, in this run of the backfill."""
     from worker.backfill.result import Result
 
-    after: str | None = None
-    while failures := await lessons.failures(run, after):
+    after, is_last = None, False
+    while not is_last:
+        failures, after = await lessons.failures(run, after)
         for row in failures:
             ids = {name: row[name] for name in ("upload_id", "asset_id")}
             report.add(Result(row["lesson_id"], row["reason"], row["message"], ids))
-        after = failures[-1]["lesson_id"]
+        is_last = after is None
 
 
 def _summarize(work: "Backfill", report: "Report", began: float) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from worker import wording
-from worker.backfill.result import Progress, Result, ending
+from worker.backfill.result import UNANSWERED, Progress, Result, ending
 from worker.cli.console import columns
 from worker.errors import WorkerError
 from worker.text import plain_id
@@ -91,13 +91,15 @@ def summary(progress: Progress, requests: int, seconds: float) -> "RenderableTyp
     """Return the totals, the count of each result with its reason, and the cost."""
     from rich.console import Group
 
-    totals = progress.by_ending()
+    totals, counts = progress.by_ending(), progress.counts
+    unanswered = counts.pop(UNANSWERED, 0)
     table = columns(9, 7)
     table.columns[0].justify = "right"
     for name in ("updated", "skipped", "failed"):
-        for kind in sorted(kind for kind in progress.counts if ending(kind) == name):
-            count = f"{progress.counts[kind]:,}"
-            table.add_row(count, name, f"{kind}: {wording.backfill_result(kind)}")
+        for kind in sorted(kind for kind in counts if ending(kind) == name):
+            table.add_row(f"{counts[kind]:,}", name, f"{kind}: {wording.backfill_result(kind)}")
+    if unanswered:
+        table.add_row(f"{unanswered:,}", "tracked", wording.backfill_result(UNANSWERED))
     return Group(
         f"Total lessons processed: {totals['processed']:,}",
         f"Successfully updated: {totals['updated']:,}",

@@ -1,6 +1,7 @@
 """Scan again and again, through outages, until the process is asked to stop."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ SHARE_FOR_THE_SCAN = 0.5
 
 SECONDS_PER_REQUEST = 1.0
 """How much later the next scan begins for each request to Mux that this one sent."""
+
+SCHEMA_CHECK_SECONDS = 60.0
+"""How often the schema is checked: a scan with nothing due does not notice a missing table."""
 
 T = TypeVar("T")
 
@@ -93,7 +97,7 @@ class Daemon:
         self._scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over some values of TZ
         self._mux_outage = Outage("mux", timing.interval_seconds, clock)
         self._supabase_outage = Outage("supabase", timing.interval_seconds, clock)
-        self._schema_is_checked = False
+        self._schema_checked_at = -math.inf
 
     def outages(self) -> Mapping[Service, OutageState]:
         """Return the outages under way."""
@@ -166,9 +170,9 @@ class Daemon:
 
     async def _scan_through_outage(self) -> ScanReport:
         """Scan, and end the outage of Mux if there was one."""
-        if not self._schema_is_checked:
+        if self._clock() - self._schema_checked_at > SCHEMA_CHECK_SECONDS:
             await self._store.check_schema()
-            self._schema_is_checked = True
+            self._schema_checked_at = self._clock()
         if self._mux_outage.is_ongoing:
             await self._mux.check()
         report = await self._scan()

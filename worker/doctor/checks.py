@@ -123,6 +123,29 @@ def check_row_security(facts: Facts) -> Check:
     )
 
 
+def check_schedule(facts: Facts) -> Check:
+    """Check that the schedule has what waits, and nothing else."""
+    gaps: Mapping[str, Any] | None = facts["schedule"]
+    if gaps is None:
+        return Check("schedule", "skipped", "there is no mux_asset_tracking")
+    at_least = "" if gaps["is_complete"] else "at least "
+    details = [
+        f"{at_least}{count} {problem}"
+        for count, problem in (
+            (gaps["unscheduled"], "rows of mux_asset_tracking wait and are not in the schedule"),
+            (gaps["unneeded"], "rows of the schedule belong to no waiting row"),
+        )
+        if count
+    ]
+    if details:
+        advice = (
+            "The adoption of a running worker corrects this within minutes. If it persists, look "
+            "for adoption.failed in the log, and apply sql/058_earlier_uploads.sql again."
+        )
+        return Check("schedule", "warning", "; ".join(details), advice)
+    return Check("schedule", "ok", "has what waits and nothing else")
+
+
 def check_clock(facts: Facts, now: float) -> Check:
     """Compare this machine's clock with the database's, which alone counts ages."""
     apart = abs(float(facts["database_time"]) - now)

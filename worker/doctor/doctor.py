@@ -23,6 +23,7 @@ OF_DATABASE = (
     "functions",
     "app functions",
     "anon",
+    "schedule",
     "clock",
     "scan calls",
 )
@@ -114,6 +115,7 @@ async def _check_database(
             grants.check_functions(facts),
             grants.check_app_functions(facts),
             grants.check_anon(facts),
+            checks.check_schedule(facts),
             checks.check_clock(facts, time.time()),
             await _rehearse(store),
         ]

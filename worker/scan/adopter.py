@@ -18,6 +18,9 @@ from worker.telemetry.hooks import Telemetry
 Item = dict[str, Any]
 """A lesson to adopt, as `worker_adopt` takes it."""
 
+WISHES = ("by_hand", "takes_drafts", "retries_failed")
+"""The fields of an item that say what is wanted, whatever Mux answers."""
+
 
 class AdoptionStore(Protocol):
     """What adopting needs of the database."""
@@ -56,7 +59,8 @@ class Adopter:
         adoptions = await self._store.adopt(items, backfill=backfill, lease=lease)
         asked = {a.lesson_id: a for a in adoptions if a.outcome.name == "ask"}
         if asked and await environment_matches(self._mux, self._store):
-            answers = await self._identify(asked)
+            wishes = {i["lesson_id"]: {w: i[w] for w in WISHES if w in i} for i in items}
+            answers = [{**wishes[a["lesson_id"]], **a} for a in await self._identify(asked)]
             answered = await self._store.adopt(answers, backfill=backfill, lease=lease)
             left = asked.keys() - {adoption.lesson_id for adoption in answered}
             adoptions = [a for a in adoptions if a.lesson_id not in asked] + answered

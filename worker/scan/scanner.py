@@ -24,7 +24,7 @@ from worker.telemetry.scan_report import ScanReport
 CLAIMS_PER_SWEEP = 5
 """The largest number of claims whose rows one sweep looks for."""
 
-RELEASE_TIMEOUT_SECONDS = 1.0
+RELEASE_TIMEOUT_SECONDS = 2.0
 
 MAX_FAULT_COUNTS = 1000
 """Rows whose faults are counted. Beyond them all counts restart, with the shortest pause."""

@@ -37,9 +37,14 @@ class PageBudget:
         self.pages = max(self.pages, min(self.pages + rows, MAX_PAGE_BUDGET))
 
     def match(self, rows: int) -> None:
-        """Record claimed rows as matched, which earns pages too."""
+        """Record claimed rows as matched, which earns pages too.
+
+        Pages that cost more than to probe what remains are not read.
+        """
         self.remaining -= rows
         self.earn(rows)
+        if not self.more_are_due:
+            self.pages = min(self.pages, max(self.remaining, MAX_PAGE_BUDGET))
 
     @property
     def allows_page(self) -> bool:

@@ -1,12 +1,13 @@
 """Call the SQL functions of a backfill: its candidates, its progress and its failures."""
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from worker.supabase.lessons import LessonStore
 from worker.supabase.serialize import expect, parse
 
-FAILURES_PER_CALL = 500
+ROWS_PER_CALL = 5000
 LESSONS_PER_CALL = 2000
 
 
@@ -36,10 +37,23 @@ class BackfillStore(LessonStore):
 
         `unanswered` rows were not looked at yet. A row that failed counts by its error type.
         """
-        params = {"backfill": backfill}
-        return Counter(expect(await self._call("worker_backfill_progress", params), dict))
+        counts: Counter[str] = Counter()
+        after, is_last = None, False
+        while not is_last:
+            params = {"backfill": backfill, "after": after, "walk": ROWS_PER_CALL}
+            response = expect(await self._call("worker_backfill_progress", params), dict)
+            counts.update(parse(partial(response.__getitem__, "counts")))
+            after = parse(partial(response.__getitem__, "next"))
+            is_last = after is None
+        return counts
 
-    async def failures(self, backfill: str, after: str | None) -> list[dict[str, Any]]:
-        """Return the next rows of a backfill that failed or are refused, ordered by lesson."""
-        params = {"backfill": backfill, "after": after, "at_most": FAILURES_PER_CALL}
-        return expect(await self._call("worker_backfill_failures", params), list)
+    async def failures(
+        self, backfill: str, after: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return those of the next rows of a backfill that failed or are refused, and the last.
+
+        The last id is None at the end.
+        """
+        params = {"backfill": backfill, "after": after, "walk": ROWS_PER_CALL}
+        response = expect(await self._call("worker_backfill_failures", params), dict)
+        return parse(lambda: (response["failures"], response["next"]))

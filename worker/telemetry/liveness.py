@@ -21,6 +21,8 @@ MAX_CALL_TIMEOUTS = 3
 """How long a call of Supabase takes with its retries, in timeouts."""
 
 WRITE_INTERVAL_SECONDS = 1.0
+FILE_BYTES = 200
+"""The length of the file, filled up with spaces: more than its text ever has."""
 
 NO_DIRECTORY = (
     "`mux-worker health` cannot see the worker: no directory for temporary files can be written. "
@@ -119,8 +121,9 @@ def write(file: Path, last_progress_at: float, deadline: float) -> None:
         descriptor = os.open(file, flags, 0o600)
         try:
             if os.fstat(descriptor).st_uid == os.getuid():
-                os.truncate(descriptor, 0)
-                os.write(descriptor, json.dumps(fields).encode())
+                # Never empty meanwhile: a reader finds the old text or the new one.
+                os.write(descriptor, json.dumps(fields).ljust(FILE_BYTES).encode())
+                os.truncate(descriptor, FILE_BYTES)
         finally:
             os.close(descriptor)
 

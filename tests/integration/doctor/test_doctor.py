@@ -59,6 +59,7 @@ GOOD = {
     "functions": "ok",
     "app functions": "ok",
     "anon": "ok",
+    "schedule": "ok",
     "clock": "ok",
     "scan calls": "ok",
     "Mux network": "warning",
@@ -67,7 +68,7 @@ GOOD = {
     "Mux rate limit": "skipped",  # and its limits are off
     "webhook": "skipped",  # nor does a worker run
 }
-OF_DATABASE = list(GOOD)[3:13]
+OF_DATABASE = list(GOOD)[3:14]
 WITHOUT_DATABASE = {
     **GOOD,
     "database": "failed",
@@ -144,7 +145,9 @@ def test_all_is_well(environment: dict[str, str]) -> None:
     assert {frozenset(check) for check in checks} == {
         frozenset({"name", "health", "detail", "advice"})
     }
-    assert checks[15]["detail"].endswith("there is no upload to look up yet")
+    assert checks[list(GOOD).index("Mux environment")]["detail"].endswith(
+        "there is no upload to look up yet"
+    )
 
 
 def test_a_failed_check_exits_with_1_and_repeats_no_secret(
@@ -406,6 +409,41 @@ def test_what_is_wrong_in_the_database_fails_alone(
     assert checks[names[0]].advice
 
 
+def test_what_the_schedule_lacks_is_warned_of(
+    doctor: Doctor, course: Course, db: psycopg.Connection
+) -> None:
+    """As after a restore of the app's tables alone; a worker mends it by itself."""
+    for upload in ("up1", "up2", "up3"):
+        course.tracked_lesson(upload)
+    db.execute(
+        "delete from mux_private.schedule where tracking_id in "
+        "(select id from mux_asset_tracking where upload_id <> 'up3')"
+    )
+    db.execute("insert into mux_private.schedule (tracking_id) values (gen_random_uuid())")
+    try:
+        checks = doctor()
+    finally:
+        db.execute("delete from mux_private.schedule where true")
+    assert health(checks) == {**GOOD, "schedule": "warning", "Mux environment": "failed"}
+    assert checks["schedule"].detail == (
+        "2 rows of mux_asset_tracking wait and are not in the schedule; "
+        "1 rows of the schedule belong to no waiting row"
+    )
+    assert "058_earlier_uploads.sql" in checks["schedule"].advice
+
+
+def test_a_tracking_table_that_is_gone_is_named(doctor: Doctor, db: psycopg.Connection) -> None:
+    """Under another name it is gone as well; what a missing table makes of the rest is said too."""
+    db.execute("alter table mux_asset_tracking rename to mux_tracking")
+    try:
+        checks = doctor()
+    finally:
+        db.execute("alter table mux_tracking rename to mux_asset_tracking")
+    assert checks["schema"].detail == "sql/ is applied without 030_tracking.sql"
+    assert checks["row security"].detail == "there is no mux_asset_tracking"
+    assert checks["schedule"].health == "skipped"
+
+
 OBJECTS = "select kind, name, state from mux_private.objects()"
 
 
@@ -413,14 +451,14 @@ OBJECTS = "select kind, name, state from mux_private.objects()"
     ("harm", "seen"),
     [
         pytest.param(
-            "drop trigger start_upload_anew on mux_asset_tracking;"
+            "drop trigger start_new_upload on mux_asset_tracking;"
             "drop trigger note_new_upload on mux_asset_tracking;"
             "alter table mux_asset_tracking disable trigger guard_tracking;"
             "drop index idx_mux_asset_tracking_failed",
             "index idx_mux_asset_tracking_failed is missing; "
             "trigger guard_tracking on mux_asset_tracking was changed; "
             "trigger note_new_upload on mux_asset_tracking is missing; "
-            "trigger start_upload_anew on mux_asset_tracking is missing",
+            "trigger start_new_upload on mux_asset_tracking is missing",
             id="triggers and an index",
         ),
         pytest.param(
@@ -447,11 +485,10 @@ OBJECTS = "select kind, name, state from mux_private.objects()"
         ),
         pytest.param(
             "alter table mux_asset_tracking alter id drop default;"
-            "alter table mux_private.backfill_findings"
-            " drop constraint backfill_findings_lesson_id_fkey",
+            "alter table mux_private.upload_history"
+            " drop constraint it_is_known_how_it_was_heard_of",
             "column mux_asset_tracking.id was changed; "
-            "constraint backfill_findings_lesson_id_fkey on mux_private.backfill_findings"
-            " is missing",
+            "constraint it_is_known_how_it_was_heard_of on mux_private.upload_history is missing",
             id="columns and constraints",
         ),
     ],
@@ -821,7 +858,7 @@ def printed(environment: dict[str, str], **more: str) -> str:
             break
         drawn += piece
     os.close(ours)
-    process.wait(10)
+    process.wait(60)
     return drawn.decode().replace("\r\n", "\n")
 
 
@@ -836,4 +873,4 @@ def test_for_people_it_is_a_line_a_check(environment: dict[str, str]) -> None:
     assert max(map(len, plain.splitlines())) <= 80
     named: list[Any] = re.findall(r"^(?:ok|warn|skip|FAIL) +(\S+(?: \S+)*)  ", plain, re.MULTILINE)
     assert named == list(GOOD)
-    assert plain.endswith("13 ok, 3 warning, 2 skipped.\n")
+    assert plain.endswith("14 ok, 3 warning, 2 skipped.\n")

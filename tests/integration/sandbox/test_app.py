@@ -37,7 +37,7 @@ def sample_app(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[SampleApp
 def page(sample_app: SampleApp) -> Iterator[httpx.Client]:
     """Return a client that sends the headers of the page's own script."""
     headers = {"Origin": sample_app.url.rstrip("/"), "Content-Type": "application/json"}
-    with httpx.Client(base_url=sample_app.url, headers=headers, timeout=15) as client:
+    with httpx.Client(base_url=sample_app.url, headers=headers, timeout=60) as client:
         yield client
 
 

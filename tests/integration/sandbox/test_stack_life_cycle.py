@@ -66,7 +66,7 @@ def start_owner(shared_postgres: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():

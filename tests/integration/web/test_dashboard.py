@@ -37,7 +37,7 @@ KNOWN: dict[str, Any] = {
     "lesson_id": LESSON, "owner": "c", "status": "draft", "is_draft": True, "is_published": False,
     "asset_id": None, "playback_id": None, "title": "Sourdough", "row": ROW,
     "targets": [{"id": "up1", "kind": "either", "found_in": "tracking row"}],
-    "now": "2026-01-01T00:00:30+00:00", "finding": None, "events": [],
+    "now": "2026-01-01T00:00:30+00:00", "events": [],
 }  # fmt: skip
 OVERVIEW = {
     "now": "2026-01-01T00:00:30+00:00", "processing": 7, "due": 0, "stuck": 0, "error": 0,

@@ -18,7 +18,7 @@ SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0}
 
 
 class FakeParts:
-    """Gives a store with five due rows, and a scanner whose scans are told beforehand."""
+    """A store with five due rows, and a scanner whose scans are given beforehand."""
 
     def __init__(self, *scans: ScanReport) -> None:
         self._left = list(scans)
@@ -37,9 +37,9 @@ class FakeParts:
         return self._left.pop(0) if len(self._left) > 1 else self._left[0]
 
     @asynccontextmanager
-    async def parts(self, *_: Any, **__: Any) -> AsyncIterator[tuple[None, Any, Any]]:
+    async def parts(self, *_: Any, **__: Any) -> AsyncIterator[tuple[None, Any, Any, None]]:
         """Stand for all parts."""
-        yield None, self, self
+        yield None, self, self, None
 
 
 FULL = ScanReport(claimed=4, released=2, outcomes=Counter(waiting=2), is_full=True)
@@ -54,7 +54,7 @@ FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unclaimed=3, is_ful
         ([FULL], 3, "Checked 6 rows: 6 waiting."),
         ([FOUND], 2, "Checked 8 rows: 8 published."),
     ],
-    ids=["until no more are due", "not again at what is due again", "what lists told counts"],
+    ids=["until no more are due", "not again at what is due again", "what lists settled counts"],
 )
 def test_a_scan_ends_when_all_that_was_due_has_been_looked_at(
     scans: list[ScanReport],

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 
 from worker.cli.console import show
 from worker.cli.status_view import lesson_view, status_view
-from worker.wording import BACKFILL_RESULTS, UNKNOWN_FAILURE, failure
+from worker.wording import UNKNOWN_FAILURE, failure
 
 ROW = {
     "status": "error",
@@ -22,7 +22,6 @@ LESSON: dict[str, Any] = {
     "asset_id": None,
     "playback_id": None,
     "mux": None,
-    "finding": None,
     "events": [],
 }
 
@@ -67,15 +66,6 @@ def test_a_row_that_waits_says_nothing_of_an_error(
     row |= {"error_type": "refused", "error_message": "23514: no"}
     refused = f"error refused: {failure('refused', '23514: no')}"
     assert refused in printed(lesson_view({**LESSON, "row": row}))
-
-
-def test_what_a_backfill_found_says_what_happened(
-    printed: Callable[[RenderableType], str],
-) -> None:
-    """Also where it kept no message."""
-    finding = {"kind": "has_video", "message": None}
-    shown = printed(lesson_view({**LESSON, "row": None, "finding": finding}))
-    assert f"backfill has_video: {BACKFILL_RESULTS['has_video']}" in shown
 
 
 def test_a_lesson_may_be_without_a_status_and_a_settled_row_without_checks(

@@ -7,7 +7,7 @@ import pytest
 
 from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import Retention
-from worker.errors import MuxUnavailable, SupabaseUnavailable, Unavailable
+from worker.errors import MuxUnavailable, SchemaOutdated, SupabaseUnavailable, Unavailable
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -60,11 +60,15 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
 class Service:
     """A Mux and a database with nothing to do."""
 
+    has_table = True
+
     async def check(self) -> None:
         """Answer."""
 
     async def check_schema(self) -> None:
-        """Have every file of sql/."""
+        """Have the table, until it is gone."""
+        if not self.has_table:
+            raise SchemaOutdated("schema_outdated", "The database lacks files of sql/.")
 
     async def summary(self) -> dict[str, Any]:
         """Return that no rows are due."""
@@ -195,3 +199,27 @@ def test_the_tick_is_moved_to_the_time_of_the_next_scan(
     monkeypatch.setattr("worker.daemon.loop.AsyncIOScheduler.add_job", add_job)
     begins(runner, ScanReport(requests=3), ScanReport())
     assert jobs == [("scan", 3), ("scan", 8), ("scan", 13)]
+
+
+def test_a_table_that_is_gone_is_noticed_while_nothing_is_due(runner: asyncio.Runner) -> None:
+    """The schema is checked again every minute, and no scan begins until it fits."""
+    service, stopping, failed = Service(), asyncio.Event(), list[Exception]()
+
+    class Stops(Telemetry):
+        def scan_failed(self, error: Exception) -> None:
+            failed.append(error)
+            stopping.set()
+
+    async def scan() -> ScanReport:
+        service.has_table = asyncio.get_running_loop().time() < 25
+        return ScanReport()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        timing = Timing(20, shutdown_seconds=20)
+        daemon = Daemon(service, service, scan, timing, stopping, Stops(), clock=loop.time)
+        await daemon.run(Retention(service, 90))
+
+    runner.run(run())
+    assert [type(error) for error in failed] == [SchemaOutdated]
+    assert runner.get_loop().time() == pytest.approx(80)

@@ -226,5 +226,5 @@ async def test_a_stop_waits_for_no_batch(out: io.StringIO) -> None:
             asyncio.get_running_loop().call_soon(stopping.set)
             return await asyncio.Future[int]()
 
-    await asyncio.wait_for(daemon(ScanReport, stopping).run(await begun(Hangs(1))), 5)
+    await asyncio.wait_for(daemon(ScanReport, stopping).run(await begun(Hangs(1))), 60)
     assert pruned(out) == []

@@ -77,6 +77,36 @@ def test_a_file_that_was_left_out_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gaps", "expected"),
+    [
+        (None, ("skipped", "there is no mux_asset_tracking")),
+        ((0, 0, True), ("ok", "has what waits and nothing else")),
+        (
+            (2, 0, True),
+            ("warning", "2 rows of mux_asset_tracking wait and are not in the schedule"),
+        ),
+        (
+            (2, 3, False),
+            (
+                "warning",
+                (
+                    "at least 2 rows of mux_asset_tracking wait and are not in the schedule; "
+                    "at least 3 rows of the schedule belong to no waiting row"
+                ),
+            ),
+        ),
+    ],
+)
+def test_what_is_missing_in_the_schedule_is_counted(
+    gaps: tuple[int, int, bool] | None, expected: tuple[str, str]
+) -> None:
+    """A worker mends it by itself, so it is a warning."""
+    names = ("unscheduled", "unneeded", "is_complete")
+    facts = {"schedule": dict(zip(names, gaps, strict=True)) if gaps else None}
+    assert verdict(checks.check_schedule(facts)) == expected
+
+
+@pytest.mark.parametrize(
     ("differences", "has_snapshot", "expected"),
     [
         ([], True, ("ok", "are as sql/ created them")),

@@ -21,6 +21,7 @@ from worker.model import (
     Settlement,
     ignore,
 )
+from worker.scan.adopter import Item
 from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
 from worker.scan.scanner import Scanner
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
@@ -28,7 +29,7 @@ from worker.telemetry.hooks import Telemetry
 from worker.telemetry.outcome_log import OutcomeLog
 from worker.telemetry.scan_report import ScanReport
 
-Adopt = Callable[[Sequence[str]], Awaitable[None]]
+Adopt = Callable[[Sequence[Item]], Awaitable[None]]
 NO_PAGE = Page((), None)
 FAULTS = [
     MuxUnavailable("connection", "reset"),
@@ -423,16 +424,16 @@ async def test_a_lesson_that_names_a_newer_upload_is_adopted_within_the_scan(
     fault: Unavailable | None,
 ) -> None:
     """Only this lesson; if that fails, the scan succeeds and the periodic adoption does it."""
-    adopted: list[Sequence[str]] = []
+    adopted: list[Sequence[Item]] = []
 
-    async def adopt(lesson_ids: Sequence[str]) -> None:
-        adopted.append(lesson_ids)
+    async def adopt(items: Sequence[Item]) -> None:
+        adopted.append(items)
         if fault is not None:
             raise fault
 
     mux = FakeMux({"up0", "up1", "up2"})
     report = await scanner(mux, Newer(rows(3)), adopt=adopt).scan()
-    assert adopted == [["lt0"]]
+    assert adopted == [[{"lesson_id": "lt0"}]]
     assert (dict(report.outcomes), report.released) == ({"waiting": 3}, 0)
 
 

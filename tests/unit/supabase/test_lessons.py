@@ -1,6 +1,13 @@
 from typing import Any
 
+import pytest
+
+from worker.errors import SupabaseUnavailable
+from worker.lesson import Adoption
+from worker.model import Outcome
 from worker.supabase.lessons import ADOPTIONS_PER_CALL, RETRIES_PER_CALL, LessonStore
+
+Json = dict[str, Any]
 
 
 async def test_any_number_of_lessons_is_retried_by_id() -> None:
@@ -21,17 +28,54 @@ async def test_any_number_of_lessons_is_retried_by_id() -> None:
 
 
 async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
-    """A hundred a call, each with the same lease; without a lease the rows are due at once."""
-    calls: list[tuple[int, float | None]] = []
+    """A hundred a call, each with the same options."""
+    calls: list[tuple[list[str], Json]] = []
 
-    async def call(function: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    async def call(function: str, params: Json) -> list[Json]:
         assert function == "worker_adopt"
-        calls.append((len(params["adoptions"]), params["lease_seconds"]))
-        return [{**item, "outcome": "adopted"} for item in params["adoptions"]]
+        items = params.pop("adoptions")
+        calls.append(([item["lesson_id"] for item in items], params))
+        return [{**item, "outcome": "adopted"} for item in items]
 
-    items = [{"lesson_id": f"l{n}"} for n in range(2 * ADOPTIONS_PER_CALL + 1)]
-    adopted = [{**item, "outcome": "adopted"} for item in items]
-    assert await LessonStore(call).adopt(items, 20.0) == adopted
-    assert await LessonStore(call).adopt(items[:1]) == adopted[:1]
+    ids = [f"l{n}" for n in range(2 * ADOPTIONS_PER_CALL + 1)]
+    items = [{"lesson_id": id_} for id_ in ids]
+    adoptions = await LessonStore(call).adopt(items, dry_run=True, backfill="run 1", lease=20.0)
+    assert adoptions == [Adoption(Outcome("adopted", lesson_id=id_)) for id_ in ids]
+    assert [len(batch) for batch, _ in calls] == [ADOPTIONS_PER_CALL, ADOPTIONS_PER_CALL, 1]
+    assert [id_ for batch, _ in calls for id_ in batch] == ids
+    options = {"dry_run": True, "backfill": "run 1", "lease_seconds": 20.0}
+    assert [params for _, params in calls] == [options] * 3
+
+
+async def test_an_adoption_is_written_and_due_at_once_unless_asked_otherwise() -> None:
+    """It belongs to no backfill. Without lessons nothing is called."""
+    calls: list[Json] = []
+
+    async def call(_: str, params: Json) -> list[Json]:
+        calls.append(params)
+        return []
+
+    assert await LessonStore(call).adopt([{"lesson_id": "l1"}]) == []
     assert await LessonStore(call).adopt([]) == []
-    assert calls == [(ADOPTIONS_PER_CALL, 20.0), (ADOPTIONS_PER_CALL, 20.0), (1, 20.0), (1, None)]
+    (params,) = calls
+    assert params == {
+        "adoptions": [{"lesson_id": "l1"}],
+        "dry_run": False,
+        "backfill": None,
+        "lease_seconds": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "response",
+    [None, {}, [1], [{"lesson_id": "l1"}], [{"outcome": "adopted", "claim": {"id": "t1"}}]],
+)
+async def test_an_answer_of_another_form_is_an_error_of_supabase(response: Any) -> None:
+    """It is no programming error, which would stop the worker."""
+
+    async def call(*_: Any) -> Any:
+        return response
+
+    with pytest.raises(SupabaseUnavailable) as error:
+        await LessonStore(call).adopt([{"lesson_id": "l1"}])
+    assert error.value.reason == "unreadable"

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,24 @@ def test_the_file_of_another_boot_or_process_is_a_fault(tmp_path: Path) -> None:
     assert problem_in(file, 550.0) == "the worker with process id 999999999 has ended"
     file.write_text("{")
     assert problem_in(file, 550.0) is not None
+
+
+def test_a_reader_never_finds_the_file_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is written it holds the old text; what was longer leaves nothing behind."""
+    file, found = tmp_path / "alive", list[str]()
+    file.write_text("x" * 1000)
+    write(file, 1.0, 2.0)
+    really_write = os.write
+
+    def read_and_write(descriptor: int, data: bytes) -> int:
+        found.append(file.read_text())
+        return really_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", read_and_write)
+    write(file, 1.5, 2.5)
+    assert [json.loads(text)["deadline"] for text in (*found, file.read_text())] == [2.0, 2.5]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

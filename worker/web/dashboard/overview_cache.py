@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from worker.errors import SupabaseUnavailable, Unavailable
 from worker.supabase.lessons import LessonStore
 
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 5.0
 CACHE_SECONDS = 2.0
 MAX_AGE_SECONDS = 600.0
 """How long an older overview is shown, with its age, while there is no newer one."""

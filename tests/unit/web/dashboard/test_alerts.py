@@ -139,7 +139,7 @@ def test_a_failed_lesson_always_says_what_happened(
     error_type: str | None, message: str | None, shown: str
 ) -> None:
     """Also one that the app recorded without a text; a repeated sentence is shown once."""
-    lesson = dict.fromkeys(("title", "asset_id", "playback_id", "finding"))
+    lesson = dict.fromkeys(("title", "asset_id", "playback_id"))
     lesson |= {"status": "draft", "owner": "anna"}
     row: dict[str, Any] = dict.fromkeys(
         ("asset_id", "temp_asset_id", "playback_id", "last_checked_at", "next_check_at")
