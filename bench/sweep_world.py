@@ -157,19 +157,16 @@ class FakeMux:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.requests = 0
 
-    @property
-    def requests(self) -> int:
-        """How many requests were sent."""
-        return self._world.requests
-
-    def _ask(self, sent: OnSent) -> None:
+    def _ask(self, sent: OnSent = ignore) -> None:
         sent()
+        self.requests += 1
         self._world.ask()
 
     async def control(self) -> None:
         """Answer the control question."""
-        self._world.ask()
+        self._ask()
 
     async def environment(self) -> str:
         """Give the environment, for nothing: a worker asks once in its life."""
@@ -196,7 +193,7 @@ class FakeMux:
 
     async def assets(self, at: str | None) -> Page:
         """Give a page by its cursor, which new assets do not shift."""
-        self._world.ask()
+        self._ask()
         page: list[Video] = []
         index = len(self._world.videos) if at is None else int(at)
         while index and len(page) < A_PAGE:
@@ -208,7 +205,7 @@ class FakeMux:
 
     async def uploads(self, at: str | None) -> Page:
         """Give a page by its number, which new uploads do shift."""
-        self._world.ask()
+        self._ask()
         number = int(at or 1)
         end = max(0, len(self._world.videos) - (number - 1) * A_PAGE)
         page = self._world.videos[max(0, end - A_PAGE) : end]

@@ -23,7 +23,7 @@ FIRST_SECONDS_WITH_EVENTS = 60.0
 JITTER = 0.1
 
 
-def next_check_seconds(
+def next_check_seconds(  # noqa: PLR0913  # what a pause depends on, most of it by name
     observation: Observation,
     claim: Claim,
     jitter: float,

@@ -117,8 +117,8 @@ class Settings(BaseSettings):
     )
     scan_interval_seconds: Seconds = Field(
         5.0,
-        description="Longest time from the beginning of a scan to that of the next; shorter, but "
-        "not under a second, after a scan that sent fewer requests to Mux",
+        description="Longest time from the beginning of a scan to that of the next; while uploads "
+        "are in flight it is shorter",
     )
     scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
         200, description="Maximum number of rows in one claim"

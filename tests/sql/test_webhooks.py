@@ -221,9 +221,11 @@ def test_an_event_without_news_writes_the_schedule_alone(
 
 @pytest.mark.parametrize(
     ("asset", "left", "seconds"),
-    [("as1", 230, 300), ("as1", 250, 250), ("as1", 900, 900)]
-    + [(None, 40, 60), (None, 55, 55), (None, 900, 900)],
-)
+    [
+        ("as1", 230, 300), ("as1", 250, 250), ("as1", 900, 900),
+        (None, 40, 60), (None, 55, 55), (None, 900, 900),
+    ],
+)  # fmt: skip
 def test_an_event_puts_a_row_off_where_that_is_worth_a_write(
     course: Course, service: Service, asset: str | None, left: float, seconds: float
 ) -> None:

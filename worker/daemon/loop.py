@@ -68,13 +68,14 @@ class Timing:
 
     interval_seconds: float
     shutdown_seconds: float
+    clock: Callable[[], float] = time.monotonic
 
 
 class Daemon:
     """Scans as often as `seconds_between_scans` says, and less often during an outage.
 
-    APScheduler only ticks, when the next scan is due. It uses the wall clock, so the loop also wakes
-    by a monotonic timeout, and begins no scan earlier: a clock that is set does no harm.
+    APScheduler only ticks, when the next scan is due. It uses the wall clock, so the loop also
+    wakes by a monotonic timeout, and begins no scan earlier: a clock that is set does no harm.
     """
 
     def __init__(
@@ -85,7 +86,6 @@ class Daemon:
         timing: Timing,
         stopping: asyncio.Event,
         telemetry: Telemetry,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
         self._store = store
@@ -93,10 +93,10 @@ class Daemon:
         self._timing = timing
         self._stopping = stopping
         self._telemetry = telemetry
-        self._clock = clock
+        self._clock = timing.clock
         self._scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over some values of TZ
-        self._mux_outage = Outage("mux", timing.interval_seconds, clock)
-        self._supabase_outage = Outage("supabase", timing.interval_seconds, clock)
+        self._mux_outage = Outage("mux", timing.interval_seconds, timing.clock)
+        self._supabase_outage = Outage("supabase", timing.interval_seconds, timing.clock)
         self._schema_checked_at = -math.inf
 
     def outages(self) -> Mapping[Service, OutageState]:

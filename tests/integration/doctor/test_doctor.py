@@ -680,9 +680,7 @@ def test_the_doctor_leaves_rows_and_leader_as_they_were(
     is_free = b"select next_request_at < clock_timestamp() from mux_private.rate_limit"
     for upload in ("up1", "up2"):
         course.backdate(course.tracked_lesson(upload), 60)
-    db.execute(
-        "update mux_private.worker_state set leader = 'a worker', leads_until = 'infinity'"
-    )
+    db.execute("update mux_private.worker_state set leader = 'a worker', leads_until = 'infinity'")
     db.execute("update mux_private.schedule set next_check_at = now() - interval '30 s'")
     before = db.execute(state).fetchone()
     doctor()

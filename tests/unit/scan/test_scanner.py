@@ -315,7 +315,9 @@ async def test_in_an_outage_the_other_rows_are_released(probes_only: None) -> No
     assert set(reasons(store)).isdisjoint(store.released)
 
 
-async def test_only_rows_whose_request_had_no_response_go_behind_the_others(probes_only: None) -> None:
+async def test_only_rows_whose_request_had_no_response_go_behind_the_others(
+    probes_only: None,
+) -> None:
     """A row whose request was not sent yet keeps its place."""
     store = FakeStore(rows(9))
     mux = FakeMux(is_out_after=0, turns=asyncio.Semaphore(2))
@@ -458,9 +460,7 @@ async def test_no_row_waits_while_others_are_probed_again() -> None:
 
 async def test_a_row_with_an_empty_id_records_no_environment() -> None:
     """It fails, also beside a video without an upload; the environment still does not match."""
-    store = FakeStore(
-        [replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2"
-    )
+    store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2")
     without_upload = replace(listed(""), upload_id=None)
     await scanner(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
     others = {f"t{n}": "wrong_environment" for n in range(3)}

@@ -112,8 +112,8 @@ class Claims(RpcClient):
         if function == "worker_release":
             return 0
         leader = self.leaders.pop(0)
-        batch = {"rows": [], "environment_id": None, "events_arrive": False, "more_are_due": False}
-        return {**batch, "leader": leader}
+        batch: dict[str, Any] = {"rows": [], "environment_id": None, "events_arrive": False}
+        return {**batch, "more_are_due": False, "leader": leader}
 
     async def close(self) -> None:
         """Have no connections."""
