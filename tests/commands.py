@@ -39,7 +39,7 @@ def start_python(
 
 
 def run(
-    *arguments: str, env: Mapping[str, str], timeout: float = 120, **options: Any
+    *arguments: str, env: Mapping[str, str], timeout: float = 240, **options: Any
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end, through pipes."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from worker.supabase.lessons import LessonStore
@@ -42,8 +43,8 @@ class BackfillStore(LessonStore):
         while not is_last:
             params = {"backfill": backfill, "after": after, "walk": ROWS_PER_CALL}
             response = expect(await self._call("worker_backfill_progress", params), dict)
-            counts.update(parse(partial(response.__getitem__, "counts")))
-            after = parse(partial(response.__getitem__, "next"))
+            step, after = parse(partial(itemgetter("counts", "next"), response))
+            counts.update(step)
             is_last = after is None
         return counts
 

@@ -86,9 +86,11 @@ class Database:
         following = ids[-1] if len(ids) == walk else None
         return {"lesson_ids": waiting, "walked": len(ids), "next": following}
 
-    def _backfill_progress(self, backfill: str) -> Json:
-        rows = [row for row in self.lessons.values() if row.adopted_in == backfill]
-        return dict(Counter(str(row.state) for row in rows))
+    def _backfill_progress(self, backfill: str, after: str | None, walk: int) -> Json:
+        rows = {id_: row for id_, row in self.lessons.items() if row.adopted_in == backfill}
+        ids = sorted(id_ for id_ in rows if after is None or id_ > after)[:walk]
+        counts = dict(Counter(str(rows[id_].state) for id_ in ids))
+        return {"counts": counts, "next": ids[-1] if len(ids) == walk else None}
 
     def _adopt(
         self, adoptions: list[Json], dry_run: bool, backfill: str | None, lease_seconds: None

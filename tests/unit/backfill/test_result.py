@@ -135,7 +135,8 @@ def test_every_kind_that_sql_writes_has_its_sentences() -> None:
     disputed = set(re.findall(r"row\(\s*'disputed', '(\w+)'", adoption))
     assert disputed == set(DISPUTED)
     backfill = (SQL / "084_backfill.sql").read_text()
-    (case,) = re.findall(r"return query\s+select h, t, case(.*?)\n    end", backfill, re.DOTALL)
+    pattern = r"return query\s+select h.lesson_id, t, case(.*?)\n    end"
+    (case,) = re.findall(pattern, backfill, re.DOTALL)
     states = set(re.findall(r"(?:then|else) '(\w+)'", case))
     assert states == {"changed", "refused", "unanswered", "waiting"}
     assert words | disputed | states <= BACKFILL_RESULTS.keys() | FAILURES.keys()

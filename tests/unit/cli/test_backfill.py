@@ -25,7 +25,7 @@ Run = Callable[..., int]
 
 
 class Failing(Database):
-    """A database whose rows that failed are listed, two a call.
+    """A database whose rows that failed are listed, two lessons a call.
 
     `stopping` is the event of the command under way; with `stops_at_once` it is set already.
     """
@@ -33,8 +33,9 @@ class Failing(Database):
     stopping = asyncio.Event()
     stops_at_once = False
 
-    def _backfill_failures(self, backfill: str, after: str | None, at_most: int) -> list[Json]:
+    def _backfill_failures(self, backfill: str, after: str | None, walk: int) -> Json:
         assert backfill == "run 1"
+        ids = sorted(id_ for id_ in self.lessons if after is None or id_ > after)[: min(2, walk)]
         failed = [
             {
                 "lesson_id": lesson_id,
@@ -43,10 +44,10 @@ class Failing(Database):
                 "upload_id": row.upload_id,
                 "asset_id": None,
             }
-            for lesson_id, row in sorted(self.lessons.items())
-            if row.state in FAILURES and (after is None or lesson_id > after)
+            for lesson_id, row in ((id_, self.lessons[id_]) for id_ in ids)
+            if row.state in FAILURES
         ]
-        return failed[: min(2, at_most)]
+        return {"failures": failed, "next": ids[-1] if len(ids) == 2 else None}
 
 
 def database(lessons: dict[str, Stored]) -> Failing:

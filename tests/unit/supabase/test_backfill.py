@@ -34,7 +34,7 @@ async def test_each_method_calls_one_function() -> None:
                 "counts": {"published": 2, "unanswered": 1},
                 "next": None,
             },
-            "worker_backfill_failures": {"failures": [failure], "next": "l3"},
+            "worker_backfill_failures": {"failures": [failure], "next": "l9"},
             "worker_backfill_end": None,
         }
     )
@@ -44,7 +44,7 @@ async def test_each_method_calls_one_function() -> None:
     progress = await store.progress("2026-01-01")
     assert progress == Counter(published=2, unanswered=1)
     assert progress["waiting"] == 0
-    assert await store.failures("2026-01-01", "l0") == ([failure], "l3")
+    assert await store.failures("2026-01-01", "l0") == ([failure], "l9")
     await store.end("2026-01-01")
     run = {"backfill": "2026-01-01"}
     assert database.calls == [
@@ -56,11 +56,36 @@ async def test_each_method_calls_one_function() -> None:
     ]
 
 
+async def test_the_progress_is_added_up_from_steps() -> None:
+    """Each step begins where the one before ended."""
+    steps = iter(
+        [
+            {"counts": {"published": 2, "waiting": 1}, "next": "l3"},
+            {"counts": {"published": 1}, "next": "l4"},
+            {"counts": {}, "next": None},
+        ]
+    )
+    after: list[str | None] = []
+
+    async def call(_: str, params: Json) -> Any:
+        after.append(params["after"])
+        return next(steps)
+
+    progress = await BackfillStore(call).progress("2026-01-01")
+    assert progress == Counter(published=3, waiting=1)
+    assert after == [None, "l3", "l4"]
+
+
 @pytest.mark.parametrize("answer", [None, [], {}])
 async def test_an_answer_of_another_form_is_an_error_of_supabase(answer: Any) -> None:
     """It is no programming error, which would stop the worker."""
-    names = ("worker_backfill_begin", "worker_backfill_candidates")
-    store = BackfillStore(Database(dict.fromkeys(names, answer)).call)
-    for call in (store.begin(), store.candidates(None)):
+    names = ("begin", "candidates", "progress", "failures")
+    answers = {f"worker_backfill_{name}": answer for name in names}
+    store = BackfillStore(Database(answers).call)
+    run = "2026-01-01"
+    for call in (
+        *(store.begin(), store.candidates(None)),
+        *(store.progress(run), store.failures(run, None)),
+    ):
         with pytest.raises(SupabaseUnavailable):
             await call
