@@ -228,6 +228,28 @@ def test_in_a_large_table_with_the_indexes_all_count(large: psycopg.Connection) 
     assert adopt(service, late[0], old) == ["adopted", "adopted"]
 
 
+@pytest.mark.parametrize(
+    ("held", "copies", "outcome"),
+    [(None, 1, "failed"), ("temp_up1", 1, "published"), ("temp_up1", 1500, "published")],
+)
+def test_more_copies_of_a_placeholder_than_are_read_take_no_upload_from_its_instructor(
+    large: psycopg.Connection, held: str | None, copies: int, outcome: str
+) -> None:
+    """A thousand are read, which may be copies alone: then who tracks it first has it."""
+    course, service = Course(large, anna=ANNA, bert=BERT), Service(large)
+    script = (SQL / "optional" / "lesson_indexes.sql").read_text()
+    for statement in script.replace(" concurrently", "").split(";\n"):
+        large.execute(statement.encode())
+    large.execute(
+        "insert into lessons (creator_id, title, mux_asset_id) "
+        "select %s, 'copy', 'temp_up1' from generate_series(1, %s)",
+        [BERT, copies],
+    )
+    lesson = course.lesson(ANNA, mux_asset_id=held)
+    course.track(lesson, "up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == [outcome]
+
+
 def test_a_partitioned_table_is_as_large_as_its_partitions(database: str) -> None:
     """Of the parts the sizes are added; the parent has none."""
     with psycopg.connect(database, autocommit=True) as db:

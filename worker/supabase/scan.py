@@ -72,11 +72,16 @@ class ScanStore:
 
     async def close(self) -> None:
         """Stop being the leader, and close the connections."""
-        if self._is_leader:
-            with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
-                async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
-                    await self.call("worker_release", {"claimed": [], "leader": self._worker_id})
+        with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
+            async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
+                await self.stop_leading()
         await self._client.close()
+
+    async def stop_leading(self) -> None:
+        """Let another worker lead, if this one does."""
+        if self._is_leader:
+            await self.call("worker_release", {"claimed": [], "leader": self._worker_id})
+            self._is_leader = False
 
     async def check_schema(self) -> None:
         """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
@@ -147,7 +152,7 @@ class ScanStore:
         params = {
             "verdicts": items,
             "environment_id": environment_id,
-            "leader": self._worker_id,
+            "leader": self._worker_id if self._is_leader else None,
         }
         try:
             response = await self.call("worker_settle", params)

@@ -59,10 +59,12 @@ class Database:
     scans: int = 0
     rows_per_scan: int = 1000
     most_unanswered: int = 0
+    is_sweeper: bool = False
     on_scan: Callable[[], None] = lambda: None
 
     async def call(self, function: str, params: Json) -> Any:
-        """Answer a call of the store."""
+        """Answer a call of the store. While it is not scanned, another worker may sweep."""
+        assert not self.is_sweeper or function == "worker_backfill_progress"
         self.calls.append((function, params))
         return getattr(self, f"_{function.removeprefix('worker_')}")(**params)
 
@@ -129,6 +131,7 @@ class Database:
     async def scan(self) -> ScanReport:
         """Ask Mux about the rows that have no answer, some of them at a time."""
         self.scans += 1
+        self.is_sweeper = True
         rows = [row for row in self.lessons.values() if row.state == "unanswered"]
         rows = rows[: self.rows_per_scan]
         queries = [Query(str(n), row.upload_id or "", None) for n, row in enumerate(rows)]
@@ -139,6 +142,10 @@ class Database:
                 rows[int(match.queries[0].key)].state = state
         self.on_scan()
         return ScanReport(claimed=len(rows))
+
+    async def stop_sweeping(self) -> None:
+        """Let another worker sweep."""
+        self.is_sweeper = False
 
     def count(self, state: str) -> int:
         """Return how many lessons are in a state."""

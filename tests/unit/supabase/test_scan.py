@@ -140,3 +140,42 @@ async def test_the_leader_says_that_it_stops(leaders: list[str], releases: bool)
     assert left == [leader == "others" for leader in leaders]
     assert [name for name, _ in client.called[len(leaders) :]] == ["worker_release"] * releases
     assert len({worker for _, worker in client.called}) == 1
+
+
+class LeadingClient(RpcClient):
+    """Makes the first claim the leader's, and records the calls."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, Any]] = []
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Answer a claim; settle nothing."""
+        self.made.append((function, params.get("leader")))
+        batch: dict[str, Any] = {
+            "rows": [],
+            "environment_id": None,
+            "events_arrive": False,
+            "more_are_due": False,
+        }
+        return {**batch, "leader": "ours"} if function == "worker_claim" else []
+
+
+async def test_only_the_leader_prolongs_its_time_by_settling() -> None:
+    """A backfill settles pages while another worker is to lead."""
+    client = LeadingClient()
+    store = ScanStore(client)
+    await store.settle(settlements(1), None)
+    await store.claim(ClaimLimits(1, 60, 1))
+    await store.settle(settlements(1), None)
+    await store.stop_leading()
+    await store.stop_leading()
+    await store.settle(settlements(1), None)
+    (_, worker) = client.made[1]
+    assert worker is not None
+    assert client.made == [
+        ("worker_settle", None),
+        ("worker_claim", worker),
+        ("worker_settle", worker),
+        ("worker_release", worker),
+        ("worker_settle", None),
+    ]
