@@ -59,12 +59,12 @@ class Database:
     scans: int = 0
     rows_per_scan: int = 1000
     most_unanswered: int = 0
-    is_sweeper: bool = False
+    is_leader: bool = False
     on_scan: Callable[[], None] = lambda: None
 
     async def call(self, function: str, params: Json) -> Any:
         """Answer a call of the store. While it is not scanned, another worker may sweep."""
-        assert not self.is_sweeper or function == "worker_backfill_progress"
+        assert not self.is_leader or function == "worker_backfill_progress"
         self.calls.append((function, params))
         return getattr(self, f"_{function.removeprefix('worker_')}")(**params)
 
@@ -131,7 +131,7 @@ class Database:
     async def scan(self) -> ScanReport:
         """Ask Mux about the rows that have no answer, some of them at a time."""
         self.scans += 1
-        self.is_sweeper = True
+        self.is_leader = True
         rows = [row for row in self.lessons.values() if row.state == "unanswered"]
         rows = rows[: self.rows_per_scan]
         queries = [Query(str(n), row.upload_id or "", None) for n, row in enumerate(rows)]
@@ -143,9 +143,9 @@ class Database:
         self.on_scan()
         return ScanReport(claimed=len(rows))
 
-    async def stop_sweeping(self) -> None:
+    async def stop_leading(self) -> None:
         """Let another worker sweep."""
-        self.is_sweeper = False
+        self.is_leader = False
 
     def count(self, state: str) -> int:
         """Return how many lessons are in a state."""
