@@ -14,8 +14,8 @@ from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.stack
 
-LONG = {"SCAN_INTERVAL_SECONDS": "600"}
-"""The longest time between two scans: a test that depends on it does not end."""
+LONG = {"SCAN_INTERVAL_SECONDS": "600", "LOG_LEVEL": "debug"}
+"""The longest time between two scans: a test that depends on it does not end. Each is logged."""
 
 ENCODING = Timeline(file_after_seconds=0, prepare_seconds=30)
 
