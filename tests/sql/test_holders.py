@@ -250,6 +250,20 @@ def test_more_copies_of_a_placeholder_than_are_read_take_no_upload_from_its_inst
     assert service.outcomes(fact(PUBLISH, "up1", "as1")) == [outcome]
 
 
+@pytest.mark.parametrize(("copied", "outcome"), [(None, "failed"), ("temp_up1", "published")])
+def test_with_the_indexes_a_placeholder_keeps_its_upload_until_it_is_copied_and_tracked(
+    large: psycopg.Connection, copied: str | None, outcome: str
+) -> None:
+    """Of several that hold it, who tracks it first has it: the app is to track before it writes."""
+    course, service = Course(large, anna=ANNA, bert=BERT), Service(large)
+    script = (SQL / "optional" / "lesson_indexes.sql").read_text()
+    for statement in script.replace(" concurrently", "").split(";\n"):
+        large.execute(statement.encode())
+    course.lesson(ANNA, mux_asset_id="temp_up1")
+    course.track(course.lesson(BERT, mux_asset_id=copied), "up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == [outcome]
+
+
 def test_a_partitioned_table_is_as_large_as_its_partitions(database: str) -> None:
     """Of the parts the sizes are added; the parent has none."""
     with psycopg.connect(database, autocommit=True) as db:

@@ -63,8 +63,9 @@ class Database:
     on_scan: Callable[[], None] = lambda: None
 
     async def call(self, function: str, params: Json) -> Any:
-        """Answer a call of the store. While it is not scanned, another worker may sweep."""
-        assert not self.is_leader or function == "worker_backfill_progress"
+        """Answer a call of the store. While lessons are read or adopted, another may lead."""
+        is_reading = function in ("worker_adopt", "worker_backfill_candidates")
+        assert not (is_reading and self.is_leader)
         self.calls.append((function, params))
         return getattr(self, f"_{function.removeprefix('worker_')}")(**params)
 
@@ -73,6 +74,7 @@ class Database:
 
     def _backfill_begin(self) -> Json:
         is_resumed = self.run is not None
+        self.is_leader = False  # another process
         if self.run is None:
             self.runs += 1
             self.run = f"run {self.runs}"

@@ -228,7 +228,6 @@ async def test_a_run_that_is_stopped_is_not_ended_and_is_continued() -> None:
     assert (work.progress.is_finished, work.progress.is_resumed) == (False, False)
     assert (database.run, database.scans, database.count("unanswered")) == (first, 1, 4)
 
-    await database.stop_leading()  # as its process did at its end
     database.on_scan = lambda: None
     work = backfill(database)
     assert await work.apply(lambda _: None) == first

@@ -219,7 +219,7 @@ def test_idle_scans_are_logged_together(out: io.StringIO) -> None:
 
 
 def test_scans_that_find_rows_waiting_are_logged_once_a_minute(out: io.StringIO) -> None:
-    """While an upload is in flight there is one each second; a scan that settles a row is logged."""
+    """There is one each second while an upload is in flight. What settles a row is logged."""
     outcome_log = OutcomeLog()
     for name in ("waiting", "waiting", "published", "waiting"):
         outcome_log.scan_finished(ScanReport(1, 0, Counter({name: 1}), requests=1))
