@@ -1,5 +1,6 @@
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -42,6 +43,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VERSION_VARIABLE] = version
     # A shell starts what runs in the background with SIGINT ignored, and programs inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print in one line what was skipped; the reasons say what to install."""
+    reports: list[pytest.TestReport] = terminalreporter.getreports("skipped")
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reports
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        counted = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped tests: {counted}")
 
 
 @pytest.fixture(scope="session")
