@@ -202,7 +202,6 @@ begin
       'left_alone', case when concat(p_lesson.asset_id, p_lesson.playback_id) = '' then 'names_nothing' else 'unreadable_id' end,
       null, null, null)::mux_private.adoption;
   end if;
-
   is_real := coalesce(named = p_lesson.asset_id, false);
   is_current := mux_private.is_current_of(p_lesson, p_tracking, named, item.upload_id);
   entry := mux_private.entry_of(p_lesson.id, named);

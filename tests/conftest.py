@@ -1,6 +1,8 @@
 import os
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.installation import VERSION_VARIABLE
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
+from tests.kept_connections import KeptConnections
 from tests.worker_process import WorkerProcess, worker_environment
 
 # No time limits, since the machine may be busy, and the same examples in every run. Other examples:
@@ -21,6 +24,8 @@ settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("steady")
+
+Connect = Callable[..., AbstractContextManager[psycopg.Connection]]
 
 ANNA = UUID("aaaaaaaa-0000-4000-8000-000000000001")
 BERT = UUID("bbbbbbbb-0000-4000-8000-000000000002")
@@ -38,6 +43,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VERSION_VARIABLE] = version
     # A shell starts what runs in the background with SIGINT ignored, and programs inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print in one line what was skipped; the reasons say what to install."""
+    reports: list[pytest.TestReport] = terminalreporter.getreports("skipped")
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reports
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        counted = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped tests: {counted}")
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +76,13 @@ def shared_supabase(shared_postgres: Path) -> Iterator[LocalSupabase]:
         yield supabase
 
 
+@pytest.fixture(scope="session")
+def kept_connections(shared_supabase: LocalSupabase) -> Iterator[KeptConnections]:
+    """Yield the connections that the tests of this process share."""
+    with KeptConnections(shared_supabase) as kept:
+        yield kept
+
+
 @pytest.fixture
 def private_stack() -> Iterator[LocalSupabase]:
     """Yield a Supabase with a Postgres of its own, for a test that stops it or changes a role.
@@ -75,13 +100,14 @@ def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
         yield request.getfixturevalue("private_stack")
         return
     shared_supabase: LocalSupabase = request.getfixturevalue("shared_supabase")
-    with shared_supabase.connect("supabase_admin") as connection:
+    kept: KeptConnections = request.getfixturevalue("kept_connections")
+    with kept.lend("supabase_admin") as connection:
         connection.execute(
             # TRUNCATE takes five times as long as deleting the few rows that a test leaves.
             "delete from lessons; delete from notifications; delete from mux_asset_events;"
             "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
-            " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null,"
+            " set environment_id = null, leader = null, leads_until = null, events_at = null,"
             " backfill_begun_at = null;"
             "delete from mux_private.rate_limit;"
             "insert into mux_private.rate_limit default values;"
@@ -93,9 +119,21 @@ def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
 
 
 @pytest.fixture
-def db(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
+def connect(request: pytest.FixtureRequest, supabase: LocalSupabase) -> Connect:
+    """Return what connects as a role, with autocommit, for as long as a block lasts.
+
+    On the shared Supabase it is the connection that other tests had before.
+    """
+    if "private_stack" in request.fixturenames:
+        return supabase.connect
+    kept: KeptConnections = request.getfixturevalue("kept_connections")
+    return kept.lend
+
+
+@pytest.fixture
+def db(connect: Connect) -> Iterator[psycopg.Connection]:
     """Yield a connection of the tables' owner, with autocommit."""
-    with supabase.connect() as connection:
+    with connect() as connection:
         yield connection
 
 

@@ -38,8 +38,9 @@ def worker_environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, 
 class WorkerProcess:
     """Run a command of the worker and read its log as it is written."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "worker") -> None:
         self.environment = dict(environment)
+        self._module = module
         self.lines: list[Line] = []
         self._raw: list[str] = []
         self._changed = threading.Condition()
@@ -62,6 +63,7 @@ class WorkerProcess:
     ) -> "WorkerProcess":
         self._process = starting(
             *(arguments or ("run",)),
+            module=self._module,
             env={**self.environment, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

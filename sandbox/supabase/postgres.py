@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sandbox.supabase.errors import LocalStackError
@@ -88,21 +88,21 @@ class Postgres:
         return len(lines) >= 8 and lines[7].strip() == "ready"
 
 
-def apply_sql(dsn: str, files: Iterable[Path]) -> None:
-    """Apply SQL files as a DBA does: one psql call a file, which stops at the first error.
+def apply_sql(dsn: str, files: Sequence[Path]) -> None:
+    """Apply SQL files as a DBA does: with psql, in one session, which stops at the first error.
 
     Raises:
-        LocalStackError: a file failed; the message has its name and the output of psql.
+        LocalStackError: a file failed; the message is the output of psql, which names the file.
     """
     program = python_installation().programs / "psql"  # npm's packages have none
-    psql = [str(program), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
+    command = [str(program), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", dsn]
     for file in files:
-        command = [*psql, "-f", str(file)]
-        result = subprocess.run(
-            command, env=_environment(), capture_output=True, text=True, check=False
-        )
-        if result.returncode != 0:
-            raise LocalStackError(f"{file.name} failed:\n{result.stderr.strip()}")
+        command += ["-f", str(file)]
+    result = subprocess.run(
+        command, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        raise LocalStackError(f"psql failed:\n{result.stderr.strip()}")
 
 
 def _environment() -> dict[str, str]:

@@ -90,7 +90,8 @@ class LocalSupabase:
         self._postgres.start()
         self._databases = Databases(directory.server_path)
         self._databases.set_up(self._main_database, default_grants=self._default_grants)
-        apply_sql(self.dsn(), self._sql_files)
+        if self._sql_files:
+            apply_sql(self.dsn(), self._sql_files)
 
     def _join_postgres(self, file: Path, directory: RunDirectory, starting: ExitStack) -> None:
         self._databases = starting.enter_context(join_postgres(file))

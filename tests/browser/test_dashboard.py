@@ -1,7 +1,7 @@
 import json
 import re
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
@@ -22,11 +22,21 @@ EVIL = (
     "<a href='javascript:hacked=1'>{{12345*3}}</a>&lt;"
 )
 LONG = "x" * 255
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def later(db: psycopg.Connection) -> None:
     """Keep the worker from checking anything for an hour: in the transaction that tracks it."""
     db.execute("update mux_private.schedule set next_check_at = now() + interval '1 hour'")
+
+
+def fail(db: psycopg.Connection, lesson: UUID) -> None:
+    """Let a lesson fail."""
+    db.execute(
+        "update mux_asset_tracking set status = 'error', error_type = 'gave_up' "
+        "where lesson_id = %s",
+        [lesson],
+    )
 
 
 def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
@@ -92,6 +102,7 @@ def test_the_overview_shows_lessons_and_services(
     expect(hour.get_by_role("cell")).to_have_text(["1", "1"])
     expect(page.get_by_role("region", name="Services")).to_contain_text("answered this page in")
     expect(page.get_by_role("region", name="Recent scans")).to_contain_text("nothing to do")
+    assert_has_landmarks_and_headings(page)
 
 
 def test_a_lesson_page_shows_its_whole_history(
@@ -207,25 +218,23 @@ def test_an_id_cannot_look_like_another(
     expect(page.get_by_role("region", name="State")).to_contain_text("up\\u{202e}1\\u{200b}2")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_the_pages_fit_and_are_readable(
-    browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection, width: int,
-    scheme: Any,
-) -> None:  # fmt: skip
+    browser: Browser, site: StatusSite, course: Course, db: psycopg.Connection, width: int
+) -> None:
     """On a phone and a desktop, light and dark: no overflow and enough contrast."""
     lessons = story(course, db)
     db.execute("update lessons set title = %s", [LONG])
     db.execute("update mux_asset_tracking set error_message = %s", [LONG])
     db.execute("update mux_asset_events set message = %s", [LONG])
-    window = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
-    )
+    window = browser.new_context(viewport={"width": width, "height": 844}, has_touch=width < 500)
     page = window.new_page()
     site.log_in(page, name="W" * 60, lesson=lessons["failed"])
     for path in ("/", f"/lessons/{lessons['failed']}", f"/search?q={LONG}", "/lessons/none"):
         page.goto(site.url + path)
-        assert_fits(page)
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            assert_fits(page)
     window.close()
 
 
@@ -271,12 +280,8 @@ NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), but
 """Lists controls without an accessible name."""
 
 
-def test_there_are_landmarks_and_headings(
-    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
-) -> None:
-    """One main element, one h1, no skipped level, a search, and machine-readable times."""
-    lessons = story(course, db)
-    site.log_in(page, lesson=lessons["failed"])
+def assert_has_landmarks_and_headings(page: Page) -> None:
+    """Assert one main element, one h1, no skipped level, a search, and machine-readable times."""
     for landmark in ("main", "banner", "search"):
         expect(page.get_by_role(landmark)).to_have_count(1)
     levels = page.evaluate(
@@ -326,19 +331,31 @@ def test_a_refresh_keeps_focus_scroll_and_open_details(
     expect(page.get_by_role("heading", name="Failed")).to_be_focused()
 
 
-def test_a_form_in_use_is_left_alone(
+def test_what_is_in_use_is_left_alone(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """The lesson fails while an operator types: that is shown, and the text stays."""
+    """The lesson fails while an operator selects or types: nothing of theirs is lost.
+
+    A page is replaced once nothing is selected; typed text stays when the failure is shown.
+    """
     with db.transaction():
-        lesson = course.tracked_lesson("up1")
+        selected, lesson = course.tracked_lesson("up1"), course.tracked_lesson("up2")
         later(db)
     page.clock.install()
-    site.log_in(page, f"/lessons/{lesson}")
+    site.log_in(page, f"/lessons/{selected}")
+    page.get_by_text("up1").first.dblclick()
+    fail(db, selected)
+    news(page)
+    assert page.evaluate("getSelection().toString().trim()") == "up1"
+    page.evaluate("getSelection().removeAllRanges()")
+    news(page)
+    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
+
+    page.goto(f"{site.url}/lessons/{lesson}")
     page.get_by_role("region", name="History").get_by_text("Details").click()
     reason = page.get_by_label("Reason")
     reason.fill("She asked ")
-    db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
+    fail(db, lesson)
     news(page)
     expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
     expect(reason).to_have_value("She asked ")
@@ -350,24 +367,6 @@ def test_a_form_in_use_is_left_alone(
     expect(page.get_by_role("region", name="History").locator("details")).to_have_attribute(
         "open", ""
     )
-
-
-def test_a_selection_is_left_alone(
-    site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
-) -> None:
-    """An operator is about to copy it; the page is replaced once nothing is selected."""
-    with db.transaction():
-        lesson = course.tracked_lesson("up1")
-        later(db)
-    page.clock.install()
-    site.log_in(page, f"/lessons/{lesson}")
-    page.get_by_text("up1").first.dblclick()
-    db.execute("update mux_asset_tracking set status = 'error', error_type = 'gave_up'")
-    news(page)
-    assert page.evaluate("getSelection().toString().trim()") == "up1"
-    page.evaluate("getSelection().removeAllRanges()")
-    news(page)
-    expect(page.get_by_text(FAILURES["gave_up"])).to_be_visible()
 
 
 def test_a_worker_that_does_not_answer_is_named(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Literal
 
 import pytest
 from playwright.sync_api import APIResponse, BrowserContext, Error, Page, Response, Route, expect
@@ -30,6 +30,7 @@ from worker.wording import failure
 
 pytestmark = pytest.mark.stack
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 MARKUP = (
     "<img src=x onerror=\"document.body.id='taken'\">"
     "<script>document.body.id='taken'</script>'\"&amp;{{7*7}}"
@@ -151,40 +152,40 @@ def test_the_browser_learns_no_secret(
         assert not [secret for secret in secrets if secret in text]
 
 
-@pytest.mark.parametrize("width", [320, 390])
-def test_a_phone_needs_no_sideways_scrolling(
-    sample_app: SampleApp,
-    all_sorts: list[str],
-    new_window: Callable[..., BrowserContext],
-    width: int,
+def test_all_sorts_of_lessons_fit_a_phone_and_can_be_read(
+    sample_app: SampleApp, all_sorts: list[str], new_window: Callable[..., BrowserContext]
 ) -> None:
-    """Lessons in every state, with very long words and ids, fit the width of a phone."""
-    phone = Instructor(new_window(viewport={"width": width, "height": 844}), sample_app).log_in()
-    expect(phone.page.locator("#own h3")).to_have_text(all_sorts)
-    expect(phone.card("Failed").locator("[data-part=video]")).to_be_visible()
+    """Very long words and ids fit the width; in light and dark every text has WCAG AA's contrast.
+
+    Status texts are live regions, and every field and button has a label.
+    """
+    phone = Instructor(new_window(viewport={"width": 390, "height": 844}), sample_app).log_in()
+    page = phone.page
+    expect(page.locator("#own h3")).to_have_text(all_sorts)
+    expect(video(phone.card("Failed"))).to_contain_text("EEE")
     expect(phone.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
+    announced = phone.card("Ready").get_by_role("status").filter(has_text="The video is ready.")
+    expect(announced).to_be_visible()
+    fields = page.locator("input, select, textarea")
+    assert fields.evaluate_all("all => all.filter((field) => !field.labels.length).length") == 0
+    assert all(text.strip() for text in page.locator("button").all_text_contents())
     phone.card("Failed").locator("summary").click()
-    assert phone.page.evaluate("document.documentElement.scrollWidth") == width
+    for width in (390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert_readable(page)
+    page.get_by_role("button", name="Log out").click()
+    assert_readable(page)
     assert phone.unexpected() == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(
-    sample_app: SampleApp,
-    all_sorts: list[str],
-    new_window: Callable[..., BrowserContext],
-    scheme: Any,
-) -> None:
-    """In light and dark mode every text has the contrast of WCAG AA."""
-    reader = Instructor(new_window(color_scheme=scheme), sample_app).log_in()
-    expect(reader.page.locator("#own h3")).to_have_text(all_sorts)
-    expect(video(reader.card("Failed"))).to_contain_text("EEE")
-    expect(reader.card("Stuck").get_by_role("button", name="Publish manually")).to_be_visible()
-    assert reader.page.evaluate(FAINT) == []
-    reader.page.get_by_role("button", name="Log out").click()
-    assert reader.page.evaluate(FAINT) == []
-    ground = reader.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == (scheme == "dark")
+def assert_readable(page: Page) -> None:
+    """Assert that every text has enough contrast, in light and dark mode."""
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(FAINT) == []
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground))) < 300) == (scheme == "dark")
 
 
 def press_until(page: Page, key: str, name: str) -> None:
@@ -235,17 +236,6 @@ def test_the_keyboard_is_enough(
     page.keyboard.press("Enter")
     expect(status(card)).to_have_text("Published")
     assert someone.unexpected() == []
-
-
-def test_what_changes_is_announced(all_sorts: list[str], anna: Instructor) -> None:
-    """Status texts are live regions, errors are alerts, and every field has a label."""
-    expect(anna.page.locator("#own h3")).to_have_text(all_sorts)
-    card = anna.card("Ready")
-    expect(card.get_by_role("status").filter(has_text="The video is ready.")).to_be_visible()
-    fields = anna.page.locator("input, select, textarea")
-    assert fields.evaluate_all("all => all.filter((field) => !field.labels.length).length") == 0
-    buttons = anna.page.locator("button")
-    assert all(text.strip() for text in buttons.all_text_contents())
 
 
 def test_an_outage_passes(all_sorts: list[str], anna: Instructor, supabase: LocalSupabase) -> None:

@@ -1,5 +1,6 @@
 """What the running worker does about lessons whose temporary ids nobody tracked."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,15 @@ from worker import wording
 pytestmark = pytest.mark.stack
 
 QUICK = {"SCAN_INTERVAL_SECONDS": "0.05"}
-"""A pass of the adoption every three seconds."""
+"""A pass of the adoption every 0.2 seconds."""
+
+
+@pytest.fixture
+def worker(environment: dict[str, str]) -> Iterator[WorkerProcess]:
+    """Yield a worker whose adoption is not waited for long; it is killed at the end of the test."""
+    process = WorkerProcess(environment, module="tests.e2e.eager_worker")
+    yield process
+    process.kill()
 
 
 def save_form_again(db: psycopg.Connection, upload_id: str, lesson: UUID | None = None) -> None:

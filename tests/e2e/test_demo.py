@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -42,6 +42,13 @@ def started(*more: str, out: int = subprocess.PIPE, **environment: str) -> subpr
     )
 
 
+def kept(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    """Yield lines, and keep those that were read."""
+    for line in lines:
+        read.append(line)
+        yield line
+
+
 def children(pid: int) -> set[int]:
     """Return the PIDs of a process's descendants, from /proc."""
     found = set()
@@ -65,10 +72,24 @@ def assert_gone(pids: set[int]) -> None:
 
 
 def test_through_a_pipe_it_prints_lines(tmp_path: Path) -> None:
-    """Every lesson ends as planned, every step is printed, and no file is left."""
+    """Every lesson ends as planned, every step is printed, and no file is left.
+
+    Both pages answer at the printed URLs, the worker's with its token.
+    """
     demo = started(*TO_THE_END, TMPDIR=str(tmp_path))
+    assert demo.stdout is not None
+    read: list[str] = []
+    lines = kept(demo.stdout, read)
+    printed = addresses(lines)
+    page = httpx.get(printed["Instructor"])
+    assert (page.status_code, "<title>Lessons" in page.text) == (200, True)
+    assert any("web.listening" in line for line in lines)
+    assert_dashboard_needs_token(printed)
     output, _ = demo.communicate(timeout=180)
+    output = "".join(read) + output
     assert demo.returncode == 0, output
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(printed["Instructor"])
     for pattern in (
         r"app     Anna uploads “A second take” a second time",
         r"app     Mux is down",
@@ -85,13 +106,8 @@ def test_through_a_pipe_it_prints_lines(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
-)
-def test_a_signal_in_the_middle_leaves_nothing(
-    tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    """A signal stops the worker and the stack, and their files are removed."""
+def test_a_signal_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM stops the worker and the stack, and their files are removed; Ctrl-C: see below."""
     demo = started(TMPDIR=str(tmp_path))
     assert demo.stdout is not None
     for line in demo.stdout:
@@ -99,9 +115,9 @@ def test_a_signal_in_the_middle_leaves_nothing(
             break
     processes = children(demo.pid)
     assert len(processes) >= 3
-    demo.send_signal(number)
+    demo.send_signal(signal.SIGTERM)
     output, _ = demo.communicate(timeout=120)
-    assert demo.returncode == status, output
+    assert demo.returncode == 128 + signal.SIGTERM, output
     assert "Traceback" not in output
     assert_gone(processes)
     assert list(tmp_path.iterdir()) == []
@@ -112,8 +128,8 @@ def plain(drawn: bytes) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode(errors="replace"))
 
 
-def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
-    """On a terminal the lessons are a live table within 80 columns."""
+def test_on_a_terminal_it_draws_a_table_until_it_is_stopped(tmp_path: Path) -> None:
+    """The lessons are a live table within 80 columns; Ctrl-C in the middle leaves nothing."""
     ours, theirs = pty.openpty()
     demo = started(
         out=theirs, TMPDIR=str(tmp_path), TERM="xterm-256color", COLUMNS="80", LINES="30"
@@ -125,18 +141,20 @@ def test_on_a_terminal_it_draws_a_table(tmp_path: Path) -> None:
     while not row.search(plain(drawn)) and time.monotonic() < deadline:
         if select.select([ours], [], [], 0.5)[0]:
             drawn += os.read(ours, 65536)
+    processes = children(demo.pid)
+    assert len(processes) >= 3
     demo.send_signal(signal.SIGINT)
-    while True:
-        try:
-            if not os.read(ours, 65536):
-                break
-        except OSError:  # the other end is closed
-            break
+    with suppress(OSError):  # the other end is closed
+        while rest := os.read(ours, 65536):
+            drawn += rest
     assert demo.wait(120) == 130
+    assert_gone(processes)
+    assert list(tmp_path.iterdir()) == []
     os.close(ours)
     text = plain(drawn)
     assert "mux-worker demo" in text
     assert row.search(text)
+    assert "Traceback" not in text
     assert max(len(line.rstrip()) for line in text.replace("\r", "\n").splitlines()) <= 80
 
 
@@ -152,16 +170,8 @@ def addresses(lines: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
-    """Both pages answer at the printed URLs, the worker's with its token."""
-    demo = started(TMPDIR=str(tmp_path))
-    assert demo.stdout is not None
-    printed = addresses(demo.stdout)
-    page = httpx.get(printed["Instructor"])
-    assert (page.status_code, "<title>Lessons" in page.text) == (200, True)
-    for line in demo.stdout:
-        if "web.listening" in line:
-            break
+def assert_dashboard_needs_token(printed: dict[str, str]) -> None:
+    """Assert that the worker's page and its metrics are for who has the printed token."""
     assert httpx.get(printed["Worker"]).status_code == 401
     dashboard = httpx.get(printed["Worker"], auth=("anna", printed["OPS_TOKEN"]))
     assert (dashboard.status_code, "<title>" in dashboard.text) == (200, True)
@@ -169,11 +179,6 @@ def test_it_prints_where_to_take_part(tmp_path: Path) -> None:
     assert httpx.get(metrics).status_code == 401
     token = {"Authorization": f"Bearer {printed['OPS_TOKEN']}"}
     assert httpx.get(metrics, headers=token).status_code == 200
-    demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=120)
-    assert demo.returncode == 130
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(printed["Instructor"])
 
 
 class Bert:

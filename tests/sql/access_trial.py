@@ -10,6 +10,7 @@ from psycopg import sql
 
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
+from tests.plain_http import NO_TLS
 from tests.sql.access_catalog import Column, Function
 
 DONE, NO_ROW, REFUSED = "yes", "0", "-"
@@ -87,6 +88,7 @@ class Trial:
             who: httpx.Client(
                 base_url=f"{supabase.url}/rest/v1",
                 headers={"apikey": supabase.anon_key, "Authorization": f"Bearer {token}"},
+                verify=NO_TLS,
             )
             for who, token in zip(WHO, tokens, strict=True)
         }

@@ -5,6 +5,7 @@ import psycopg
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
+from tests.conftest import Connect
 from tests.course import Course
 from tests.sql.crime import Crime
 from tests.sql.instructor import Browser, Instructor
@@ -12,16 +13,16 @@ from tests.sql.service import Service
 
 
 @pytest.fixture
-def service(supabase: LocalSupabase) -> Iterator[Service]:
+def service(connect: Connect) -> Iterator[Service]:
     """Yield the worker's SQL functions, with autocommit."""
-    with supabase.connect("service_role") as connection:
+    with connect("service_role") as connection:
         yield Service(connection)
 
 
 @pytest.fixture
-def instructor(supabase: LocalSupabase, course: Course) -> Iterator[Instructor]:
+def instructor(connect: Connect, course: Course) -> Iterator[Instructor]:
     """Yield the app's SQL functions as Anna calls them, with autocommit."""
-    with supabase.connect("authenticated") as connection:
+    with connect("authenticated") as connection:
         yield Instructor(connection, course.anna)
 
 

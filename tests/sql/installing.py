@@ -15,6 +15,8 @@ SQL = Path(__file__).parents[2] / "sql"
 DOWN = SQL / "down"
 REPORT = Path(__file__).parent / "report.sql"
 
+Catalog = dict[str, list[tuple[object, ...]]]
+
 OF_THE_APP: LiteralString = "('notifications', 'notifications_id_seq', 'notify_students')"
 """What the app has in `public` beside `lessons`: lists of our objects leave it out."""
 
@@ -118,7 +120,7 @@ def adapter(options: Options) -> str:
 
 
 def apply_all(dsn: str) -> None:
-    """Apply every file of sql/ in name order, each with psql."""
+    """Apply every file of sql/ in name order, with psql."""
     apply_sql(dsn, find_sql_files())
 
 
@@ -128,7 +130,7 @@ def undo_all(dsn: str, downto: str = "010") -> None:
     apply_sql(dsn, [file for file in files if file.name >= downto])
 
 
-def catalog(dsn: str) -> dict[str, list[tuple[object, ...]]]:
+def catalog(dsn: str) -> Catalog:
     """Read all of it."""
     with psycopg.connect(dsn) as connection:
         return {

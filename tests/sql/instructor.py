@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
+from tests.plain_http import NO_TLS
 
 Json = dict[str, Any]
 
@@ -74,6 +75,6 @@ class Browser:
     def send(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
         """Send any request; give the same."""
         headers = {**self._headers, **more.pop("headers", {})}
-        answer = httpx.request(method, self._url + path, headers=headers, **more)
+        answer = httpx.request(method, self._url + path, headers=headers, verify=NO_TLS, **more)
         said: Any = answer.json() if answer.content else None
         return answer.status_code, said if answer.is_success else said["message"]

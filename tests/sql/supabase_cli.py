@@ -8,7 +8,7 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict
 
 PROGRAM = Path(__file__).parents[2] / "node_modules" / ".bin" / "supabase"
-MISSING = None if PROGRAM.exists() else "the Supabase CLI is not in node_modules (npm ci)"
+MISSING = None if PROGRAM.exists() else "no Supabase CLI in node_modules (npm ci)"
 
 
 def address(dsn: str) -> str:

@@ -52,46 +52,13 @@ def ours(dsn: str) -> dict[str, list[tuple[object, ...]]]:
     return catalog(dsn)
 
 
-def test_pushed_it_is_as_applied_with_psql(
+def test_a_file_that_fails_is_rolled_back_and_pushed_later(
     supabase: LocalSupabase, database: str, app: Path
 ) -> None:
-    """`--write` and `supabase db push` leave what psql leaves, each file noted once."""
-    status, output = push(app, database)
-    assert (status, history(database)) == (0, NAMES), output
-    other = supabase.create_database("fresh", apply_sql=True)
-    try:
-        assert ours(database) == catalog(other)
-    finally:
-        supabase.drop_database("fresh")
+    """Those before it stay; once the cause is mended the next push goes on from there.
 
-
-def test_pushed_again_nothing_is_done(database: str, app: Path) -> None:
-    """`--write` writes no file twice, so the CLI has nothing to push."""
-    push(app, database)
-    migrations = sorted((app / "supabase" / "migrations").iterdir())
-    status, output = push(app, database)
-    assert status == 0
-    assert "Remote database is up to date" in output
-    assert sorted((app / "supabase" / "migrations").iterdir()) == migrations
-
-
-def test_a_later_file_is_pushed_with_grants_and_snapshot(database: str, app: Path) -> None:
-    """With the others written before, `--write` adds what has changed, and these two with it."""
-    push(app, database)
-    migrations = app / "supabase" / "migrations"
-    (earlier,) = migrations.glob("*_mux_doctor.sql")
-    earlier.write_text("-- as an earlier version had it\n")
-    before = {*migrations.iterdir()}
-    status, output = push(app, database)
-    added = ["mux_doctor", "mux_grants", "mux_snapshot"]
-    assert (status, history(database)) == (0, [*NAMES, *added])
-    assert [line for line in output.splitlines() if line.startswith("Applying")] == [
-        f"Applying migration {path.name}..." for path in sorted({*migrations.iterdir()} - before)
-    ]
-
-
-def test_a_file_that_fails_is_rolled_back_and_not_noted(database: str, app: Path) -> None:
-    """Those before it stay; once the cause is mended the next push goes on from there."""
+    What it leaves is what psql leaves, each file noted once.
+    """
     with psycopg.connect(database) as busy:
         busy.execute("lock table lessons in row exclusive mode")
         status, output = push(app, database)
@@ -103,15 +70,41 @@ def test_a_file_that_fails_is_rolled_back_and_not_noted(database: str, app: Path
     assert found == (None,)
     status, output = push(app, database)
     assert (status, history(database)) == (0, NAMES), output
+    other = supabase.create_database("fresh", apply_sql=True)
+    try:
+        assert ours(database) == catalog(other)
+    finally:
+        supabase.drop_database("fresh")
 
 
-def test_it_is_undone_by_migrations_too(database: str, app: Path) -> None:
-    """The files of sql/down/, pushed as the page says, leave the app's own objects."""
+def test_a_later_file_is_pushed_with_grants_and_snapshot_and_all_is_undone(
+    database: str, app: Path
+) -> None:
+    """`--write` writes no file twice; it adds what has changed, and these two with it.
+
+    The files of sql/down/, pushed as the page says, leave the app's own objects.
+    """
     before = catalog(database)
-    push(app, database)
+    assert push(app, database)[0] == 0
+    migrations = app / "supabase" / "migrations"
+    written = {*migrations.iterdir()}
+    status, output = push(app, database)
+    assert status == 0
+    assert "Remote database is up to date" in output
+    assert {*migrations.iterdir()} == written
+
+    (earlier,) = migrations.glob("*_mux_doctor.sql")
+    earlier.write_text("-- as an earlier version had it\n")
+    status, output = push(app, database)
+    pushed = [*NAMES, "mux_doctor", "mux_grants", "mux_snapshot"]
+    assert (status, history(database)) == (0, pushed)
+    assert [line for line in output.splitlines() if line.startswith("Applying")] == [
+        f"Applying migration {path.name}..." for path in sorted({*migrations.iterdir()} - written)
+    ]
+
     status, output = push(app, database, COPY_UNDO)
     undone = [f"undo_{stem}" for stem in reversed(STEMS)]
-    assert (status, history(database)) == (0, [*NAMES, *undone]), output
+    assert (status, history(database)) == (0, [*pushed, *undone]), output
     assert {**ours(database), "column grants": []} == {**before, "column grants": []}
 
 

@@ -9,7 +9,7 @@ from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA
-from tests.sql.installing import DOWN, REPORT, SQL, apply_all, catalog, run, undo_all
+from tests.sql.installing import DOWN, REPORT, SQL, Catalog, apply_all, catalog, run, undo_all
 from worker.supabase.errors import REQUIRED_SCHEMA
 
 FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), SQL / "optional" / "realtime.sql"])
@@ -17,25 +17,30 @@ FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), SQL / "optional" / "rea
 pytestmark = pytest.mark.stack
 
 
-def test_applied_twice_it_changes_nothing(database: str) -> None:
+@pytest.fixture(scope="module")
+def bare(shared_supabase: LocalSupabase) -> Catalog:
+    """Return the catalog of a database without sql/."""
+    found = catalog(shared_supabase.create_database("bare"))
+    shared_supabase.drop_database("bare")
+    return found
+
+
+def test_applied_twice_it_changes_nothing(installed: str) -> None:
     """The second time leaves every object, grant and comment as it was."""
-    apply_all(database)
-    once = catalog(database)
-    apply_all(database)
-    assert catalog(database) == once
+    once = catalog(installed)
+    apply_all(installed)
+    assert catalog(installed) == once
 
 
-def test_undone_and_applied_again_it_is_the_same(database: str) -> None:
+def test_undone_and_applied_again_it_is_the_same(bare: Catalog, installed: str) -> None:
     """Down leaves the app's own objects and nothing of ours; up again equals up."""
-    bare = catalog(database)
-    apply_all(database)
-    up = catalog(database)
-    undo_all(database)
-    after_down = catalog(database)
+    up = catalog(installed)
+    undo_all(installed)
+    after_down = catalog(installed)
     assert {*(grant[0] for grant in after_down["column grants"])} <= {"lessons"}  # these stay
     assert {**after_down, "column grants": bare["column grants"]} == bare
-    apply_all(database)
-    assert catalog(database) == up
+    apply_all(installed)
+    assert catalog(installed) == up
 
 
 def in_database(statement: str) -> str:
@@ -106,34 +111,34 @@ def test_a_check_constraint_that_is_gone_comes_back(
     assert catalog(installed) == up
 
 
-def test_undone_twice_it_is_undone(database: str) -> None:
+def test_undone_twice_it_is_undone(bare: Catalog, installed: str) -> None:
     """Each down file, alone and in order, may be repeated; so may all of them."""
-    bare = catalog(database)
-    apply_all(database)
     for file in sorted(DOWN.glob("*.sql"), reverse=True):
-        apply_sql(database, [file, file])
-    undo_all(database)
-    assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
+        apply_sql(installed, [file, file])
+    undo_all(installed)
+    assert {**catalog(installed), "column grants": []} == {**bare, "column grants": []}
 
 
 @pytest.mark.parametrize(
     "skipped", ["030", "032", "034", "036", "052", "056", "060", "070", "076", "130", "900"]
 )
-def test_undone_with_a_file_skipped_it_can_be_undone_once_more(database: str, skipped: str) -> None:
+def test_undone_with_a_file_skipped_it_can_be_undone_once_more(
+    bare: Catalog, installed: str, skipped: str
+) -> None:
     """What others still need stays, with what to do, and the second time nothing is left."""
-    bare = catalog(database)
-    apply_all(database)
     refused = []
-    for file in sorted(DOWN.glob("*.sql"), reverse=True):
-        if not file.name.startswith(skipped):
-            try:
-                apply_sql(database, [file])
-            except LocalStackError as error:
-                refused.append(str(error))
+    with psycopg.connect(installed, autocommit=True) as connection:
+        for file in sorted(DOWN.glob("*.sql"), reverse=True):
+            if not file.name.startswith(skipped):
+                try:
+                    connection.execute(file.read_bytes())
+                except psycopg.Error as error:
+                    connection.rollback()
+                    refused.append(str(error))
     assert refused
     assert [words for words in refused if "first, the last one first" not in words] == []
-    undo_all(database)
-    assert {**catalog(database), "column grants": []} == {**bare, "column grants": []}
+    undo_all(installed)
+    assert {**catalog(installed), "column grants": []} == {**bare, "column grants": []}
 
 
 def test_undone_where_little_was_applied_it_leaves_what_is_the_apps(database: str) -> None:

@@ -3,13 +3,12 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sandbox.supabase.stack import LocalSupabase
+from tests import commands
 from tests.sql.installing import SQL, run
 from tests.sql.lesson_shapes import SHAPES, Shape, app_database
 from worker.adapter.render import is_adapter
@@ -21,7 +20,7 @@ CHECKOUT = SQL.parent
 PAGE = (CHECKOUT / "docs" / "lessons.md").read_text()
 
 
-def commands() -> list[str]:
+def commands_of_shapes() -> list[str]:
     """Return the commands of the table of shapes, in its order."""
     found = re.search(r"<!-- shapes:.*?-->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
     assert found is not None
@@ -32,19 +31,15 @@ def mux_worker(command: str, where: Path, **environment: str) -> str:
     """Run a command of the page as its reader does; return what it prints."""
     program, *arguments = shlex.split(command)
     assert program == "mux-worker"
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        cwd=where,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), **environment},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), **environment}
+    done = commands.run(*arguments, env=variables, cwd=where)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(
     ("shape", "command"),
-    list(zip(SHAPES, commands(), strict=True)),
+    list(zip(SHAPES, commands_of_shapes(), strict=True)),
     ids=[str(shape) for shape in SHAPES],
 )
 def test_a_command_is_what_fits_the_table(

@@ -19,15 +19,20 @@ from tests.sql.instructor import NO_SUCH_LESSON, Instructor, refusal
 from tests.sql.lesson_shapes import ALL, REPORT, SHAPES, Shape, app_database
 from tests.sql.lesson_story import UPSERT, Story, fetch
 from tests.sql.service import FAIL, PUBLISH, WAIT, Json, Service, fact, looked_at
-from tests.sql.test_lesson_shapes import OFTEN, change_type, parse
+from tests.sql.test_lesson_shapes import parse
 from worker.adapter.quoting import quote_name
 from worker.adapter.render import optional_script, scripts
+from worker.doctor import checks, grants
 from worker.sql_files import optional_files
+from worker.supabase.errors import REQUIRED_SCHEMA
 
 pytestmark = pytest.mark.stack
 
 TEMPLATE, DATABASE = "shape", "story"
 CLOSED = "42501"
+
+OFTEN = 7
+"""Postgres keeps a plan from the sixth call on."""
 
 KEY = "uuid primary key default gen_random_uuid()"
 CREATE_WITH_LETTER = """
@@ -114,6 +119,27 @@ def run_all(dsn: str, statements: list[str]) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for script in statements:
             connection.execute(script.encode())
+
+
+def test_the_doctor_finds_no_fault(installed: Installed, shared_supabase: LocalSupabase) -> None:
+    """Whatever the table is called, whoever owns a lesson, and with or without a status."""
+    shape = installed.shape
+    with shared_supabase.connect("service_role", TEMPLATE) as service:
+        facts: Json = fetch(service, "select worker_doctor()")
+        table = fetch(service, "select mux_private.lessons_table()::text")
+    found = [
+        checks.check_role(facts),
+        checks.check_schema(facts, REQUIRED_SCHEMA),
+        checks.check_objects(facts),
+        checks.check_lessons(facts),
+        grants.check_functions(facts),
+        grants.check_app_functions(facts),
+        grants.check_anon(facts),
+    ]
+    assert [check for check in found if check.health != "ok"] == []
+    assert facts["lessons"] == table
+    assert facts["lessons"] in found[3].detail
+    assert ("service_role" in found[5].detail) is not shape.has_owner
 
 
 def test_an_upload_is_published_for_its_instructor_alone(story: Story) -> None:
@@ -426,6 +452,32 @@ def test_columns_change_their_types_and_lessons_are_deleted(story: Story) -> Non
         assert story.settle(PUBLISH, "up0", other) == "failed"
 
 
+NEW_TYPES = {
+    "text": "varchar(300)",
+    "character varying": "text",
+    "uuid": "text",
+    "boolean": "text",
+    "timestamp with time zone": "timestamptz(0)",
+    "timestamp without time zone": "timestamptz",
+}
+
+
+def change_type(db: psycopg.Connection, table: str, column: str) -> None:
+    """Give a column another type that holds the same values; an enum becomes text."""
+    row = db.execute(
+        """select pg_catalog.format_type(atttypid, null) from pg_attribute
+        where attrelid = %s::regclass and attname = %s""",
+        [table, column.strip('"')],
+    ).fetchone()
+    assert row is not None
+    kind = NEW_TYPES.get(row[0], "text")
+    cast = "" if "timestamp" in kind else "::text"
+    db.execute(
+        f"alter table {table} alter {column} drop default, "
+        f"alter {column} type {kind} using {column}{cast}::{kind}".encode()
+    )
+
+
 def publish_one(story: Story, lesson: str, number: int) -> list[Any]:
     """Track an upload and publish it, and call the rest; return what does not vary."""
     upload, asset = f"up{number}", f"as{number}"
@@ -442,6 +494,7 @@ def publish_one(story: Story, lesson: str, number: int) -> list[Any]:
     came.append(adopt(story, lesson)[0]["outcome"])
     assert story.state(lesson) == story.changed("published", asset)
     assert story.ask("worker_untracked()") == []
+    assert story.ask("worker_backfill_candidates(null, 1)")["walked"] == 1
     facts = story.ask("worker_doctor()")
     assert (facts["lessons_problems"], facts["differences"]) == ([], [])
     assert facts["lessons_may_be_used"]

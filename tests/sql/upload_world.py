@@ -183,7 +183,7 @@ class Ledger(BackfillStore):
         result = self._service.settle(*items, environment=environment_id)
         return [Outcome.from_json(outcome) for outcome in result]
 
-    async def stop_sweeping(self) -> None:
+    async def stop_leading(self) -> None:
         """Do nothing: this worker is alone."""
 
     async def _rpc(self, function: str, params: Json) -> Any:

@@ -50,8 +50,8 @@ class Settler(Protocol):
         """Settle verdicts."""
         ...
 
-    async def stop_sweeping(self) -> None:
-        """Let another worker sweep."""
+    async def stop_leading(self) -> None:
+        """Let another worker lead."""
         ...
 
 
@@ -204,18 +204,16 @@ class Backfill:
         """Scan until at most so many adopted rows are without an answer; False after a stop.
 
         A daemon beside the backfill scans as well: then there is nothing to claim here. While this
-        one does not scan, the daemon is to sweep.
+        one does not scan, the daemon is to lead.
         """
         while True:
             began = monotonic()
             self.progress.adopted = await self.road.lessons.progress(run)
             pause = max(PAUSE_SECONDS, PAUSES_PER_READING * (monotonic() - began))
-            if self._stopping.is_set():
-                return False
             left = self.progress.adopted[UNANSWERED] - unanswered
-            if left <= 0:
-                await self.road.store.stop_sweeping()
-                return True
+            if left <= 0 or self._stopping.is_set():
+                await self.road.store.stop_leading()
+                return not self._stopping.is_set()
             while left > 0 and not self._stopping.is_set():
                 claimed = (await self.road.scan()).claimed
                 left -= claimed

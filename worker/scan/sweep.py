@@ -9,7 +9,7 @@ from worker.errors import MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query, is_mux_id
 
 SWEEP_ABOVE = 2
-"""Up to this many due rows are probed and not swept for. Measured in docs/sweep.md."""
+"""Up to this many due rows are probed and not swept for. Measured in docs/performance.md."""
 
 INITIAL_PAGE_BUDGET = 3
 MAX_PAGE_BUDGET = 10

@@ -253,7 +253,7 @@ def test_supabase_js_is_served_as_npm_brings_it(supabase: LocalSupabase, mux: Mu
         assert httpx.get(f"{sample_app.url}supabase.js").content == SUPABASE_JS.read_bytes()
 
 
-@pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 def test_the_page_makes_the_calls_of_the_docs(tmp_path: Path) -> None:
     """The page's lesson-video.js is docs/app.md's lesson-video.ts, as TypeScript translates it."""
     (code,) = [code for name, code in SNIPPET.findall(APP_PAGE) if name.endswith("lesson-video.ts")]

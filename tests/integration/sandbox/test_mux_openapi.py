@@ -67,7 +67,7 @@ def _fits_int64(value: object) -> bool:
 def judge() -> Judge:
     """Return a function that raises `OpenAPIError` unless an answer is as described."""
     if not DESCRIPTION.exists():
-        pytest.skip("Mux's OpenAPI description is not beside the checkout")
+        pytest.skip("Mux's OpenAPI description is not at ../shared/mux/openapi.json")
     adapted = _with_errors(_strict(json.loads(DESCRIPTION.read_text())))
     config = Config(extra_format_validators={"int64": _fits_int64})
     description = OpenAPI.from_dict(adapted, config=config)

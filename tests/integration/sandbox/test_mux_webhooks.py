@@ -19,7 +19,7 @@ DESCRIPTION = Path(__file__).resolve().parents[4] / "shared" / "mux" / "openapi.
 def description() -> Any:
     """Return Mux's description."""
     if not DESCRIPTION.exists():
-        pytest.skip("Mux's OpenAPI description is not beside the checkout")
+        pytest.skip("Mux's OpenAPI description is not at ../shared/mux/openapi.json")
     return json.loads(DESCRIPTION.read_text())
 
 

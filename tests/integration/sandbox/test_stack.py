@@ -294,7 +294,7 @@ def test_sql_stops_at_the_first_error_and_names_the_file(
     first.write_text("create table public.made (); select nonsense; create table public.never ();")
     second.write_text("create table public.never ();")
     dsn = stack.create_database("broken")
-    with pytest.raises(LocalStackError, match=r'001_first\.sql failed:[^$]*"nonsense" does not'):
+    with pytest.raises(LocalStackError, match=r'001_first\.sql:1: ERROR: [^$]*"nonsense" does not'):
         apply_sql(dsn, [first, second])
     with psycopg.connect(dsn) as connection:
         found = connection.execute("select to_regclass('public.never')").fetchone()

@@ -155,18 +155,11 @@ def test_the_next_start_cleans_up_after_a_killed_owner(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_a_running_stack_is_not_abandoned(temporary: Path) -> None:
-    """The cleanup does not touch a stack whose owner runs."""
-    with start_owner() as owner:
-        wait_until_running(owner)
-        assert remove_abandoned(service_user()) == []
-        assert owner.communicate("return\n")[0] == "200\n"
-
-
-def test_a_process_with_a_reused_pid_is_not_killed(temporary: Path) -> None:
+def test_the_cleanup_touches_neither_a_running_stack_nor_a_reused_pid(temporary: Path) -> None:
     """A process that has a recorded PID but another creation time is not killed."""
     with start_owner() as owner:
         wait_until_running(owner)
+        assert remove_abandoned(service_user()) == []
         abandoned = Path(tempfile.mkdtemp(prefix=PREFIX))
         postgres = recorded(temporary)[0]
         long_ago = postgres.create_time() - 3600
@@ -195,7 +188,7 @@ def end(owner: subprocess.Popen[str], word: str) -> None:
     owner.communicate(word if word.endswith("\n") else None)
 
 
-@pytest.mark.parametrize("word", ["return\n", "ctrl-c", "kill"])
+@pytest.mark.parametrize("word", ["ctrl-c", "kill"])
 def test_a_shared_postgres_runs_until_its_last_stack_ends(
     temporary: Path, tmp_path: Path, word: str
 ) -> None:

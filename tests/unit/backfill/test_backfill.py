@@ -116,7 +116,7 @@ async def test_while_a_backfill_adopts_another_worker_may_sweep(mocker: MockerFi
     database = Database(drafts(12), ListedMux(), rows_per_scan=1)
     await backfill(database).apply(lambda _: None)
     assert database.count("upload_not_found") == 12
-    assert (database.scans, database.is_sweeper) == (12, False)
+    assert (database.scans, database.is_leader) == (12, False)
 
 
 async def test_what_is_planned_in_a_run_is_planned_as_its_continuation() -> None:

@@ -278,7 +278,8 @@ def test_the_environment_needs_an_id() -> None:
 
 
 @pytest.mark.skipif(
-    not OPENAPI.exists(), reason="Mux's OpenAPI description is not beside the checkout"
+    not OPENAPI.exists(),
+    reason="Mux's OpenAPI description is not at ../shared/mux/openapi.json",
 )
 @pytest.mark.parametrize(
     ("path", "read"),
