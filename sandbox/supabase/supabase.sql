@@ -22,6 +22,7 @@ begin
     grant anon, authenticated, service_role to authenticator;
     grant anon, authenticated, service_role, authenticator to postgres with admin option;
     grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres;
+    grant set on parameter session_replication_role to postgres;
 
     -- Requests as service_role have the timeouts of authenticator.
     alter role authenticator set statement_timeout = '8s';

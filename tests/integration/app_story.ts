@@ -1,7 +1,10 @@
-// The app, as docs/app.md has it: plays one scene with the real supabase-js and prints what it saw.
+// The app, as docs/app.md has it: plays scenes with the real supabase-js and prints what it saw.
 //
-//   node app_story.js '{"scene": …, "url": …, "key": …, "token": …, "lesson": …, "upload": …}'
+// Each line of its input is one, {"scene": …, "url": …, "key": …, "token": …, "lesson": …,
+// "upload": …}, and each line of its output is what came of it.
 
+// @ts-expect-error: there are no types of Node's own here
+import { createInterface } from "node:readline";
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 // @ts-expect-error: it brings no types, and Node 20 has no WebSocket of its own
 import ws from "ws";
@@ -13,7 +16,7 @@ import {
   watchVideo,
 } from "./app/services/lesson-video";
 
-declare const process: { argv: string[] };
+declare const process: { stdin: unknown };
 
 type Asked = {
   scene: string;
@@ -26,7 +29,7 @@ type Asked = {
 type Scene = (supabase: SupabaseClient, asked: Asked) => Promise<unknown>;
 
 const CLOCK_SPEED = 100;
-const pauses: number[] = [];
+let pauses: number[] = [];
 
 /** Let the app's pauses pass a hundred times as fast, and note how long they would have been. */
 function speedUpClock() {
@@ -66,7 +69,7 @@ async function written(
 
 /** Watch a lesson's video to the end, or until it was looked at so often. */
 async function watched(supabase: SupabaseClient, lesson: string, most = Infinity) {
-  speedUpClock();
+  pauses = [];
   const stop = new AbortController();
   const seen: unknown[] = [];
   const watching = async () => {
@@ -128,10 +131,22 @@ const scenes: Record<string, Scene> = {
   }),
 };
 
-const asked: Asked = JSON.parse(process.argv[2]!);
-const { token } = asked;
-const supabase = createClient(asked.url, asked.key, {
-  realtime: { transport: ws },
-  ...(token === null ? {} : { accessToken: async () => token }),
-});
-scenes[asked.scene]!(supabase, asked).then((seen) => console.log(JSON.stringify(seen)));
+/** Play a scene as who is signed in. */
+function play(asked: Asked) {
+  const { token } = asked;
+  const supabase = createClient(asked.url, asked.key, {
+    realtime: { transport: ws },
+    ...(token === null ? {} : { accessToken: async () => token }),
+  });
+  return scenes[asked.scene]!(supabase, asked);
+}
+
+/** Play what is asked for, line by line. */
+async function main() {
+  speedUpClock();
+  for await (const line of createInterface({ input: process.stdin })) {
+    console.log(JSON.stringify(await play(JSON.parse(line))));
+  }
+}
+
+main();

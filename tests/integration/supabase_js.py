@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sandbox.supabase.stack import LocalSupabase
@@ -62,15 +62,30 @@ def translate(directory: Path) -> str:
     return subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
 
 
+class Scene(NamedTuple):
+    """A scene that was begun."""
+
+    name: str
+
+
 class App:
-    """Run the scenes of app_story.ts as a signed-in user or a visitor."""
+    """Run the scenes of app_story.ts as a signed-in user or a visitor, one after the other."""
 
     def __init__(self, directory: Path, supabase: LocalSupabase) -> None:
         self._directory = directory
         self._supabase = supabase
-        self._processes: list[subprocess.Popen[str]] = []
+        self._start()
 
-    def begin(self, scene: str, user: UUID | None = ANNA, **args: Any) -> subprocess.Popen[str]:
+    def _start(self) -> None:
+        self._is_playing = False
+        self._node = subprocess.Popen(
+            ["node", self._directory / "built" / "app_story.js"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self, scene: str, user: UUID | None = ANNA, **args: Any) -> Scene:
         """Start a scene."""
         token = None if user is None else self._supabase.user_token(user)
         options = {
@@ -80,27 +95,30 @@ class App:
             "token": token,
             **{name: str(value) for name, value in args.items()},
         }
-        process = subprocess.Popen(
-            ["node", self._directory / "built" / "app_story.js", json.dumps(options)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._processes.append(process)
-        return process
+        assert self._node.stdin is not None
+        self._is_playing = True
+        print(json.dumps(options), file=self._node.stdin, flush=True)
+        return Scene(scene)
 
-    def end(self, scene: subprocess.Popen[str]) -> Any:
+    def end(self, scene: Scene) -> Any:
         """Wait for a scene to end; return its result."""
-        output, errors = scene.communicate(timeout=120)
-        assert scene.returncode == 0, errors
-        return json.loads(output)
+        assert self._node.stdout is not None
+        line = self._node.stdout.readline()
+        assert line, f"{scene.name} failed; the error is on standard error"
+        self._is_playing = False
+        return json.loads(line)
 
     def play(self, scene: str, user: UUID | None = ANNA, **args: Any) -> Any:
         """Run a scene and return its result."""
         return self.end(self.begin(scene, user, **args))
 
+    def drop_scene(self) -> None:
+        """Drop the scene that a failed test left behind."""
+        if self._is_playing:
+            self.close()
+            self._start()
+
     def close(self) -> None:
-        """Kill the scenes that a failed test left running."""
-        for process in self._processes:
-            process.kill()
-            process.communicate()
+        """End the process, whatever it does."""
+        self._node.kill()
+        self._node.communicate()

@@ -58,12 +58,19 @@ def types(directory: Path) -> str:
     return translate(directory)
 
 
-@pytest.fixture
-def app(directory: Path, types: str, supabase: LocalSupabase) -> Iterator[App]:
-    """Give the app, translated; what it still plays ends with the test."""
-    app = App(directory, supabase)
+@pytest.fixture(scope="module")
+def translated(directory: Path, types: str, shared_supabase: LocalSupabase) -> Iterator[App]:
+    """Give the app, translated, for the tests of this file."""
+    app = App(directory, shared_supabase)
     yield app
     app.close()
+
+
+@pytest.fixture
+def app(translated: App, supabase: LocalSupabase) -> Iterator[App]:
+    """Give the app with empty tables; what it still plays ends with the test."""
+    yield translated
+    translated.drop_scene()
 
 
 def status(name: str, **others: Any) -> dict[str, Any]:
