@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 
 from worker.errors import MuxUnavailable
@@ -108,13 +108,7 @@ async def sweep(
     page that was read.
     """
     index = QueryIndex.of(queries)
-    cursors: set[str | None] = set()
-
-    async def fetch_once(cursor: str | None) -> Page:
-        if cursor in cursors:
-            raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
-        cursors.add(cursor)
-        return await fetch(cursor)
+    fetch_once = _without_loops(fetch)
 
     def wants_more(page: Page) -> bool:
         return page.next is not None and budget.allows_page and not stopping.is_set()
@@ -136,6 +130,21 @@ async def sweep(
         if fetching is not None:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
+
+
+def _without_loops(
+    fetch: Callable[[str | None], Awaitable[Page]],
+) -> Callable[[str | None], Coroutine[None, None, Page]]:
+    """Return a function that fetches each page of a list once."""
+    cursors: set[str | None] = set()
+
+    async def fetch_once(cursor: str | None) -> Page:
+        if cursor in cursors:
+            raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
+        cursors.add(cursor)
+        return await fetch(cursor)
+
+    return fetch_once
 
 
 def _unambiguous(page: Page) -> list[Observation]:
