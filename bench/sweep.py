@@ -114,7 +114,7 @@ class Steady:
 
 
 def steady(thresholds: Thresholds, uploads: int) -> Steady:
-    """Let some virtual minutes pass with so many uploads in flight."""
+    """Let some virtual minutes pass with this number of uploads in flight."""
     waits: list[float] = []
     world = in_flight(uploads, waits.append)
     with thresholds.chosen():

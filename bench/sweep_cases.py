@@ -104,7 +104,7 @@ CASES = (
 
 
 def in_flight(count: int, published: Callable[[float], None]) -> World:
-    """Give a world with so many uploads in flight among 10,000 assets; one published is replaced.
+    """Give a world with this number of uploads in flight among 10,000 assets; one published is replaced.
 
     Each is ready after 20 to 120 s. `published` is told how long one waited then.
     """

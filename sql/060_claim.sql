@@ -36,7 +36,7 @@ end
 $$;
 comment on function mux_private.due_count() is 'How many rows are due.';
 
--- Live rows come before a backfill's, whoever owns them. Among the rows of either kind owners take turns
+-- Live rows come before a backfill's, over all owners. Among the rows of either kind owners take turns
 -- where more are due than a batch, so that one owner's thousands do not delay another's. Of one owner,
 -- rows that wait come before those that are looked at once more, and rows that Mux knew before missing
 -- ones. Four batches are ranked and one of them is locked: a second worker, which ranks the same rows,

@@ -418,7 +418,7 @@ def test_three_workers_work_off_a_backlog_as_one(
     assert {one.status for one in seen} == {200}
     questions = asked(mux)
     assert questions["asset of upload"] == old
-    # In vain: all credit at the end of the new ones, and the first credit of either list in each
+    # Without effect: all credit at the end of the new ones, and the first credit of either list in each
     # scan that old ones were claimed for.
     scans = [line for one in three for line in one.events("scan.finished") if line["claimed"]]
     in_vain = 2 * INITIAL_PAGE_BUDGET * sum(line["scans"] for line in scans)

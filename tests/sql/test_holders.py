@@ -112,7 +112,7 @@ def test_who_tracked_it_first_has_it(course: Course, service: Service, by: str) 
 
 
 def test_who_is_adopted_first_has_it(course: Course, service: Service) -> None:
-    """A copy that is made later is none of the decision."""
+    """A copy that is made later does not count."""
     first = course.lesson(course.anna, mux_asset_id="temp_up1")
     assert adopt(service, first) == ["adopted"]
     assert adopt(service, course.lesson(course.bert, mux_asset_id="temp_up1")) == ["disputed"]

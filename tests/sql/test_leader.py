@@ -59,7 +59,7 @@ def test_a_row_that_falls_due_meanwhile_is_for_the_leader(course: Course, servic
 def test_where_nothing_is_due_no_worker_leads(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
-    """An idle worker writes nothing, and whoever finds the first row leads."""
+    """An idle worker writes nothing, and the one that finds the first row leads."""
     course.tracked_lesson("later", next_check_at=timedelta(minutes=1))
     assert claim(service, "one") == ("none", 0)
     assert lease(db) == (None, None)

@@ -201,7 +201,7 @@ class Backfill:
         return await self._scan_until(MAX_UNANSWERED // 2, run)
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
-        """Scan until at most so many adopted rows are without an answer; False after a stop.
+        """Scan until at most `unanswered` adopted rows are without an answer; False after a stop.
 
         A daemon beside the backfill scans as well: then there is nothing to claim here. While this
         one does not scan, the daemon is to lead.

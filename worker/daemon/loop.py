@@ -199,7 +199,7 @@ class Daemon:
             await self._wake_within(min(left, PAUSE_SECONDS) if is_pruning else left, tick)
 
     async def _wake_within(self, seconds: float, tick: asyncio.Event) -> None:
-        """Wait for the tick, for a stop, or for so many seconds."""
+        """Wait for the tick, for a stop, or for these seconds at most."""
         events = [asyncio.create_task(event.wait()) for event in (self._stopping, tick)]
         await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for event in events:
