@@ -1,22 +1,20 @@
 """A worker that never sweeps: `python -m bench.probing run`.
 
-It is the worker itself, all but the number of due rows from which walking Mux's lists begins: that
-is out of reach, so that it asks for every row by itself, as it would without the sweep.
+It is the worker itself, but its sweeps may read no page of Mux's lists: so it probes every row, a
+claim of rows at a time.
 """
 
-import worker.scan.scanner
-import worker.scan.sweep
-from worker.cli.main import main
-from worker.scan.sweep import SWEEP_ABOVE
+from functools import partial
 
-NEVER = 1_000_000
+import worker.scan.scanner
+from worker.cli.main import main
+from worker.scan.sweep import PageBudget
 
 
 def never_sweep() -> None:
-    """Put the threshold out of reach, wherever a module has taken its name."""
-    for module in (worker.scan.sweep, worker.scan.scanner):
-        assert getattr(module, "SWEEP_ABOVE") == SWEEP_ABOVE  # noqa: B009  # the name still decides there
-        setattr(module, "SWEEP_ABOVE", NEVER)  # noqa: B010  # which mypy would not let it be otherwise
+    """Leave a scan no page to read, and no reason to claim more rows than it probes."""
+    setattr(worker.scan.scanner, "PageBudget", partial(PageBudget, pages=0))  # noqa: B010  # mypy forbids an assignment
+    worker.scan.scanner.CLAIMS_PER_SWEEP = 1
 
 
 if __name__ == "__main__":

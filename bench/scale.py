@@ -24,7 +24,6 @@ from psycopg.types.json import Jsonb
 
 from bench.volume import PROCESSING, SCHEDULE, fill
 from sandbox.supabase.stack import LocalSupabase
-from worker.scan.sweep import SWEEP_ABOVE
 
 SIZES = (10_000, 1_000_000, 5_000_000)
 REPEATS = 60
@@ -59,8 +58,7 @@ class Database:
 
     def claim(self, size: int) -> list[Json]:
         """Claim as the worker does."""
-        query = "select worker_claim(%s, 60, 'bench', %s)"
-        rows: list[Json] = self.call(query, size, SWEEP_ABOVE)["rows"]
+        rows: list[Json] = self.call("select worker_claim(%s, 60, 'bench')", size)["rows"]
         return rows
 
     def claimed(self, count: int) -> list[Json]:

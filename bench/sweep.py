@@ -1,4 +1,4 @@
-"""What do the thresholds of the sweep cost? `python -m bench.sweep` writes it to docs/sweep.md."""
+"""What do the thresholds of the sweep cost? `python -m bench.sweep` writes it to the docs."""
 
 import asyncio
 import sys
@@ -13,27 +13,28 @@ import worker.scan.observe
 import worker.scan.scanner
 import worker.scan.sweep
 from bench.answers import Answer, Detail, Groups, quantile
-from bench.probing import NEVER
 from bench.sizes import Sizes
 from bench.stage import CHECKOUT
 from bench.sweep_cases import CASES, Case, in_flight
-from bench.sweep_world import TICK_SECONDS
+from bench.sweep_world import INTERVAL_SECONDS
 from bench.writing import replace_block, table
-from worker.backoff import SWEPT_SECONDS
+from worker.backoff import WAITING_SECONDS
 from worker.scan.scanner import CLAIMS_PER_SWEEP
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE, PageBudget
 from worker.telemetry import logs
 
-DOC = CHECKOUT / "docs" / "sweep.md"
+DOC = CHECKOUT / "docs" / "performance.md"
 WARM_UP_SECONDS = 300.0
 STEADY_SECONDS = 900.0
 IN_FLIGHT = (200, 1_000)
+CADENCE_IN_FLIGHT = (1, 20, 100, 200, 1_000)
 
 HOW = """\
 The worker's own `Scanner` works off eight mixes of due rows in a Mux and a database of plain
 lists, and the requests to Mux are counted until every due row has been looked at. Beside it what
 one question a row costs, and the fewest requests with which it could be done by somebody who knows
-where everything is. The thresholds that were tried are in [sweep.md](sweep.md)."""
+where everything is. The thresholds that were tried are
+[below](#the-sweeps-thresholds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,14 @@ class Thresholds:
     claims: int = CLAIMS_PER_SWEEP
     """How many claims' rows, of 200 each, are looked for in one walk."""
 
-    pause: float = SWEPT_SECONDS
-    """After how many seconds a row that a list answered for is due again."""
+    pause: float = WAITING_SECONDS
+    """After how many seconds a row that waits is due again."""
 
     @property
     def name(self) -> str:
         """What is different from the worker's own choice."""
         own = Thresholds()
-        if self.few == NEVER:
+        if not self.first:
             return "probes only"
         changed = [
             f"`{constant}` {value:g}"
@@ -73,20 +74,19 @@ class Thresholds:
         """Have the worker go by them inside the block."""
         budget = partial(PageBudget, pages=self.first)
         with ExitStack() as changes:
-            for module in (worker.scan.sweep, worker.scan.scanner):
-                changes.enter_context(patch.object(module, "SWEEP_ABOVE", self.few))
+            changes.enter_context(patch.object(worker.scan.sweep, "SWEEP_ABOVE", self.few))
             for module in (worker.scan.observe, worker.scan.scanner):
                 changes.enter_context(patch.object(module, "PageBudget", budget))
             changes.enter_context(patch.object(worker.scan.sweep, "MAX_PAGE_BUDGET", self.most))
             changes.enter_context(
                 patch.object(worker.scan.scanner, "CLAIMS_PER_SWEEP", self.claims)
             )
-            changes.enter_context(patch.object(worker.backoff, "SWEPT_SECONDS", self.pause))
+            changes.enter_context(patch.object(worker.backoff, "WAITING_SECONDS", self.pause))
             yield
 
 
 CHOSEN = Thresholds()
-PROBES_ONLY = Thresholds(few=NEVER)
+PROBES_ONLY = Thresholds(first=0)
 TRIED = (
     CHOSEN,
     *(replace(CHOSEN, few=few) for few in (0, 5, 10)),
@@ -114,7 +114,7 @@ class Steady:
 
 
 def steady(thresholds: Thresholds, uploads: int) -> Steady:
-    """Let some virtual minutes pass with so many uploads in flight."""
+    """Let some virtual minutes pass with this number of uploads in flight."""
     waits: list[float] = []
     world = in_flight(uploads, waits.append)
     with thresholds.chosen():
@@ -174,10 +174,24 @@ def write_choices() -> None:
         flights = (steady(thresholds, uploads).text for uploads in IN_FLIGHT)
         rows.append((thresholds.name, *counts, *flights))
     at_best = (
-        f"{uploads / 100 / TICK_SECONDS:.1f} a second; 2.5 s, 4.8 s" for uploads in IN_FLIGHT
+        f"{uploads / 100 / seconds:.1f} a second; {seconds * 0.5:.1f} s, {seconds * 0.95:.1f} s"
+        for uploads in IN_FLIGHT
+        for seconds in (min(uploads / 100, INTERVAL_SECONDS),)
     )
     rows.append(("*at best*", *(f"{case.ideal:,}" for case in CASES), *at_best))
     replace_block(DOC, "sweep", table(heads, rows))
+
+
+def write_cadence() -> None:
+    """Write into the document what some uploads in flight cost, and how long a ready one waits."""
+    _be_quiet()
+    heads = ("Uploads in flight", "Requests a second", "50 % within", "95 % within")
+    rows = []
+    for uploads in CADENCE_IN_FLIGHT:
+        cost = steady(CHOSEN, uploads)
+        within = f"{cost.half_within:.1f} s", f"{cost.most_within:.1f} s"
+        rows.append((f"{uploads:,}", f"{cost.requests_per_second:.2f}", *within))
+    replace_block(DOC, "cadence", table(heads, rows))
 
 
 def _be_quiet() -> None:
@@ -185,4 +199,5 @@ def _be_quiet() -> None:
 
 
 if __name__ == "__main__":
+    write_cadence()
     write_choices()

@@ -104,9 +104,9 @@ CASES = (
 
 
 def in_flight(count: int, published: Callable[[float], None]) -> World:
-    """Give a world with so many uploads in flight among 10,000 assets; one published is replaced.
+    """Return a world with uploads in flight among 10,000 assets; one that is published is replaced.
 
-    Each is ready after 20 to 120 s. `published` is told how long one waited then.
+    Each is ready after 20 to 120 s. `published` is called with the seconds that one waited then.
     """
     world = _world(10_000)
     chance = random.Random(4)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from worker.daemon.loop import seconds_between_scans
 from worker.decide import Rules
 from worker.model import (
     Claim,
@@ -25,8 +26,8 @@ A_PAGE = 100
 SECONDS_A_REQUEST = 1.03 / 4
 """What the default pace allows, with what sql/ holds back of it."""
 
-TICK_SECONDS = 5.0
-LIMITS = ClaimLimits.within_lease(200, 60, 4, TICK_SECONDS)
+INTERVAL_SECONDS = 5.0
+LIMITS = ClaimLimits.within_lease(200, 60, 4, INTERVAL_SECONDS)
 """What a scan claims at default settings."""
 
 _PLAYBACK = (PlaybackId("p", "public"),)
@@ -143,18 +144,12 @@ class World:
             report = await scanner.scan()
             if self._is_done(until):
                 return
-            if not report.is_full:
-                self._rest(began)
+            self.now = max(self.now, began + seconds_between_scans(report, INTERVAL_SECONDS))
 
     def _is_done(self, until: float | None) -> bool:
         if until is not None:
             return self.now >= until
         return all(row.check_count or not row.is_processing for row in self.rows.values())
-
-    def _rest(self, began: float) -> None:
-        """Wait for the next tick, unless one came while the scan went on."""
-        if self.now // TICK_SECONDS == began // TICK_SECONDS:
-            self.now = (self.now // TICK_SECONDS + 1) * TICK_SECONDS
 
 
 class FakeMux:
@@ -163,15 +158,15 @@ class FakeMux:
     def __init__(self, world: World) -> None:
         self._world = world
         self.requests = 0
-        """Unused here: the world counts."""
 
-    def _ask(self, sent: OnSent) -> None:
+    def _ask(self, sent: OnSent = ignore) -> None:
         sent()
+        self.requests += 1
         self._world.ask()
 
     async def control(self) -> None:
         """Answer the control question."""
-        self._world.ask()
+        self._ask()
 
     async def environment(self) -> str:
         """Give the environment, for nothing: a worker asks once in its life."""
@@ -198,7 +193,7 @@ class FakeMux:
 
     async def assets(self, at: str | None) -> Page:
         """Give a page by its cursor, which new assets do not shift."""
-        self._world.ask()
+        self._ask()
         page: list[Video] = []
         index = len(self._world.videos) if at is None else int(at)
         while index and len(page) < A_PAGE:
@@ -210,7 +205,7 @@ class FakeMux:
 
     async def uploads(self, at: str | None) -> Page:
         """Give a page by its number, which new uploads do shift."""
-        self._world.ask()
+        self._ask()
         number = int(at or 1)
         end = max(0, len(self._world.videos) - (number - 1) * A_PAGE)
         page = self._world.videos[max(0, end - A_PAGE) : end]
@@ -224,19 +219,16 @@ class FakeStore:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def claim(self, limits: ClaimLimits, few: int) -> ClaimedBatch:
-        """Lease rows; they are for the sweeper where more than a few are due."""
-        rows = self._world.due(limits.batch_size + 1)
-        is_ours = len(rows) > few
-        most = limits.max_rows("this_worker" if is_ours else "none")
+    async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
+        """Lease rows."""
+        most = limits.batch_size
+        rows = self._world.due(most + 1)
         claims = tuple(self._claim(row) for row in rows[:most])
         for row in rows[:most]:
             self._world.plan(row, self._world.now + limits.lease_seconds)
         for row in rows[most:]:
             self._world.plan(row, row.due_at)
-        return ClaimedBatch(
-            claims, "home", "this_worker" if is_ours else "none", more_are_due=len(rows) > most
-        )
+        return ClaimedBatch(claims, "home", more_are_due=len(rows) > most)
 
     def _claim(self, row: Row) -> Claim:
         name, age = row.video.upload_id, self._world.now - row.tracked_at

@@ -22,7 +22,7 @@ _PORTS = range(20_000, 28_000)
 """Of these servers, below those that a system chooses from, for servers and for clients."""
 
 _FREE_PORTS = range(28_000, 32_000)
-"""Of other programs, which listen some time after they are told their port."""
+"""Of other programs, which listen some time after they are given their port."""
 
 _NO_PORT = "20 ports between {} and {} are all taken"
 

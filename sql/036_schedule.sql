@@ -51,8 +51,8 @@ create table if not exists mux_private.worker_state (
   only_row boolean primary key default true,
   environment_id text,
   environment_seen_at timestamptz,
-  sweeper text,
-  sweeps_until timestamptz,
+  leader text,
+  leads_until timestamptz,
   events_at timestamptz,
   backfill_begun_at timestamptz
 );
@@ -61,8 +61,8 @@ comment on table mux_private.worker_state is 'What all workers of this database 
 comment on column mux_private.worker_state.only_row is 'Always true.';
 comment on column mux_private.worker_state.environment_id is 'The Mux environment in which our ids were last found.';
 comment on column mux_private.worker_state.environment_seen_at is 'When that environment was first found to hold them.';
-comment on column mux_private.worker_state.sweeper is 'The worker that sweeps Mux''s lists for all.';
-comment on column mux_private.worker_state.sweeps_until is 'When the sweeper''s turn ends, unless it asks again.';
+comment on column mux_private.worker_state.leader is 'The worker that looks for all: it alone is given due rows.';
+comment on column mux_private.worker_state.leads_until is 'When the leader''s lease ends, unless it claims again.';
 comment on column mux_private.worker_state.events_at is 'When a webhook of our Mux environment, or about a row of ours, last reported an upload or asset, accurate to some seconds.';
 comment on column mux_private.worker_state.backfill_begun_at is 'When the backfill began that has not ended; null where there is none.';
 alter table mux_private.worker_state enable row level security;

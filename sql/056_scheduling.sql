@@ -1,6 +1,6 @@
 -- What it does: makes the triggers that keep the schedule: they enter what is processing and remove
---   what is not.
--- Needs: 030, 036.
+--   what is not; and the functions that make a row due, or leave it to webhooks.
+-- Needs: 030, 036, 050.
 -- Locks: mux_asset_tracking, share row exclusive for a moment (triggers).
 -- Undo: down/056_scheduling.sql
 
@@ -61,6 +61,33 @@ begin
 end
 $$;
 comment on function mux_private.make_due is 'Has a row that waits looked at next.';
+
+-- Most events come in groups of a few within seconds: only one that puts a row off by a fifth or more
+-- is worth a write. What is due stays due: an operator or another event may have made it so, perhaps
+-- since this transaction began, so the clock is read now.
+create or replace function mux_private.put_off_until(p_tracking public.mux_asset_tracking) returns timestamptz
+language plpgsql volatile set search_path = public, extensions, pg_temp as $$
+declare
+  pause interval := case when mux_private.is_mux_id(p_tracking.mux_asset_id) then interval '5 minutes' else interval '1 minute' end;
+begin
+  return (
+    select now() + pause from mux_private.schedule s
+    where s.tracking_id = p_tracking.id and s.next_check_at > clock_timestamp() and s.next_check_at < now() + 0.8 * pause);
+end
+$$;
+comment on function mux_private.put_off_until is
+  'Until when a row that waits is left to webhooks after an event about it; null where it stays due as it is.';
+
+create or replace function mux_private.put_off(p_tracking public.mux_asset_tracking) returns void
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  put_off_until timestamptz := mux_private.put_off_until(p_tracking);
+begin
+  update mux_private.schedule s set next_check_at = put_off_until
+  where s.tracking_id = p_tracking.id and put_off_until is not null;
+end
+$$;
+comment on function mux_private.put_off is 'Leaves a row that waits to webhooks for a while, after an event about it. Its schedule is locked by the caller.';
 
 create or replace trigger schedule_new_upload
   after insert on public.mux_asset_tracking for each row

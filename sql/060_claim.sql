@@ -8,24 +8,24 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- One worker at a time sweeps Mux's lists, and settles what it finds for all: the sweeper that asks
--- again, or the first to ask after its time has passed.
-create or replace function mux_private.may_sweep(p_sweeper text, p_seconds double precision) returns boolean
+-- However many workers there are, one looks: the leader that asks again, or the first to ask after its
+-- lease has ended.
+create or replace function mux_private.may_lead(p_leader text, p_seconds double precision) returns boolean
 language plpgsql set search_path = public, extensions, pg_temp as $$
 begin
   perform 1 from mux_private.worker_state s
-  where s.sweeper = p_sweeper or s.sweeps_until is null or s.sweeps_until <= now()
+  where s.leader = p_leader or s.leads_until is null or s.leads_until <= now()
   for no key update skip locked;
   if not found then
     return false;
   end if;
   update mux_private.worker_state s
-  set sweeper = p_sweeper, sweeps_until = now() + make_interval(secs => p_seconds)
+  set leader = p_leader, leads_until = now() + make_interval(secs => p_seconds)
   where s.only_row;
   return true;
 end
 $$;
-comment on function mux_private.may_sweep is 'Makes this worker the one that sweeps, for the given number of seconds, unless another worker is.';
+comment on function mux_private.may_lead is 'Makes this worker the leader for the given number of seconds, unless another worker is.';
 
 -- The schedule is read whole, on purpose: see its table.
 create or replace function mux_private.due_count() returns bigint
@@ -36,7 +36,7 @@ end
 $$;
 comment on function mux_private.due_count() is 'How many rows are due.';
 
--- Live rows come before a backfill's, whoever owns them. Among the rows of either kind owners take turns
+-- Live rows come before a backfill's, over all owners. Among the rows of either kind owners take turns
 -- where more are due than a batch, so that one owner's thousands do not delay another's. Of one owner,
 -- rows that wait come before those that are looked at once more, and rows that Mux knew before missing
 -- ones. Four batches are ranked and one of them is locked: a second worker, which ranks the same rows,
@@ -80,34 +80,29 @@ comment on function mux_private.lease is 'Leases at most p_most due rows by movi
 create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
-  sweeper text default null,
-  sweep_above integer default 0,
-  sweep_seconds double precision default 15,
-  sweep_size integer default null
+  leader text default null,
+  lead_seconds double precision default 15
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
-  sweep text := 'none';
-  most integer := batch_size;
+  who_leads text := 'none';
   due bigint := mux_private.due_count();
 begin
   if batch_size is null or batch_size not between 1 and 1000
-     or lease_seconds is null or lease_seconds not between 1 and 3600
-     or sweep_above is null or sweep_seconds is null or sweep_size not between 1 and 1000 then
+     or lease_seconds is null or lease_seconds not between 1 and 3600 or lead_seconds is null then
     raise sqlstate 'PT400' using
       message = 'worker_claim needs batch_size (1 to 1000) and lease_seconds (1 to 3600)';
   end if;
 
-  if sweeper is not null and due > sweep_above then
-    if not mux_private.may_sweep(sweeper, sweep_seconds) then
+  if leader is not null and due > 0 then
+    if not mux_private.may_lead(leader, lead_seconds) then
       return jsonb_build_object(
-        'rows', '[]'::jsonb, 'environment_id', null, 'sweep', 'others', 'events_arrive', mux_private.events_arrive(),
+        'rows', '[]'::jsonb, 'environment_id', null, 'leader', 'others', 'events_arrive', mux_private.events_arrive(),
         'more_are_due', false);
     end if;
-    sweep := 'ours';
-    most := coalesce(sweep_size, batch_size);
+    who_leads := 'ours';
   end if;
 
   if due > 0 then
@@ -128,7 +123,7 @@ begin
       'missing_count', s.missing_count,
       'is_backlog', s.is_backlog
     ) order by s.is_backlog, s.due_at) into claimed
-    from mux_private.lease(most, lease_seconds) s
+    from mux_private.lease(batch_size, lease_seconds) s
     join public.mux_asset_tracking t on t.id = s.tracking_id
     cross join lateral mux_private.lesson(t.lesson_id) l;
   end if;
@@ -136,19 +131,19 @@ begin
   return jsonb_build_object(
     'rows', coalesce(claimed, '[]'),
     'environment_id', (select environment_id from mux_private.worker_state),
-    'sweep', sweep,
+    'leader', who_leads,
     'events_arrive', mux_private.events_arrive(),
-    'more_are_due', due > most and mux_private.due_count() > 0
+    'more_are_due', due > batch_size and mux_private.due_count() > 0
   );
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. Where more than sweep_above rows are due, the sweeper alone gets rows (sweep: ours), sweep_size at most, and the other workers get none (sweep: others). events_arrive: whether webhooks arrive; then the first minute of an upload is left to them. more_are_due: whether due rows are left.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. With a leader''s name only the leader gets rows (leader: ours), and the other workers get none (leader: others); where nothing is due there is none (leader: none). events_arrive: whether webhooks arrive; then rows that wait are left to them for a while. more_are_due: whether due rows are left.';
 
 -- A row keeps its place among those that are due. Otherwise the rows that a scan has no time for would
 -- come after those that it has just looked at, each time.
 create or replace function public.worker_release(
-  claimed jsonb default null, sweeper text default null
+  claimed jsonb default null, leader text default null
 ) returns integer
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -166,13 +161,13 @@ begin
   )
   update mux_private.schedule s set next_check_at = mine.due_at from mine where s.tracking_id = mine.tracking_id;
   get diagnostics released = row_count;
-  update mux_private.worker_state s set sweeps_until = now()
-  where s.sweeper = worker_release.sweeper and s.sweeps_until > now();
+  update mux_private.worker_state s set leads_until = now()
+  where s.leader = worker_release.leader and s.leads_until > now();
   return released;
 end
 $$;
 comment on function public.worker_release is
-  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in their earlier place: since due_at, if that is given and past, else since now. A row with another lease than the given one is left alone. Returns how many were handed back. sweeper: the worker that stops sweeping.';
+  'For the worker: hands back rows it claimed and did not settle, so that they are due at once, in their earlier place: since due_at, if that is given and past, else since now. A row with another lease than the given one is left alone. Returns how many were handed back. leader: the worker that stops, so that the next one leads at once.';
 
 insert into mux_private.applied_files (name) values ('060_claim') on conflict do nothing;
 

@@ -1,6 +1,6 @@
 -- What it does: makes the functions that find the rows that a fact is about, and what has to be done
 --   with each.
--- Needs: 036, 050, 070.
+-- Needs: 036, 050, 056, 070.
 -- Locks: none.
 -- Undo: down/071_match.sql
 
@@ -139,6 +139,7 @@ begin
       when (w.fact).verdict = 'recheck' then null
       when mux_private.is_backing_off(w.tracking) then mux_private.outcome('waiting', w.tracking, 'refused')
       when (w.fact).verdict = 'wait' and (w.tracking).mux_asset_id is not distinct from coalesce((w.fact).asset_id, (w.tracking).mux_asset_id)
+        and not ((w.fact).source is not distinct from 'webhook' and mux_private.put_off_until(w.tracking) is not null)
         then mux_private.outcome('waiting', w.tracking, (w.fact).reason)
     end
   from (

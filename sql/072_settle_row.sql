@@ -80,7 +80,8 @@ $$;
 comment on function mux_private.note_look is 'Notes in the schedule that a look at a claimed row settled nothing, and when to look again.';
 
 -- A look that learns nothing writes the schedule alone. For a row that is not claimed, only the asset
--- id is kept. Where an event is about a lesson that names what may be newer, the row is due at once.
+-- id is kept, and an event has it looked at later, since the next news is an event, too. Where an event
+-- is about a lesson that names what may be newer, the row is due at once.
 create or replace function mux_private.wait(
   p_tracking public.mux_asset_tracking, p_claim mux_private.claim, p_reason text, p_fact mux_private.fact
 ) returns jsonb
@@ -100,8 +101,12 @@ begin
   end if;
   if p_claim.id is not null then
     perform mux_private.note_look(p_claim, mux_private.number_of(p_fact.observation -> 'progress'));
-  elsif p_reason = 'names_newer' and p_fact.source = 'webhook' then
-    perform mux_private.make_due(p_tracking.id);
+  elsif p_fact.source = 'webhook' then
+    if p_reason = 'names_newer' then
+      perform mux_private.make_due(p_tracking.id);
+    elsif p_fact.verdict = 'wait' then
+      perform mux_private.put_off(tracking);
+    end if;
   end if;
   if learned then
     perform mux_private.record_event('waiting', tracking, p_tracking.status, null, null, p_reason, null, p_fact.observation);

@@ -78,7 +78,7 @@ comment on function mux_private.record_refusal is 'Makes a row back off whose ve
 -- table that has grown since, until Postgres analyzes it. So everything here goes by index. (Without
 -- jit: before Postgres 18 a disabled scan has so high a cost that it would be compiled.)
 create or replace function public.worker_settle(
-  verdicts jsonb default null, environment_id text default null, sweeper text default null
+  verdicts jsonb default null, environment_id text default null, leader text default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -111,7 +111,7 @@ begin
         get stacked diagnostics code = returned_sqlstate, problem = message_text, context = pg_exception_context,
           constraint_name = constraint_name, table_name = table_name;
         outcomes := outcomes || mux_private.record_refusal(
-          found.fact, found.tracking_id, found.lesson_id, coalesce(mux_private.pause_of(found.claim), 60), code, problem,
+          found.fact, found.tracking_id, found.lesson_id, greatest(coalesce(mux_private.pause_of(found.claim), 60), 5), code, problem,
           mux_private.raised_by(context, constraint_name, table_name));
     end;
   end loop;
@@ -125,13 +125,13 @@ begin
       environment_seen_at = case
         when worker_settle.environment_id is not null and worker_settle.environment_id is distinct from s.environment_id
         then now() else s.environment_seen_at end,
-      sweeps_until = case
-        when s.sweeper = worker_settle.sweeper then greatest(s.sweeps_until, now() + interval '15 s')
-        else s.sweeps_until end
+      leads_until = case
+        when s.leader = worker_settle.leader then greatest(s.leads_until, now() + interval '15 s')
+        else s.leads_until end
   from (
     select w.only_row from mux_private.worker_state w
     where (worker_settle.environment_id is not null and w.environment_id is distinct from worker_settle.environment_id)
-       or (w.sweeper = worker_settle.sweeper and w.sweeps_until < now() + interval '10 s')
+       or (w.leader = worker_settle.leader and w.leads_until < now() + interval '10 s')
     for no key update skip locked
   ) free
   where s.only_row = free.only_row;
@@ -139,7 +139,7 @@ begin
 end
 $$;
 comment on function public.worker_settle is
-  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. sweeper: the worker that is sweeping and continues.';
+  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. leader: the worker whose lease this prolongs, if it is the leader.';
 
 -- A call that exceeds the statement timeout is rolled back whole and leaves no trace. This function
 -- records it in a call of its own, and makes the rows back off in proportion to what such a call costs.

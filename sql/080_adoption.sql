@@ -25,13 +25,13 @@ begin
   if to_regtype('mux_private.adoption_item') is null then
     create type mux_private.adoption_item as (
       id text, upload_id text, asset_id text, is_missing boolean, is_trusted boolean, by_hand boolean, takes_drafts boolean,
-      retries_failed boolean);
+      retries_failed boolean, backfill timestamptz);
   end if;
 end
 $$;
 comment on type mux_private.adoption_item is 'What is asked for a lesson, and what Mux said about the id that it named.';
 
-create or replace function mux_private.adoption_item_of(p_item jsonb) returns mux_private.adoption_item
+create or replace function mux_private.adoption_item_of(p_item jsonb, p_backfill timestamptz) returns mux_private.adoption_item
 language plpgsql immutable set search_path = public, extensions, pg_temp as $$
 begin
   return row(
@@ -40,7 +40,7 @@ begin
     coalesce((p_item ->> 'is_missing')::boolean, false), coalesce((p_item ->> 'is_trusted')::boolean, false),
     coalesce((p_item ->> 'by_hand')::boolean, false),
     coalesce((p_item ->> 'by_hand')::boolean, false) or coalesce((p_item ->> 'takes_drafts')::boolean, false),
-    coalesce((p_item ->> 'retries_failed')::boolean, false)
+    coalesce((p_item ->> 'retries_failed')::boolean, false), p_backfill
   )::mux_private.adoption_item;
 end
 $$;
@@ -186,6 +186,7 @@ declare
   is_real boolean;
   is_current boolean;
   is_known boolean;
+  is_of_this_run boolean := coalesce(newest.adopted_in = p_item.backfill, false);  -- so it is not looked at once more
   has_video boolean := p_lesson.is_draft and mux_private.is_mux_id(p_lesson.asset_id) and mux_private.is_mux_id(p_lesson.playback_id);
 begin
   if item.is_trusted then
@@ -201,7 +202,6 @@ begin
       'left_alone', case when concat(p_lesson.asset_id, p_lesson.playback_id) = '' then 'names_nothing' else 'unreadable_id' end,
       null, null, null)::mux_private.adoption;
   end if;
-
   is_real := coalesce(named = p_lesson.asset_id, false);
   is_current := mux_private.is_current_of(p_lesson, p_tracking, named, item.upload_id);
   entry := mux_private.entry_of(p_lesson.id, named);
@@ -223,16 +223,22 @@ begin
     return row('left_alone', 'older', null, null, passes_over)::mux_private.adoption;
   elsif p_tracking.id is null and newest.id is null then
     return row('left_alone', 'not_found', null, null, passes_over)::mux_private.adoption;
+  elsif p_tracking.id is null and has_video and not item.takes_drafts then
+    return row('left_alone', 'has_video', null, named, passes_over)::mux_private.adoption;
   elsif p_tracking.id is null then
     return row(
       'adopted', null, case when newest.mux_id = newest.asset_id then 'migrated' else newest.mux_id end, newest.asset_id,
       passes_over)::mux_private.adoption;
-  elsif item.by_hand or (has_video and item.takes_drafts and p_tracking.status <> 'processing')
-        or (p_tracking.status = 'error' and item.retries_failed) then
+  elsif item.by_hand or (not is_of_this_run and (
+          (has_video and item.takes_drafts and p_tracking.status <> 'processing')
+          or (p_tracking.status = 'error' and item.retries_failed))) then
+    if p_tracking.status = 'ready' and mux_private.is_of_another(p_tracking, p_lesson.owner, p_tracking.upload_id, p_tracking.mux_asset_id) then
+      return row('disputed', 'lesson_mismatch', null, null, passes_over)::mux_private.adoption;  -- else what plays would fail
+    end if;
     return row('look', null, p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
   end if;
   return row(
-    case when p_tracking.status = 'processing' then 'tracked' else 'unchanged' end, case when has_video then 'has_video' end,
+    case when p_tracking.status = 'processing' or is_of_this_run then 'tracked' else 'unchanged' end, case when has_video then 'has_video' end,
     p_tracking.upload_id, p_tracking.mux_asset_id, passes_over)::mux_private.adoption;
 end
 $$;

@@ -66,7 +66,7 @@ create or replace function mux_private.adopt(
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp as $$
 declare
-  item mux_private.adoption_item := mux_private.adoption_item_of(p_item);
+  item mux_private.adoption_item := mux_private.adoption_item_of(p_item, p_backfill);
   key mux_private.lesson.id%type := mux_private.lesson_key(p_item ->> 'lesson_id');
   lesson mux_private.lesson := mux_private.lock_lesson(key, true);
   tracking public.mux_asset_tracking;
@@ -109,11 +109,15 @@ begin
       perform mux_private.note_backfill(lesson.id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id), p_backfill);
       return answer || jsonb_build_object('restored', restored);
     when 'unchanged' then return coalesce(mux_private.try_to_restore(lesson, tracking), answer);
-    when 'disputed' then return answer || jsonb_build_object('restored', mux_private.try_to_restore(lesson, tracking));
+    when 'disputed' then
+      if tracking.id is not null then  -- else the next adoption tracks the lesson's newest upload again
+        restored := mux_private.try_to_restore(lesson, tracking);
+      end if;
+      return answer || jsonb_build_object('restored', restored);
     else return answer;
   end case;
-  if tracking.id is null then  -- the app has just begun to track it
-    return answer || '{"outcome": "busy"}';
+  if tracking.id is null then  -- so that what was entered into the history is undone
+    raise exception 'the app has just begun to track another upload' using errcode = 'lock_not_available';
   elsif not item.by_hand then
     restored := mux_private.try_to_restore(lesson, tracking);
   end if;
@@ -130,7 +134,9 @@ end
 $$;
 comment on function mux_private.adopt is 'Begins to track what one lesson names, if that is the newest, or gives it back what it can play; what cannot be locked at once is busy.';
 
-create or replace function mux_private.planned_adoption(p_item jsonb, p_holders jsonb) returns jsonb
+create or replace function mux_private.planned_adoption(
+  p_item jsonb, p_holders jsonb, p_backfill timestamptz
+) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
   lesson mux_private.lesson := mux_private.lesson(mux_private.lesson_key(p_item ->> 'lesson_id'));
@@ -142,7 +148,7 @@ begin
     return jsonb_build_object('lesson_id', p_item ->> 'lesson_id', 'outcome', 'left_alone', 'reason', 'deleted');
   end if;
   select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = lesson.id;
-  adoption := mux_private.adoption_of(mux_private.adoption_item_of(p_item), lesson, tracking, p_holders);
+  adoption := mux_private.adoption_of(mux_private.adoption_item_of(p_item, p_backfill), lesson, tracking, p_holders);
   restores := adoption.outcome = 'unchanged' and (mux_private.video_to_restore(lesson, tracking)).playback_id is not null;
   return jsonb_build_object(
     'lesson_id', p_item ->> 'lesson_id', 'reason', adoption.reason, 'upload_id', adoption.upload_id, 'asset_id', adoption.asset_id,
@@ -183,7 +189,7 @@ begin
       else array[mux_private.named_in(l, t)] end) n (mux_id)));
   if dry_run then
     return (
-      select coalesce(jsonb_agg(mux_private.planned_adoption(i.value, holders) order by i.ordinality), '[]')
+      select coalesce(jsonb_agg(mux_private.planned_adoption(i.value, holders, backfill) order by i.ordinality), '[]')
       from jsonb_array_elements(adoptions) with ordinality i);
   end if;
   set constraints all immediate;
@@ -209,7 +215,7 @@ begin
 end
 $$;
 comment on function public.worker_adopt is
-  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, or is_missing}; is_trusted: the lesson is given this asset, which names it; takes_drafts: also a draft that could be played; retries_failed: a failed row is looked at once more; by_hand: an operator wants it published. dry_run: says what would be done, and does nothing. backfill: the run whose rows these are; they stand behind all others. Outcomes: adopted (with a claim where there are lease_seconds, else due at once), restored, ask (Mux, for upload_id or asset_id), tracked (already), unchanged, disputed (lesson_mismatch, several_instructors), left_alone (names_nothing, unreadable_id, has_video, older, not_found, deleted), busy, refused.';
+  'For the worker: begins to track what at most 100 lessons name, in the order given, or gives them back what they can play. Item: {lesson_id}, and where Mux was asked {id: what the lesson named, upload_id, asset_id: what that is, or is_missing}; is_trusted: the lesson is given this asset, which names it; takes_drafts: also a draft that could be played; retries_failed: a failed row is looked at once more; by_hand: an operator wants it published. dry_run: says what would be done, and does nothing. backfill: the run whose rows these are; they stand behind all others, and what the run has adopted before is tracked already, also if it failed. Outcomes: adopted (with a claim where there are lease_seconds, else due at once), restored, ask (Mux, for upload_id or asset_id), tracked (already), unchanged, disputed (lesson_mismatch, several_instructors), left_alone (names_nothing, unreadable_id, has_video, older, not_found, deleted), busy, refused.';
 
 insert into mux_private.applied_files (name) values ('082_adopt') on conflict do nothing;
 

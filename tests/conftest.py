@@ -107,7 +107,7 @@ def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
             "delete from lessons; delete from notifications; delete from mux_asset_events;"
             "delete from mux_private.upload_history;"
             "update mux_private.worker_state"
-            " set environment_id = null, sweeper = null, sweeps_until = null, events_at = null,"
+            " set environment_id = null, leader = null, leads_until = null, events_at = null,"
             " backfill_begun_at = null;"
             "delete from mux_private.rate_limit;"
             "insert into mux_private.rate_limit default values;"

@@ -5,59 +5,67 @@ from worker.model import Claim, Observation
 STUCK_SECONDS = 1800.0
 """A row that has been processing for longer is reported as stuck, and checked less often."""
 
-GROWTH = 1.5
-FIRST_SECONDS = 5.0
-MAX_SECONDS = 30.0
-MAX_LATE_SECONDS = 300.0
-"""From `STUCK_SECONDS` on, for faults of one id, and while webhooks arrive."""
+WAITING_SECONDS = 0.5
+"""Less than the time between two scans, so that each scan checks every row that Mux encodes."""
+
+FILE_AGE_SHARE, MIN_FILE_SECONDS, MAX_FILE_SECONDS = 0.1, 1.0, 30.0
+"""For an upload that waits for its file: this share of its age, within these bounds."""
+
+LATE_AGE_SHARE, MAX_LATE_SECONDS = 1 / 60, 300.0
+"""From `STUCK_SECONDS` on: this share of the row's age, to five minutes."""
 
 MISSING_SECONDS = (5.0, 30.0, 200.0, 300.0)
 """For an id that Mux does not know: most of these are garbage, and the grace takes three checks."""
 
-SWEPT_SECONDS = 4.0
-"""For a row that a list covered: less than the usual time between two scans."""
-
+GROWTH = 1.5
+FIRST_FAULT_SECONDS = 5.0
 FIRST_SECONDS_WITH_EVENTS = 60.0
 JITTER = 0.1
 
 
-def next_check_seconds(
+def next_check_seconds(  # noqa: PLR0913  # what a pause depends on, most of it by name
     observation: Observation,
     claim: Claim,
     jitter: float,
     *,
+    interval_seconds: float = 5.0,
     fault_count: int = 0,
     events_arrive: bool = False,
     environment_matches: bool = True,
 ) -> float:
     """Return the seconds until the next check of a row that waits.
 
-    `fault_count` is how many checks in a row ended with a fault of this id before. `jitter` in
-    [0, 1) spreads the result by a tenth either way.
+    `interval_seconds` is the longest time between two scans, and `fault_count` how many checks in a
+    row ended with a fault of this id before. `jitter` in [0, 1) spreads the result by a tenth
+    either way.
     """
     if observation.status == "fault":
-        seconds = min(FIRST_SECONDS * GROWTH ** min(fault_count, 20), MAX_LATE_SECONDS)
+        seconds = _growing(FIRST_FAULT_SECONDS, fault_count)
     elif observation.status in ("missing", "rejected") and environment_matches:
         seconds = MISSING_SECONDS[min(claim.missing_count, len(MISSING_SECONDS) - 1)]
+    elif events_arrive:
+        seconds = _growing(FIRST_SECONDS_WITH_EVENTS, claim.check_count)
     else:
-        is_swept = observation.source == "sweep"
-        seconds = waiting_seconds(claim, is_swept=is_swept, events_arrive=events_arrive)
+        seconds = _waiting_seconds(observation, claim.age_seconds, interval_seconds)
     return seconds * (1 + JITTER * (2 * jitter - 1))
 
 
-def waiting_seconds(claim: Claim, *, is_swept: bool = False, events_arrive: bool = False) -> float:
-    """Return the seconds until the next check of a row whose id Mux knows, without jitter.
+def _growing(first_seconds: float, count: int) -> float:
+    """Return a pause that grows by half each time, to five minutes."""
+    return min(first_seconds * GROWTH ** min(count, 20), MAX_LATE_SECONDS)
 
-    5 s, times 1.5 at each check, to 30 s; always 4 s where a list covered the row, since a page
-    costs the same for any number of rows. From the first half hour on a sixtieth of the row's age,
-    to 5 minutes. While webhooks arrive 60 s, times 1.5 at each check, to 5 minutes.
+
+def _waiting_seconds(observation: Observation, age_seconds: float, interval: float) -> float:
+    """Return the pause of a row while no webhooks arrive, without jitter.
+
+    In another Mux environment an id that is not found waits as an upload without a file does.
     """
-    growth = GROWTH ** min(claim.check_count, 10)
-    if events_arrive:
-        return min(FIRST_SECONDS_WITH_EVENTS * growth, MAX_LATE_SECONDS)
-    if claim.age_seconds >= STUCK_SECONDS:
-        return min(claim.age_seconds / 60, MAX_LATE_SECONDS)
-    return SWEPT_SECONDS if is_swept else min(FIRST_SECONDS * growth, MAX_SECONDS)
+    if age_seconds >= STUCK_SECONDS:
+        return min(age_seconds * LATE_AGE_SHARE, MAX_LATE_SECONDS)
+    waits_for_file = (observation.subject, observation.status) == ("upload", "waiting")
+    if waits_for_file or not observation.found:
+        return min(max(age_seconds * FILE_AGE_SHARE, MIN_FILE_SECONDS), MAX_FILE_SECONDS)
+    return min(WAITING_SECONDS, interval / 2)
 
 
 def is_stuck(claim: Claim) -> bool:

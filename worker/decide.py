@@ -26,12 +26,14 @@ class Rules:
     `environment_matches`: whether the token's Mux environment is the recorded one, in which our ids
     were last found. In another environment every id is a 404, which then means nothing.
     `events_arrive`: whether Mux's webhooks arrive, so that rows are checked less often.
+    `interval_seconds`: the longest time between two scans.
     """
 
     playback_policies: tuple[str, ...] = ("public",)
     give_up_after_seconds: float = 604_800.0
     environment_matches: bool = True
     events_arrive: bool = False
+    interval_seconds: float = 5.0
 
 
 def settlement(
@@ -55,6 +57,7 @@ def settlement(
                     observation,
                     claim,
                     jitter,
+                    interval_seconds=rules.interval_seconds,
                     fault_count=fault_counts.get(claim.id, 0),
                     events_arrive=rules.events_arrive,
                     environment_matches=rules.environment_matches,

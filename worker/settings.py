@@ -115,7 +115,11 @@ class Settings(BaseSettings):
         (),
         description="Signing secrets of Mux's webhooks, comma-separated; empty: webhooks are off",
     )
-    scan_interval_seconds: Seconds = Field(5.0, description="Pause between scans")
+    scan_interval_seconds: Seconds = Field(
+        5.0,
+        description="Longest time from the beginning of a scan to that of the next; while uploads "
+        "are in flight it is shorter",
+    )
     scan_batch_size: Annotated[int, Field(ge=1, le=1000)] = Field(
         200, description="Maximum number of rows in one claim"
     )
@@ -168,7 +172,11 @@ class Settings(BaseSettings):
     @property
     def rules(self) -> Rules:
         """Return the rules by which observations are judged."""
-        return Rules(self.playback_policies, self.give_up_after_seconds)
+        return Rules(
+            self.playback_policies,
+            self.give_up_after_seconds,
+            interval_seconds=self.scan_interval_seconds,
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ begin
     drop trigger if exists schedule_changed_upload on public.mux_asset_tracking;
     drop trigger if exists unschedule_upload on public.mux_asset_tracking;
     call mux_private.undo('056_scheduling', array[
-      'make_due', 'keep_schedule', 'schedule_look', 'events_arrive'
+      'put_off', 'put_off_until', 'make_due', 'keep_schedule', 'schedule_look', 'events_arrive'
     ]);
   end if;
 end

@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('060_claim', array[
-      'worker_release', 'worker_claim', 'lease', 'due_count', 'may_sweep'
+      'worker_release', 'worker_claim', 'lease', 'due_count', 'may_lead'
     ]);
   end if;
 end

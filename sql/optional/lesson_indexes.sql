@@ -1,8 +1,8 @@
 -- What it does: makes indexes of the app's table of lessons, by the ids that lessons hold. With the
 --   first, the adoption that the worker does every five minutes reads only lessons with temporary ids,
 --   however many lessons there are. With the others, also a large table is searched for the lessons
---   that hold an id: the commands find a lesson by it, and a user who copies the placeholder of
---   another can neither be the first to track its upload nor have it adopted.
+--   that hold an id: the commands find a lesson by it, the placeholder of another is not adopted, and
+--   a user who tracks its upload does not get the video, unless a lesson of theirs holds it as well.
 -- Needs: nothing. Not in a transaction: they are built while the app goes on writing.
 -- Locks: share update exclusive: no query waits. The build waits for each transaction that began before
 --   it, for 5 s. If one lasts longer, it fails: drop the invalid index, then apply the file again.

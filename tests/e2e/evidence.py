@@ -96,7 +96,7 @@ def assert_works_on(worker: WorkerProcess, course: Course, mux: MuxSimulator) ->
 def wait_for_looks(
     worker: WorkerProcess, course: Course, lessons: Collection[UUID], number: int
 ) -> None:
-    """Have the worker look at rows until each that waits was looked at so many times.
+    """Have the worker look at rows until each that waits was looked at this many times.
 
     Each time they are made due only once: a look that meets that is not counted.
     """

@@ -418,8 +418,8 @@ def test_three_workers_work_off_a_backlog_as_one(
     assert {one.status for one in seen} == {200}
     questions = asked(mux)
     assert questions["asset of upload"] == old
-    # In vain: all credit at the end of the new ones, and the first credit of either list in each
-    # scan that old ones were claimed for.
+    # Pages without a match: the budget at the end of the new ones, and the first budget of either
+    # list in each scan for which old ones were claimed.
     scans = [line for one in three for line in one.events("scan.finished") if line["claimed"]]
     in_vain = 2 * INITIAL_PAGE_BUDGET * sum(line["scans"] for line in scans)
     pages = new // 100 + MAX_PAGE_BUDGET + in_vain

@@ -4,7 +4,9 @@ from uuid import UUID
 
 import pytest
 
+from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
+from sandbox.mux.timeline import Timeline
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
@@ -64,11 +66,11 @@ def wait_for_published(supabase: LocalSupabase, worker: WorkerProcess, number: i
         worker.wait_until(done)
 
 
-def sweeper(supabase: LocalSupabase) -> str | None:
-    """Give the worker to which sweeping is left, if there is one now."""
+def leader(supabase: LocalSupabase) -> str | None:
+    """Return the worker that looks for all, if there is one now."""
     with supabase.connect() as db:
         row = db.execute(
-            "select sweeper from mux_private.worker_state where sweeps_until > now()"
+            "select leader from mux_private.worker_state where leads_until > now()"
         ).fetchone()
         return row[0] if row else None
 
@@ -96,6 +98,30 @@ def test_two_workers_do_not_do_the_same_work(
     assert_each_published_once(course, mux, uploads)
 
 
+def test_only_one_worker_asks_mux_about_one_row(
+    worker: WorkerProcess, other: WorkerProcess, course: Course, mux: MuxSimulator
+) -> None:
+    """However often it falls due and however often both scan; when that one stops, the other."""
+    clock = mux.state.clock = ManualClock()
+    upload_id = mux.state.create_upload(Timeline(file_after_seconds=0, prepare_seconds=30))
+    lesson = course.tracked_lesson(upload_id)
+    both = [worker, other]
+    for one in both:
+        one.start()
+    worker.wait_until(lambda: course.row(lesson)["check_count"] >= 12)
+    looked = [one for one in both if one.events("scan.finished", claimed=1)]
+    assert len(looked) == 1
+    assert mux.requests.by_route()["GET /system/v1/whoami"] == 1
+    (the_leader,) = looked
+    (the_other,) = (one for one in both if one is not the_leader)
+    assert the_leader.stop() == 0
+    clock.advance(30)
+    the_other.wait_for("lesson.published", lesson_id=str(lesson))
+    assert the_other.stop() == 0
+    assert_nobody_complained(*both)
+    assert_each_told_once({lesson: upload_id}, *both)
+
+
 def test_a_new_worker_takes_over_from_one_that_stops(
     worker: WorkerProcess,
     other: WorkerProcess,
@@ -110,11 +136,11 @@ def test_a_new_worker_takes_over_from_one_that_stops(
     mux.requests.wait_for(8)
     other.start(LEASE_SECONDS="600")
     other.wait_for("worker.started")
-    before = sweeper(supabase)
+    before = leader(supabase)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     assert before is not None
-    assert sweeper(supabase) != before
+    assert leader(supabase) != before
     released = worker.events("scan.finished")[-1]["released"]
     assert 0 < released < 30
     wait_for_published(supabase, other, 30)
@@ -139,8 +165,8 @@ def test_one_of_two_may_be_killed(
     other.wait_for("worker.started")
     mux.requests.wait_for(8)
     other.kill()
-    with supabase.connect() as db:  # the other was the one to sweep: fifteen seconds pass
-        db.execute("update mux_private.worker_state set sweeps_until = now()")
+    with supabase.connect() as db:  # the other was the leader: fifteen seconds pass
+        db.execute("update mux_private.worker_state set leads_until = now()")
     worker.start()
     wait_for_published(supabase, worker, 30)
     assert_each_published_once(course, mux, uploads)

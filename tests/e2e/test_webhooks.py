@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ import pytest
 
 from sandbox.fault_injection import Fault
 from sandbox.http_server import free_port
+from sandbox.mux.clock import ManualClock
 from sandbox.mux.responses import asset_json
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.state import MuxState
@@ -155,6 +157,37 @@ def test_mux_tells_of_every_ending(
     said = "Mux says: invalid_input: The input file is not a video."
     assert reason == failure("upload_errored", said)
     assert len([e for e in course.events(lessons["ready"]) if e["event"] == "published"]) == 1
+
+
+def test_while_webhooks_arrive_a_lesson_that_encodes_costs_no_request(
+    hooked: Hooked, course: Course, supabase: LocalSupabase, arriving: None
+) -> None:
+    """From its upload to its video, also where encoding takes longer than the first minute."""
+    clock = hooked.mux.state.clock = ManualClock()
+    upload = hooked.mux.state.create_upload(Timeline(file_after_seconds=5, prepare_seconds=240))
+    lesson = course.tracked_lesson(upload)
+    hooked.mux.requests.clear()
+
+    def pass_time(seconds: float) -> None:
+        next_check_at = course.row(lesson)["next_check_at"] - timedelta(seconds=seconds)
+        course.reschedule(lesson, next_check_at=next_check_at)
+        clock.advance(seconds)
+
+    def scans() -> int:
+        return supabase.requests.count("/rest/v1/rpc/worker_claim")
+
+    with hooked.telling():
+        pass_time(5)
+        hooked.worker.wait_until(
+            lambda: course.row(lesson)["mux_asset_id"] == hooked.asset_of(upload)
+        )
+        pass_time(200)  # the minute in which it began is over
+        before = scans()
+        hooked.worker.wait_until(lambda: scans() >= before + 3)
+        pass_time(40)
+        hooked.worker.wait_for("lesson.published", lesson_id=str(lesson))
+    assert source(course, lesson) == "webhook"
+    assert sum(hooked.mux.requests.by_route().values()) == 0
 
 
 def test_an_event_before_its_row_is_not_lost(hooked: Hooked, course: Course) -> None:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -158,9 +158,12 @@ TRACKS_NEW = "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, 
 
 
 def test_what_the_app_begins_to_track_meanwhile_stays_tracked(
-    supabase: LocalSupabase, course: Course
+    supabase: LocalSupabase, course: Course, db: psycopg.Connection
 ) -> None:
-    """Her insert was not to be seen yet when the lesson was read: her new upload is what counts."""
+    """Her insert was not to be seen yet when the lesson was read: her new upload is what counts.
+
+    The history says so too, so that it comes back where the app deletes the row.
+    """
     lesson = course.lesson(mux_asset_id="temp_old")
     old = item(lesson)
     adoption = Action("adopt", None, lambda connection, _: adopt(Service(connection), old)[0])
@@ -171,6 +174,8 @@ def test_what_the_app_begins_to_track_meanwhile_stays_tracked(
         outcome = stage.one.result()["outcome"]
     assert outcome == "busy"
     assert course.row(lesson)["upload_id"] == "new"
+    newest = db.execute("select (mux_private.newest_entry(%s)).mux_id", [lesson]).fetchone()
+    assert newest == ("new",)
 
 
 def test_an_insert_of_the_app_is_not_waited_for_long(
@@ -316,6 +321,21 @@ def test_a_failed_row_is_looked_at_once_more_only_where_that_is_wanted(
     assert adopt_one(service, lesson, retries_failed=True) == "tracked"
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_backfill_that_is_continued_looks_no_more_at_what_failed_in_it(
+    course: Course, service: Service, dry_run: bool
+) -> None:
+    """Else one that is killed every few hours would never come to its end."""
+    lesson = course.lesson(mux_asset_id="temp_up1")
+    wanted = item(lesson, retries_failed=True, takes_drafts=True)
+    assert outcomes(adopt(service, wanted, backfill=RUN)) == ["adopted"]
+    service.settle({**fact(FAIL, "up1"), "reason": "upload_not_found"})
+    assert outcomes(adopt(service, wanted, backfill=RUN, dry_run=dry_run)) == ["tracked"]
+    assert course.row(lesson)["error_type"] == "upload_not_found"
+    later = RUN + timedelta(days=1)
+    assert outcomes(adopt(service, wanted, backfill=later, dry_run=dry_run)) == ["adopted"]
+
+
 @pytest.mark.parametrize("known", [{}, {"retries_failed": True, "takes_drafts": True}], ids=str)
 def test_a_row_that_waits_keeps_its_schedule(course: Course, service: Service, known: Json) -> None:
     """It is tracked already, whatever a backfill takes, and whatever its draft holds."""
@@ -406,6 +426,47 @@ def test_a_draft_that_its_instructor_unpublished_is_looked_at_where_drafts_are_t
     assert adopt_one(service, lesson) == ("unchanged", "has_video")
     assert adopt_one(service, lesson, takes_drafts=True) == ("adopted")
     assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+
+
+def test_a_draft_that_could_be_played_and_lost_its_row_is_left_alone_unless_drafts_are_taken(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """Its instructor unpublished it, and the app deleted the row."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    db.execute("update lessons set status = 'draft' where true")
+    db.execute("delete from mux_asset_tracking where true")
+    assert adopt_one(service, lesson, retries_failed=True) == ("left_alone", "has_video")
+    assert adopt_one(service, lesson, takes_drafts=True) == "adopted"
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+
+
+@pytest.mark.parametrize("known", [{"takes_drafts": True}, {"by_hand": True}], ids=str)
+def test_a_ready_row_with_the_video_of_another_instructor_is_not_looked_at_once_more(
+    course: Course, service: Service, db: psycopg.Connection, known: Json
+) -> None:
+    """An app that copies a course copies its rows too: what plays would fail."""
+    course.track(course.lesson(), "up1", status="ready", mux_asset_id="as1")
+    copy = course.lesson(course.bert, mux_asset_id="as1", mux_playback_id="play-as1")
+    course.track(copy, "up1", status="ready", mux_asset_id="as1", mux_playback_id="play-as1")
+    assert adopt_one(service, copy, **known) == ("disputed", "lesson_mismatch")
+    assert course.row(copy)["status"] == "ready"
+
+
+def test_a_copied_id_costs_a_lesson_without_a_row_no_refusal(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """The next adoption tracks the newest upload again, and gives the lesson its video back."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    db.execute("delete from mux_asset_tracking where true")
+    db.execute("update lessons set mux_asset_id = 'temp_up2', mux_playback_id = null where true")
+    course.lesson(course.bert, mux_asset_id="temp_up2")
+    (answer,) = adopt(service, item(lesson))
+    assert (answer["outcome"], answer["restored"]) == ("disputed", None)
+    (answer,) = adopt(service, item(lesson))
+    assert (answer["outcome"], answer["restored"]["outcome"]) == ("adopted", "restored")
+    assert course.state(lesson)["mux_asset_id"] == "as1"
 
 
 @pytest.mark.parametrize("status", ["processing", "ready", "error"])

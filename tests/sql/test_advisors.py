@@ -35,7 +35,7 @@ def advice(dsn: str, home: Path, level: str) -> tuple[int, list[tuple[str, str]]
 def test_supabases_advisors_only_remark_what_is_on_purpose(advised: str, tmp_path: Path) -> None:
     """No warning and no error, whatever new tables are granted by default.
 
-    Tables that are nobody's have no policy; an index of a new database was never used.
+    Tables without an owner have no policy; an index of a new database was never used.
     """
     status, remarks = advice(advised, tmp_path, "info")
     assert status == 0

@@ -209,21 +209,16 @@ def test_release_needs_an_array(service: Service, argument: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sweeper", "size", "more"),
+    ("leader", "size", "more"),
     [(None, 2, True), (None, 3, False), (None, 4, False), ("me", 2, True), ("me", 3, False)],
 )
 def test_whether_more_rows_are_due_is_told(
-    course: Course, service: Service, sweeper: str | None, size: int, more: bool
+    course: Course, service: Service, leader: str | None, size: int, more: bool
 ) -> None:
     """Exactly, so that nobody looks in vain for what is not there; nor does a row to come count."""
     for n in range(3):
         course.tracked_lesson(f"up{n}")
     course.tracked_lesson("later", next_check_at=timedelta(minutes=1))
-    row = service.connection.execute(
-        "select worker_claim(1, 60, %s, 2, 15, %s)"
-        if sweeper
-        else "select worker_claim(batch_size => %s, lease_seconds => 60)",
-        [sweeper, size] if sweeper else [size],
-    ).fetchone()
+    row = service.connection.execute("select worker_claim(%s, 60, %s)", [size, leader]).fetchone()
     assert row is not None
     assert (len(row[0]["rows"]), row[0]["more_are_due"]) == (min(size, 3), more)

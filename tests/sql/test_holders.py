@@ -112,7 +112,7 @@ def test_who_tracked_it_first_has_it(course: Course, service: Service, by: str) 
 
 
 def test_who_is_adopted_first_has_it(course: Course, service: Service) -> None:
-    """A copy that is made later is none of the decision."""
+    """A copy that is made later does not count."""
     first = course.lesson(course.anna, mux_asset_id="temp_up1")
     assert adopt(service, first) == ["adopted"]
     assert adopt(service, course.lesson(course.bert, mux_asset_id="temp_up1")) == ["disputed"]
@@ -226,6 +226,42 @@ def test_in_a_large_table_with_the_indexes_all_count(large: psycopg.Connection) 
         UUID(int=0),
     )
     assert adopt(service, late[0], old) == ["adopted", "adopted"]
+
+
+@pytest.mark.parametrize(
+    ("held", "copies", "outcome"),
+    [(None, 1, "failed"), ("temp_up1", 1, "published"), ("temp_up1", 1500, "published")],
+)
+def test_more_copies_of_a_placeholder_than_are_read_take_no_upload_from_its_instructor(
+    large: psycopg.Connection, held: str | None, copies: int, outcome: str
+) -> None:
+    """A thousand are read, which may be copies alone: then who tracks it first has it."""
+    course, service = Course(large, anna=ANNA, bert=BERT), Service(large)
+    script = (SQL / "optional" / "lesson_indexes.sql").read_text()
+    for statement in script.replace(" concurrently", "").split(";\n"):
+        large.execute(statement.encode())
+    large.execute(
+        "insert into lessons (creator_id, title, mux_asset_id) "
+        "select %s, 'copy', 'temp_up1' from generate_series(1, %s)",
+        [BERT, copies],
+    )
+    lesson = course.lesson(ANNA, mux_asset_id=held)
+    course.track(lesson, "up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == [outcome]
+
+
+@pytest.mark.parametrize(("copied", "outcome"), [(None, "failed"), ("temp_up1", "published")])
+def test_with_the_indexes_a_placeholder_keeps_its_upload_until_it_is_copied_and_tracked(
+    large: psycopg.Connection, copied: str | None, outcome: str
+) -> None:
+    """Of several that hold it, who tracks it first has it: the app is to track before it writes."""
+    course, service = Course(large, anna=ANNA, bert=BERT), Service(large)
+    script = (SQL / "optional" / "lesson_indexes.sql").read_text()
+    for statement in script.replace(" concurrently", "").split(";\n"):
+        large.execute(statement.encode())
+    course.lesson(ANNA, mux_asset_id="temp_up1")
+    course.track(course.lesson(BERT, mux_asset_id=copied), "up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == [outcome]
 
 
 def test_a_partitioned_table_is_as_large_as_its_partitions(database: str) -> None:

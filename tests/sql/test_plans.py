@@ -72,8 +72,8 @@ def settle_page(service: Service) -> None:
 
 CALLS: dict[str, Callable[[Service], object]] = {
     "claim": lambda service: service.claim(100),
-    "claim to sweep": lambda service: service.connection.execute(
-        "select worker_claim(200, 60, 'me', 20)"
+    "claim as the leader": lambda service: service.connection.execute(
+        "select worker_claim(200, 60, 'me')"
     ),
     "settle: wait": lambda service: settle_claimed(service, WAIT),
     "settle: publish": lambda service: settle_claimed(service, PUBLISH),

@@ -106,6 +106,20 @@ def test_a_video_of_another_instructor_is_refused(
     assert everything(db) == before
 
 
+def test_a_thousand_copies_do_not_hide_the_lesson_that_was_copied(
+    course: Course, instructor: Instructor, db: psycopg.Connection
+) -> None:
+    """No more are read: then it is not known whose the video is."""
+    db.execute(
+        "insert into lessons (creator_id, title, mux_asset_id) "
+        "select %s, 'copy', 'as1' from generate_series(1, 1000)",
+        [course.anna],
+    )
+    course.lesson(course.bert, mux_asset_id="as1")
+    lesson = course.lesson(mux_asset_id="as1", mux_playback_id="play-as1")
+    assert refusal(instructor.publish_lesson, lesson) == OF_ANOTHER
+
+
 def stolen(course: Course, service: Service) -> UUID:
     """Let Anna track the upload that Bert had tracked first, and the worker find it out."""
     course.tracked_lesson("up1", course.bert)

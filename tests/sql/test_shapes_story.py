@@ -122,7 +122,7 @@ def run_all(dsn: str, statements: list[str]) -> None:
 
 
 def test_the_doctor_finds_no_fault(installed: Installed, shared_supabase: LocalSupabase) -> None:
-    """Whatever the table is called, whoever owns a lesson, and with or without a status."""
+    """With any name of the table and any owner, with and without a status."""
     shape = installed.shape
     with shared_supabase.connect("service_role", TEMPLATE) as service:
         facts: Json = fetch(service, "select worker_doctor()")

@@ -239,7 +239,7 @@ def test_who_tracked_it_goes_before_a_placeholder_from_before(
 
 
 def test_a_disputed_id_belongs_to_no_instructor(supabase: LocalSupabase, database: str) -> None:
-    """Whoever tracks it has it, as if nothing were entered; by hand the lessons decide."""
+    """The first to track it has it, as if nothing were entered; by hand the lessons decide."""
     with supabase.connect(database="install") as owner:
         course = Course(owner, anna=ANNA, bert=BERT)
         tracked, _ = (course.lesson(user, mux_asset_id="temp_both") for user in (ANNA, BERT))

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.course import let_pass as pass_time
-from tests.sql.service import PUBLISH, WAIT, Json, Service, fact
+from tests.sql.conftest import Connections
+from tests.sql.service import PUBLISH, WAIT, Json, Service, fact, looked_at
 from worker.decide import Rules, settlement
-from worker.model import Observation, PlaybackId
+from worker.model import Observation, PlaybackId, Source
 from worker.supabase.serialize import settlement_json
 
 pytestmark = pytest.mark.stack
@@ -30,6 +32,16 @@ def ready(upload: str, asset: str) -> Json:
     """Build the item that the event of an asset that is ready becomes."""
     playback_ids = (PlaybackId(f"play-{asset}", "public"),)
     return item(Observation("asset", "ready", "webhook", upload, asset, playback_ids))
+
+
+def preparing(upload: str, asset: str) -> Json:
+    """Build the item that the event of an asset that Mux encodes becomes."""
+    return item(Observation("asset", "preparing", "webhook", upload, asset))
+
+
+def waiting(upload: str) -> Json:
+    """Build the item that the event of an upload without a file becomes."""
+    return item(Observation("upload", "waiting", "webhook", upload))
 
 
 def item(seen: Observation) -> Json:
@@ -161,6 +173,128 @@ def test_while_webhooks_arrive_new_uploads_are_left_to_them(
     assert service.claim() == []
     let_pass(db, 2)
     assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def due_in(course: Course, lesson: UUID) -> float:
+    """Return in how many seconds a row is due."""
+    next_check_at: datetime = course.row(lesson)["next_check_at"]
+    return (next_check_at - datetime.now(UTC)).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("event", "seconds"),
+    [
+        (waiting("up1"), 60),
+        (item(Observation("upload", "asset_created", "webhook", "up1", "as1")), 300),
+        (preparing("up1", "as1"), 300),
+    ],
+    ids=["no asset", "asset created", "preparing"],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_after_an_event_a_row_that_waits_is_left_to_webhooks(
+    course: Course, service: Service, event: Json, seconds: float, times: int
+) -> None:
+    """For five minutes where its asset is known, else for one; each event of an upload counts."""
+    lesson = course.tracked_lesson("up1")
+    for _ in range(times):
+        course.reschedule(lesson, next_check_at=timedelta(seconds=10))
+        assert service.outcomes(event) == ["waiting"]
+        assert due_in(course, lesson) == pytest.approx(seconds, abs=5)
+
+
+def test_an_event_without_news_writes_the_schedule_alone(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """Not even a lock is written in the row, and a second event writes nothing at all."""
+    lesson = course.tracked_lesson("up1", mux_asset_id="as1", next_check_at=timedelta(seconds=10))
+    tracking = b"select ctid, xmin, xmax, t.* from mux_asset_tracking t"
+    schedule = b"select ctid, xmin, xmax, s.* from mux_private.schedule s"
+    before = db.execute(tracking).fetchall()
+    assert service.outcomes(preparing("up1", "as1")) == ["waiting"]
+    assert due_in(course, lesson) == pytest.approx(300, abs=5)
+    put_off = db.execute(schedule).fetchall()
+    assert service.outcomes(preparing("up1", "as1")) == ["waiting"]
+    assert db.execute(schedule).fetchall() == put_off
+    assert db.execute(tracking).fetchall() == before
+    assert [event["event"] for event in course.events(lesson)] == ["tracked"]
+
+
+@pytest.mark.parametrize(
+    ("asset", "left", "seconds"),
+    [
+        ("as1", 230, 300), ("as1", 250, 250), ("as1", 900, 900),
+        (None, 40, 60), (None, 55, 55), (None, 900, 900),
+    ],
+)  # fmt: skip
+def test_an_event_puts_a_row_off_where_that_is_worth_a_write(
+    course: Course, service: Service, asset: str | None, left: float, seconds: float
+) -> None:
+    """Never nearer, and not where little of the time has passed: events come in groups."""
+    lesson = course.tracked_lesson("up1", mux_asset_id=asset)
+    course.reschedule(lesson, next_check_at=timedelta(seconds=left))
+    assert service.outcomes(preparing("up1", asset) if asset else waiting("up1")) == ["waiting"]
+    assert due_in(course, lesson) == pytest.approx(seconds, abs=5)
+
+
+@pytest.mark.parametrize("source", ["sweep", "probe"])
+@pytest.mark.parametrize("asset", ["as1", None])
+def test_what_a_scan_finds_about_another_row_does_not_put_it_off(
+    course: Course, service: Service, source: Source, asset: str | None
+) -> None:
+    """Whether it learns the asset from it or not."""
+    lesson = course.tracked_lesson("up1", mux_asset_id=asset)
+    course.reschedule(lesson, next_check_at=timedelta(seconds=10))
+    assert service.outcomes(item(Observation("asset", "preparing", source, "up1", "as1"))) == [
+        "waiting"
+    ]
+    assert due_in(course, lesson) == pytest.approx(10, abs=5)
+
+
+@pytest.mark.parametrize("by", ["time", "the operator", "an event"])
+def test_what_is_due_is_not_put_off(course: Course, service: Service, by: str) -> None:
+    """Time, an operator or an earlier event has made it so, and the next scan looks at it."""
+    lesson = course.tracked_lesson("up1", mux_asset_id="as1", next_check_at=timedelta(minutes=1))
+    if by == "time":
+        course.make_due(lesson)
+    elif by == "the operator":
+        query = b"select worker_make_due(%s, 'Olga')"
+        service.connection.execute(query, [str(lesson)])
+    else:
+        take(service, errored("up1"))
+    assert service.outcomes(preparing("up1", "as1")) == ["waiting"]
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_what_becomes_due_while_an_event_is_settled_is_not_put_off(
+    course: Course, service: Service, connections: Connections
+) -> None:
+    """Its transaction began before."""
+    lesson = course.tracked_lesson("up1", mux_asset_id="as1", next_check_at=timedelta(minutes=1))
+    late = Service(connections.transaction())
+    service.connection.execute("select worker_make_due(%s, 'Olga')", [str(lesson)])
+    assert late.outcomes(preparing("up1", "as1")) == ["waiting"]
+    late.connection.commit()
+    assert [row["lesson_id"] for row in service.claim()] == [str(lesson)]
+
+
+def test_an_event_while_a_scan_looks_is_newer_than_the_look(
+    course: Course, service: Service
+) -> None:
+    """The row is left to webhooks all the same."""
+    lesson = course.tracked_lesson("up1")
+    (claimed,) = service.claim()
+    assert service.outcomes(preparing("up1", "as1")) == ["waiting"]
+    looked = fact(WAIT, "up1", "as1", claimed=[looked_at(claimed, WAIT, pause_seconds=0.5)])
+    assert service.outcomes(looked) == ["waiting"]
+    assert due_in(course, lesson) == pytest.approx(300, abs=5)
+
+
+def test_a_row_that_the_database_refused_is_not_put_off(course: Course, service: Service) -> None:
+    """It backs off as it does."""
+    lesson = course.tracked_lesson("up1", mux_asset_id="as1", error_type="refused")
+    course.reschedule(lesson, next_check_at=timedelta(seconds=30))
+    assert take(service, preparing("up1", "as1")) == [("waiting", "refused")]
+    assert due_in(course, lesson) == pytest.approx(30, abs=5)
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,9 @@ class Ledger(BackfillStore):
         result = self._service.settle(*items, environment=environment_id)
         return [Outcome.from_json(outcome) for outcome in result]
 
+    async def stop_leading(self) -> None:
+        """Do nothing: this worker is alone."""
+
     async def _rpc(self, function: str, params: Json) -> Any:
         types = self._types(function)
         named = ", ".join(f"{name} => %({name})s::{types[name]}" for name in params)

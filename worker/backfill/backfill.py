@@ -8,6 +8,7 @@ the others, a limited number ahead of the scans that ask Mux about each.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
 from worker.backfill.result import UNANSWERED, Progress, Result
@@ -36,6 +37,8 @@ TO_ADOPT = TRACKED | {"ask", "restored", "disputed"}
 
 BUSY_TRIES = 3
 PAUSE_SECONDS = 1.0
+PAUSES_PER_READING = 10
+"""While others scan, the progress is not read for more than a tenth of the time."""
 
 
 class Settler(Protocol):
@@ -45,6 +48,10 @@ class Settler(Protocol):
         self, settlements: Sequence[Settlement], environment_id: str | None
     ) -> list[Outcome]:
         """Settle verdicts."""
+        ...
+
+    async def stop_leading(self) -> None:
+        """Let another worker lead."""
         ...
 
 
@@ -100,7 +107,7 @@ class Backfill:
         """
         environment = await check_environment(self.road.mux, self.road.lessons)
         run, self.progress.is_resumed = await self.road.lessons.begin()
-        async for chunk in self._chunks():
+        async for chunk in self._chunks(run):
             search = self._search(chunk, report)
             async for page in search.pages():
                 await self._adopt_found(page, run, environment, report)
@@ -118,15 +125,18 @@ class Backfill:
             await self.road.lessons.end(run)
         return run
 
-    async def _chunks(self) -> AsyncIterator[list[Adoption]]:
-        """Yield the lessons that may have to be adopted, with what is planned for each."""
+    async def _chunks(self, run: str | None = None) -> AsyncIterator[list[Adoption]]:
+        """Yield the lessons that may have to be adopted, with what is planned for each.
+
+        What the run has adopted before is tracked already, also where it failed.
+        """
         after, is_last = None, False
         while not is_last and not self._stopping.is_set():
             chunk: list[Adoption] = []
             while len(chunk) < CHUNK_LESSONS and not is_last and not self._stopping.is_set():
                 lesson_ids, walked, after = await self.road.lessons.candidates(after)
                 items = [self._item({"lesson_id": id_}) for id_ in lesson_ids]
-                chunk += await self.road.lessons.adopt(items, dry_run=True)
+                chunk += await self.road.lessons.adopt(items, dry_run=True, backfill=run)
                 self.progress.walked += walked
                 is_last = after is None
             self.progress.chunk, self.progress.chunk_done = len(chunk), 0
@@ -172,7 +182,7 @@ class Backfill:
         adoptions: list[Adoption] = []
         left = {item["lesson_id"]: item for item in items}
         for attempt in range(BUSY_TRIES):
-            if left and not (attempt and await self._pause()):
+            if left and not (attempt and await self._pause(PAUSE_SECONDS)):
                 done = await self.road.adopter.adopt(list(left.values()), backfill=run)
                 is_last = attempt == BUSY_TRIES - 1
                 adoptions += [a for a in done if a.outcome.name != "busy" or is_last]
@@ -186,28 +196,34 @@ class Backfill:
 
     async def _scan_ahead(self, run: str) -> bool:
         """Scan where too many rows are without an answer to adopt more; False after a stop."""
-        room = MAX_UNANSWERED - ADOPTIONS_PER_CALL
-        if self.progress.adopted[UNANSWERED] <= room:
+        if self.progress.adopted[UNANSWERED] <= MAX_UNANSWERED - ADOPTIONS_PER_CALL:
             return not self._stopping.is_set()
-        return await self._scan_until(room, run)
+        return await self._scan_until(MAX_UNANSWERED // 2, run)
 
     async def _scan_until(self, unanswered: int, run: str) -> bool:
-        """Scan until at most so many adopted rows are without an answer; False after a stop.
+        """Scan until at most `unanswered` adopted rows are without an answer; False after a stop.
 
-        A daemon beside the backfill scans as well: then there is nothing to claim here.
+        A daemon beside the backfill scans as well: then there is nothing to claim here. While this
+        one does not scan, the daemon is to lead.
         """
         while True:
+            began = monotonic()
             self.progress.adopted = await self.road.lessons.progress(run)
-            if self._stopping.is_set():
-                return False
-            if self.progress.adopted[UNANSWERED] <= unanswered:
-                return True
-            if not (await self.road.scan()).claimed:
-                await self._pause()
+            pause = max(PAUSE_SECONDS, PAUSES_PER_READING * (monotonic() - began))
+            left = self.progress.adopted[UNANSWERED] - unanswered
+            if left <= 0 or self._stopping.is_set():
+                await self.road.store.stop_leading()
+                return not self._stopping.is_set()
+            while left > 0 and not self._stopping.is_set():
+                claimed = (await self.road.scan()).claimed
+                left -= claimed
+                if not claimed:
+                    await self._pause(pause)
+                    break
 
-    async def _pause(self) -> bool:
+    async def _pause(self, seconds: float) -> bool:
         """Pause, and return whether the backfill is to stop."""
-        await sleep_unless_stopping(PAUSE_SECONDS, self._stopping)
+        await sleep_unless_stopping(seconds, self._stopping)
         return self._stopping.is_set()
 
     def _item(self, item: Item) -> Item:

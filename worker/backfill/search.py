@@ -92,7 +92,8 @@ class Search:
         if self._trust_references:
             for match in page:
                 for reference in set(match.observation.lesson_references) & self.left.keys():
-                    self._referring[reference].append(match.observation)
+                    if len(self._referring[reference]) < 2:  # a second one is one too many
+                        self._referring[reference].append(match.observation)
 
     async def _trusted(self) -> AsyncGenerator[Found]:
         """Yield the lessons that one asset names, unless Mux knows the id that they name.

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -18,6 +19,9 @@ from worker.telemetry.scan_report import ScanReport
 
 SHARE_FOR_THE_SCAN = 0.5
 """The share of the shutdown's time in which the scan under way may end by itself."""
+
+SECONDS_PER_REQUEST = 1.0
+"""How much later the next scan begins for each request to Mux that this one sent."""
 
 SCHEMA_CHECK_SECONDS = 60.0
 """How often the schema is checked: a scan with nothing due does not notice a missing table."""
@@ -45,19 +49,33 @@ class ChecksStore(Protocol):
         ...
 
 
+def seconds_between_scans(report: ScanReport, interval_seconds: float) -> float:
+    """Return the seconds from the beginning of a scan to that of the next.
+
+    A second for each request, so that a few uploads in flight cost one request a second, and an
+    interval at most. An idle worker scans once an interval, and a full scan is continued at once.
+    """
+    if report.is_full:
+        return 0.0
+    if not report.requests:
+        return interval_seconds
+    return min(report.requests * SECONDS_PER_REQUEST, interval_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How often to scan, and how long the process may take to stop."""
+    """The longest time between two scans, and how long the process may take to stop."""
 
     interval_seconds: float
     shutdown_seconds: float
+    clock: Callable[[], float] = time.monotonic
 
 
 class Daemon:
-    """Scans once an interval, at once after a full batch, and less often during an outage.
+    """Scans as often as `seconds_between_scans` says, and less often during an outage.
 
-    APScheduler only ticks. It uses the wall clock, so the loop also wakes by a monotonic timeout,
-    and a clock that is set back does no harm.
+    APScheduler only ticks, when the next scan is due. It uses the wall clock, so the loop also
+    wakes by a monotonic timeout, and begins no scan earlier: a clock that is set does no harm.
     """
 
     def __init__(
@@ -75,9 +93,10 @@ class Daemon:
         self._timing = timing
         self._stopping = stopping
         self._telemetry = telemetry
-        self._tick = asyncio.Event()
-        self._mux_outage = Outage("mux", timing.interval_seconds)
-        self._supabase_outage = Outage("supabase", timing.interval_seconds)
+        self._clock = timing.clock
+        self._scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over some values of TZ
+        self._mux_outage = Outage("mux", timing.interval_seconds, timing.clock)
+        self._supabase_outage = Outage("supabase", timing.interval_seconds, timing.clock)
         self._schema_checked_at = -math.inf
 
     def outages(self) -> Mapping[Service, OutageState]:
@@ -87,31 +106,35 @@ class Daemon:
 
     async def run(self, retention: Retention) -> None:
         """Scan until `stopping` is set, then end within the shutdown's time."""
-        scheduler = AsyncIOScheduler(timezone="UTC")  # it fails over some values of TZ
-        scheduler.add_job(
-            self._on_tick,
-            "interval",
-            seconds=self._timing.interval_seconds,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        retention.schedule(scheduler)
-        scheduler.start()
+        retention.schedule(self._scheduler)
+        self._scheduler.start()
         grace = self._timing.shutdown_seconds * SHARE_FOR_THE_SCAN
         try:
             while not self._stopping.is_set():
-                self._tick.clear()
                 pause = await self._unless_stopped(self._scan_once(), grace) or 0.0
                 self._telemetry.scan_ended(pause)
                 await self._wait(pause, retention)
         finally:
-            scheduler.remove_all_jobs()
+            self._scheduler.remove_all_jobs()
             await asyncio.sleep(0)  # a tick that has just begun ends without being cancelled
-            scheduler.shutdown(wait=False)
+            self._scheduler.shutdown(wait=False)
 
-    async def _on_tick(self) -> None:
-        """Wake the loop; a coroutine, since APScheduler runs plain functions in a thread."""
-        self._tick.set()
+    def _next_tick(self, seconds: float) -> asyncio.Event:
+        """Move the one tick to the next scan's time, and return the event that it sets."""
+        tick = asyncio.Event()
+
+        async def on_tick() -> None:  # APScheduler runs plain functions in a thread
+            tick.set()
+
+        self._scheduler.add_job(
+            on_tick,
+            "date",
+            run_date=datetime.now(UTC) + timedelta(seconds=seconds),
+            id="scan",
+            replace_existing=True,
+            misfire_grace_time=None,
+        )
+        return tick
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T], grace: float) -> T | None:
         """Return the result of `work`; None if it did not end within `grace` of a stop."""
@@ -127,7 +150,8 @@ class Daemon:
         return None if task.cancelled() else task.result()
 
     async def _scan_once(self) -> float:
-        """Scan, record the result, and return the seconds to pause."""
+        """Scan, record the result, and return the seconds until the next scan begins."""
+        began = self._clock()
         try:
             report = await self._scan_through_outage()
         except (MuxUnavailable, MuxUnauthorized) as error:
@@ -141,13 +165,14 @@ class Daemon:
             return self._supabase_outage.seconds_to_next_try
         self._supabase_outage.end()
         self._telemetry.scan_finished(report)
-        return 0.0 if report.is_full else self._timing.interval_seconds
+        seconds = seconds_between_scans(report, self._timing.interval_seconds)
+        return max(0.0, began + seconds - self._clock())
 
     async def _scan_through_outage(self) -> ScanReport:
         """Scan, and end the outage of Mux if there was one."""
-        if time.monotonic() - self._schema_checked_at > SCHEMA_CHECK_SECONDS:
+        if self._clock() - self._schema_checked_at > SCHEMA_CHECK_SECONDS:
             await self._store.check_schema()
-            self._schema_checked_at = time.monotonic()
+            self._schema_checked_at = self._clock()
         if self._mux_outage.is_ongoing:
             await self._mux.check()
         report = await self._scan()
@@ -161,24 +186,22 @@ class Daemon:
         return report.looked_at + int(summary["due"])
 
     async def _wait(self, seconds: float, retention: Retention) -> None:
-        """Wait for the next tick, or for `seconds` in an outage; prune the audit meanwhile."""
-        until = time.monotonic() + seconds
+        """Wait until the next scan is due; prune the audit meanwhile."""
+        until = self._clock() + seconds
+        tick = self._next_tick(seconds)
         while not self._stopping.is_set():
             is_pruning = not self._supabase_outage.is_ongoing and await self._unless_stopped(
                 retention.prune_some(), 0.0
             )
-            left = until - time.monotonic()
-            if is_pruning:
-                left = min(left, PAUSE_SECONDS)
-            if left <= 0 or await self._wakes_within(left):
+            left = until - self._clock()
+            if left <= 0:
                 return
+            await self._wake_within(min(left, PAUSE_SECONDS) if is_pruning else left, tick)
 
-    async def _wakes_within(self, seconds: float) -> bool:
-        """Wait for a tick or a stop, in an outage for a stop only; return whether it came."""
-        events = [asyncio.create_task(self._stopping.wait())]
-        if not self.outages():
-            events.append(asyncio.create_task(self._tick.wait()))
-        woken, _ = await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    async def _wake_within(self, seconds: float, tick: asyncio.Event) -> None:
+        """Wait for the tick, for a stop, or for these seconds at most."""
+        events = [asyncio.create_task(event.wait()) for event in (self._stopping, tick)]
+        await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for event in events:
             event.cancel()
-        return bool(woken)
+        tick.clear()

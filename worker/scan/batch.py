@@ -1,11 +1,9 @@
 """The rows that a scan leases: the batch, and the limits of its size."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 from worker.model import Claim
-
-Sweep = Literal["none", "this_worker", "other_worker"]
 
 MAX_REQUESTS_PER_ROW = 3  # to probe it: its asset, its upload, the upload's asset
 MIN_PROBE_SECONDS = 5.0  # also with a shorter scan interval: one response takes up to a second
@@ -15,15 +13,15 @@ MIN_PROBE_SECONDS = 5.0  # also with a shorter scan interval: one response takes
 class ClaimedBatch:
     """Rows leased to this worker, and the Mux environment in which our ids were last found.
 
-    `sweep` is which worker sweeps, `none` where only a few rows are due.
-    While webhooks arrive (`events_arrive`), rows are checked less often.
+    While webhooks arrive (`events_arrive`), rows are checked less often. `left_to_others`: whether
+    another worker is the leader, which alone is given the rows that are due.
     """
 
     claims: tuple[Claim, ...]
     environment_id: str | None
-    sweep: Sweep = "none"
     events_arrive: bool = False
     more_are_due: bool = False
+    left_to_others: bool = False
 
     @property
     def live_count(self) -> int:
@@ -53,7 +51,3 @@ class ClaimLimits:
         affordable = int(lease_seconds / 2 * per_second / MAX_REQUESTS_PER_ROW)
         max_probes = max(1, min(batch_size, affordable))
         return cls(batch_size, lease_seconds, max_probes, max(interval_seconds, MIN_PROBE_SECONDS))
-
-    def max_rows(self, sweep: Sweep) -> int:
-        """Return the size of a full claim: a sweep covers more rows than can be probed."""
-        return self.batch_size if sweep == "this_worker" else self.max_probes

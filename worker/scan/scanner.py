@@ -17,7 +17,7 @@ from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
 from worker.scan.progress import ScanProgress
-from worker.scan.sweep import SWEEP_ABOVE, PageBudget
+from worker.scan.sweep import PageBudget
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -33,8 +33,8 @@ MAX_FAULT_COUNTS = 1000
 class ScanStore(Protocol):
     """The database's functions that a scan calls."""
 
-    async def claim(self, limits: ClaimLimits, sweep_above: int) -> ClaimedBatch:
-        """Lease due rows; more than `sweep_above` only for the one worker that sweeps."""
+    async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
+        """Lease due rows, which only the leader is given."""
         ...
 
     async def settle(
@@ -85,7 +85,7 @@ class Scanner:
         batch = await self._claim()
         report.claimed = len(batch.claims)
         report.is_full = batch.more_are_due
-        report.left_to_others = batch.sweep == "other_worker"
+        report.left_to_others = batch.left_to_others
         self._rules = replace(self._rules, events_arrive=batch.events_arrive)
         if batch.claims:
             await self._process(batch, report)
@@ -97,11 +97,11 @@ class Scanner:
 
     async def _claim(self) -> ClaimedBatch:
         """Lease due rows; for a sweep several times, since its pages cover all live ones."""
-        batch = await self._store.claim(self._limits, SWEEP_ABOVE)
-        calls, continues = 1, batch.sweep == "this_worker" and batch.more_live_are_due
+        batch = await self._store.claim(self._limits)
+        calls, continues = 1, batch.more_live_are_due
         while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
-                more = await self._store.claim(self._limits, SWEEP_ABOVE)
+                more = await self._store.claim(self._limits)
             except BaseException:
                 await self._release(batch.claims, ProbeLimits())
                 raise
@@ -224,6 +224,6 @@ class Scanner:
 
 
 def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
-    """Return the budget of a sweep, or None where this worker probes all rows of the batch."""
+    """Return the budget of a sweep, or None where all rows of the batch are probed."""
     budget = PageBudget(batch.live_count, batch.more_live_are_due)
-    return budget if batch.sweep == "this_worker" and budget.allows_page else None
+    return budget if budget.allows_page else None

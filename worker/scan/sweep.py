@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 
 from worker.errors import MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query, is_mux_id
 
 SWEEP_ABOVE = 2
-"""Up to this many due rows are probed and not swept for. Measured in docs/sweep.md."""
+"""Up to this many due rows are probed and not swept for. Measured in docs/performance.md."""
 
 INITIAL_PAGE_BUDGET = 3
 MAX_PAGE_BUDGET = 10
@@ -108,13 +108,7 @@ async def sweep(
     page that was read.
     """
     index = QueryIndex.of(queries)
-    cursors: set[str | None] = set()
-
-    async def fetch_once(cursor: str | None) -> Page:
-        if cursor in cursors:
-            raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
-        cursors.add(cursor)
-        return await fetch(cursor)
+    fetch_once = _without_loops(fetch)
 
     def wants_more(page: Page) -> bool:
         return page.next is not None and budget.allows_page and not stopping.is_set()
@@ -136,6 +130,21 @@ async def sweep(
         if fetching is not None:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
+
+
+def _without_loops(
+    fetch: Callable[[str | None], Awaitable[Page]],
+) -> Callable[[str | None], Coroutine[None, None, Page]]:
+    """Return a function that fetches each page of a list once."""
+    cursors: set[str | None] = set()
+
+    async def fetch_once(cursor: str | None) -> Page:
+        if cursor in cursors:
+            raise MuxUnavailable("unreadable", "Mux's list repeats a cursor.")
+        cursors.add(cursor)
+        return await fetch(cursor)
+
+    return fetch_once
 
 
 def _unambiguous(page: Page) -> list[Observation]:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from worker.errors import StatementTimeout
 from worker.lesson import Adoption, Lesson
 from worker.model import Outcome
-from worker.supabase.serialize import expect, outcomes, parse
+from worker.supabase.serialize import adoption_timeout, expect, outcomes, parse
 
 ADOPTIONS_PER_CALL = 100
 RETRIES_PER_CALL = 500
@@ -78,17 +79,30 @@ class LessonStore:
         The new rows are leased for `lease` seconds; without a lease they are due at once, and those
         of a `backfill` behind all others. With `dry_run` nothing is written.
         """
+        options = {"dry_run": dry_run, "backfill": backfill, "lease_seconds": lease}
         adoptions: list[Adoption] = []
         for start in range(0, len(items), ADOPTIONS_PER_CALL):
-            params = {
-                "adoptions": list(items[start : start + ADOPTIONS_PER_CALL]),
-                "dry_run": dry_run,
-                "backfill": backfill,
-                "lease_seconds": lease,
-            }
-            rows = expect(await self._call("worker_adopt", params), list)
-            adoptions += parse(partial(list, map(Adoption.from_json, rows)))
+            batch = items[start : start + ADOPTIONS_PER_CALL]
+            adoptions += await self._adopt_bisecting(batch, options)
         return adoptions
+
+    async def _adopt_bisecting(
+        self, items: Sequence[dict[str, Any]], options: dict[str, Any]
+    ) -> list[Adoption]:
+        """Adopt in one call, or in halves where it exceeds the statement timeout (57014).
+
+        A lesson that exceeds it alone is refused.
+        """
+        params = {"adoptions": list(items), **options}
+        try:
+            rows = expect(await self._call("worker_adopt", params), list)
+        except StatementTimeout:
+            if len(items) == 1:
+                return [Adoption(adoption_timeout(items[0]["lesson_id"]))]
+            half = len(items) // 2
+            first = await self._adopt_bisecting(items[:half], options)
+            return first + await self._adopt_bisecting(items[half:], options)
+        return parse(partial(list, map(Adoption.from_json, rows)))
 
     async def publish(
         self, verdict: dict[str, Any], environment_id: str | None, by: By

@@ -13,7 +13,7 @@ from worker.model import (
     RequestSlots,
     Settlement,
 )
-from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
+from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.errors import REQUIRED_SCHEMA
@@ -27,14 +27,11 @@ from worker.supabase.serialize import (
 from worker.telemetry.hooks import Telemetry
 
 SETTLEMENTS_PER_CALL = 100
-SWEEPS: dict[str, Sweep] = {"none": "none", "ours": "this_worker", "others": "other_worker"}
-"""Which worker sweeps, by its name in SQL."""
-
 MAX_SLOW_ITEMS = 1000
 """How many slow items are remembered; with more, all are forgotten."""
 
-SWEEP_LEASE_SECONDS = 15.0
-"""How long the worker that swept last keeps the right to sweep, at least."""
+LEADER_LEASE_SECONDS = 15.0
+"""How long the worker that claimed rows last is the leader, at least."""
 
 RELEASE_ON_CLOSE_SECONDS = 1.0
 MAX_REQUESTS_PER_SECOND = 10_000
@@ -51,12 +48,12 @@ class ScanStore:
     """
 
     def __init__(
-        self, client: RpcClient, *, sweep_lease_seconds: float = SWEEP_LEASE_SECONDS
+        self, client: RpcClient, *, leader_lease_seconds: float = LEADER_LEASE_SECONDS
     ) -> None:
         self._client = client
         self._worker_id = str(uuid4())
-        self._sweep_lease_seconds = sweep_lease_seconds
-        self._is_sweeper = False
+        self._leader_lease_seconds = leader_lease_seconds
+        self._is_leader = False
         self._slow_ids: set[tuple[str | None, str | None]] = set()
 
     @classmethod
@@ -65,8 +62,8 @@ class ScanStore:
     ) -> "ScanStore":
         """Return a store whose client is ready; nothing is sent yet."""
         client = await RpcClient.connect(settings, stopping, telemetry)
-        lease_seconds = max(SWEEP_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
-        return cls(client, sweep_lease_seconds=lease_seconds)
+        lease_seconds = max(LEADER_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
+        return cls(client, leader_lease_seconds=lease_seconds)
 
     @property
     def calls(self) -> int:
@@ -74,12 +71,17 @@ class ScanStore:
         return self._client.calls
 
     async def close(self) -> None:
-        """Give up the right to sweep, and close the connections."""
-        if self._is_sweeper:
-            with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
-                async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
-                    await self.call("worker_release", {"claimed": [], "sweeper": self._worker_id})
+        """Stop being the leader, and close the connections."""
+        with suppress(SupabaseUnavailable, TimeoutError):  # then it expires
+            async with asyncio.timeout(RELEASE_ON_CLOSE_SECONDS):
+                await self.stop_leading()
         await self._client.close()
+
+    async def stop_leading(self) -> None:
+        """Let another worker lead, if this one does."""
+        if self._is_leader:
+            await self.call("worker_release", {"claimed": [], "leader": self._worker_id})
+            self._is_leader = False
 
     async def check_schema(self) -> None:
         """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
@@ -96,32 +98,30 @@ class ScanStore:
         message = f"{found} Apply all files of sql/ again, in order."
         raise SchemaOutdated("schema_outdated", message)
 
-    async def claim(self, limits: ClaimLimits, sweep_above: int) -> ClaimedBatch:
+    async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
         """Lease due rows, and return them.
 
-        More than `sweep_above` rows are leased only to the one worker that sweeps; this one may
-        become it.
+        Only the leader is given rows. This worker becomes it where rows are due and no other one
+        is.
         """
         params = {
-            "batch_size": limits.max_probes,
+            "batch_size": limits.batch_size,
             "lease_seconds": limits.lease_seconds,
-            "sweep_size": limits.batch_size,
-            "sweeper": self._worker_id,
-            "sweep_above": sweep_above,
-            "sweep_seconds": self._sweep_lease_seconds,
+            "leader": self._worker_id,
+            "lead_seconds": self._leader_lease_seconds,
         }
         response = expect(await self.call("worker_claim", params), dict)
         claimed = parse(
             lambda: ClaimedBatch(
                 tuple(Claim.from_json(row) for row in response["rows"]),
                 response["environment_id"],
-                SWEEPS[response["sweep"]],
                 response["events_arrive"],
                 response["more_are_due"],
+                left_to_others=response["leader"] == "others",
             )
         )
-        still_sweeper = self._is_sweeper and claimed.sweep == "none"
-        self._is_sweeper = claimed.sweep == "this_worker" or still_sweeper
+        if response["leader"] != "none":  # of nothing that is due there is no leader
+            self._is_leader = response["leader"] == "ours"
         return claimed
 
     async def settle(
@@ -152,7 +152,7 @@ class ScanStore:
         params = {
             "verdicts": items,
             "environment_id": environment_id,
-            "sweeper": self._worker_id,
+            "leader": self._worker_id if self._is_leader else None,
         }
         try:
             response = await self.call("worker_settle", params)
@@ -219,11 +219,11 @@ class ScanStore:
     async def rehearse_scan(self) -> None:
         """Make the calls that a scan makes, in a way that delays no worker noticeably.
 
-        A claimed row is released in its place, the right to sweep lasts no time, and the reserved
-        request delays others by a tenth of a millisecond.
+        A claimed row is released in its place, the lead lasts no time, and the reserved request
+        delays others by a tenth of a millisecond.
         """
-        claim = {"batch_size": 1, "lease_seconds": 1, "sweeper": self._worker_id}
-        params = {**claim, "sweep_above": -1, "sweep_seconds": 0}
+        claim = {"batch_size": 1, "lease_seconds": 1}
+        params = {**claim, "leader": self._worker_id, "lead_seconds": 0}
         response = expect(await self.call("worker_claim", params), dict)
         await self.release(parse(lambda: [Claim.from_json(row) for row in response["rows"]]))
         await self.acquire_requests(1, MAX_REQUESTS_PER_SECOND)

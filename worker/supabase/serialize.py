@@ -81,6 +81,12 @@ def timeout_outcome(item: dict[str, Any]) -> Outcome:
     )
 
 
+def adoption_timeout(lesson_id: str) -> Outcome:
+    """Return the outcome of a lesson whose adoption alone exceeds the statement timeout."""
+    message = "Adopting this lesson alone exceeds the database's statement timeout."
+    return Outcome("refused", lesson_id=lesson_id, sqlstate="57014", message=message)
+
+
 def expect(value: Any, kind: type[T]) -> T:
     """Return a response of the expected type; raise SupabaseUnavailable for any other."""
     if not isinstance(value, kind):

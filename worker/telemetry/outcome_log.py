@@ -94,11 +94,18 @@ class OutcomeLog(Telemetry):
             )
 
     def scan_finished(self, report: ScanReport) -> None:
-        """Log a scan that claimed rows; once a minute the idle ones, together."""
+        """Log a scan that settled rows; once a minute idle ones, and those that found rows waiting.
+
+        While an upload is in flight there is a scan each second. `scans` counts them, and the level
+        debug shows each.
+        """
         self._scans += 1
-        if not report.claimed and not self._every_minute.allow("scan.finished"):
-            return
-        log.info(
+        is_quiet = not report.released and report.outcomes.keys() <= {"waiting", "unchanged"}
+        is_logged = not is_quiet or self._every_minute.allow(
+            ("scan.finished", bool(report.claimed))
+        )
+        write = log.info if is_logged else log.debug
+        write(
             "scan.finished",
             scans=self._scans,
             claimed=report.claimed,
@@ -107,7 +114,7 @@ class OutcomeLog(Telemetry):
             mux_requests=report.requests,
             seconds=round(report.seconds, 3),
         )
-        self._scans = 0
+        self._scans = 0 if is_logged else self._scans
 
     def mux_retried(self, error: Unavailable, attempt: int, pause_seconds: float) -> None:
         """Log that a request to Mux will be repeated, each reason once a minute."""

@@ -17,7 +17,7 @@ class ScanReport:
     """Whether more rows are due."""
 
     left_to_others: bool = False
-    """Whether the due rows were left to the worker that sweeps."""
+    """Whether the due rows were left to another worker, which is the leader."""
 
     unclaimed: int = 0
     """Rows that Mux's lists settled although no worker had claimed them."""

@@ -671,31 +671,29 @@ def test_a_scan_that_supabase_refuses_is_found_out(
 def test_the_doctor_leaves_rows_and_leader_as_they_were(
     doctor: Doctor, course: Course, db: psycopg.Connection
 ) -> None:
-    """What it claims stands where it stood, whoever sweeps goes on, and nobody waits for a turn."""
+    """What it claims stands where it stood, the leader goes on, and no worker waits for a turn."""
     state = (
         b"select array[(select jsonb_agg(t order by t.id) from mux_asset_tracking t), "
         b"(select jsonb_agg(e order by e.id) from mux_asset_events e), "
-        b"(select jsonb_agg(s.sweeper) from mux_private.worker_state s)]"
+        b"(select jsonb_agg(s.leader) from mux_private.worker_state s)]"
     )
     is_free = b"select next_request_at < clock_timestamp() from mux_private.rate_limit"
     for upload in ("up1", "up2"):
         course.backdate(course.tracked_lesson(upload), 60)
-    db.execute(
-        "update mux_private.worker_state set sweeper = 'a worker', sweeps_until = 'infinity'"
-    )
+    db.execute("update mux_private.worker_state set leader = 'a worker', leads_until = 'infinity'")
     db.execute("update mux_private.schedule set next_check_at = now() - interval '30 s'")
     before = db.execute(state).fetchone()
     doctor()
     assert db.execute(state).fetchone() == before
     assert db.execute(is_free).fetchone() == (True,)
-    db.execute("update mux_private.worker_state set sweeps_until = '-infinity'")
+    db.execute("update mux_private.worker_state set leads_until = '-infinity'")
     before = db.execute(state).fetchone()
     doctor()
     after = db.execute(
         "select next_check_at < now() - interval '20 s' from mux_private.schedule"
     ).fetchall()
     assert after == [(True,), (True,)]
-    free = db.execute("select sweeps_until <= now() from mux_private.worker_state").fetchone()
+    free = db.execute("select leads_until <= now() from mux_private.worker_state").fetchone()
     assert free == (True,)
 
 

@@ -34,9 +34,8 @@ ROW = {
     "last_checked_at": None, "check_count": 0, "age_seconds": 30.0,
 }  # fmt: skip
 KNOWN: dict[str, Any] = {
-    "lesson_id": LESSON, "owner": "c", "status": "draft", "is_draft": True, "is_published": False,
+    "lesson_id": LESSON, "owner": "c", "status": "draft", "is_published": False,
     "asset_id": None, "playback_id": None, "title": "Sourdough", "row": ROW,
-    "targets": [{"id": "up1", "kind": "either", "found_in": "tracking row"}],
     "now": "2026-01-01T00:00:30+00:00", "events": [],
 }  # fmt: skip
 OVERVIEW = {

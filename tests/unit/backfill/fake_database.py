@@ -59,10 +59,13 @@ class Database:
     scans: int = 0
     rows_per_scan: int = 1000
     most_unanswered: int = 0
+    is_leader: bool = False
     on_scan: Callable[[], None] = lambda: None
 
     async def call(self, function: str, params: Json) -> Any:
-        """Answer a call of the store."""
+        """Answer a call of the store. While lessons are read or adopted, another may lead."""
+        is_reading = function in ("worker_adopt", "worker_backfill_candidates")
+        assert not (is_reading and self.is_leader)
         self.calls.append((function, params))
         return getattr(self, f"_{function.removeprefix('worker_')}")(**params)
 
@@ -71,6 +74,7 @@ class Database:
 
     def _backfill_begin(self) -> Json:
         is_resumed = self.run is not None
+        self.is_leader = False  # another process
         if self.run is None:
             self.runs += 1
             self.run = f"run {self.runs}"
@@ -129,6 +133,7 @@ class Database:
     async def scan(self) -> ScanReport:
         """Ask Mux about the rows that have no answer, some of them at a time."""
         self.scans += 1
+        self.is_leader = True
         rows = [row for row in self.lessons.values() if row.state == "unanswered"]
         rows = rows[: self.rows_per_scan]
         queries = [Query(str(n), row.upload_id or "", None) for n, row in enumerate(rows)]
@@ -139,6 +144,10 @@ class Database:
                 rows[int(match.queries[0].key)].state = state
         self.on_scan()
         return ScanReport(claimed=len(rows))
+
+    async def stop_leading(self) -> None:
+        """Let another worker sweep."""
+        self.is_leader = False
 
     def count(self, state: str) -> int:
         """Return how many lessons are in a state."""

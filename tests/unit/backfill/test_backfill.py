@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from itertools import count
 
 import pytest
 from pytest_mock import MockerFixture
@@ -78,12 +79,53 @@ async def test_what_no_list_has_is_adopted_and_scanned_until_it_has_its_answer()
 
 async def test_only_a_limited_number_of_rows_is_without_an_answer(mocker: MockerFixture) -> None:
     """The backfill scans before it adopts more, so that it never leaves a heap behind."""
-    mocker.patch("worker.backfill.backfill.MAX_UNANSWERED", 5)
+    mocker.patch("worker.backfill.backfill.MAX_UNANSWERED", 6)
     mocker.patch("worker.backfill.backfill.ADOPTIONS_PER_CALL", 2)
     database = Database(drafts(30), ListedMux(), rows_per_scan=1)
     await backfill(database).apply(lambda _: None)
-    assert database.most_unanswered == 5
+    assert database.most_unanswered == 6
     assert database.count("upload_not_found") == 30
+
+
+async def test_the_progress_is_read_when_enough_rows_were_scanned(mocker: MockerFixture) -> None:
+    """It takes a call for each 5,000 rows of the run, so it is not read after each scan."""
+    database = Database(drafts(30), ListedMux(), rows_per_scan=1)
+    await backfill(database).apply(lambda _: None)
+    assert (database.scans, len(database.called("worker_backfill_progress"))) == (30, 2)
+
+
+async def test_while_others_scan_the_progress_is_read_for_a_tenth_of_the_time(
+    mocker: MockerFixture,
+) -> None:
+    """To read it takes a second here, and nothing is left to scan here for a while."""
+    mocker.patch("worker.backfill.backfill.PAUSE_SECONDS", 1)
+    mocker.patch("worker.backfill.backfill.monotonic", side_effect=count())
+    paused = mocker.patch("worker.backfill.backfill.sleep_unless_stopping")
+    database = Database(drafts(1), ListedMux(), rows_per_scan=0)
+    database.on_scan = lambda: setattr(database, "rows_per_scan", 1)
+    await backfill(database).apply(lambda _: None)
+    assert [call.args[0] for call in paused.call_args_list] == [10]
+
+
+async def test_while_a_backfill_adopts_another_worker_may_sweep(mocker: MockerFixture) -> None:
+    """Else live lessons would wait for as long as it reads lessons and Mux's list."""
+    mocker.patch("worker.backfill.backfill.MAX_UNANSWERED", 4)
+    mocker.patch("worker.backfill.backfill.ADOPTIONS_PER_CALL", 2)
+    mocker.patch("worker.supabase.backfill.LESSONS_PER_CALL", 3)
+    mocker.patch("worker.backfill.backfill.CHUNK_LESSONS", 3)
+    database = Database(drafts(12), ListedMux(), rows_per_scan=1)
+    await backfill(database).apply(lambda _: None)
+    assert database.count("upload_not_found") == 12
+    assert (database.scans, database.is_leader) == (12, False)
+
+
+async def test_what_is_planned_in_a_run_is_planned_as_its_continuation() -> None:
+    """So what failed in it before is not looked at again; a plan belongs to no run."""
+    database = Database(drafts(1), ListedMux())
+    run = await backfill(database).apply(lambda _: None)
+    await backfill(database).plan(lambda _: None)
+    planned = [c["backfill"] for c in database.called("worker_adopt") if c["dry_run"]]
+    assert planned == [run, None, None]
 
 
 async def test_lessons_that_are_locked_are_tried_again() -> None:

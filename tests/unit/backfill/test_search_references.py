@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.unit.backfill.listed_mux import ListedMux, listed, pages, waiting
 from tests.unit.backfill.test_search import found_in, names
@@ -35,6 +36,14 @@ async def test_only_an_asset_that_alone_names_a_lesson_is_its_video() -> None:
     assert found == {"l1": Found(nothing("l1"), mux.listed[250], is_trusted=True)}
     assert left == {"l2", "l3"}
     assert mux.sent == pages(3)
+
+
+async def test_of_the_assets_that_name_a_lesson_two_are_kept(mocker: MockerFixture) -> None:
+    """A platform may write the number of a user there, which is also that of a lesson."""
+    mux = ListedMux(*with_references(300, dict.fromkeys(range(300), ("l1",))))
+    searching = Search([nothing("l1")], mux, asyncio.Event(), trust_references=True)
+    assert await found_in(searching.pages()) == {}
+    assert {id_: len(seen) for id_, seen in searching._referring.items()} == {"l1": 2}
 
 
 async def test_the_item_says_that_the_asset_is_trusted() -> None:

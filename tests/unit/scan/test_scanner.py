@@ -22,7 +22,7 @@ from worker.model import (
     ignore,
 )
 from worker.scan.adopter import Item
-from worker.scan.batch import ClaimedBatch, ClaimLimits, Sweep
+from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.scanner import Scanner
 from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
 from worker.telemetry.hooks import Telemetry
@@ -114,8 +114,7 @@ class FakeStore:
     due: list[Claim]
     recorded: str | None = "env1"
     fault: Unavailable | None = None
-    sweep: Sweep = "none"
-    few: int | None = None
+    left_to_others: bool = False
     unclaimed_rows: int = 0
     withheld: int = 0
     claims: int | None = None
@@ -126,20 +125,18 @@ class FakeStore:
     put_behind: list[str] = field(default_factory=list)
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def claim(self, limits: ClaimLimits, few: int) -> ClaimedBatch:
-        """Lease rows."""
-        self.few = few
+    async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
+        """Lease rows, unless another worker is the leader."""
         if self.claims is not None:
             self.claims -= 1
             if self.claims < 0:
                 raise SupabaseUnavailable("timeout", "x")
-        if self.sweep == "other_worker":
-            return ClaimedBatch((), None, "other_worker")
-        most = limits.max_rows(self.sweep)
-        taken, self.due = self.due[:most], self.due[most:]
-        return ClaimedBatch(
-            tuple(taken), self.recorded, self.sweep, more_are_due=bool(self.due or self.withheld)
-        )
+        if self.left_to_others:
+            return ClaimedBatch((), None, left_to_others=True)
+        size = limits.batch_size
+        taken, self.due = self.due[:size], self.due[size:]
+        more_are_due = bool(self.due or self.withheld)
+        return ClaimedBatch(tuple(taken), self.recorded, more_are_due=more_are_due)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -172,6 +169,12 @@ class FakeStore:
         self.released += [claim.id for claim in claims]
         self.put_behind += [claim.id for claim in claims if claim.due_at is None]
         return len(claims)
+
+
+@pytest.fixture
+def probes_only(mocker: MockerFixture) -> None:
+    """Have no list read for the few rows of a test."""
+    mocker.patch("worker.scan.sweep.SWEEP_ABOVE", 9)
 
 
 def rows(count: int) -> list[Claim]:
@@ -209,7 +212,7 @@ def reasons(store: FakeStore) -> dict[str, str]:
     return {c.claim.id: c.verdict.reason for s in store.settled for c in s.claims}
 
 
-async def test_a_scan_settles_every_row_it_claimed() -> None:
+async def test_a_scan_settles_every_row_it_claimed(probes_only: None) -> None:
     """It reports how many, their outcomes, and the requests to Mux."""
     store = FakeStore(rows(3))
     report = await scanner(FakeMux({"up0", "up1", "up2"}), store).scan()
@@ -225,8 +228,9 @@ async def test_an_empty_scan_sends_no_request() -> None:
     assert (report.claimed, report.requests, mux.requests) == (0, 0, 0)
 
 
-async def test_a_full_batch_is_reported() -> None:
+async def test_a_full_batch_is_reported(mocker: MockerFixture) -> None:
     """Where as many rows were claimed as could be, more may be due."""
+    mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 1)
     store = FakeStore(rows(3))
     report = await scanner(FakeMux(), store, size=2).scan()
     assert (report.claimed, report.is_full) == (2, True)
@@ -240,7 +244,7 @@ async def test_a_batch_of_all_due_rows_is_not_full() -> None:
 
 async def test_before_a_sweep_all_due_rows_are_claimed() -> None:
     """Five at a time; the sweep ends with the page that has the last of them."""
-    store = FakeStore(rows(23), sweep="this_worker")
+    store = FakeStore(rows(23))
     pages = [
         Page(tuple(listed(f"up{n}") for n in range(20)), None),
         Page(tuple(listed(f"up{n}") for n in range(20, 23)), None),
@@ -255,14 +259,14 @@ async def test_before_a_sweep_all_due_rows_are_claimed() -> None:
 async def test_a_sweep_has_a_limit_of_claims(mocker: MockerFixture) -> None:
     """Other due rows are left for the next scan, which follows at once."""
     mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 2)
-    store = FakeStore(rows(23), sweep="this_worker")
+    store = FakeStore(rows(23))
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert (report.claimed, report.is_full, len(store.due)) == (10, True, 13)
 
 
 async def test_rows_that_another_worker_locks_are_not_waited_for() -> None:
     """Where more are due but none can be claimed, the scan continues with its rows."""
-    store = FakeStore(rows(5), sweep="this_worker", withheld=3)
+    store = FakeStore(rows(5), withheld=3)
     report = await scanner(FakeMux(pages=[Page((), None)]), store, size=5).scan()
     assert report.claimed == 5
 
@@ -274,7 +278,7 @@ def backlog(count: int, first: int = 0) -> list[Claim]:
 
 async def test_the_backlog_alone_is_probed_without_a_list() -> None:
     """Two requests for each id that Mux does not know, and its row fails at once."""
-    store, mux = FakeStore(backlog(9), sweep="this_worker"), FakeMux(pages=foreign_pages(20))
+    store, mux = FakeStore(backlog(9)), FakeMux(pages=foreign_pages(20))
     report = await scanner(mux, store).scan()
     assert {c.verdict.action for s in store.settled for c in s.claims} == {"fail"}
     assert reasons(store) == {f"t{n}": "upload_not_found" for n in range(9)}
@@ -285,7 +289,7 @@ async def test_the_backlog_alone_is_probed_without_a_list() -> None:
 async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
     """However many rows of the backlog are due besides, claimed or not."""
     due = [*rows(live), *backlog(20, first=live)]
-    store, mux = FakeStore(due, sweep="this_worker"), FakeMux({f"up{n}" for n in range(30)})
+    store, mux = FakeStore(due), FakeMux({f"up{n}" for n in range(30)})
     report = await scanner(mux, store, size=10).scan()
     lists = pages * 2  # of the assets, and of the uploads
     assert (report.claimed, report.requests, len(store.due)) == (10, 10 + lists, live + 10)
@@ -294,13 +298,13 @@ async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
 async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
     """The claim that brings the first of the backlog is the last."""
     due = [*rows(12), *backlog(20, first=12)]
-    store = FakeStore(due, sweep="this_worker")
+    store = FakeStore(due)
     mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in range(12)), None)])
     report = await scanner(mux, store, size=5).scan()
     assert (report.claimed, len(store.due), report.is_full) == (15, 17, True)
 
 
-async def test_in_an_outage_the_other_rows_are_released() -> None:
+async def test_in_an_outage_the_other_rows_are_released(probes_only: None) -> None:
     """Earlier observations are settled, the others are due at once, and the fault is raised."""
     store = FakeStore(rows(9))
     mux = FakeMux({f"up{n}" for n in range(9)}, is_out_after=4)
@@ -311,7 +315,9 @@ async def test_in_an_outage_the_other_rows_are_released() -> None:
     assert set(reasons(store)).isdisjoint(store.released)
 
 
-async def test_only_rows_whose_request_had_no_response_go_behind_the_others() -> None:
+async def test_only_rows_whose_request_had_no_response_go_behind_the_others(
+    probes_only: None,
+) -> None:
     """A row whose request was not sent yet keeps its place."""
     store = FakeStore(rows(9))
     mux = FakeMux(is_out_after=0, turns=asyncio.Semaphore(2))
@@ -323,7 +329,9 @@ async def test_only_rows_whose_request_had_no_response_go_behind_the_others() ->
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
-async def test_a_fault_of_one_id_is_a_fault_of_its_row(fault: Unavailable, count: int) -> None:
+async def test_a_fault_of_one_id_is_a_fault_of_its_row(
+    probes_only: None, fault: Unavailable, count: int
+) -> None:
     """With one due row or several: that row backs off, the others are settled."""
     store = FakeStore(rows(count))
     mux = FakeMux({f"up{n}" for n in range(count)}, fault_at="up0", fault=fault)
@@ -335,7 +343,9 @@ async def test_a_fault_of_one_id_is_a_fault_of_its_row(fault: Unavailable, count
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
-async def test_a_fault_of_every_id_is_an_outage(fault: Unavailable, count: int) -> None:
+async def test_a_fault_of_every_id_is_an_outage(
+    probes_only: None, fault: Unavailable, count: int
+) -> None:
     """No row is touched, and the control request is put once, however many rows fail."""
     store, mux = FakeStore(rows(count)), FakeMux(is_out_after=0, fault=fault)
     with pytest.raises(type(fault)):
@@ -355,12 +365,12 @@ async def test_a_429_is_never_the_fault_of_an_id() -> None:
 
 async def test_a_list_that_fails_costs_the_scan_only_the_list() -> None:
     """Where the control request succeeds, its rows are probed; else it is an outage."""
-    store = FakeStore(rows(3), sweep="this_worker")
+    store = FakeStore(rows(3))
     mux = FakeMux({"up0", "up1", "up2"}, lists_fail=True)
     await scanner(mux, store).scan()
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert mux.controls == 1
-    store = FakeStore(rows(3), sweep="this_worker")
+    store = FakeStore(rows(3))
     with pytest.raises(MuxUnavailable):
         await scanner(FakeMux(lists_fail=True, is_out_after=0), store).scan()
     assert (reasons(store), len(store.released)) == ({}, 3)
@@ -378,11 +388,11 @@ async def test_a_row_whose_id_fails_again_and_again_backs_off_to_five_minutes() 
         (claimed,) = store.settled[-1].claims
         assert claimed.verdict.grace in ("unchanged", "ends")
         pauses.append(claimed.pause_seconds)
-    expected = [*(min(5 * 1.5**n, 300) for n in range(12)), 7.5, 5]
+    expected = [*(min(5 * 1.5**n, 300) for n in range(12)), CLAIM.age_seconds / 10, 5]
     assert pauses == [pytest.approx(pause, rel=0.11) for pause in expected]
 
 
-async def test_a_scan_probes_no_longer_than_its_interval() -> None:
+async def test_a_scan_probes_no_longer_than_its_interval(probes_only: None) -> None:
     """Rows that were not probed keep their place and are due at once."""
     seconds = iter(range(100))
     store = FakeStore(rows(9))
@@ -450,9 +460,7 @@ async def test_no_row_waits_while_others_are_probed_again() -> None:
 
 async def test_a_row_with_an_empty_id_records_no_environment() -> None:
     """It fails, also beside a video without an upload; the environment still does not match."""
-    store = FakeStore(
-        [replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2", sweep="this_worker"
-    )
+    store = FakeStore([replace(CLAIM, id="t9", upload_id=""), *rows(3)], "env2")
     without_upload = replace(listed(""), upload_id=None)
     await scanner(FakeMux(pages=[Page((without_upload,), None)]), store).scan()
     others = {f"t{n}": "wrong_environment" for n in range(3)}
@@ -492,7 +500,7 @@ class SlowStore(FakeStore):
 
 def sweeping(*pages: Page) -> tuple[SlowStore, asyncio.Task[ScanReport]]:
     """Start a scan of nine rows that sweeps these pages."""
-    store = SlowStore(rows(9), sweep="this_worker")
+    store = SlowStore(rows(9))
     mux = FakeMux({f"up{n}" for n in range(9)}, pages=pages)
     return store, asyncio.create_task(scanner(mux, store).scan())
 
@@ -538,7 +546,7 @@ async def test_a_scan_that_is_cancelled_cancels_the_pages_under_way() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 async def test_in_an_outage_the_pages_under_way_are_settled_first(*, fails: bool) -> None:
     """Then the outage is raised, or the fault of the database, which matters more."""
-    store = SlowStore(rows(3), sweep="this_worker")
+    store = SlowStore(rows(3))
     mux = FakeMux(pages=PAGES[:1], is_out_after=1)
     scan = asyncio.create_task(scanner(mux, store).scan())
     await store.until("as-up0")
@@ -563,7 +571,7 @@ async def test_a_release_that_hangs_is_not_waited_for(mocker: MockerFixture) -> 
 
 async def test_when_a_further_claim_fails_the_claimed_rows_are_released() -> None:
     """No row stays leased for a scan that does not take place."""
-    store = FakeStore(rows(9), sweep="this_worker", claims=1)
+    store = FakeStore(rows(9), claims=1)
     with pytest.raises(SupabaseUnavailable):
         await scanner(FakeMux(), store, size=5).scan()
     assert store.released == [f"t{n}" for n in range(5)]
@@ -619,9 +627,9 @@ def test_outcomes_of_a_newer_database_are_read() -> None:
     assert Outcome.from_json(row) == Outcome("published", lesson_id="l1")
 
 
-async def test_the_worker_that_sweeps_settles_whole_pages() -> None:
+async def test_whole_pages_are_settled() -> None:
     """Also uploads without a claim: another row may wait for them."""
-    store = FakeStore(rows(3), sweep="this_worker")
+    store = FakeStore(rows(3))
     mux = FakeMux(pages=[Page(tuple(listed(f"up{n}") for n in (7, 2, 1, 0)), None)])
     report = await scanner(mux, store).scan()
     assert [s.observation.upload_id for s in store.settled] == ["up7", "up2", "up1", "up0"]
@@ -635,20 +643,20 @@ def foreign_pages(count: int) -> list[Page]:
 
 
 @pytest.mark.parametrize(
-    ("sweep", "pages"), [("none", 0), ("this_worker", INITIAL_PAGE_BUDGET + 1)]
+    ("count", "pages"), [(SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, INITIAL_PAGE_BUDGET + 1)]
 )
-async def test_only_the_sweeper_reads_the_lists(sweep: Sweep, pages: int) -> None:
-    """Rows that no list covers are probed, as by any other worker."""
-    store = FakeStore(rows(3), sweep=sweep)
-    mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(20))
+async def test_the_lists_are_read_for_more_than_a_few_rows(count: int, pages: int) -> None:
+    """Rows that no list covers are probed, and so are a few without a list."""
+    store = FakeStore(rows(count))
+    mux = FakeMux({f"up{n}" for n in range(count)}, pages=foreign_pages(20))
     report = await scanner(mux, store).scan()
-    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
-    assert (report.requests, report.left_to_others) == (pages + 3, False)
+    assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(count)}
+    assert (report.requests, report.left_to_others) == (pages + count, False)
 
 
 async def test_unclaimed_rows_keep_the_sweep_going() -> None:
     """They earn a page too; the sweep ends with the list."""
-    store = FakeStore(rows(3), sweep="this_worker", unclaimed_rows=1)
+    store = FakeStore(rows(3), unclaimed_rows=1)
     mux = FakeMux({"up0", "up1", "up2"}, pages=foreign_pages(12))
     report = await scanner(mux, store).scan()
     assert report.requests == 12 + 1 + 3
@@ -668,13 +676,13 @@ async def test_a_claimed_row_that_is_gone_is_reported() -> None:
             return [Outcome("unmatched", upload_id=s.upload_id, asset_id=s.asset_id) for s in seen]
 
     page = Page((listed("x0"), listed("up0"), listed("x1")), None)
-    report = await scanner(FakeMux(pages=[page]), Emptied(rows(3), sweep="this_worker")).scan()
+    report = await scanner(FakeMux(pages=[page]), Emptied(rows(3))).scan()
     assert report.outcomes == {"unmatched": 3}
 
 
 async def test_a_claimed_row_is_counted_once() -> None:
     """With its page; when it is settled it earns nothing more."""
-    store = FakeStore(rows(8), sweep="this_worker")
+    store = FakeStore(rows(8))
     page = Page(tuple(listed(f"up{n}", "signed") for n in range(4)), None)
     mux = FakeMux(pages=[page, *foreign_pages(20)])
     await scanner(mux, store).scan()
@@ -686,7 +694,7 @@ async def test_a_claimed_row_is_counted_once() -> None:
 
 async def test_an_id_of_ours_in_a_list_records_the_environment() -> None:
     """From that page on a 404 counts."""
-    store = FakeStore(rows(4), recorded="env2", sweep="this_worker")
+    store = FakeStore(rows(4), recorded="env2")
     mux = FakeMux(pages=[*foreign_pages(1), Page((listed("up0"),), None)])
     await scanner(mux, store).scan()
     assert reasons(store) == {
@@ -698,17 +706,15 @@ async def test_an_id_of_ours_in_a_list_records_the_environment() -> None:
 
 
 async def test_rows_left_to_another_worker_are_reported() -> None:
-    """While another worker sweeps, this one sends no request, and its report says why."""
+    """While another worker is the leader, this one sends no request, and its report says why."""
     mux = FakeMux()
-    store = FakeStore(rows(3), sweep="other_worker")
-    report = await scanner(mux, store).scan()
+    report = await scanner(mux, FakeStore(rows(1), left_to_others=True)).scan()
     assert (report.claimed, report.left_to_others, mux.requests) == (0, True, 0)
-    assert store.few == SWEEP_ABOVE
 
 
 async def test_a_list_of_foreign_assets_records_no_environment() -> None:
     """They prove nothing about our ids: a 404 still does not count."""
-    store = FakeStore(rows(3), recorded="env2", sweep="this_worker")
+    store = FakeStore(rows(3), recorded="env2")
     mux = FakeMux(pages=[Page((listed("up8"), listed("up9")), None)])
     await scanner(mux, store).scan()
     assert set(reasons(store).values()) == {"wrong_environment"}
@@ -718,7 +724,7 @@ async def test_a_list_of_foreign_assets_records_no_environment() -> None:
 async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFixture) -> None:
     """An unknown policy is logged where it matches a claimed row."""
     warning = mocker.patch("worker.telemetry.outcome_log.log.warning")
-    store = FakeStore(rows(3), sweep="this_worker")
+    store = FakeStore(rows(3))
     page = Page((listed("up9", "strange"), listed("up0", "odd")), None)
     await scanner(FakeMux(pages=[page]), store, telemetry=Telemetry(OutcomeLog())).scan()
     warning.assert_called_once_with("mux.unknown_value", kind="policy", value="odd")
@@ -726,7 +732,7 @@ async def test_unknown_values_of_foreign_assets_are_not_logged(mocker: MockerFix
 
 async def test_rows_that_no_list_covers_are_probed_within_the_lease() -> None:
     """Of nine rows that match no page, three are probed; the others are due at once."""
-    store = FakeStore(rows(9), sweep="this_worker")
+    store = FakeStore(rows(9))
     mux = FakeMux({f"up{n}" for n in range(9)})
     scan = Scanner(
         mux, store, limits=ClaimLimits(20, 60, 3), rules=Rules(), stopping=asyncio.Event()

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from worker.errors import SupabaseUnavailable
+from worker.errors import StatementTimeout, SupabaseUnavailable
 from worker.lesson import Adoption
 from worker.model import Outcome
 from worker.supabase.lessons import ADOPTIONS_PER_CALL, RETRIES_PER_CALL, LessonStore
@@ -45,6 +45,26 @@ async def test_any_number_of_lessons_is_adopted_in_their_order() -> None:
     assert [id_ for batch, _ in calls for id_ in batch] == ids
     options = {"dry_run": True, "backfill": "run 1", "lease_seconds": 20.0}
     assert [params for _, params in calls] == [options] * 3
+
+
+async def test_lessons_that_take_too_long_together_are_adopted_in_halves() -> None:
+    """One that takes too long alone, by a trigger of the app, is refused, and no other is lost."""
+    calls: list[int] = []
+
+    async def call(_: str, params: Json) -> list[Json]:
+        ids = [item["lesson_id"] for item in params["adoptions"]]
+        calls.append(len(ids))
+        if "l5" in ids:
+            raise StatementTimeout("57014", "x")
+        return [{"lesson_id": id_, "outcome": "adopted"} for id_ in ids]
+
+    ids = [f"l{n}" for n in range(8)]
+    adoptions = await LessonStore(call).adopt([{"lesson_id": id_} for id_ in ids])
+    assert calls == [8, 4, 4, 2, 1, 1, 2]
+    assert [adoption.lesson_id for adoption in adoptions] == ids
+    names = {adoption.lesson_id: adoption.outcome.name for adoption in adoptions}
+    assert names == dict.fromkeys(ids, "adopted") | {"l5": "refused"}
+    assert adoptions[5].outcome.sqlstate == "57014"
 
 
 async def test_an_adoption_is_written_and_due_at_once_unless_asked_otherwise() -> None:

@@ -1,10 +1,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from pytest_mock import MockerFixture
 
 from worker.errors import StatementTimeout, SupabaseUnavailable
 from worker.model import Observation, Outcome, Settlement, Verdict
+from worker.scan.batch import ClaimLimits
 from worker.supabase.client import RpcClient
 from worker.supabase.scan import ScanStore
 
@@ -95,3 +97,85 @@ async def test_the_number_of_remembered_items_is_limited(mocker: MockerFixture) 
     outcomes = await store.settle(settlements(3), None)
     assert client.timed_out == [2, 1, 1, 1]
     assert sorted(map(str, refused(outcomes))) == ["up0", "up1", "up2"]
+
+
+class Claims(RpcClient):
+    """Says at each claim who is the leader, and records the calls."""
+
+    def __init__(self, *leaders: str) -> None:
+        self.leaders = list(leaders)
+        self.called: list[tuple[str, Any]] = []
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Claim nothing, or release."""
+        self.called.append((function, params["leader"]))
+        if function == "worker_release":
+            return 0
+        leader = self.leaders.pop(0)
+        batch: dict[str, Any] = {"rows": [], "environment_id": None, "events_arrive": False}
+        return {**batch, "more_are_due": False, "leader": leader}
+
+    async def close(self) -> None:
+        """Have no connections."""
+
+
+@pytest.mark.parametrize(
+    ("leaders", "releases"),
+    [
+        (["ours"], True),
+        (["ours", "none"], True),
+        (["none"], False),
+        (["others"], False),
+        (["ours", "others"], False),
+        (["ours", "others", "none"], False),
+    ],
+)
+async def test_the_leader_says_that_it_stops(leaders: list[str], releases: bool) -> None:
+    """Also where nothing was due at its last claim; then another one leads at once."""
+    client = Claims(*leaders)
+    store = ScanStore(client)
+    limits = ClaimLimits(200, 60, 40)
+    left = [(await store.claim(limits)).left_to_others for _ in leaders]
+    await store.close()
+    assert left == [leader == "others" for leader in leaders]
+    assert [name for name, _ in client.called[len(leaders) :]] == ["worker_release"] * releases
+    assert len({worker for _, worker in client.called}) == 1
+
+
+class LeadingClient(RpcClient):
+    """Makes the first claim the leader's, and records the calls."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, Any]] = []
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Answer a claim; settle nothing."""
+        self.made.append((function, params.get("leader")))
+        batch: dict[str, Any] = {
+            "rows": [],
+            "environment_id": None,
+            "events_arrive": False,
+            "more_are_due": False,
+        }
+        return {**batch, "leader": "ours"} if function == "worker_claim" else []
+
+
+async def test_only_the_leader_prolongs_its_time_by_settling() -> None:
+    """A backfill settles pages while another worker is to lead."""
+    client = LeadingClient()
+    store = ScanStore(client)
+    await store.settle(settlements(1), None)
+    await store.claim(ClaimLimits(1, 60, 1))
+    await store.settle(settlements(1), None)
+    await store.stop_leading()
+    await store.stop_leading()
+    await store.settle(settlements(1), None)
+    (_, worker) = client.made[1]
+    assert worker is not None
+    assert client.made == [
+        ("worker_settle", None),
+        ("worker_claim", worker),
+        ("worker_settle", worker),
+        ("worker_release", worker),
+        ("worker_settle", None),
+    ]

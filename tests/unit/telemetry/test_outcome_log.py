@@ -216,3 +216,12 @@ def test_idle_scans_are_logged_together(out: io.StringIO) -> None:
             "seconds": 0.123,
         },
     ]
+
+
+def test_scans_that_find_rows_waiting_are_logged_once_a_minute(out: io.StringIO) -> None:
+    """There is one each second while an upload is in flight. What settles a row is logged."""
+    outcome_log = OutcomeLog()
+    for name in ("waiting", "waiting", "published", "waiting"):
+        outcome_log.scan_finished(ScanReport(1, 0, Counter({name: 1}), requests=1))
+    lines = [(line["scans"], line.get("waiting"), line.get("published")) for line in logged(out)]
+    assert lines == [(1, 1, None), (2, None, 1)]

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -10,19 +11,17 @@ from tests.sql.service import PUBLISH, WAIT, Service, fact, looked_at
 pytestmark = pytest.mark.stack
 
 
-def claim(service: Service, name: str | None, few: int = 2, seconds: float = 15) -> tuple[str, int]:
-    """Claim as a worker of some name; give who sweeps, and how many rows came."""
-    row = service.connection.execute(
-        "select worker_claim(100, 60, %s, %s, %s)", [name, few, seconds]
-    ).fetchone()
+def claim(service: Service, name: str | None) -> tuple[str, int]:
+    """Claim as a worker of some name; return who leads, and how many rows came."""
+    row = service.connection.execute("select worker_claim(100, 60, %s)", [name]).fetchone()
     assert row is not None
-    return row[0]["sweep"], len(row[0]["rows"])
+    return row[0]["leader"], len(row[0]["rows"])
 
 
 def lease(db: psycopg.Connection) -> tuple[Any, Any]:
-    """Read who sweeps, and for how many seconds more."""
+    """Return the leader, and for how many seconds more it leads."""
     row = db.execute(
-        "select sweeper, extract(epoch from sweeps_until - now())::float "
+        "select leader, extract(epoch from leads_until - now())::float "
         "from mux_private.worker_state"
     ).fetchone()
     assert row is not None
@@ -35,51 +34,66 @@ def due(course: Course, count: int) -> None:
         course.tracked_lesson(f"up{n}")
 
 
-def test_a_few_rows_are_for_whoever_asks(course: Course, service: Service) -> None:
-    """They are probed, and nobody has to sweep for them."""
-    due(course, 2)
-    assert claim(service, "one") == ("none", 2)
-    assert claim(service, "other") == ("none", 0)
-
-
-def test_more_than_a_few_are_for_one_worker(
-    course: Course, service: Service, db: psycopg.Connection
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rows_are_for_one_worker(
+    course: Course, service: Service, db: psycopg.Connection, count: int
 ) -> None:
-    """The first to ask sweeps, and gets them all; the other is given none of what is left."""
-    due(course, 3)
-    assert claim(service, "one") == ("ours", 3)
+    """Also one or two: the first to ask leads and gets them all, and the other gets none."""
+    due(course, count)
+    assert claim(service, "one") == ("ours", count)
     course.make_due()
     assert claim(service, "other") == ("others", 0)
-    assert claim(service, "one") == ("ours", 3)
+    assert claim(service, "one") == ("ours", count)
     assert lease(db) == ("one", pytest.approx(15, abs=2))
 
 
-def test_nothing_is_left_for_whoever_does_not_sweep(course: Course, service: Service) -> None:
-    """Told that more were due, it would ask again and again."""
-    due(course, 3)
-    claim(service, "one")
-    course.make_due()
-    row = service.connection.execute("select worker_claim(100, 60, 'other', 2)").fetchone()
-    assert row is not None
-    assert (row[0]["sweep"], row[0]["more_are_due"]) == ("others", False)
-
-
-def test_beside_a_sweep_a_few_rows_are_probed(course: Course, service: Service) -> None:
-    """Rows that fall due meanwhile do not wait for its end."""
+def test_a_row_that_falls_due_meanwhile_is_for_the_leader(course: Course, service: Service) -> None:
+    """So that Mux is not asked by two workers at the same time."""
     due(course, 3)
     claim(service, "one")
     course.tracked_lesson("new")
-    assert claim(service, "other") == ("none", 1)
+    assert claim(service, "other") == ("others", 0)
+    assert claim(service, "one") == ("ours", 1)
 
 
-def test_a_sweeper_that_is_gone_is_followed_by_another(
+def test_where_nothing_is_due_no_worker_leads(
     course: Course, service: Service, db: psycopg.Connection
 ) -> None:
-    """When its time is up."""
+    """An idle worker writes nothing, and the one that finds the first row leads."""
+    course.tracked_lesson("later", next_check_at=timedelta(minutes=1))
+    assert claim(service, "one") == ("none", 0)
+    assert lease(db) == (None, None)
+    course.make_due()
+    assert claim(service, "other") == ("ours", 1)
+
+
+def test_a_leader_for_which_nothing_is_due_goes_on(course: Course, service: Service) -> None:
+    """Its lease lasts, though it does not prolong it."""
+    due(course, 1)
+    claim(service, "one")
+    assert claim(service, "one") == ("none", 0)
+    course.make_due()
+    assert claim(service, "other") == ("others", 0)
+
+
+def test_nothing_is_left_for_a_worker_that_does_not_lead(course: Course, service: Service) -> None:
+    """If it read that more rows are due, it would claim again and again."""
     due(course, 3)
     claim(service, "one")
     course.make_due()
-    db.execute("update mux_private.worker_state set sweeps_until = now() - interval '1 ms'")
+    row = service.connection.execute("select worker_claim(1, 60, 'other')").fetchone()
+    assert row is not None
+    assert (row[0]["leader"], row[0]["more_are_due"]) == ("others", False)
+
+
+def test_a_leader_that_is_gone_is_followed_by_another(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """When its lease has ended."""
+    due(course, 3)
+    claim(service, "one")
+    course.make_due()
+    db.execute("update mux_private.worker_state set leads_until = now() - interval '1 ms'")
     assert claim(service, "other") == ("ours", 3)
     course.make_due()
     assert claim(service, "one") == ("others", 0)
@@ -88,14 +102,14 @@ def test_a_sweeper_that_is_gone_is_followed_by_another(
 @pytest.mark.parametrize(
     ("name", "left", "kept"), [("one", 3, 15), ("one", 12, 12), ("other", 3, 3)]
 )
-def test_a_page_that_is_settled_prolongs_the_sweep(
+def test_a_page_that_is_settled_prolongs_the_lead(
     course: Course, service: Service, db: psycopg.Connection, name: str, left: int, kept: int
 ) -> None:
-    """The sweeper's own, where it is about to end: no long walk is taken over in the middle."""
+    """The leader's own, where it is about to end: no long sweep is taken over in the middle."""
     due(course, 3)
     claim(service, "one")
     db.execute(
-        "update mux_private.worker_state set sweeps_until = now() + make_interval(secs => %s)",
+        "update mux_private.worker_state set leads_until = now() + make_interval(secs => %s)",
         [left],
     )
     service.connection.execute("select worker_settle('[]', null, %s)", [name])
@@ -103,10 +117,10 @@ def test_a_page_that_is_settled_prolongs_the_sweep(
 
 
 @pytest.mark.parametrize(("name", "then"), [("one", ("ours", 3)), ("stranger", ("others", 0))])
-def test_who_stops_leaves_sweeping_to_the_next(
+def test_a_leader_that_stops_is_followed_at_once(
     course: Course, service: Service, name: str, then: tuple[str, int]
 ) -> None:
-    """At a deploy, say: the new worker waits for no lease. Only the sweeper can give it up."""
+    """At a deploy, say: the new worker waits for no lease. Only the leader can give it up."""
     due(course, 3)
     claim(service, "one")
     course.make_due()
@@ -115,7 +129,7 @@ def test_who_stops_leaves_sweeping_to_the_next(
 
 
 def test_without_a_name_rows_are_given_as_ever(course: Course, service: Service) -> None:
-    """A claim that does not sweep gets what is due, whoever sweeps."""
+    """A claim without a name gets what is due, whichever worker leads."""
     due(course, 3)
     claim(service, "one")
     course.make_due()
@@ -125,7 +139,7 @@ def test_without_a_name_rows_are_given_as_ever(course: Course, service: Service)
 def test_two_that_ask_at_once_agree(
     course: Course, connections: Connections, db: psycopg.Connection
 ) -> None:
-    """The second does not wait for the first one's answer: somebody is about to sweep."""
+    """The second does not wait for the first one's answer: that one is about to lead."""
     due(course, 3)
     one, other = connections.service(), connections.service()
     assert claim(one, "one") == ("ours", 3)
@@ -179,14 +193,3 @@ def test_the_word_migrated_is_no_upload(service: Service, db: psycopg.Connection
     )
     assert service.outcomes(fact(PUBLISH, "migrated", "as2")) == ["unmatched"]
     assert db.execute("select count(*) from lessons where status = 'draft'").fetchone() == (1000,)
-
-
-def test_the_sweeper_may_claim_more_than_can_be_probed(course: Course, service: Service) -> None:
-    """Lists answer for hundreds of rows; who asks one by one is given what there is time for."""
-    due(course, 5)
-    query = "select worker_claim(2, 60, 'one', %s, 15, 4)"
-    for few, rows in ((4, 4), (5, 2)):
-        course.make_due()
-        row = service.connection.execute(query.encode(), [few]).fetchone()
-        assert row is not None
-        assert len(row[0]["rows"]) == rows
