@@ -29,9 +29,7 @@ class AdoptionStore(Protocol):
         """Return the Mux environment in which our ids were last found."""
         ...
 
-    async def adopt(
-        self, items: Sequence[Item], *, backfill: str | None = None, lease: float | None = None
-    ) -> list[Adoption]:
+    async def adopt(self, items: Sequence[Item], *, backfill: str | None = None) -> list[Adoption]:
         """Adopt lessons, and return what was done for each."""
         ...
 
@@ -46,22 +44,20 @@ class Adopter:
         self._store = store
         self._telemetry = telemetry or Telemetry()
 
-    async def adopt(
-        self, items: Sequence[Item], *, backfill: str | None = None, lease: float | None = None
-    ) -> list[Adoption]:
+    async def adopt(self, items: Sequence[Item], *, backfill: str | None = None) -> list[Adoption]:
         """Adopt lessons, and return what was done for each, in any order.
 
-        The new rows are due at once, or leased for `lease` seconds. A lesson about whose id Mux
-        does not answer stays as it is, with the outcome `ask`.
+        The new rows are due at once. A lesson about whose id Mux does not answer stays as it is,
+        with the outcome `ask`.
 
         Raises Unavailable when Mux or Supabase is; what was not adopted then is found again later.
         """
-        adoptions = await self._store.adopt(items, backfill=backfill, lease=lease)
+        adoptions = await self._store.adopt(items, backfill=backfill)
         asked = {a.lesson_id: a for a in adoptions if a.outcome.name == "ask"}
         if asked and await environment_matches(self._mux, self._store):
             wishes = {i["lesson_id"]: {w: i[w] for w in WISHES if w in i} for i in items}
             answers = [{**wishes[a["lesson_id"]], **a} for a in await self._identify(asked)]
-            answered = await self._store.adopt(answers, backfill=backfill, lease=lease)
+            answered = await self._store.adopt(answers, backfill=backfill)
             left = asked.keys() - {adoption.lesson_id for adoption in answered}
             adoptions = [a for a in adoptions if a.lesson_id not in asked] + answered
             adoptions += [asked[lesson_id] for lesson_id in left]

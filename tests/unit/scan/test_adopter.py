@@ -112,13 +112,13 @@ async def test_lessons_that_name_the_same_id_are_asked_about_once() -> None:
 
 
 async def test_the_second_call_is_like_the_first() -> None:
-    """What an operator wants, the backfill and the lease; not what is known of another id."""
+    """What an operator wants, and the backfill; not what is known of another id."""
     wishes = {"by_hand": True, "takes_drafts": False, "retries_failed": True}
     given = {"lesson_id": "l1", "id": "old", "upload_id": "old", "asset_id": "older", **wishes}
     database = Database({"l1": [asks("gone"), UNCHANGED]})
-    await adopter_of(FakeMux(), database).adopt([given], backfill="run 1", lease=20.0)
+    await adopter_of(FakeMux(), database).adopt([given], backfill="run 1")
     assert database.items[1] == [{"lesson_id": "l1", "id": "gone", "is_missing": True, **wishes}]
-    assert database.options == [{"dry_run": False, "backfill": "run 1", "lease_seconds": 20.0}] * 2
+    assert database.options == [{"dry_run": False, "backfill": "run 1", "lease_seconds": None}] * 2
 
 
 async def test_an_adoption_that_the_database_can_judge_asks_mux_nothing(out: io.StringIO) -> None:
