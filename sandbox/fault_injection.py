@@ -17,7 +17,7 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply"]
+FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply", "delay"]
 Match = Callable[[web.Request], bool]
 
 _POLL_SECONDS = 0.05
@@ -33,6 +33,7 @@ class Fault:
     * `truncate`: run the handler and send half of its response's body.
     * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
+    * `delay`: run the handler and send its response.
     """
 
     kind: FaultKind
@@ -157,6 +158,8 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
         case "drop_reply":
             await _handler_response(request, handler)
             return await _reset(request)
+        case "delay":
+            return await _handler_response(request, handler)
 
 
 def _bytes_of(body: str | bytes) -> bytes:

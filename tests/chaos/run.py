@@ -1,0 +1,242 @@
+"""Run a plan on a stack of its own, and return the verdict."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+import psycopg
+
+from sandbox.mux.rate_limit import RateLimits
+from sandbox.mux.server import MuxSimulator
+from sandbox.supabase.postgres import apply_sql
+from sandbox.supabase.stack import LocalSupabase
+from tests.chaos import journal, records, verdict
+from tests.chaos.faults import FaultRunner, Happened
+from tests.chaos.plan import Plan
+from tests.chaos.replicas import INTERVAL_SECONDS, LEASE_SECONDS, TIMEOUT_SECONDS, Replica, settings
+from tests.chaos.verdict import Bounds, Evidence, Recovery, Violation
+from tests.chaos.webhooks import Webhooks
+from tests.chaos.world import World
+from tests.worker_process import WorkerProcess
+from worker.daemon.adoption import EVERY
+from worker.daemon.outage import MAX_PAUSE
+from worker.supabase.scan import LEADER_LEASE_SECONDS
+
+READING_SECONDS = 10.0
+"""How long reading Mux's lists takes at four requests a second, or at less after a 429."""
+
+TRACKED_SECONDS = (
+    max(LEADER_LEASE_SECONDS, LEASE_SECONDS, 1.2 * MAX_PAUSE * INTERVAL_SECONDS)
+    + INTERVAL_SECONDS
+    + 2 * TIMEOUT_SECONDS
+    + 1.0
+    + READING_SECONDS
+)
+"""The leader's lease or the longest pause of an outage, one interval, a request that hangs."""
+
+BOUNDS = Bounds(TRACKED_SECONDS, TRACKED_SECONDS + EVERY * INTERVAL_SECONDS, LEASE_SECONDS)
+POLL_SECONDS = 0.5
+BACKFILL_TRIES = 20
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run came to."""
+
+    plan: Plan
+    violations: list[Violation]
+    recoveries: list[Recovery]
+    happened: list[Happened]
+    left_out: list[str]
+    requests: int
+    webhooks: int
+    published: int
+    seconds: float
+
+    @property
+    def kinds(self) -> set[str]:
+        """Return the kinds of what is wrong."""
+        return {violation.kind for violation in self.violations}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a run differs from the usual one; the tests of the harness itself use it.
+
+    `mutant`: SQL applied over the product's. `module`: what runs in the worker's place.
+    `prepare`: called with the stage before the workers start.
+    """
+
+    mutant: Path | None = None
+    module: str = "worker"
+    shared_postgres: Path | None = None
+    bounds: Bounds = BOUNDS
+    prepare: Callable[["Stage"], object] = lambda _: None
+
+
+@dataclass(slots=True)
+class Stage:
+    """A stack, a world and its workers."""
+
+    supabase: LocalSupabase
+    mux: MuxSimulator
+    world: World
+    replicas: list[Replica]
+    webhooks: Webhooks
+    faults: FaultRunner
+    environment: dict[str, str]
+    lag: records.Lag = field(default_factory=records.Lag)
+    backfills: list[WorkerProcess] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str) -> Self:
+        """Return a stage where nothing has begun."""
+        environment = settings(supabase, mux)
+        replicas = [Replica(environment, module) for _ in range(plan.replicas)]
+
+        def ports() -> list[int]:
+            return [replica.port for replica in replicas]
+
+        webhooks = Webhooks(mux, environment["MUX_WEBHOOK_SECRET"], ports)
+        world = World(supabase, mux, plan.stories, webhooks.announce)
+        faults = FaultRunner(supabase, mux, world, replicas)
+        return cls(supabase, mux, world, replicas, webhooks, faults, environment)
+
+
+def run(plan: Plan, setup: Setup | None = None) -> Result:
+    """Run a plan to its end, and judge it."""
+    setup = setup or Setup()
+    began = time.monotonic()
+    with _stack(setup) as (supabase, mux):
+        stage = Stage.of(supabase, mux, plan, setup.module)
+        setup.prepare(stage)
+        try:
+            _play(stage, plan)
+            _wait_until_finished(stage, setup.bounds)
+        finally:
+            stage.webhooks.stop()
+            running = list(_stop(stage))
+        return _judge(stage, plan, setup.bounds, running, time.monotonic() - began)
+
+
+@contextmanager
+def _stack(setup: Setup) -> Iterator[tuple[LocalSupabase, MuxSimulator]]:
+    limits = RateLimits.per_second(get=records.MUX_LIMIT, post=1)
+    with (
+        LocalSupabase(shared_postgres=setup.shared_postgres) as supabase,
+        MuxSimulator(limits=limits) as mux,
+    ):
+        if setup.mutant is not None:
+            apply_sql(supabase.dsn(), [setup.mutant])
+        journal.install(supabase)
+        yield supabase, mux
+
+
+def _play(stage: Stage, plan: Plan) -> None:
+    earliest = min((story.steps[0].at for story in plan.stories), default=0.0)
+    began_at = time.time() - min(0.0, earliest)
+    stage.world.play_before(began_at)
+    for replica in stage.replicas:
+        replica.start()
+    for replica in stage.replicas:
+        replica.process.wait_for("scan.finished")
+    began_at = time.time()
+    stage.lag.start()
+    stage.world.start(began_at)
+    stage.faults.start(plan.faults, began_at)
+    with ExitStack() as timers:
+        for at, begin in (
+            (plan.webhooks_at, stage.webhooks.start),
+            (plan.backfill_at, lambda: _backfill(stage)),
+        ):
+            if at is not None:
+                timer = threading.Timer(at, begin)
+                timer.start()
+                timers.callback(timer.join, 120)
+        stage.faults.join(plan.seconds + 120)
+        stage.world.join(plan.seconds + 120)
+
+
+def _backfill(stage: Stage) -> None:
+    """Run a backfill, and start it again where a fault ends it."""
+    for _ in range(BACKFILL_TRIES):
+        process = WorkerProcess(stage.environment)
+        stage.backfills.append(process)
+        if process.start("backfill", "--apply", "--yes").wait(120) == 0:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _evidence(stage: Stage, db: psycopg.Connection) -> Evidence:
+    assets = {asset.id: asset for asset in stage.mux.state.all_assets()}
+    # What became ready within the last moments is not expected to be published yet.
+    return Evidence(stage.world.lives, assets, journal.read(db), stage.mux.state.clock.now())
+
+
+def _wait_until_finished(stage: Stage, bounds: Bounds) -> None:
+    """Wait until all lessons are as they should be, at most as long as a lesson may take."""
+    last_ready = max((a.prepared_at for a in stage.mux.state.all_assets()), default=0.0)
+    wait = max(0.0, last_ready - stage.mux.state.clock.now()) + bounds.adopted_seconds
+    deadline = time.monotonic() + wait
+    with stage.supabase.connect() as db:
+        while time.monotonic() < deadline:
+            is_finished = not any(verdict.unfinished(_evidence(stage, db)))
+            if is_finished and not stage.world.in_flight():
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _stop(stage: Stage) -> Iterator[Violation]:
+    yield from records.ended_badly(stage.replicas)
+    for replica in stage.replicas:
+        for process in replica.processes:
+            process.kill()
+    for process in stage.backfills:
+        process.kill()
+
+
+def _judge(
+    stage: Stage, plan: Plan, bounds: Bounds, found: Sequence[Violation], seconds: float
+) -> Result:
+    with stage.supabase.connect() as db:
+        evidence = _evidence(stage, db)
+        notifications = _notifications(db)
+    stage.lag.stop()
+    requests = stage.mux.requests.all()
+    recovered = verdict.recoveries(evidence, stage.faults.happened)
+    outputs = [process.output for replica in stage.replicas for process in replica.processes]
+    secrets = records.secrets_of(stage.environment)
+    violations = [
+        *verdict.unfinished(evidence),
+        *verdict.late(recovered, bounds),
+        *verdict.duplicated(evidence, notifications, bounds),
+        *verdict.wrong(evidence),
+        *verdict.torn(evidence),
+        *records.over_budget(requests, stage.lag, _monotonic(stage.faults.thawed_at)),
+        *records.before_pause_ended(requests),
+        *records.printed(outputs, secrets),
+        *found,
+    ]
+    published = sum(
+        entry.kind == "event" and (entry.new or {})["event"] == "published"
+        for entry in evidence.journal
+    )
+    return Result(
+        plan, violations, recovered, stage.faults.happened, stage.faults.left_out,
+        len(requests), stage.webhooks.accepted, published, seconds,
+    )  # fmt: skip
+
+
+def _notifications(db: psycopg.Connection) -> dict[UUID, int]:
+    rows = db.execute("select lesson_id, count(*) from notifications group by lesson_id")
+    return {lesson: count for lesson, count in rows.fetchall()}
+
+
+def _monotonic(moments: Sequence[float]) -> list[float]:
+    offset = time.time() - time.monotonic()
+    return [at - offset for at in moments]
