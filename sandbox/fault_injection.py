@@ -138,6 +138,8 @@ class Faults:
             if fault is None:
                 return await handler(request)
             await asyncio.sleep(fault.delay_seconds)
+            if fault.kind == "delay":
+                return await handler(request)
             return await _apply(fault, request, handler)
 
         return intercept
@@ -158,8 +160,6 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
         case "drop_reply":
             await _handler_response(request, handler)
             return await _reset(request)
-        case "delay":
-            return await _handler_response(request, handler)
 
 
 def _bytes_of(body: str | bytes) -> bytes:

@@ -251,7 +251,9 @@ def injected(
 ) -> Iterator[None]:
     """Inject a fault into the requests that match, while the block lasts."""
     is_over = threading.Event()
-    faults.add(fault, match=lambda r: not is_over.is_set() and match(r), times=1 if is_once else None)
+    faults.add(
+        fault, match=lambda r: not is_over.is_set() and match(r), times=1 if is_once else None
+    )
     try:
         yield
     finally:

@@ -41,28 +41,32 @@ create function chaos.note(
 $$;
 
 create function chaos.lesson(l public.lessons) returns jsonb language sql as $$
-  select case when l.id is not null then
-    jsonb_build_object('status', l.status, 'asset', l.mux_asset_id, 'playback', l.mux_playback_id) end
+  select case when l.id is not null then jsonb_build_object(
+    'status', l.status, 'asset', l.mux_asset_id, 'playback', l.mux_playback_id) end
 $$;
 
 create function chaos.tracked(t public.mux_asset_tracking) returns jsonb language sql as $$
   select case when t.id is not null then jsonb_build_object(
-    'upload', t.upload_id, 'status', t.status, 'asset', t.mux_asset_id, 'playback', t.mux_playback_id) end
+    'upload', t.upload_id, 'status', t.status,
+    'asset', t.mux_asset_id, 'playback', t.mux_playback_id) end
 $$;
 
 create function chaos.note_lesson() returns trigger language plpgsql security definer as $$
+declare
+  lesson uuid := coalesce(new.id, old.id);
 begin
-  perform chaos.note('lesson', coalesce(new.id, old.id), null, chaos.lesson(old), chaos.lesson(new),
-    (select chaos.tracked(t) from public.mux_asset_tracking t where t.lesson_id = coalesce(new.id, old.id)));
+  perform chaos.note('lesson', lesson, null, chaos.lesson(old), chaos.lesson(new),
+    (select chaos.tracked(t) from public.mux_asset_tracking t where t.lesson_id = lesson));
   return null;
 end
 $$;
 
 create function chaos.note_row() returns trigger language plpgsql security definer as $$
+declare
+  lesson uuid := coalesce(new.lesson_id, old.lesson_id);
 begin
-  perform chaos.note('row', coalesce(new.lesson_id, old.lesson_id), coalesce(new.id, old.id),
-    chaos.tracked(old), chaos.tracked(new),
-    (select chaos.lesson(l) from public.lessons l where l.id = coalesce(new.lesson_id, old.lesson_id)));
+  perform chaos.note('row', lesson, coalesce(new.id, old.id), chaos.tracked(old),
+    chaos.tracked(new), (select chaos.lesson(l) from public.lessons l where l.id = lesson));
   return null;
 end
 $$;
@@ -70,14 +74,16 @@ $$;
 create function chaos.note_event() returns trigger language plpgsql security definer as $$
 begin
   perform chaos.note('event', new.lesson_id, new.tracking_id, null, jsonb_build_object(
-    'event', new.event, 'upload', new.upload_id, 'asset', new.asset_id, 'playback', new.playback_id), null);
+    'event', new.event, 'upload', new.upload_id,
+    'asset', new.asset_id, 'playback', new.playback_id), null);
   return null;
 end
 $$;
 
 create function chaos.note_schedule() returns trigger language plpgsql security definer as $$
 begin
-  perform chaos.note('schedule', null, coalesce(new.tracking_id, old.tracking_id), null, null, null);
+  perform chaos.note(
+    'schedule', null, coalesce(new.tracking_id, old.tracking_id), null, null, null);
   return null;
 end
 $$;

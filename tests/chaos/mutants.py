@@ -33,28 +33,21 @@ class Mutant:
 
 HISTORY_IGNORED = Mutant(
     "050_names.sql",
-    (
-        (
-            "return p_upload_id = 'migrated' and p_current_upload_id <> 'migrated'"
-            " or coalesce(entry.how = 'tracked', false);",
-            "return false;",
-        ),
-    ),
+    ((" or coalesce(entry.how = 'tracked', false);", ";"),),
 )
 
 _WRITE = (
     "  found_status := mux_private.write_video("
     "p_lesson.id, p_lesson.is_draft, p_fact.asset_id, p_fact.playback_id);\n"
 )
+_RETURN = (
+    "  if p_lesson.is_draft then\n"
+    "    return mux_private.outcome('waiting', p_tracking, p_fact.reason);\n"
+    "  end if;\n"
+)
 SETTLED_IN_TWO_STATEMENTS = Mutant(
     "072_settle_row.sql",
-    (
-        (
-            _WRITE,
-            f"{_WRITE}  if p_lesson.is_draft then\n"
-            "    return mux_private.outcome('waiting', p_tracking, p_fact.reason);\n  end if;\n",
-        ),
-    ),
+    ((_WRITE, f"{_WRITE}{_RETURN}"),),
 )
 """The lesson is published by one call, its row is settled by the next."""
 
@@ -84,8 +77,7 @@ MATCHED_BY_LESSON = Mutant(
     "071_match.sql",
     (
         (
-            "when upload is not null then p_tracking.upload_id = upload"
-            " or coalesce(p_tracking.upload_id = asset, false)",
+            "when upload is not null then p_tracking.upload_id = upload",
             "when upload is not null then true",
         ),
     ),

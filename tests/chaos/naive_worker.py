@@ -26,18 +26,16 @@ def main() -> None:
             rows = database.get("/mux_asset_tracking", params={"status": "eq.processing"}).json()
             for row in rows:
                 publish_if_ready(row, database, mux)
-            print(json.dumps({"event": "scan.finished", "claimed": len(rows)}), flush=True)  # noqa: T201
+            print(json.dumps({"event": "scan.finished", "claimed": len(rows)}), flush=True)
             time.sleep(PAUSE_SECONDS)
 
 
 def publish_if_ready(row: dict[str, Any], database: httpx.Client, mux: httpx.Client) -> None:
     """Ask Mux about one row, and publish its lesson."""
-    upload = mux.get(f"/uploads/{row['upload_id']}").json().get("data", {})
-    if "asset_id" not in upload:
+    assets = mux.get("/assets", params={"upload_id": row["upload_id"]}).json().get("data")
+    if not assets or assets[0]["status"] != "ready":
         return
-    asset = mux.get(f"/assets/{upload['asset_id']}").json().get("data", {})
-    if asset.get("status") != "ready":
-        return
+    asset = assets[0]
     ids = {"mux_asset_id": asset["id"], "mux_playback_id": asset["playback_ids"][0]["id"]}
     lesson = {"id": f"eq.{row['lesson_id']}"}
     database.patch("/lessons", params=lesson, json={**ids, "status": "published"})

@@ -149,10 +149,10 @@ def _story(rng: random.Random, at: float, ends_at: float) -> Story:
         begins += rng.uniform(0.02, 0.3) if index == 0 else rng.uniform(0.2, 8.0)
         upload = _upload(rng, begins, is_ready=twist in ("publish", "draft"))
         uploads.append(upload)
-        # Only what was tracked is known to be older: see "save form".
-        is_older = twist in ("again", "form") and index == 0
-        beginning: Action = "track" if is_older else rng.choices(BEGINNINGS, BEGINNING_WEIGHTS)[0]
-        steps.append(Step(begins, beginning, index))
+        beginning = rng.choices(BEGINNINGS, BEGINNING_WEIGHTS)[0]
+        # A placeholder that a form overwrites at once leaves no trace of what is the newest.
+        is_certain = twist in ("again", "form")
+        steps.append(Step(begins, "track" if is_certain else beginning, index))
         if upload.sent_at is not None:
             steps.append(Step(upload.sent_at, "send", index))
     steps += _twist(rng, twist, uploads)
@@ -169,23 +169,20 @@ def _upload(rng: random.Random, begun_at: float, *, is_ready: bool) -> Upload:
 
 
 def _twist(rng: random.Random, twist: str, uploads: list[Upload]) -> list[Step]:
+    """Return what else happens to a lesson, after its last upload began or was ready."""
     last = uploads[-1]
     later = last.begun_at + rng.uniform(0.1, 10.0)
     ready_at = (last.sent_at or last.begun_at) + last.prepare_seconds
-    match twist:
-        case "again":
-            return [Step(later, "track again", 0)]
-        case "form":
-            return [Step(later, rng.choice(("save form", "save draft")), 0)]
-        case "draft":
-            return [Step(ready_at + rng.uniform(0.5, 6.0), "save draft", 0)]
-        case "publish":
-            return [Step(ready_at + rng.uniform(0.1, 2.0), "publish", 0)]
-        case "archive":
-            return [Step(later, "archive")]
-        case "delete":
-            return [Step(later, "delete")]
-    return []
+    form: Action = rng.choice(("save form", "save draft"))
+    steps = {
+        "again": Step(later, "track again"),
+        "form": Step(later, form),
+        "draft": Step(ready_at + rng.uniform(0.5, 6.0), "save draft"),
+        "publish": Step(ready_at + rng.uniform(0.1, 2.0), "publish"),
+        "archive": Step(later, "archive"),
+        "delete": Step(later, "delete"),
+    }
+    return [steps[twist]] if twist in steps else []
 
 
 def _faults(rng: random.Random, seconds: float) -> Iterator[Fault]:

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sandbox.mux.request_log import LoggedRequest
 from tests.chaos.faults import RETRY_AFTER_SECONDS
@@ -18,6 +19,7 @@ SAMPLE_SECONDS = 0.02
 RESERVED_SECONDS = 1.2
 """How long after a 429 requests may still come: a worker reserves for a second ahead."""
 
+MOST_COUNTED = 50
 MAX_LINE_BYTES = 8000
 SECRETS = (
     "SUPABASE_SERVICE_ROLE_KEY",
@@ -59,39 +61,56 @@ class Lag:
                 self._late.append((began, late))
 
 
-def over_budget(
-    requests: Sequence[LoggedRequest], lag: Lag, thawed_at: Sequence[float]
-) -> Iterator[Violation]:
-    """Yield each second with more requests than Mux allows.
+@dataclass(frozen=True, slots=True)
+class MuxRecord:
+    """The requests that Mux received, and when they were about to meet what; all monotonic."""
 
-    One more is allowed for a worker that goes on after a SIGSTOP, since it may have been stopped
-    between its turn and its request; and what came while this process stood still counts as spread.
-    """
-    began = sorted(request.began_at for request in requests)
-    index = 0
-    while index + MUX_LIMIT < len(began):
-        first = began[index]
-        allowed = MUX_LIMIT + sum(-1.0 < at - first < 1.5 for at in thawed_at)
-        seconds = 1.0 - lag.within(first, first + 1.0)
-        count = sum(at < first + seconds for at in began[index : index + 50])
-        if count > allowed:
-            yield Violation("budget", f"{count} requests within a second, {allowed} are allowed")
-            index += count
-        else:
-            index += 1
+    requests: Sequence[LoggedRequest]
+    lag: Lag
+    thawed_at: Sequence[float]
+    pauses: Sequence[tuple[float, float]]
+    """From when until when a 429 with Retry-After was injected."""
 
+    def over_budget(self) -> Iterator[Violation]:
+        """Yield the seconds with more requests than Mux allows, and what Mux itself refused."""
+        yield from self._crowded_seconds()
+        refused = [r for r in self.requests if r.status == 429 and not self._is_injected(r)]
+        if refused:
+            yield Violation("budget", f"Mux refused {len(refused)} requests over its limit")
+        yield from self._before_pause_ended()
 
-def before_pause_ended(requests: Sequence[LoggedRequest]) -> Iterator[Violation]:
-    """Yield the requests that came before the end of a pause that Mux asked for."""
-    for refused in (request for request in requests if request.status == 429):
-        early = [
-            request.began_at - refused.at
-            for request in requests
-            if RESERVED_SECONDS < request.began_at - refused.at < RETRY_AFTER_SECONDS - 0.05
-        ]
-        if early:
-            text = f"{len(early)} requests, the first {min(early):.2f} s after a 429"
-            yield Violation("budget", f"{text} that asked for {RETRY_AFTER_SECONDS} s")
+    def _crowded_seconds(self) -> Iterator[Violation]:
+        """Yield seconds with too many requests.
+
+        One more is allowed for a worker that goes on after a SIGSTOP, since it may have been
+        stopped between its turn and its request; and what came while this process stood still
+        counts as spread.
+        """
+        began = sorted(request.began_at for request in self.requests)
+        index = 0
+        while index + MUX_LIMIT < len(began):
+            first = began[index]
+            allowed = MUX_LIMIT + sum(-1.0 < at - first < 1.5 for at in self.thawed_at)
+            seconds = 1.0 - self.lag.within(first, first + 1.0)
+            count = sum(at < first + seconds for at in began[index : index + MOST_COUNTED])
+            if count > allowed:
+                text = f"{count} requests within a second, {allowed} are allowed"
+                yield Violation("budget", text)
+            index += count if count > allowed else 1
+
+    def _before_pause_ended(self) -> Iterator[Violation]:
+        """Yield the requests that came before the end of a pause that Mux asked for."""
+        for refused in filter(self._is_injected, self.requests):
+            since = [request.began_at - refused.at for request in self.requests]
+            early = [s for s in since if RESERVED_SECONDS < s < RETRY_AFTER_SECONDS - 0.05]
+            if early:
+                text = f"{len(early)} requests, the first {min(early):.2f} s after a 429"
+                yield Violation("budget", f"{text} that asked for {RETRY_AFTER_SECONDS} s")
+
+    def _is_injected(self, request: LoggedRequest) -> bool:
+        if request.status != 429:
+            return False
+        return any(began <= request.at <= ended + 1.0 for began, ended in self.pauses)
 
 
 def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -123,7 +142,8 @@ def ended_badly(replicas: Sequence[Replica]) -> Iterator[Violation]:
     """Yield the workers that ended by themselves, or took too long to stop."""
     for replica in replicas:
         if not replica.process.is_running:
-            yield Violation("process", f"a worker ended by itself:\n{replica.process.output[-3000:]}")
+            last_lines = replica.process.output[-3000:]
+            yield Violation("process", f"a worker ended by itself:\n{last_lines}")
         for process in replica.processes:
             for line in process.events("worker.crashed"):
                 yield Violation("process", f"a worker crashed: {json.dumps(line)[:3000]}")

@@ -37,11 +37,9 @@ def text(result: Result) -> str:
         lines += [f"{kind} {counts[kind]}", *(f"  {line}" for line in shown)]
     lines += ["", *_recovery_lines(result)]
     faults, lessons = len(result.happened), len(result.plan.stories)
-    lines += [
-        f"{lessons} lessons, {result.published} publications, {faults} faults, "
-        f"{result.requests} requests to Mux, {result.webhooks} webhooks, {result.seconds:.0f} s",
-        f"Replay: {replay_command(result)}",
-    ]
+    did = f"{lessons} lessons, {result.published} publications, {faults} faults"
+    heard = f"{result.requests} requests to Mux, {result.webhooks} webhooks"
+    lines += [f"{did}, {heard}, {result.seconds:.0f} s", f"Replay: {replay_command(result)}"]
     return "\n".join(lines)
 
 

@@ -1,9 +1,10 @@
 """Run a plan on a stack of its own, and return the verdict."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from sandbox.mux.rate_limit import RateLimits
+from sandbox.mux.request_log import LoggedRequest
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
@@ -41,7 +43,7 @@ TRACKED_SECONDS = (
 
 BOUNDS = Bounds(TRACKED_SECONDS, TRACKED_SECONDS + EVERY * INTERVAL_SECONDS, LEASE_SECONDS)
 POLL_SECONDS = 0.5
-BACKFILL_TRIES = 20
+LONGEST_RUN_SECONDS = 86_400.0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Result:
     requests: int
     webhooks: int
     published: int
+    log_lines: int
+    stop_seconds: list[float]
     seconds: float
 
     @property
@@ -92,6 +96,8 @@ class Stage:
     environment: dict[str, str]
     lag: records.Lag = field(default_factory=records.Lag)
     backfills: list[WorkerProcess] = field(default_factory=list)
+    timers: list[threading.Timer] = field(default_factory=list)
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def of(cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str) -> Self:
@@ -119,9 +125,8 @@ def run(plan: Plan, setup: Setup | None = None) -> Result:
             _play(stage, plan)
             _wait_until_finished(stage, setup.bounds)
         finally:
-            stage.webhooks.stop()
-            running = list(_stop(stage))
-        return _judge(stage, plan, setup.bounds, running, time.monotonic() - began)
+            found = list(_stop(stage))
+        return _judge(stage, plan, setup.bounds, found, time.monotonic() - began)
 
 
 @contextmanager
@@ -149,27 +154,34 @@ def _play(stage: Stage, plan: Plan) -> None:
     stage.lag.start()
     stage.world.start(began_at)
     stage.faults.start(plan.faults, began_at)
-    with ExitStack() as timers:
-        for at, begin in (
-            (plan.webhooks_at, stage.webhooks.start),
-            (plan.backfill_at, lambda: _backfill(stage)),
-        ):
-            if at is not None:
-                timer = threading.Timer(at, begin)
-                timer.start()
-                timers.callback(timer.join, 120)
-        stage.faults.join(plan.seconds + 120)
-        stage.world.join(plan.seconds + 120)
+    for at, begin in (
+        (plan.webhooks_at, stage.webhooks.start),
+        (plan.backfill_at, lambda: _backfill(stage)),
+    ):
+        if at is not None:
+            timer = threading.Timer(at, begin)
+            timer.start()
+            stage.timers.append(timer)
+    stage.faults.join(plan.seconds + 120)
+    stage.world.join(plan.seconds + 120)
 
 
 def _backfill(stage: Stage) -> None:
-    """Run a backfill, and start it again where a fault ends it."""
-    for _ in range(BACKFILL_TRIES):
+    """Run a backfill, and start it again where a fault ends it, until the run is over."""
+    while not stage.is_over.is_set():
         process = WorkerProcess(stage.environment)
         stage.backfills.append(process)
-        if process.start("backfill", "--apply", "--yes").wait(120) == 0:
+        process.start("backfill", "--apply", "--yes").wait(LONGEST_RUN_SECONDS)
+        if _backfill_has_ended(stage):
             return
-        time.sleep(POLL_SECONDS)
+        stage.is_over.wait(POLL_SECONDS)
+
+
+def _backfill_has_ended(stage: Stage) -> bool:
+    query = "select from mux_private.worker_state where backfill_begun_at is null"
+    with suppress(psycopg.OperationalError), stage.supabase.connect() as db:
+        return db.execute(query).rowcount == 1
+    return False
 
 
 def _evidence(stage: Stage, db: psycopg.Connection) -> Evidence:
@@ -192,12 +204,17 @@ def _wait_until_finished(stage: Stage, bounds: Bounds) -> None:
 
 
 def _stop(stage: Stage) -> Iterator[Violation]:
+    stage.is_over.set()
+    stage.webhooks.stop()
     yield from records.ended_badly(stage.replicas)
     for replica in stage.replicas:
         for process in replica.processes:
             process.kill()
     for process in stage.backfills:
-        process.kill()
+        if process.is_running:
+            process.signal(signal.SIGKILL)
+    for timer in stage.timers:
+        timer.join()
 
 
 def _judge(
@@ -217,8 +234,7 @@ def _judge(
         *verdict.duplicated(evidence, notifications, bounds),
         *verdict.wrong(evidence),
         *verdict.torn(evidence),
-        *records.over_budget(requests, stage.lag, _monotonic(stage.faults.thawed_at)),
-        *records.before_pause_ended(requests),
+        *_mux_record(stage, requests).over_budget(),
         *records.printed(outputs, secrets),
         *found,
     ]
@@ -228,15 +244,26 @@ def _judge(
     )
     return Result(
         plan, violations, recovered, stage.faults.happened, stage.faults.left_out,
-        len(requests), stage.webhooks.accepted, published, seconds,
+        len(requests), stage.webhooks.accepted, published, sum(map(_lines, outputs)),
+        [seconds for replica in stage.replicas for seconds in replica.stop_seconds], seconds,
     )  # fmt: skip
 
 
 def _notifications(db: psycopg.Connection) -> dict[UUID, int]:
     rows = db.execute("select lesson_id, count(*) from notifications group by lesson_id")
-    return {lesson: count for lesson, count in rows.fetchall()}
+    return dict(rows.fetchall())
 
 
-def _monotonic(moments: Sequence[float]) -> list[float]:
+def _lines(output: str) -> int:
+    return output.count("\n")
+
+
+def _mux_record(stage: Stage, requests: Sequence[LoggedRequest]) -> records.MuxRecord:
     offset = time.time() - time.monotonic()
-    return [at - offset for at in moments]
+    pauses = [
+        (fault.began_at - offset, fault.ended_at - offset)
+        for fault in stage.faults.happened
+        if fault.kind == "mux: 429"
+    ]
+    thawed_at = [at - offset for at in stage.faults.thawed_at]
+    return records.MuxRecord(requests, stage.lag, thawed_at, pauses)

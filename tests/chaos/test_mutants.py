@@ -37,9 +37,7 @@ def test_a_mutant_of_the_sql_is_found(
 
 def test_a_naive_loop_is_found(shared_postgres: Path) -> None:
     """It asks more often than Mux allows, and tears lessons from their rows."""
-    setup = Setup(
-        module="tests.chaos.naive_worker", shared_postgres=shared_postgres, bounds=SHORT
-    )
+    setup = Setup(module="tests.chaos.naive_worker", shared_postgres=shared_postgres, bounds=SHORT)
     assert run(mutants.NAIVE, setup).kinds >= {"budget", "torn"}
 
 

@@ -285,7 +285,8 @@ def _wrongly_tracked(evidence: Evidence, entry: Entry, history: list[Video]) -> 
 
 def _wrong_ids(evidence: Evidence, entry: Entry) -> str | None:
     video, row = evidence.tracked_by(entry.new), entry.new or {}
-    if video is None or row["status"] != "ready" or not entry.changed("status", "asset", "playback"):
+    has_changed = entry.changed("status", "asset", "playback")
+    if video is None or row["status"] != "ready" or not has_changed:
         return None
     if (row["asset"], row["playback"]) != video.ids:
         return f"its row of upload {video.upload.id} has the ids {row['asset']} {row['playback']}"
@@ -302,8 +303,9 @@ def _wrongly_shown(evidence: Evidence, entry: Entry) -> str | None:
     """Say whether a worker gave a lesson a video that it must not play then."""
     shown = entry.new or {}
     video = evidence.by_id.get(shown["asset"] or "")
-    if video is None or video.lesson != entry.lesson or (shown["asset"], shown["playback"]) != video.ids:
-        return f"it was given {shown['asset']} {shown['playback']}"
+    ids = shown["asset"], shown["playback"]
+    if video is None or video.lesson != entry.lesson or ids != video.ids:
+        return f"it was given {ids}"
     tracked = evidence.tracked_by(entry.beside)
     if tracked is not None and video is not tracked:
         was_played = video in _published(evidence, video.lesson)
@@ -370,7 +372,7 @@ def duplicated(
 
 
 def _claimed_twice(evidence: Evidence, bounds: Bounds) -> Iterator[Violation]:
-    """A claim, and nothing else about the row, then another claim within the lease."""
+    """Yield rows that were claimed, and within the lease again, with nothing in between."""
     last: dict[UUID, Entry] = {}
     for entry in evidence.journal:
         if entry.kind != "schedule" or entry.tracking is None:

@@ -22,6 +22,24 @@ PLAYERS = 3
 
 RETRY_SECONDS = 0.1
 
+CREATE = (
+    "insert into lessons (id, creator_id, title) values (%s, %s, 'A lesson') on conflict do nothing"
+)
+SAVE = (
+    "update lessons set mux_asset_id = %s, mux_playback_id = %s,"
+    " status = coalesce(%s, status), updated_at = now() where id = %s"
+)
+TRACK = "select track_upload(%s::text, %s, %s)"
+UPSERT = (
+    "insert into mux_asset_tracking (lesson_id, upload_id, status, updated_at)"
+    " values (%s, %s, 'processing', now()) on conflict (lesson_id) do update"
+    " set upload_id = excluded.upload_id, status = excluded.status,"
+    " updated_at = excluded.updated_at"
+)
+PUBLISH = "select publish_lesson(%s::text)"
+ARCHIVE = "update lessons set status = 'archived', updated_at = now() where id = %s"
+DELETE = "delete from lessons where id = %s"
+
 OnSent = Callable[[MuxUpload], None]
 
 
@@ -194,41 +212,26 @@ def _statements(
     """Return what the app sends to the database for a step."""
     lesson, owner = life.story.lesson, life.story.owner
     temporary = placeholder(upload.id) if upload else ("", "")
-    save = (
-        "update lessons set mux_asset_id = %s, mux_playback_id = %s,"
-        " status = coalesce(%s, status), updated_at = now() where id = %s"
-    )
+    sent: list[tuple[str, Any]] = []
     match step.action:
         case "create":
-            insert = "insert into lessons (id, creator_id, title) values (%s, %s, 'A lesson')"
-            return [(f"{insert} on conflict do nothing", [lesson, owner])]
-        case "track" | "track again" | "upsert" if upload is not None:
-            saved = [(save, [*temporary, None, lesson])] if step.action == "track" else []
-            return [*saved, _tracking(step, lesson, upload)]
+            sent = [(CREATE, [lesson, owner])]
+        case "track" if upload is not None:
+            tracked = [lesson, upload.id, temporary[0]]
+            sent = [(SAVE, [*temporary, None, lesson]), (TRACK, tracked)]
+        case "track again" if upload is not None:
+            sent = [(TRACK, [lesson, upload.id, temporary[0]])]
+        case "upsert" if upload is not None:
+            sent = [(UPSERT, [lesson, upload.id])]
         case "place" | "save form":
-            return [(save, [*temporary, None, lesson])]
+            sent = [(SAVE, [*temporary, None, lesson])]
         case "save draft":
-            return [(save, [*temporary, "draft", lesson])]
+            sent = [(SAVE, [*temporary, "draft", lesson])]
         case "publish" if upload is not None and (asset := asset_of(mux, upload)) is not None:
             ids = asset.id, asset.playback_ids[0].id
-            publish = "select publish_lesson(%s::text)"
-            return [(save, [*ids, None, lesson]), (publish, [lesson])]
+            sent = [(SAVE, [*ids, None, lesson]), (PUBLISH, [lesson])]
         case "archive":
-            archive = "update lessons set status = 'archived', updated_at = now() where id = %s"
-            return [(archive, [lesson])]
+            sent = [(ARCHIVE, [lesson])]
         case "delete":
-            return [("delete from lessons where id = %s", [lesson])]
-    raise AssertionError(step)
-
-
-def _tracking(step: Step, lesson: UUID, upload: MuxUpload) -> tuple[str, Any]:
-    if step.action != "upsert":
-        values = [lesson, upload.id, placeholder(upload.id)[0]]
-        return "select track_upload(%s::text, %s, %s)", values
-    return (
-        "insert into mux_asset_tracking (lesson_id, upload_id, status, updated_at)"
-        " values (%s, %s, 'processing', now()) on conflict (lesson_id) do update"
-        " set upload_id = excluded.upload_id, status = excluded.status,"
-        " updated_at = excluded.updated_at",
-        [lesson, upload.id],
-    )
+            sent = [(DELETE, [lesson])]
+    return sent
