@@ -138,8 +138,6 @@ class Faults:
             if fault is None:
                 return await handler(request)
             await asyncio.sleep(fault.delay_seconds)
-            if fault.kind == "delay":
-                return await handler(request)
             return await _apply(fault, request, handler)
 
         return intercept
@@ -153,8 +151,9 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
             return await _hang(request)
         case "reset":
             return await _reset(request)
-        case "truncate":
-            return await _truncate(request, await _handler_response(request, handler))
+        case "truncate" | "delay":
+            response = await _handler_response(request, handler)
+            return response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
             return await _trickle(request, fault)
         case "drop_reply":
