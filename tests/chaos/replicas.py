@@ -28,9 +28,22 @@ FAKETIME = (
 )
 
 
-def faketime_library() -> str | None:
-    """Return the library that sets the clock of one process, if it is installed."""
-    return next((path for path in FAKETIME if Path(path).exists()), None)
+def clock_settings(file: Path) -> dict[str, str]:
+    """Return what makes a process read its clock's offset from a file; empty without libfaketime.
+
+    The monotonic clock stays: nothing sets that one, in no process.
+    """
+    library = next((path for path in FAKETIME if Path(path).exists()), None)
+    if library is None:
+        return {}
+    file.write_text("+0")
+    return {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def settings(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
@@ -52,8 +65,13 @@ def settings(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
 class Replica:
     """One worker, under the same settings through all its deaths."""
 
-    def __init__(self, environment: Mapping[str, str], module: str = "worker") -> None:
+    def __init__(
+        self, environment: Mapping[str, str], module: str = "worker", clock: Path | None = None
+    ) -> None:
         self.port = free_port()
+        self.clock = clock
+        """The file that sets its clock, if it has one."""
+
         self.lock = threading.Lock()
         """Held by the fault that this worker meets."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
 from uuid import UUID
 
@@ -20,26 +21,32 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.chaos import journal, records, verdict
 from tests.chaos.faults import FaultRunner, Happened
 from tests.chaos.plan import Plan
-from tests.chaos.replicas import INTERVAL_SECONDS, LEASE_SECONDS, TIMEOUT_SECONDS, Replica, settings
+from tests.chaos.replicas import (
+    INTERVAL_SECONDS,
+    LEASE_SECONDS,
+    TIMEOUT_SECONDS,
+    Replica,
+    clock_settings,
+    settings,
+)
 from tests.chaos.verdict import Bounds, Evidence, Recovery, Violation
 from tests.chaos.webhooks import Webhooks
 from tests.chaos.world import World
 from tests.worker_process import WorkerProcess
 from worker.daemon.adoption import EVERY
 from worker.daemon.outage import MAX_PAUSE
-from worker.supabase.scan import LEADER_LEASE_SECONDS
 
 READING_SECONDS = 10.0
 """How long reading Mux's lists takes at four requests a second, or at less after a 429."""
 
 TRACKED_SECONDS = (
-    max(LEADER_LEASE_SECONDS, LEASE_SECONDS, 1.2 * MAX_PAUSE * INTERVAL_SECONDS)
+    max(LEASE_SECONDS, 1.2 * MAX_PAUSE * INTERVAL_SECONDS)
     + INTERVAL_SECONDS
     + 2 * TIMEOUT_SECONDS
     + 1.0
     + READING_SECONDS
 )
-"""The leader's lease or the longest pause of an outage, one interval, a request that hangs."""
+"""The lease or the longest pause of an outage, one interval, and a request that hangs."""
 
 BOUNDS = Bounds(TRACKED_SECONDS, TRACKED_SECONDS + EVERY * INTERVAL_SECONDS, LEASE_SECONDS)
 POLL_SECONDS = 0.5
@@ -100,10 +107,14 @@ class Stage:
     is_over: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
-    def of(cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str) -> Self:
-        """Return a stage where nothing has begun."""
+    def of(
+        cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str, clock: Path
+    ) -> Self:
+        """Return a stage where nothing has begun; `clock` is for the file of a worker's clock."""
         environment = settings(supabase, mux)
         replicas = [Replica(environment, module) for _ in range(plan.replicas)]
+        if any(fault.kind == "clock" for fault in plan.faults) and (own := clock_settings(clock)):
+            replicas[-1] = Replica({**environment, **own}, module, clock)
 
         def ports() -> list[int]:
             return [replica.port for replica in replicas]
@@ -118,8 +129,8 @@ def run(plan: Plan, setup: Setup | None = None) -> Result:
     """Run a plan to its end, and judge it."""
     setup = setup or Setup()
     began = time.monotonic()
-    with _stack(setup) as (supabase, mux):
-        stage = Stage.of(supabase, mux, plan, setup.module)
+    with _stack(setup) as (supabase, mux), TemporaryDirectory() as directory:
+        stage = Stage.of(supabase, mux, plan, setup.module, Path(directory) / "clock")
         setup.prepare(stage)
         try:
             _play(stage, plan)
