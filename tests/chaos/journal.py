@@ -14,6 +14,9 @@ from sandbox.supabase.stack import LocalSupabase
 
 Json = dict[str, Any]
 
+KINDS = ("lesson", "row", "event", "schedule")
+WORKER_ROLES = ("service_role", "mux_worker")
+
 TRIGGERS = b"""
 create schema chaos;
 
@@ -36,7 +39,9 @@ create function chaos.note(
 ) returns void language sql as $$
   insert into chaos.journal (at, transaction, actor, call, kind, lesson, tracking, old, new, beside)
   values (
-    extract(epoch from clock_timestamp()), pg_current_xact_id()::text, current_setting('role'),
+    -- A lease counts from the beginning of its transaction.
+    extract(epoch from case when $1 = 'schedule' then now() else clock_timestamp() end),
+    pg_current_xact_id()::text, current_setting('role'),
     substring(current_query() from 'worker_[a-z_]+'), $1, $2, $3, $4, $5, $6)
 $$;
 
@@ -120,7 +125,7 @@ class Entry:
     @property
     def is_of_worker(self) -> bool:
         """Whether the worker made it, and not the app."""
-        return self.actor == "service_role"
+        return self.actor in WORKER_ROLES
 
     def changed(self, *names: str) -> bool:
         """Whether one of these values is another than before."""
@@ -134,10 +139,11 @@ def install(supabase: LocalSupabase) -> None:
         db.execute(TRIGGERS)
 
 
-def read(db: psycopg.Connection) -> list[Entry]:
-    """Return all that was recorded, in order."""
+def read(db: psycopg.Connection, *kinds: str) -> list[Entry]:
+    """Return what was recorded of these kinds, in order."""
     with db.cursor(row_factory=class_row(Entry)) as cursor:
         return cursor.execute(
             "select at, transaction, actor, call, kind, lesson, tracking, old, new, beside"
-            " from chaos.journal order by id"
+            " from chaos.journal where kind = any (%s) order by id",
+            [list(kinds)],
         ).fetchall()

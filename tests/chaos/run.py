@@ -195,10 +195,10 @@ def _backfill_has_ended(stage: Stage) -> bool:
     return False
 
 
-def _evidence(stage: Stage, db: psycopg.Connection) -> Evidence:
+def _evidence(stage: Stage, db: psycopg.Connection, *kinds: str) -> Evidence:
     assets = {asset.id: asset for asset in stage.mux.state.all_assets()}
-    # What became ready within the last moments is not expected to be published yet.
-    return Evidence(stage.world.lives, assets, journal.read(db), stage.mux.state.clock.now())
+    entries = journal.read(db, *kinds)
+    return Evidence(stage.world.lives, assets, entries, stage.mux.state.clock.now())
 
 
 def _wait_until_finished(stage: Stage, bounds: Bounds) -> None:
@@ -208,7 +208,7 @@ def _wait_until_finished(stage: Stage, bounds: Bounds) -> None:
     deadline = time.monotonic() + wait
     with stage.supabase.connect() as db:
         while time.monotonic() < deadline:
-            is_finished = not any(verdict.unfinished(_evidence(stage, db)))
+            is_finished = not any(verdict.unfinished(_evidence(stage, db, "lesson", "row")))
             if is_finished and not stage.world.in_flight():
                 return
             time.sleep(POLL_SECONDS)
@@ -232,7 +232,7 @@ def _judge(
     stage: Stage, plan: Plan, bounds: Bounds, found: Sequence[Violation], seconds: float
 ) -> Result:
     with stage.supabase.connect() as db:
-        evidence = _evidence(stage, db)
+        evidence = _evidence(stage, db, *journal.KINDS)
         notifications = _notifications(db)
     stage.lag.stop()
     requests = stage.mux.requests.all()
@@ -246,6 +246,7 @@ def _judge(
         *verdict.wrong(evidence),
         *verdict.torn(evidence),
         *_mux_record(stage, requests).over_budget(),
+        *_forged(stage),
         *records.printed(outputs, secrets),
         *found,
     ]
@@ -263,6 +264,12 @@ def _judge(
 def _notifications(db: psycopg.Connection) -> dict[UUID, int]:
     rows = db.execute("select lesson_id, count(*) from notifications group by lesson_id")
     return dict(rows.fetchall())
+
+
+def _forged(stage: Stage) -> Iterator[Violation]:
+    accepted = sum(status == 200 for status in stage.webhooks.forged_statuses)
+    if accepted:
+        yield Violation("wrong", f"{accepted} forged webhooks were accepted")
 
 
 def _lines(output: str) -> int:
