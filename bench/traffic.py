@@ -115,7 +115,7 @@ class Day(Traffic):
 
     def begin(self) -> None:
         """Begin the day."""
-        super().begin()
+        Traffic.begin(self)
         last = self.day_seconds - self.ready_after_seconds[1]
         self.starts = sorted(self.chance.uniform(0, last) for _ in range(self.in_flight))
 

@@ -18,6 +18,7 @@ from worker.model import (
     Outcome,
     Page,
     PlaybackId,
+    RequestSlots,
     Settlement,
     ignore,
 )
@@ -118,6 +119,7 @@ class FakeStore:
     unclaimed_rows: int = 0
     withheld: int = 0
     claims: int | None = None
+    slots: int = 0
     hangs: bool = False
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
@@ -126,7 +128,7 @@ class FakeStore:
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
-        """Lease rows, unless another worker is the leader."""
+        """Lease rows, unless another worker is the leader; each claim has a slot of its own."""
         if self.claims is not None:
             self.claims -= 1
             if self.claims < 0:
@@ -136,7 +138,9 @@ class FakeStore:
         size = limits.batch_size
         taken, self.due = self.due[:size], self.due[size:]
         more_are_due = bool(self.due or self.withheld)
-        return ClaimedBatch(tuple(taken), self.recorded, more_are_due=more_are_due)
+        self.slots += bool(taken)
+        slot = RequestSlots(float(self.slots), 0.25) if taken else None
+        return ClaimedBatch(tuple(taken), self.recorded, more_are_due=more_are_due, slot=slot)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -219,6 +223,22 @@ async def test_a_scan_settles_every_row_it_claimed(probes_only: None) -> None:
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert (report.claimed, report.released, report.requests) == (3, 0, 3)
     assert (dict(report.outcomes), report.is_full) == ({"waiting": 3}, False)
+
+
+@pytest.mark.parametrize(("due", "slots"), [(0, []), (5, [1]), (25, [1, 2, 3])])
+async def test_the_slots_that_claims_reserved_are_used(due: int, slots: list[int]) -> None:
+    """Each claim with rows reserves a request to Mux; a scan makes several claims for a sweep."""
+    used: list[float] = []
+    scan = Scanner(
+        FakeMux({f"up{n}" for n in range(due)}),
+        FakeStore(rows(due)),
+        limits=ClaimLimits(10, 60, 10),
+        rules=Rules(),
+        stopping=asyncio.Event(),
+        use_slot=lambda slot: used.append(slot.first_in_seconds),
+    )
+    await scan.scan()
+    assert used == slots
 
 
 async def test_an_empty_scan_sends_no_request() -> None:
@@ -617,7 +637,8 @@ def test_probes_take_at_most_half_a_lease(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
     """With three requests a row, and at least one row."""
-    assert ClaimLimits.within_lease(size, lease, rate, 30) == ClaimLimits(size, lease, claimed, 30)
+    limits = ClaimLimits(size, lease, claimed, 30, rate)
+    assert ClaimLimits.within_lease(size, lease, rate, 30) == limits
     assert ClaimLimits.within_lease(size, lease, rate, 0.2).probe_seconds == 5
 
 
