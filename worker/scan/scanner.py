@@ -238,4 +238,4 @@ class Scanner:
 def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
     """Return the budget of a sweep, or None where all rows of the batch are probed."""
     budget = PageBudget(batch.live_count, batch.more_live_are_due)
-    return budget if budget.allows_page else None
+    return budget if budget.allows_first_page else None

@@ -25,7 +25,7 @@ from worker.model import (
 from worker.scan.adopter import Item
 from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.scanner import Scanner
-from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE, SWEEP_FROM
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.outcome_log import OutcomeLog
 from worker.telemetry.scan_report import ScanReport
@@ -178,7 +178,7 @@ class FakeStore:
 @pytest.fixture
 def probes_only(mocker: MockerFixture) -> None:
     """Have no list read for the few rows of a test."""
-    mocker.patch("worker.scan.sweep.SWEEP_ABOVE", 9)
+    mocker.patch("worker.scan.sweep.SWEEP_FROM", 10)
 
 
 def rows(count: int) -> list[Claim]:
@@ -305,14 +305,13 @@ async def test_the_backlog_alone_is_probed_without_a_list() -> None:
     assert (report.claimed, report.requests) == (9, 18)
 
 
-@pytest.mark.parametrize(("live", "pages"), [(0, 0), (SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, 1)])
+@pytest.mark.parametrize(("live", "pages"), [(0, 0), (SWEEP_FROM - 1, 0), (SWEEP_ABOVE + 1, 2)])
 async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
-    """However many rows of the backlog are due besides, claimed or not."""
+    """One of assets and one of uploads, however many rows of the backlog are due besides."""
     due = [*rows(live), *backlog(20, first=live)]
     store, mux = FakeStore(due), FakeMux({f"up{n}" for n in range(30)})
     report = await scanner(mux, store, size=10).scan()
-    lists = pages * 2  # of the assets, and of the uploads
-    assert (report.claimed, report.requests, len(store.due)) == (10, 10 + lists, live + 10)
+    assert (report.claimed, report.requests, len(store.due)) == (10, 10 + pages, live + 10)
 
 
 async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
@@ -597,7 +596,7 @@ async def test_when_a_further_claim_fails_the_claimed_rows_are_released() -> Non
     assert store.released == [f"t{n}" for n in range(5)]
 
 
-async def test_a_cancelled_scan_releases_its_rows() -> None:
+async def test_a_cancelled_scan_releases_its_rows(probes_only: None) -> None:
     """A shutdown that does not wait for a hanging request loses no row."""
     store = FakeStore(rows(2))
     mux = FakeMux({"up0", "up1"}, hang_at="up1")
@@ -620,7 +619,11 @@ async def test_a_cancelled_scan_releases_its_rows() -> None:
     ],
 )
 async def test_a_404_counts_only_in_the_recorded_environment(
-    recorded: str | None, known: set[str], reason: str, settled_with: str | None
+    probes_only: None,
+    recorded: str | None,
+    known: set[str],
+    reason: str,
+    settled_with: str | None,
 ) -> None:
     """It is the one where an id of ours was last found, also in this scan; then it is recorded."""
     store = FakeStore(rows(2), recorded=recorded)
@@ -663,11 +666,9 @@ def foreign_pages(count: int) -> list[Page]:
     return [Page((listed(f"x{n}"),), None) for n in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("count", "pages"), [(SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, INITIAL_PAGE_BUDGET + 1)]
-)
-async def test_the_lists_are_read_for_more_than_a_few_rows(count: int, pages: int) -> None:
-    """Rows that no list covers are probed, and so are a few without a list."""
+@pytest.mark.parametrize(("count", "pages"), [(1, 0), (2, 1), (3, INITIAL_PAGE_BUDGET + 1)])
+async def test_the_lists_are_read_for_more_than_one_row(count: int, pages: int) -> None:
+    """Rows that no list covers are probed; for two of them one page is read before, at most."""
     store = FakeStore(rows(count))
     mux = FakeMux({f"up{n}" for n in range(count)}, pages=foreign_pages(20))
     report = await scanner(mux, store).scan()
