@@ -135,7 +135,7 @@ def steady(sizes: Sizes) -> Answer:
         fill_up([traffic], 1.0)
         traffic.begin()
         seen = [
-            *_group(FEW, sizes, 0.0, sizes.few_seconds),
+            *_group(FEW, sizes, sizes.few_fill_seconds, sizes.few_seconds),
             *_group(MANY, sizes, sizes.fill_seconds, sizes.steady_seconds),
             *_group(CROWD, sizes, sizes.fill_seconds, sizes.crowd_seconds),
         ]
