@@ -121,9 +121,11 @@ class FaultRunner:
 
     def _hit_replica(self, fault: Fault) -> float:
         """Kill, end or stop a worker, the leader in half of all cases; return when."""
-        replica = self._replicas[fault.number % len(self._replicas)]
+        # Under libfaketime a process cannot sleep until its deadline, after which it would end.
+        replicas = [r for r in self._replicas if fault.kind != "terminate" or r.clock is None]
+        replica = replicas[fault.number % len(replicas)]
         if fault.number % 2:
-            replica = leader_of(self._replicas) or replica
+            replica = leader_of(replicas) or replica
         with replica.lock:
             hit_at = time.time()
             match fault.kind:

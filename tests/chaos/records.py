@@ -16,8 +16,8 @@ MUX_LIMIT = 5
 """GETs a second that Mux allows. The workers may send four."""
 
 SAMPLE_SECONDS = 0.02
-RESERVED_SECONDS = 1.2
-"""How long after a 429 requests may still come: a worker reserves for a second ahead."""
+RESERVED_SECONDS = 1.8
+"""How long after a 429 requests may still come, which were reserved before it."""
 
 MOST_COUNTED = 50
 LOADED_SECONDS = 3.0
