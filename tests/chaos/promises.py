@@ -141,7 +141,7 @@ def figures(result: Result) -> dict[int, str]:
         2: f"{_count(result, 'duplicated')}, {_count(result, 'wrong')}, {_count(result, 'torn')} "
         f"of {result.published:,} publications",
         3: f"{_count(result, 'lost')} of {lessons:,} lessons, {len(result.happened)} faults",
-        4: f"{_after_kill(result.recoveries)}; stopped within {max(stops, default=0):.1f} s "
+        4: f"{_after_kill(result.recoveries)}; stopped within {max(stops, default=0):.2f} s "
         f"({len(stops)} times)",
         6: f"{_count(result, 'budget')} in {result.requests:,} requests",
         8: f"{_count(result, 'secret')} in {result.log_lines:,} lines",
@@ -171,7 +171,8 @@ def readme_lines(result: Result) -> str:
     over = f"{_count(result, 'budget')} times exceeded in {result.requests:,} requests"
     return (
         f"* **No lesson is lost**: {lost} within {within}.\n"
-        f"* **Published once, with the right ids**: {bad} of {result.published:,} were not.\n"
+        f"* **Published once, with the right ids**: {bad} of {result.published:,} publications "
+        "were repeated, wrong or torn.\n"
         f"* **Mux's limit is kept** by all replicas together: {over}."
     )
 
@@ -189,8 +190,10 @@ def _spread(found: Sequence[Recovery]) -> str:
 
 
 def _after_kill(found: Sequence[Recovery]) -> str:
-    seconds = [r.seconds for r in found if r.after == "kill" and not r.is_adopted]
-    return f"published {max(seconds):.1f} s after a kill at most" if seconds else "no kill hit one"
+    seconds = [r.seconds for r in found if "kill" in r.after and not r.is_adopted]
+    if not seconds:
+        return "no lesson waited in a kill"
+    return f"{len(seconds)} lessons waited in a kill, {max(seconds):.1f} s at most"
 
 
 def _share(cases: int) -> str:

@@ -41,12 +41,15 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How long a lesson took, from its video being ready or the last fault's end, if later."""
+    """How long a lesson took, from its video being ready or the last fault's end, if later.
+
+    `after` are the kinds of the faults in which it waited.
+    """
 
     lesson: UUID
     seconds: float
     is_adopted: bool
-    after: str | None
+    after: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +231,10 @@ def _recovery(
     mine = [f for f in faults if f.lesson in (None, video.lesson) and f.began_at < done.at]
     if any(fault.ended_at > done.at for fault in mine):
         return None
-    last = max((f for f in mine if f.ended_at > began), key=lambda f: f.ended_at, default=None)
-    seconds = max(0.0, done.at - (last.ended_at if last else began))
-    return Recovery(video.lesson, seconds, tracked.is_of_worker, last.kind if last else None)
+    waited_in = [fault for fault in mine if fault.ended_at > began]
+    since = max((fault.ended_at for fault in waited_in), default=began)
+    kinds = frozenset(fault.kind for fault in waited_in)
+    return Recovery(video.lesson, max(0.0, done.at - since), tracked.is_of_worker, kinds)
 
 
 def _has_ready(row: Json | None, video: Video) -> bool:
@@ -242,7 +246,7 @@ def late(found: Sequence[Recovery], bounds: Bounds) -> Iterator[Violation]:
     for recovery in found:
         bound = bounds.adopted_seconds if recovery.is_adopted else bounds.tracked_seconds
         if recovery.seconds > bound:
-            after = f" after {recovery.after}" if recovery.after else ""
+            after = f" after {', '.join(sorted(recovery.after))}" if recovery.after else ""
             text = f"published {recovery.seconds:.1f} s late{after}; the bound is {bound:.1f} s"
             yield Violation("lost", f"lesson {recovery.lesson}: {text}")
 
