@@ -76,12 +76,15 @@ class FaultRunner:
         self._database = threading.Lock()
         self._token = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._planned: tuple[Fault, ...] = ()
+        self._done: list[Fault] = []
         self.happened: list[Happened] = []
         self.left_out: list[str] = []
         self.thawed_at: list[float] = []
 
     def start(self, faults: tuple[Fault, ...], began_at: float) -> None:
         """Do each fault at its time."""
+        self._planned = faults
         for fault in faults:
             thread = threading.Thread(target=self._do_at, args=(fault, began_at), daemon=True)
             self._threads.append(thread)
@@ -92,35 +95,40 @@ class FaultRunner:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-            assert not thread.is_alive(), "a fault does not end"
+        undone = [fault for fault in self._planned if fault not in self._done]
+        assert not undone, f"these faults did not end: {undone}"
 
     def _do_at(self, fault: Fault, began_at: float) -> None:
         time.sleep(max(0.0, began_at + fault.at - time.time()))
-        began, lesson = time.time(), None
+        if (happened := self._do(fault)) is not None:
+            self.happened.append(happened)
+        self._done.append(fault)
+
+    def _do(self, fault: Fault) -> Happened | None:
+        """Do a fault; return None if there was nothing that it could hit."""
         service, _, kind = fault.kind.partition(": ")
         match service:
-            case "kill" | "terminate" | "freeze":
-                began = ended = self._hit_replica(fault)
-            case "clock":
-                began = ended = self._step_clock(fault)
+            case "kill" | "terminate" | "freeze" | "clock":
+                hit_at = self._hit_replica(fault)
+                return None if hit_at is None else Happened(fault.kind, hit_at, hit_at)
             case "restart postgres" | "kill postgrest" | "terminate backends":
                 with self._database:
                     began = time.time()
                     self._hit_database(fault)
-                    ended = time.time()
-            case "lock a lesson":
-                lesson = self._lock_a_lesson(fault)
-                ended = time.time()
-            case _:
-                lesson = self._hit_requests(fault, service, kind)
-                ended = time.time()
-        if fault.kind != "clock" or not self.left_out:
-            self.happened.append(Happened(fault.kind, began, ended, lesson))
+                    return Happened(fault.kind, began, time.time())
+        began = time.time()
+        if service in ("lock a lesson", "one id"):
+            lesson = self._hit_a_lesson(fault, service, kind)
+            return None if lesson is None else Happened(fault.kind, began, time.time(), lesson)
+        self._hit_requests(fault, service, kind)
+        return Happened(fault.kind, began, time.time())
 
     # Workers.
 
-    def _hit_replica(self, fault: Fault) -> float:
-        """Kill, end or stop a worker, the leader in half of all cases; return when."""
+    def _hit_replica(self, fault: Fault) -> float | None:
+        """Hit a worker, the leader in half of all cases; return when, None where none can be."""
+        if fault.kind == "clock":
+            return self._step_clock(fault)
         # Under libfaketime a process cannot sleep until its deadline, after which it would end.
         replicas = [r for r in self._replicas if fault.kind != "terminate" or r.clock is None]
         replica = replicas[fault.number % len(replicas)]
@@ -143,13 +151,13 @@ class FaultRunner:
                 replica.start()
         return hit_at
 
-    def _step_clock(self, fault: Fault) -> float:
-        """Step the clock of one worker by an hour, and back later; return when."""
+    def _step_clock(self, fault: Fault) -> float | None:
+        """Step the clock of one worker by an hour, and back later."""
         stepped_at = time.time()
         clocks = [replica.clock for replica in self._replicas if replica.clock is not None]
         if not clocks:
             self.left_out.append("clock steps, since libfaketime is not installed")
-            return stepped_at
+            return None
         clocks[0].write_text("+3600" if fault.number % 2 else "-3600")
         time.sleep(fault.seconds)
         clocks[0].write_text("+0")
@@ -178,14 +186,25 @@ class FaultRunner:
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
 
-    def _lock_a_lesson(self, fault: Fault) -> UUID | None:
+    # One lesson.
+
+    def _hit_a_lesson(self, fault: Fault, service: str, kind: str) -> UUID | None:
+        """Hit a lesson whose video Mux encodes; return it, or None if there is none."""
+        lives = self._world.in_flight()
+        if not lives:
+            return None
+        life = lives[fault.number % len(lives)]
+        if service == "one id":
+            self._hit_one_id(fault, kind, life)
+        else:
+            self._lock_a_lesson(fault, life)
+        return life.story.lesson
+
+    def _lock_a_lesson(self, fault: Fault, life: Life) -> None:
         """Begin an upload in a transaction of the app that takes its time and is undone.
 
         It holds the lesson, its row, and its place in the schedule.
         """
-        life = self._life_in_flight(fault)
-        if life is None:
-            return None
         claims = json.dumps({"sub": str(life.story.owner), "role": "authenticated"})
         with (
             suppress(psycopg.OperationalError),
@@ -196,18 +215,23 @@ class FaultRunner:
             db.execute("select track_upload(%s::text, %s, null)", values)
             time.sleep(fault.seconds)
             db.rollback()
-        return life.story.lesson
 
-    def _life_in_flight(self, fault: Fault) -> Life | None:
-        lives = self._world.in_flight()
-        return lives[fault.number % len(lives)] if lives else None
+    def _hit_one_id(self, fault: Fault, kind: str, life: Life) -> None:
+        """Let requests about one upload and its asset meet a fault for a while."""
+        upload = life.newest
+        ids = {upload.id, upload.asset_id} if upload else set()
+
+        def is_about_it(request: web.Request) -> bool:
+            in_path = request.path.rpartition("/")[2] in ids
+            return in_path or request.query.get("upload_id") in ids
+
+        with injected(self._mux.faults, _HTTP[kind], is_about_it):
+            time.sleep(fault.seconds)
 
     # Requests.
 
-    def _hit_requests(self, fault: Fault, service: str, kind: str) -> UUID | None:
-        """Let requests meet a fault for a while; return the lesson if they are about one id."""
-        if service == "one id":
-            return self._hit_one_id(fault, kind)
+    def _hit_requests(self, fault: Fault, service: str, kind: str) -> None:
+        """Let requests to a service meet a fault for a while."""
         if (service, kind) == ("mux", "down"):
             self._mux.stop()
             time.sleep(fault.seconds)
@@ -220,7 +244,6 @@ class FaultRunner:
             is_once = kind == "429"
             with injected(faults, _http_fault(fault, kind), _some(fault, share), is_once=is_once):
                 time.sleep(fault.seconds)
-        return None
 
     def _refuse_token(self, fault: Fault) -> None:
         """Rotate the token: for a while Mux knows another one than the workers have."""
@@ -229,21 +252,6 @@ class FaultRunner:
             known, state.credentials = state.credentials, state.new_credentials()
             time.sleep(fault.seconds)
             state.credentials = known
-
-    def _hit_one_id(self, fault: Fault, kind: str) -> UUID | None:
-        life = self._life_in_flight(fault)
-        upload = life.newest if life else None
-        if life is None or upload is None:
-            return None
-
-        def is_about_it(request: web.Request) -> bool:
-            ids = {upload.id, upload.asset_id}
-            in_path = request.path.rpartition("/")[2] in ids
-            return in_path or request.query.get("upload_id") in ids
-
-        with injected(self._mux.faults, _HTTP[kind], is_about_it):
-            time.sleep(fault.seconds)
-        return life.story.lesson
 
 
 def _http_fault(fault: Fault, kind: str) -> HttpFault:

@@ -123,12 +123,17 @@ def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
     return {**secrets, "the Authorization header": base64.b64encode(token.encode()).decode()}
 
 
-def printed(outputs: Sequence[str], secrets: Mapping[str, str]) -> Iterator[Violation]:
-    """Yield secrets, and what is no line of a log: one JSON object under 8,000 bytes."""
+def secrets_in(outputs: Sequence[str], secrets: Mapping[str, str]) -> Iterator[Violation]:
+    """Yield the secrets that a process has printed."""
     for output in outputs:
         for name, secret in secrets.items():
             if secret in output:
                 yield Violation("secret", f"{name} was printed")
+
+
+def no_log_lines(outputs: Sequence[str]) -> Iterator[Violation]:
+    """Yield what is no line of a log: one JSON object under 8,000 bytes."""
+    for output in outputs:
         for line in output.splitlines():
             if len(line.encode()) >= MAX_LINE_BYTES or not _is_object(line):
                 yield Violation("process", f"a log line is no JSON object: {line[:300]}")
@@ -144,7 +149,7 @@ def _is_object(line: str) -> bool:
 def ended_badly(replicas: Sequence[Replica]) -> Iterator[Violation]:
     """Yield the workers that ended by themselves, or took too long to stop."""
     for replica in replicas:
-        if not replica.process.is_running:
+        if replica.processes and not replica.process.is_running:
             last_lines = replica.process.output[-3000:]
             yield Violation("process", f"a worker ended by itself:\n{last_lines}")
         for process in replica.processes:

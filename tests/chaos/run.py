@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,14 +80,12 @@ class Setup:
     """How a run differs from the usual one; the tests of the harness itself use it.
 
     `mutant`: SQL applied over the product's. `module`: what runs in the worker's place.
-    `prepare`: called with the stage before the workers start.
     """
 
     mutant: Path | None = None
     module: str = "worker"
     shared_postgres: Path | None = None
     bounds: Bounds = BOUNDS
-    prepare: Callable[["Stage"], object] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -131,7 +129,6 @@ def run(plan: Plan, setup: Setup | None = None) -> Result:
     began = time.monotonic()
     with _stack(setup) as (supabase, mux), TemporaryDirectory() as directory:
         stage = Stage.of(supabase, mux, plan, setup.module, Path(directory) / "clock")
-        setup.prepare(stage)
         try:
             _play(stage, plan)
             _wait_until_finished(stage, setup.bounds)
@@ -225,6 +222,7 @@ def _stop(stage: Stage) -> Iterator[Violation]:
         if process.is_running:
             process.signal(signal.SIGKILL)
     for timer in stage.timers:
+        timer.cancel()
         timer.join()
 
 
@@ -247,7 +245,8 @@ def _judge(
         *verdict.torn(evidence),
         *_mux_record(stage, requests).over_budget(),
         *_forged(stage),
-        *records.printed(outputs, secrets),
+        *records.secrets_in([*outputs, *(p.output for p in stage.backfills)], secrets),
+        *records.no_log_lines(outputs),
         *found,
     ]
     published = sum(

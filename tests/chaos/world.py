@@ -57,6 +57,11 @@ class Life:
         begun = [step.upload for step in self.done if step.action in BEGINNINGS]
         return self.uploads[max(begun)] if begun else None
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether steps are left."""
+        return len(self.done) < len(self.story.steps)
+
     def has_done(self, *actions: str) -> bool:
         """Whether one of these steps is done."""
         return any(step.action in actions for step in self.done)
@@ -79,7 +84,6 @@ class World:
         self._mux = mux
         self._on_sent = on_sent
         self._threads: list[threading.Thread] = []
-        self._stopping = threading.Event()
         self.lives = {story.lesson: Life(story) for story in stories}
 
     def play_before(self, began_at: float) -> None:
@@ -101,7 +105,8 @@ class World:
         deadline = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-            assert not thread.is_alive(), f"{thread.name} did not come to the end of its stories"
+        undone = [life.story for life in self.lives.values() if life.is_unfinished]
+        assert not undone, f"these stories were not played to their end: {undone[:3]}"
 
     def in_flight(self) -> list[Life]:
         """Return the lessons whose newest upload Mux is encoding."""
@@ -147,7 +152,7 @@ class _Player:
         queue = [
             (life.story.steps[len(life.done)].at, number)
             for number, life in enumerate(self._lives)
-            if len(life.done) < len(life.story.steps)
+            if life.is_unfinished
         ]
         heapq.heapify(queue)
         while queue:
@@ -157,7 +162,7 @@ class _Player:
             time.sleep(max(0.0, self._began_at + at - time.time()))
             life = self._lives[number]
             self._do(life, life.story.steps[len(life.done)])
-            if len(life.done) < len(life.story.steps):
+            if life.is_unfinished:
                 heapq.heappush(queue, (life.story.steps[len(life.done)].at, number))
         if self._connection is not None:
             self._connection.close()
