@@ -151,11 +151,10 @@ def figures(result: Result) -> dict[int, str]:
 def origin(result: Result) -> str:
     """Return where the figures are from, and what their number proves."""
     faults, lessons = len(result.happened), len(result.plan.stories)
-    clock = "" if not result.left_out else f" Left out: {'; '.join(sorted(set(result.left_out)))}."
     return (
         f"From {datetime.now(UTC).date()}, seed {result.plan.seed}: {faults} faults in "
         f"{result.plan.seconds:.0f} s, {lessons:,} lessons, {result.plan.replicas} replicas, "
-        f"Python {platform.python_version()}.{clock} No broken promise in {faults} faults means "
+        f"Python {platform.python_version()}. No broken promise in {faults} faults means "
         f"fewer than {_share(faults)} of such faults break one, and none in {lessons:,} lessons "
         f"fewer than {_share(lessons)} of lessons, at 95 % confidence."
     )

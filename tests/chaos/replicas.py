@@ -21,30 +21,6 @@ REQUESTS_PER_SECOND = 4.0
 WEBHOOK_SECRET = "whsec_of_the_chaos_run"
 OPS_TOKEN = "operators-token-of-the-chaos-run"
 
-FAKETIME = (
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
-    "/usr/lib64/faketime/libfaketime.so.1",
-)
-
-
-def clock_settings(file: Path) -> dict[str, str]:
-    """Return what makes a process read its clock's offset from a file; empty without libfaketime.
-
-    The monotonic clock stays: nothing sets that one, in no process.
-    """
-    library = next((path for path in FAKETIME if Path(path).exists()), None)
-    if library is None:
-        return {}
-    file.write_text("+0")
-    return {
-        "LD_PRELOAD": library,
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
-
 
 def settings(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
     """Return a worker's environment: the defaults, but for shorter times."""
@@ -70,7 +46,7 @@ class Replica:
     ) -> None:
         self.port = free_port()
         self.clock = clock
-        """The file that sets its clock, if it has one."""
+        """The file by which its clock is set, if it is."""
 
         self.lock = threading.Lock()
         """Held by the fault that this worker meets."""

@@ -31,7 +31,6 @@ def text(result: Result) -> str:
     counts = Counter(violation.kind for violation in result.violations)
     lines = ["Faults:"]
     lines += [f"  {fault}" for fault in result.plan.faults]
-    lines += [f"Left out: {reason}" for reason in sorted(set(result.left_out))]
     for kind in KINDS:
         shown = [v.text for v in result.violations if v.kind == kind][:SHOWN]
         lines += [f"{kind} {counts[kind]}", *(f"  {line}" for line in shown)]

@@ -18,7 +18,7 @@ from sandbox.mux.request_log import LoggedRequest
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
-from tests.chaos import journal, records, verdict
+from tests.chaos import journal, records, stepped_clock, verdict
 from tests.chaos.faults import FaultRunner, Happened
 from tests.chaos.plan import Plan
 from tests.chaos.replicas import (
@@ -26,7 +26,6 @@ from tests.chaos.replicas import (
     LEASE_SECONDS,
     TIMEOUT_SECONDS,
     Replica,
-    clock_settings,
     settings,
 )
 from tests.chaos.verdict import Bounds, Evidence, Recovery, Violation
@@ -61,7 +60,6 @@ class Result:
     violations: list[Violation]
     recoveries: list[Recovery]
     happened: list[Happened]
-    left_out: list[str]
     requests: int
     webhooks: int
     published: int
@@ -106,13 +104,14 @@ class Stage:
 
     @classmethod
     def of(
-        cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str, clock: Path
+        cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str, directory: Path
     ) -> Self:
-        """Return a stage where nothing has begun; `clock` is for the file of a worker's clock."""
+        """Return a stage where nothing has begun; the directory is for its files."""
         environment = settings(supabase, mux)
         replicas = [Replica(environment, module) for _ in range(plan.replicas)]
-        if any(fault.kind == "clock" for fault in plan.faults) and (own := clock_settings(clock)):
-            replicas[-1] = Replica({**environment, **own}, module, clock)
+        if any(fault.kind == "clock" for fault in plan.faults):
+            own = stepped_clock.settings(directory, directory / "clock")
+            replicas[-1] = Replica({**environment, **own}, module, directory / "clock")
 
         def ports() -> list[int]:
             return [replica.port for replica in replicas]
@@ -128,7 +127,7 @@ def run(plan: Plan, setup: Setup | None = None) -> Result:
     setup = setup or Setup()
     began = time.monotonic()
     with _stack(setup) as (supabase, mux), TemporaryDirectory() as directory:
-        stage = Stage.of(supabase, mux, plan, setup.module, Path(directory) / "clock")
+        stage = Stage.of(supabase, mux, plan, setup.module, Path(directory))
         try:
             _play(stage, plan)
             _wait_until_finished(stage, setup.bounds)
@@ -254,7 +253,7 @@ def _judge(
         for entry in evidence.journal
     )
     return Result(
-        plan, violations, recovered, stage.faults.happened, stage.faults.left_out,
+        plan, violations, recovered, stage.faults.happened,
         len(requests), stage.webhooks.accepted, published, sum(map(_lines, outputs)),
         [seconds for replica in stage.replicas for seconds in replica.stop_seconds], seconds,
     )  # fmt: skip
