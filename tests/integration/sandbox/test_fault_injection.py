@@ -112,15 +112,6 @@ def test_drop_reply_breaks_the_connection_after_the_handler(
     assert target.runs == ["POST /lessons", "POST /missing"]
 
 
-def test_delay_only_takes_time(client: httpx.Client, target: Target) -> None:
-    """The request is handled and answered as ever, no sooner than after the delay."""
-    target.faults.add(Fault("delay", delay_seconds=0.1))
-    began = time.monotonic()
-    assert client.post("/lessons", json={}).json() == BODY
-    assert time.monotonic() - began >= 0.1
-    assert target.runs == ["POST /lessons"]
-
-
 def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
     """A bare socket reads ECONNRESET, so no HTTP client is needed to see the difference."""
     target.faults.add(Fault("reset"))
@@ -128,6 +119,15 @@ def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
+
+
+def test_delay_only_takes_time(client: httpx.Client, target: Target) -> None:
+    """The request is handled and answered as ever, no sooner than after the delay."""
+    target.faults.add(Fault("delay", delay_seconds=0.1))
+    began = time.monotonic()
+    assert client.post("/lessons", json={}).json() == BODY
+    assert time.monotonic() - began >= 0.1
+    assert target.runs == ["POST /lessons"]
 
 
 def test_truncate_cuts_the_real_reply_in_the_middle(client: httpx.Client, target: Target) -> None:
