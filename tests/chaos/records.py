@@ -13,7 +13,10 @@ from tests.chaos.replicas import SHUTDOWN_SECONDS, Replica
 from tests.chaos.verdict import Violation
 
 MUX_LIMIT = 5
-"""GETs a second that Mux allows. The workers may send four."""
+"""GETs a second that Mux allows, sustained: it refuses the first that is over it."""
+
+MOST_IN_A_SECOND = MUX_LIMIT + 1
+"""One that a busy machine sends late may come in the same second as those that follow."""
 
 SAMPLE_SECONDS = 0.02
 RESERVED_SECONDS = 1.8
@@ -91,13 +94,14 @@ class MuxRecord:
         """
         began = sorted(request.began_at for request in self.requests)
         index = 0
-        while index + MUX_LIMIT < len(began):
+        while index + MOST_IN_A_SECOND < len(began):
             first = began[index]
-            allowed = MUX_LIMIT + sum(-1.0 < at - first < 1.5 for at in self.thawed_at)
+            allowed = MOST_IN_A_SECOND + sum(-1.0 < at - first < 1.5 for at in self.thawed_at)
             seconds = 1.0 - self.lag.within(first, first + 1.0)
             count = sum(at < first + seconds for at in began[index : index + MOST_COUNTED])
             if count > allowed:
-                text = f"{count} requests within a second, {allowed} are allowed"
+                spread = ", ".join(f"{at - first:.2f}" for at in began[index : index + count])
+                text = f"{count} requests within a second, {allowed} are allowed: {spread}"
                 yield Violation("budget", text)
             index += count if count > allowed else 1
 

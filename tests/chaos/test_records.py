@@ -22,16 +22,17 @@ def test_five_requests_a_second_are_allowed() -> None:
     assert list(record(*(request(n / 5) for n in range(50))).over_budget()) == []
 
 
-def test_six_requests_in_a_second_are_found() -> None:
+def test_seven_requests_in_a_second_are_found() -> None:
     """Once, whatever else is in order."""
-    crowded = [request(3.0 + n / 10) for n in range(6)]
-    found = list(record(request(1.0), *crowded, request(9.0)).over_budget())
-    assert found == [Violation("budget", "6 requests within a second, 5 are allowed")]
+    crowded = [request(3.0 + n / 8) for n in range(7)]
+    (found,) = record(request(1.0), *crowded, request(9.0)).over_budget()
+    text = "7 requests within a second, 6 are allowed: 0.00, 0.12, 0.25, 0.38, 0.50, 0.62, 0.75"
+    assert found == Violation("budget", text)
 
 
 def test_a_worker_that_was_stopped_may_send_one_more() -> None:
     """It had its turn before SIGSTOP, and sends its request after SIGCONT."""
-    crowded = [request(3.0 + n / 10) for n in range(6)]
+    crowded = [request(3.0 + n / 8) for n in range(7)]
     assert list(record(*crowded, thawed_at=2.9).over_budget()) == []
 
 
