@@ -31,7 +31,8 @@ MAX_SLOW_ITEMS = 1000
 """How many slow items are remembered; with more, all are forgotten."""
 
 LEADER_LEASE_SECONDS = 15.0
-"""How long the worker that claimed rows last is the leader, at least."""
+"""How long the worker that claimed rows last is the leader, at least, but never longer than it may
+lease rows: so the rows of a worker that died are checked once their lease has ended."""
 
 RELEASE_ON_CLOSE_SECONDS = 1.0
 MAX_REQUESTS_PER_SECOND = 10_000
@@ -62,8 +63,8 @@ class ScanStore:
     ) -> "ScanStore":
         """Return a store whose client is ready; nothing is sent yet."""
         client = await RpcClient.connect(settings, stopping, telemetry)
-        lease_seconds = max(LEADER_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
-        return cls(client, leader_lease_seconds=lease_seconds)
+        lead_seconds = max(LEADER_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
+        return cls(client, leader_lease_seconds=min(lead_seconds, settings.lease_seconds))
 
     @property
     def calls(self) -> int:
@@ -153,6 +154,7 @@ class ScanStore:
             "verdicts": items,
             "environment_id": environment_id,
             "leader": self._worker_id if self._is_leader else None,
+            "lead_seconds": self._leader_lease_seconds,
         }
         try:
             response = await self.call("worker_settle", params)
