@@ -191,13 +191,15 @@ class ScanStore:
         response = expect(await self.call("worker_acquire_requests", params), dict)
         return parse(
             lambda: RequestSlots(
-                float(response["first_in_seconds"]), float(response["gap_seconds"])
+                float(response["first_in_seconds"]),
+                float(response["gap_seconds"]),
+                float(response["paused_seconds"]),
             )
         )
 
-    async def slow_down(self) -> None:
-        """Reduce the rate of all workers for a while, since Mux answered 429."""
-        await self.call("worker_slow_down", {})
+    async def slow_down(self, pause_seconds: float) -> None:
+        """Reduce the rate of all workers for a while; let them send nothing during the pause."""
+        await self.call("worker_slow_down", {"pause_seconds": pause_seconds})
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""
