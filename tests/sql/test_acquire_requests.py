@@ -156,7 +156,7 @@ def test_a_pause_that_mux_asks_for_holds_all_workers(service: Service) -> None:
 
 
 def test_a_pause_is_no_longer_than_an_hour(service: Service, db: psycopg.Connection) -> None:
-    """A longer one is a mistake of Mux; an end that is further away is a clock that was set back."""
+    """A longer one is a mistake, and an end that is further away a clock that was set back."""
     service.connection.execute("select worker_slow_down(1e9)")
     assert 3600 - LATE < pause_of(service)[1] <= 3600
     db.execute("update mux_private.rate_limit set paused_until = now() + interval '2 hours'")
