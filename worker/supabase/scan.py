@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
+from worker.errors import SchemaRefused, StatementTimeout, SupabaseUnavailable
 from worker.model import (
     Claim,
     Outcome,
@@ -85,10 +86,11 @@ class ScanStore:
             self._is_leader = False
 
     async def check_schema(self) -> None:
-        """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
+        """Raise SchemaRefused if the database lacks files of sql/, or has an older version."""
         version = await self.call("worker_schema_version", {})
         if version is None:
-            found = "The database lacks files of sql/, which mux-worker doctor names."
+            names = parse(partial(_names_of, (await self.doctor_facts())["missing_files"]))
+            found = f"The database lacks {names}."
         elif expect(version, int) < REQUIRED_SCHEMA:
             found = (
                 f"The database has version {version} of sql/, and this worker needs version "
@@ -97,7 +99,7 @@ class ScanStore:
         else:
             return
         message = f"{found} Apply all files of sql/ again, in order."
-        raise SchemaOutdated("schema_outdated", message)
+        raise SchemaRefused("schema_outdated", message)
 
     async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
         """Lease due rows, and return them.
@@ -236,6 +238,10 @@ class ScanStore:
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Return the response of an SQL function."""
         return await self._client.call(function, params)
+
+
+def _names_of(missing_files: list[str]) -> str:
+    return ", ".join(f"sql/{name}.sql" for name in missing_files)
 
 
 def _ids(item: Item) -> tuple[str | None, str | None]:
