@@ -91,6 +91,11 @@ class RateLimiter:
                 await asyncio.sleep(seconds)
             self._sent_at.append(time.monotonic())
 
+    def add(self, slot: RequestSlots) -> None:
+        """Use a slot that was reserved for one request, unless it follows a pause."""
+        if not _is_paused(slot):
+            self._slots.append(time.monotonic() + slot.first_in_seconds)
+
     async def slow_down(self, pause_seconds: float = 0.0) -> None:
         """Lower the rate of all workers, because Mux's limit is used up or Mux asks for a pause."""
         self._slots.clear()
@@ -105,7 +110,7 @@ class RateLimiter:
             self._reserved_at_once = 0
         count = min(max(1, 2 * self._reserved_at_once), self._max_at_once())
         slots = await self._budget.acquire_requests(count, self.per_second)
-        if slots.paused_seconds > MAX_PAUSE_WAITED_SECONDS:
+        if _is_paused(slots):
             raise MuxUnavailable("rate_limited", PAUSED, slots.paused_seconds)
         self._reserved_at_once = count if slots.first_in_seconds > 0 else 0
         first = time.monotonic() + slots.first_in_seconds
@@ -114,3 +119,7 @@ class RateLimiter:
 
     def _max_at_once(self) -> int:
         return min(MAX_SLOTS_AT_ONCE, max(1, math.ceil(self.per_second)))
+
+
+def _is_paused(slots: RequestSlots) -> bool:
+    return slots.paused_seconds > MAX_PAUSE_WAITED_SECONDS

@@ -112,6 +112,7 @@ class ScanStore:
             "lease_seconds": limits.lease_seconds,
             "leader": self._worker_id,
             "lead_seconds": self._leader_lease_seconds,
+            "requests_per_second": limits.requests_per_second,
         }
         response = expect(await self.call("worker_claim", params), dict)
         claimed = parse(
@@ -121,6 +122,7 @@ class ScanStore:
                 response["events_arrive"],
                 response["more_are_due"],
                 left_to_others=response["leader"] == "others",
+                slot=response["slot"] and _slots(response["slot"]),
             )
         )
         if response["leader"] != "none":  # of nothing that is due there is no leader
@@ -191,13 +193,7 @@ class ScanStore:
         """Reserve the next times at which requests may be sent to Mux, shared by all workers."""
         params = {"requests": count, "per_second": per_second}
         response = expect(await self.call("worker_acquire_requests", params), dict)
-        return parse(
-            lambda: RequestSlots(
-                float(response["first_in_seconds"]),
-                float(response["gap_seconds"]),
-                float(response["paused_seconds"]),
-            )
-        )
+        return parse(lambda: _slots(response))
 
     async def slow_down(self, pause_seconds: float) -> None:
         """Reduce the rate of all workers for a while; let them send nothing during the pause."""
@@ -242,6 +238,14 @@ class ScanStore:
 
 def _names_of(missing_files: list[str]) -> str:
     return ", ".join(f"sql/{name}.sql" for name in missing_files)
+
+
+def _slots(response: dict[str, Any]) -> RequestSlots:
+    return RequestSlots(
+        float(response["first_in_seconds"]),
+        float(response["gap_seconds"]),
+        float(response["paused_seconds"]),
+    )
 
 
 def _ids(item: Item) -> tuple[str | None, str | None]:
