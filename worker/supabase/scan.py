@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -89,8 +88,9 @@ class ScanStore:
         """Raise SchemaRefused if the database lacks files of sql/, or has an older version."""
         version = await self.call("worker_schema_version", {})
         if version is None:
-            names = parse(partial(_names_of, (await self.doctor_facts())["missing_files"]))
-            found = f"The database lacks {names}."
+            facts = await self.doctor_facts()
+            files = parse(lambda: ", ".join(f"sql/{name}.sql" for name in facts["missing_files"]))
+            found = f"The database lacks {files}."
         elif expect(version, int) < REQUIRED_SCHEMA:
             found = (
                 f"The database has version {version} of sql/, and this worker needs version "
@@ -234,10 +234,6 @@ class ScanStore:
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Return the response of an SQL function."""
         return await self._client.call(function, params)
-
-
-def _names_of(missing_files: list[str]) -> str:
-    return ", ".join(f"sql/{name}.sql" for name in missing_files)
 
 
 def _slots(response: dict[str, Any]) -> RequestSlots:
