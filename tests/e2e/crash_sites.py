@@ -5,8 +5,9 @@ import signal
 from typing import Any
 
 from sandbox.fault_injection import Fault
+from sandbox.mux.clock import ManualClock
 from sandbox.mux.timeline import Timeline
-from tests.e2e.crash_world import Act, Site, World, having, nth, query
+from tests.e2e.crash_world import Act, Arrange, Site, World, having, nth, query
 from worker.backfill import publish
 
 WAITING = Timeline(file_after_seconds=3600, prepare_seconds=0)
@@ -142,16 +143,18 @@ def left_to_webhooks(world: World) -> None:
 
 # What is done to the worker, or to what it waits for.
 
+FILES_ARRIVED = ManualClock().now() + 3600
+
 
 def lesson_path(world: World) -> str:
     """Return the page of the first lesson."""
     return f"/lessons/{next(iter(world.uploads))}"
 
 
-def send_ready(world: World) -> None:
+def send_ready(world: World) -> int | None:
     """Send the event of the first lesson's video."""
     asset_id = world.asset_of(next(iter(world.uploads.values())))
-    world.send_event("video.asset.ready", asset_id)
+    return world.send_event("video.asset.ready", asset_id)
 
 
 def let_files_arrive(world: World) -> None:
@@ -159,9 +162,6 @@ def let_files_arrive(world: World) -> None:
     if world.clock.now() < FILES_ARRIVED:
         world.clock.advance(3600)
     world.course.make_due()
-
-
-FILES_ARRIVED = 1_750_000_000.0 + 3600
 
 
 def make_due(world: World) -> None:
@@ -193,17 +193,17 @@ def post(action: str) -> Act:
     return lambda world: world.request("POST", f"{lesson_path(world)}/{action}")
 
 
-def show(world: World) -> None:
+def show(world: World) -> int | None:
     """Load the page of the first lesson."""
-    world.request("GET", lesson_path(world))
+    return world.request("GET", lesson_path(world))
 
 
-def call(name: str, arrange: Act, act: Act | None = None, **options: Any) -> Site:
+def call(name: str, arrange: Arrange, act: Act | None = None, **options: Any) -> Site:
     """Return a site at which an SQL function is called."""
     return Site(name, "supabase", rpc(name.partition(" ")[0]), arrange, act, **options)
 
 
-def command(name: str, arrange: Act, *arguments: str, **options: Any) -> Site:
+def command(name: str, arrange: Arrange, *arguments: str, **options: Any) -> Site:
     """Return a site at which a command calls an SQL function."""
     return call(name, arrange, command=arguments, settings=COMMAND, ends=True, **options)
 
@@ -267,7 +267,7 @@ CALLS = (
 )
 
 
-def asked(name: str, path: str, arrange: Act, **options: Any) -> Site:
+def asked(name: str, path: str, arrange: Arrange, **options: Any) -> Site:
     """Return a site at which Mux is asked."""
     return Site(name, "mux", path, arrange, **options)
 

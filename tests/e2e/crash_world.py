@@ -200,7 +200,10 @@ class World:
                 assert endings == {"published": 0, "failed": 1, "restored": 0}
 
 
-Act = Callable[[World], object]
+Act = Callable[[World], int | None]
+"""Return the status of the worker's response, None where there is none."""
+
+Arrange = Callable[[World], None]
 
 
 @dataclass(frozen=True)
@@ -208,14 +211,14 @@ class Site:
     """A request of the worker, and how a worker comes to send it.
 
     Without `act` the process sends it by itself, after its start; with it the fault waits for
-    what `act` does to a worker that has scanned. After a kill that is done again, as Mux repeats
-    an event, and an operator a command. `command` is what the process runs.
+    what `act` does to a worker that has scanned. Without a 200 that is done again after a kill, as
+    Mux repeats an event, and an operator an action. `command` is what the process runs.
     """
 
     name: str
     server: Server
     path: str
-    arrange: Act
+    arrange: Arrange
     act: Act | None = None
     match: Callable[[], Match] | None = None
     command: Sequence[str] = ("run",)
@@ -225,7 +228,7 @@ class Site:
 
     settings: Mapping[str, str] = field(default_factory=dict)
     lease_seconds: float = LEASE_SECONDS
-    after: Act | None = None
+    after: Arrange | None = None
     """What is done until all rows are settled, again and again."""
 
     @property
@@ -249,7 +252,7 @@ class Site:
             world.worker.wait_for("web.listening")
             world.worker.wait_for("scan.finished")
 
-    def end(self, world: World, crash: Crash) -> None:
+    def end(self, world: World, crash: Crash, status: int | None) -> None:
         """Wait for the end of a process that was killed, or that ends by itself; start the worker.
 
         A command that was killed is run again first.
@@ -261,7 +264,7 @@ class Site:
         elif crash.kills:
             self.start(world)
             assert world.worker.wait() == 0, world.worker.output
-        if self.act is not None and not self.ends:
+        if self.act is not None and not self.ends and status != 200:
             self.act(world)
         if not (world.worker.is_running or world.is_settled()):
             world.start()

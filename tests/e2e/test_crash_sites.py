@@ -50,16 +50,17 @@ def world(
 def test_each_lesson_ends_as_mux_says(world: World, site: Site, crash: Crash) -> None:
     """Published once with its own ids, or failed once; nothing is left leased or scheduled."""
     site.arrange(world)
+    status = None
     if site.act is None:
         has_happened = site.inject(world, crash)
         site.start(world)
     else:
         site.start(world)
         has_happened = site.inject(world, crash)
-        site.act(world)
+        status = site.act(world)
     world.worker.wait_until(has_happened)
     if crash.kills or site.ends:
-        site.end(world, crash)
+        site.end(world, crash, status)
     wait_until_settled(world, site)
     world.assert_truth()
     assert set(world.supabase.requests.counts()) <= {each.path for each in CALLS}
