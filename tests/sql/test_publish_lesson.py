@@ -1,7 +1,7 @@
 """publish_lesson: the way by hand, with the real asset that is known of a lesson."""
 
-from typing import Any
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import psycopg
