@@ -123,9 +123,12 @@ def test_what_is_published_by_hand_is_looked_at_next_also_while_webhooks_arrive(
 ) -> None:
     """Its event may have come before: what nothing tracked, and what replaces an upload."""
     untracked = course.lesson(mux_asset_id="as1", mux_playback_id="play1")
-    replaced = course.lesson(mux_asset_id="as2", mux_playback_id="play2")
+    replaced = course.tracked_lesson("up0", next_check_at=timedelta(minutes=5))
     db.execute("update mux_private.worker_state set events_at = now()")
-    course.track(replaced, "up0", next_check_at=timedelta(minutes=5))
+    db.execute(
+        "update lessons set mux_asset_id = 'as2', mux_playback_id = 'play2' where id = %s",
+        [replaced],
+    )
     for lesson in (untracked, replaced):
         assert instructor.publish_lesson(lesson) == {"playable": True}
     assert {claim["asset_id"] for claim in service.claim()} == {"as1", "as2"}
