@@ -296,7 +296,8 @@ def test_unknown_values_are_listed() -> None:
         ("asset_status", "upside_down"),
         ("policy", "holographic"),
     )
-    assert unknown_values(asset("ready", PUBLIC)) == ()
+    known = (PUBLIC, SIGNED, PlaybackId("drm1", "drm"))
+    assert unknown_values(asset("ready", *known)) == ()
     assert unknown_values(upload("missing")) == ()
 
 
@@ -374,7 +375,12 @@ GONE = "playback_ids_withdrawn"
         (asset("ready", SIGNED), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("ready"), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("preparing"), Verdict("wait", "asset_preparing")),
+        (asset("errored", OTHER), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("rejected"), Verdict("wait", "mux_rejected")),
+        (
+            asset("rejected", error_message="no"),
+            Verdict("wait", "mux_rejected", "Mux says: no"),
+        ),
         (
             asset("missing"),
             Verdict("wait", "asset_not_found", grace="runs"),
@@ -397,3 +403,25 @@ def test_a_published_video_that_stays_missing_was_deleted() -> None:
     assert decide(asset("missing"), claim, elsewhere) == Verdict(
         "wait", "wrong_environment", grace="unchanged"
     )
+
+
+def test_several_policies_are_told_in_a_row() -> None:
+    """Those that the asset has by name, and those that are accepted in their order."""
+    rules = replace(RULES, playback_policies=("public", "drm"))
+    verdict = decide(asset("ready", SIGNED, PlaybackId("x", "odd")), None, rules)
+    assert verdict.message == (
+        "The asset has only playback ids of policy odd, signed; accepted: public, drm."
+    )
+
+
+def test_a_claims_next_check_is_by_the_rules_of_the_scan() -> None:
+    """By its interval, and by whether the token's environment is the recorded one."""
+    rules = replace(RULES, interval_seconds=0.2)
+    ((soon,), (far,)) = (
+        settlement(observation, ((CLAIM, 0.5),), rule).claims
+        for observation, rule in (
+            (asset("preparing"), rules),
+            (upload("missing"), replace(rules, environment_matches=False)),
+        )
+    )
+    assert (soon.pause_seconds, far.pause_seconds) == (0.1, CLAIM.age_seconds / 10)
