@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from worker.decide import Rules, decide, settlement, unknown_values
 from worker.model import Claim, Observation, PlaybackId, Verdict
-from worker.wording import FAILURES
+from worker.wording import FAILURES, REASONS
 
 RULES = Rules(("public",), give_up_after_seconds=604_800)
 CLAIM = Claim(
@@ -202,12 +202,17 @@ def test_in_another_environment_nothing_is_missing() -> None:
     elsewhere = replace(RULES, environment_matches=False)
     old = replace(missing(9999, 9), age_seconds=9e6)
     for observation in (upload("missing"), asset("missing"), asset("rejected")):
-        verdict = decide(observation, old, elsewhere)
-        assert (verdict.action, verdict.reason, verdict.grace) == (
-            "wait",
-            "wrong_environment",
-            "unchanged",
+        assert decide(observation, old, elsewhere) == Verdict(
+            "wait", "wrong_environment", REASONS["wrong_environment"], grace="unchanged"
         )
+
+
+def test_what_is_found_in_another_environment_is_given_up_as_in_any() -> None:
+    """It is not one of the ids that are a 404 there; nor is an id that cannot be one."""
+    elsewhere = replace(RULES, environment_matches=False)
+    old = replace(CLAIM, age_seconds=9e6)
+    assert decide(upload("waiting"), old, elsewhere).reason == "gave_up"
+    assert decide(Observation("row", "invalid_id", "probe"), old, elsewhere).reason == "invalid_id"
 
 
 BACKLOG = replace(CLAIM, is_backlog=True, check_count=0)
