@@ -10,6 +10,7 @@ def main() -> int:
     """Run all changes and print the score; return 1 if a change was not found."""
     processes = os.cpu_count() or 1
     mutants = hand_made.read_mutants()
+    print(f"Trying {len(mutants)} changes made by hand, over some minutes ...", flush=True)
     lost = list(hand_made.survivors(mutants, processes))
     results, excused = tool.run(processes), tool.read_excused()
     missed, stale = tool.unexcused(results.missed, excused), tool.stale(results.missed, excused)
