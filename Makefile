@@ -33,7 +33,7 @@ lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 	@$(VENV)/bin/squawk sql/*.sql sql/optional/*.sql
 	@$(VENV)/bin/squawk --config sql/down/.squawk.toml sql/down/*.sql
 
-bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, over an hour (QUICK=1: only try it)
+bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, half an hour (QUICK=1: only try it)
 	@$(PY) -m bench $(if $(QUICK),--quick)
 
 mutants: $(VENV)/.ready-mutation stack ## change the code, one place at a time, and see whether the tests find it (half an hour)
