@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,9 +54,10 @@ def read_mutants() -> list[HandMade]:
 def survivors(mutants: Sequence[HandMade], processes: int) -> Iterator[HandMade]:
     """Yield the changes that no test finds.
 
-    Raises MutantError if the tests cannot be run with one of them.
+    Raises MutantError if the tests fail without a change, or cannot be run with one.
     """
     with copies(processes) as roots, ThreadPoolExecutor(processes) as threads:
+        _check_tests(mutants, roots)
         for mutant, found in zip(
             mutants, threads.map(lambda m: _try(m, roots), mutants), strict=True
         ):
@@ -88,21 +89,37 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
+def _check_tests(mutants: Sequence[HandMade], roots: SimpleQueue[Path]) -> None:
+    """Raise MutantError if a test fails without a change: it would seem to find each one."""
+    root = roots.get()
+    result = _run({test for mutant in mutants for test in mutant.tests}, root)
+    roots.put(root)
+    if result.returncode != 0:
+        raise MutantError(f"Without a change a test fails:\n{result.stdout}{result.stderr}")
+
+
 def _try(mutant: HandMade, roots: SimpleQueue[Path]) -> bool:
+    """Whether a test fails with the change."""
     root = roots.get()
     original = mutant.apply(root)
     try:
-        return _is_found(mutant, root)
+        result = _run(mutant.tests, root)
     finally:
         (root / mutant.file).write_text(original)
         roots.put(root)
+    output = result.stdout + result.stderr
+    if result.returncode == 0:
+        return False
+    if result.returncode == 1 and (" failed" in output or "Timeout" in output):
+        return True
+    raise MutantError(f"With {mutant.becomes!r} in {mutant.file} no test runs:\n{output}")
 
 
-def _is_found(mutant: HandMade, root: Path) -> bool:
-    """Whether a test fails with the change."""
+def _run(tests: Iterable[str], root: Path) -> subprocess.CompletedProcess[str]:
+    """Run tests in a copy, to the first that fails."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-    command += [f"--timeout={TEST_SECONDS}", *(f"tests/{test}" for test in mutant.tests)]
-    result = subprocess.run(
+    command += [f"--timeout={TEST_SECONDS}", *sorted(f"tests/{test}" for test in tests)]
+    return subprocess.run(
         command,
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -110,9 +127,3 @@ def _is_found(mutant: HandMade, root: Path) -> bool:
         text=True,
         check=False,
     )
-    output = result.stdout + result.stderr
-    if result.returncode == 0:
-        return False
-    if result.returncode == 1 and (" failed" in output or "Timeout" in output):
-        return True
-    raise MutantError(f"With {mutant.becomes!r} in {mutant.file} no test runs:\n{output}")
