@@ -1,6 +1,6 @@
 -- What it does: makes the functions that hand due rows to a worker and take them back:
 --   worker_claim, worker_release.
--- Needs: 056.
+-- Needs: 056. (worker_claim calls a function of 110.)
 -- Locks: none. (The functions lock rows of the schedule, and never wait for one.)
 -- Undo: down/060_claim.sql
 
