@@ -250,8 +250,9 @@ def test_of_one_owner_what_mux_does_not_know_comes_after_what_it_may_know(
     """Also where the garbage has been due for much longer."""
     hour_ago = timedelta(hours=-1)
     for n in range(3):
-        gone = {"missing_count": 1, "missing_since": hour_ago, "next_check_at": hour_ago}
-        course.tracked_lesson(f"gone{n}", **gone)
+        course.tracked_lesson(
+            f"gone{n}", missing_count=1, missing_since=hour_ago, next_check_at=hour_ago
+        )
     course.tracked_lesson("up1", next_check_at=timedelta())
     order = [service.claim(1)[0]["upload_id"] for _ in range(2)]
     assert (order[0], order[1][:4]) == ("up1", "gone")

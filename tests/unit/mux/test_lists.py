@@ -208,3 +208,23 @@ def test_an_object_without_an_id_or_a_status_is_unreadable() -> None:
     with pytest.raises(MuxUnavailable) as raised:
         read_data(response({"data": {"id": "as1"}}), lambda data: read_asset(data, "probe"))
     assert raised.value.message == "Mux's answer is no object with an id and a status."
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "asks"),
+    [
+        (429, {}, True),
+        (429, {"retry-after": "7"}, True),
+        (500, {"retry-after": "7"}, True),
+        (503, {"retry-after": "0"}, True),
+        (503, {"retry-after": "soon"}, False),
+        (503, {}, False),
+        (499, {"retry-after": "7"}, False),
+        (200, {"retry-after": "7"}, False),
+    ],
+)
+def test_mux_asks_for_less_by_a_429_or_by_a_pause_after_an_error(
+    status: int, headers: dict[str, str], asks: bool
+) -> None:
+    """An error alone is none, since it may be of one id."""
+    assert Response(status, headers, None).asks_for_less is asks
