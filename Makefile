@@ -13,7 +13,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos lock clean python stack
+.PHONY: help demo test lint bench chaos mutants lock clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -39,15 +39,20 @@ bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and writ
 chaos: $(VENV)/.ready stack ## break everything for five minutes and write docs/promises.md (CHAOS_MINUTES=60, ARGS="--seed 7")
 	@$(PY) -m tests.chaos --write $(ARGS)
 
+mutants: $(VENV)/.ready-mutation stack ## change the code, one place at a time, and see whether the tests find it (half an hour)
+	@$(PY) -m tests.mutation
+
 lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
 	  --extra sandbox --extra dev pyproject.toml
 	@$(LOCK) --output-file requirements-bench.txt --constraint requirements-dev.txt \
 	  --extra bench pyproject.toml
+	@$(LOCK) --output-file requirements-mutation.txt --constraint requirements-dev.txt \
+	  --extra mutation pyproject.toml
 
 clean: ## remove what make made
-	rm -rf .venv .venv-* node_modules bench/report/node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* node_modules bench/report/node_modules mutants build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One lock for all Pythons and systems, without the address of any package index.
@@ -67,6 +72,10 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	@$(PY) -c 'import pip' 2>/dev/null || '$(PYTHON)' -m venv --clear $(VENV)
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.ready-mutation: $(VENV)/.ready requirements-mutation.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-mutation.txt
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt

@@ -382,3 +382,17 @@ def test_dead_ids_are_not_given_back(
     state = course.state(lesson)
     assert adopt(service, lesson) == "unchanged"
     assert course.state(lesson) == state
+
+
+def test_a_video_that_is_deleted_after_its_ids_were_withdrawn_is_told_to_be_deleted(
+    course: Course, service: Service, lesson: UUID
+) -> None:
+    """The later reason counts: no playback id can bring it back."""
+    service.settle(event(listing()))
+    service.settle(look(service.claim()[0], listing()))
+    assert stands(course, lesson) == WITHDRAWN
+    assert delete(service) == [("unplayable", "asset_deleted")]
+    assert stands(course, lesson) == (*PLAYS[:4], "asset_deleted")
+    assert audit(course, lesson)[1:] == [
+        ("unplayable", "playback_ids_withdrawn"), ("unplayable", "asset_deleted"),
+    ]  # fmt: skip

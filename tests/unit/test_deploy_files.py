@@ -134,9 +134,7 @@ def test_heroku_installs_the_project_itself() -> None:
     assert "pip install --no-deps" in hook.read_text()
 
 
-@pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
-)
+@pytest.mark.parametrize("name", sorted(file.name for file in CHECKOUT.glob("requirements*.txt")))
 def test_requirements_are_pinned_and_hashed(name: str) -> None:
     """Each requirement has one exact version and at least one hash, and no address."""
     blocks = re.split(r"\n(?=[a-z0-9])", re.sub(r"^ *#.*\n", "", text(name), flags=re.MULTILINE))
