@@ -6,7 +6,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.decide import Rules
@@ -30,6 +37,10 @@ def _strip_pasted(text: str) -> str:
     return text
 
 
+WORKER_ROLE = "mux_worker"
+"""The role that sql/optional/worker_role.sql creates."""
+
+
 def _service_role_key(key: SecretStr) -> SecretStr:
     """Raise ValueError for the other keys that Supabase's dashboard shows beside this one."""
     text = key.get_secret_value()
@@ -40,19 +51,45 @@ def _service_role_key(key: SecretStr) -> SecretStr:
     role = _role_of(text)
     if role is None:
         raise ValueError("is neither a service_role JWT nor an sb_secret_... key")
-    if role != "service_role":
-        raise ValueError(f"is the key of role {role!r}; it must be the key of service_role")
+    if role not in ("service_role", WORKER_ROLE):
+        raise ValueError(
+            f"is the key of role {role!r}; it must be the key of service_role or {WORKER_ROLE}"
+        )
     return key
 
 
-def _role_of(token: str) -> str | None:
-    """Return the role claim of a JWT, unverified: Supabase verifies it, this only finds mix-ups."""
+def _publishable_key(key: SecretStr) -> SecretStr:
+    """Raise ValueError for a key with rights of its own: this one only passes the gateway."""
+    text = key.get_secret_value()
+    if text.startswith("sb_publishable_") or _role_of(text) == "anon":
+        return key
+    raise ValueError("is not the publishable key (sb_publishable_...), nor the legacy anon key")
+
+
+def _beside_worker_role(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Raise ValueError where the publishable key is missing that a key of `mux_worker` needs."""
+    beside = info.data.get("supabase_service_role_key")
+    if key is None and beside is not None and _role_of(beside.get_secret_value()) == WORKER_ROLE:
+        raise ValueError(
+            f"is missing: SUPABASE_SERVICE_ROLE_KEY is of the role {WORKER_ROLE}, which the "
+            "gateway accepts only beside the publishable key"
+        )
+    return key
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """Return the claims of a JWT, none for another text. They are unverified: Supabase does that."""
     try:
         _, payload, _ = token.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        role = claims.get("role")
-    except (ValueError, binascii.Error, AttributeError):
-        return None
+    except (ValueError, binascii.Error):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _role_of(token: str) -> str | None:
+    """Return the role claim of a JWT, for finding mix-ups."""
+    role = _claims(token).get("role")
     return role[:40] if isinstance(role, str) else None
 
 
@@ -87,6 +124,11 @@ Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
+PublishableKey = Annotated[
+    Annotated[Secret, AfterValidator(_publishable_key)] | None,
+    BeforeValidator(_not_empty),
+    AfterValidator(_beside_worker_role),
+]
 Url = Annotated[str, AfterValidator(_strip_pasted), AfterValidator(base_url)]
 ProjectUrl = Annotated[
     str, AfterValidator(_strip_pasted), AfterValidator(project_url), AfterValidator(base_url)
@@ -104,7 +146,13 @@ class Settings(BaseSettings):
 
     supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
     supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
-        description="Service-role JWT or `sb_secret_…` key"
+        description="Service-role JWT or `sb_secret_…` key, or a JWT of the role `mux_worker`"
+    )
+    supabase_publishable_key: PublishableKey = Field(
+        None,
+        validate_default=True,
+        description="Publishable or anon key; required where the key above is of the role "
+        "`mux_worker`, else unused",
     )
     mux_token_id: Secret = Field(
         description="Mux access token id, if possible of a low-priority token"
@@ -179,10 +227,25 @@ class Settings(BaseSettings):
         )
 
     @property
+    def supabase_api_key(self) -> str:
+        """Return what the header `apikey` has: Supabase's gateway knows its own keys alone."""
+        key = self.supabase_service_role_key.get_secret_value()
+        if self.supabase_publishable_key and _role_of(key) == WORKER_ROLE:
+            return self.supabase_publishable_key.get_secret_value()
+        return key
+
+    @property
+    def key_expires_at(self) -> float | None:
+        """Return when the key of the role expires, in seconds since 1970; None for never."""
+        expires = _claims(self.supabase_service_role_key.get_secret_value()).get("exp")
+        return float(expires) if isinstance(expires, int | float) else None
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return all secrets in plain text, for the redaction of the log."""
         values = (
             self.supabase_service_role_key,
+            *([self.supabase_publishable_key] if self.supabase_publishable_key else []),
             self.mux_token_id,
             self.mux_token_secret,
             *self.mux_webhook_secret,

@@ -19,6 +19,7 @@ OF_DATABASE = (
     "schema",
     "objects",
     "lessons",
+    "triggers",
     "row security",
     "functions",
     "app functions",
@@ -85,7 +86,9 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
     )
     network = await check_network("Supabase", "SUPABASE_URL", settings.supabase_url)
     yield network
-    recorded, database = await _check_database(store, is_reachable=network.health != "failed")
+    recorded, database = await _check_database(
+        store, settings.key_expires_at, is_reachable=network.health != "failed"
+    )
     for check in database:
         yield check
     network = await check_network("Mux", "MUX_BASE_URL", settings.mux_base_url)
@@ -99,7 +102,7 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
 
 
 async def _check_database(
-    store: DatabasePort, *, is_reachable: bool
+    store: DatabasePort, key_expires_at: float | None, *, is_reachable: bool
 ) -> tuple[Recorded | None, list[Check]]:
     """Return what the database has recorded, if it answers, and the checks of its facts."""
     if not is_reachable:
@@ -107,10 +110,11 @@ async def _check_database(
     try:
         facts = await store.doctor_facts()
         judged = [
-            checks.check_role(facts),
+            checks.check_role(facts, key_expires_at, time.time()),
             checks.check_schema(facts, REQUIRED_SCHEMA),
             checks.check_objects(facts),
             checks.check_lessons(facts),
+            checks.check_triggers(facts),
             checks.check_row_security(facts),
             grants.check_functions(facts),
             grants.check_app_functions(facts),
