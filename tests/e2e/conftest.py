@@ -22,7 +22,13 @@ def secrets_in(output: str, environment: dict[str, str]) -> list[str]:
     token = f"{environment['MUX_TOKEN_ID']}:{environment['MUX_TOKEN_SECRET']}"
     secrets = {
         name: environment[name]
-        for name in ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
+        for name in (
+            "SUPABASE_SERVICE_ROLE_KEY",
+            "SUPABASE_PUBLISHABLE_KEY",
+            "MUX_TOKEN_ID",
+            "MUX_TOKEN_SECRET",
+        )
+        if name in environment
     }
     secrets["the Authorization header"] = base64.b64encode(token.encode()).decode()
     return [name for name, secret in secrets.items() if secret in output]

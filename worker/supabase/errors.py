@@ -39,9 +39,8 @@ _KEY = (
     "secret key, or a new one of the role mux_worker, and restart the worker."
 )
 _API_KEY = (
-    "Supabase does not know the API key ({message}). Set SUPABASE_SERVICE_ROLE_KEY to the project's "
-    "service_role or secret key, or SUPABASE_PUBLISHABLE_KEY to its publishable key where the other "
-    "is of the role mux_worker, and restart the worker."
+    "Supabase refuses the API key ({message}). Check SUPABASE_SERVICE_ROLE_KEY, and "
+    "SUPABASE_PUBLISHABLE_KEY if the former is of the role mux_worker. Then restart the worker."
 )
 _LOGIN = (
     "The database refuses the login of PostgREST ({message}). Restart the project in the "
