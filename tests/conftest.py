@@ -17,7 +17,7 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.kept_connections import KeptConnections
 from tests.worker_process import WorkerProcess, worker_environment
-from worker.settings import WORKER_ROLE
+from worker.project_key import WORKER_ROLE
 
 # No time limits, since the machine may be busy, and the same examples in every run. Other examples:
 # --hypothesis-profile=default.

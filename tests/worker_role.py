@@ -5,7 +5,7 @@ import pytest
 
 from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
-from worker.settings import WORKER_ROLE
+from worker.project_key import WORKER_ROLE
 from worker.sql_files import optional_files
 
 WORKER_ROLE_FILE = optional_files()["worker_role"]

@@ -1,8 +1,5 @@
 """Read all settings from the environment or `.env`, check them, and report all problems at once."""
 
-import base64
-import binascii
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.decide import Rules
 from worker.errors import SettingsError
 from worker.network import check_certificates, proxy_credentials, proxy_for
+from worker.project_key import WORKER_ROLE, publishable_key, role_of, service_role_key
 from worker.project_url import base_url, project_url
 
 MIN_OPS_TOKEN_CHARS = 16
@@ -37,60 +35,15 @@ def _strip_pasted(text: str) -> str:
     return text
 
 
-WORKER_ROLE = "mux_worker"
-"""The role that sql/optional/worker_role.sql creates."""
-
-
-def _service_role_key(key: SecretStr) -> SecretStr:
-    """Raise ValueError for the other keys that Supabase's dashboard shows beside this one."""
-    text = key.get_secret_value()
-    if text.startswith("sb_secret_"):
-        return key
-    if text.startswith("sb_publishable_"):
-        raise ValueError("is the publishable key; it must be the secret key (sb_secret_...)")
-    role = _role_of(text)
-    if role is None:
-        raise ValueError("is neither a service_role JWT nor an sb_secret_... key")
-    if role not in ("service_role", WORKER_ROLE):
-        raise ValueError(
-            f"is the key of role {role!r}; it must be the key of service_role or {WORKER_ROLE}"
-        )
-    return key
-
-
-def _publishable_key(key: SecretStr) -> SecretStr:
-    """Raise ValueError for a key with rights of its own: this one only passes the gateway."""
-    text = key.get_secret_value()
-    if text.startswith("sb_publishable_") or _role_of(text) == "anon":
-        return key
-    raise ValueError("is not the publishable key (sb_publishable_...), nor the legacy anon key")
-
-
 def _beside_worker_role(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
     """Raise ValueError where the publishable key is missing that a key of `mux_worker` needs."""
     beside = info.data.get("supabase_service_role_key")
-    if key is None and beside is not None and _role_of(beside.get_secret_value()) == WORKER_ROLE:
+    if key is None and beside is not None and role_of(beside.get_secret_value()) == WORKER_ROLE:
         raise ValueError(
             f"is missing: SUPABASE_SERVICE_ROLE_KEY is of the role {WORKER_ROLE}, which the "
             "gateway accepts only beside the publishable key"
         )
     return key
-
-
-def _claims(token: str) -> dict[str, Any]:
-    """Return the claims of a JWT, none for another text. They are unverified: Supabase does that."""
-    try:
-        _, payload, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, binascii.Error):
-        return {}
-    return claims if isinstance(claims, dict) else {}
-
-
-def _role_of(token: str) -> str | None:
-    """Return the role claim of a JWT, for finding mix-ups."""
-    role = _claims(token).get("role")
-    return role[:40] if isinstance(role, str) else None
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
@@ -125,7 +78,7 @@ OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
 PublishableKey = Annotated[
-    Annotated[Secret, AfterValidator(_publishable_key)] | None,
+    Annotated[Secret, AfterValidator(publishable_key)] | None,
     BeforeValidator(_not_empty),
     AfterValidator(_beside_worker_role),
 ]
@@ -145,7 +98,7 @@ class Settings(BaseSettings):
     )
 
     supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
-    supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
+    supabase_service_role_key: Annotated[Secret, AfterValidator(service_role_key)] = Field(
         description="Service-role JWT or `sb_secret_…` key, or a JWT of the role `mux_worker`"
     )
     supabase_publishable_key: PublishableKey = Field(
@@ -230,15 +183,9 @@ class Settings(BaseSettings):
     def supabase_api_key(self) -> str:
         """Return what the header `apikey` has: Supabase's gateway knows its own keys alone."""
         key = self.supabase_service_role_key.get_secret_value()
-        if self.supabase_publishable_key and _role_of(key) == WORKER_ROLE:
+        if self.supabase_publishable_key and role_of(key) == WORKER_ROLE:
             return self.supabase_publishable_key.get_secret_value()
         return key
-
-    @property
-    def key_expires_at(self) -> float | None:
-        """Return when the key of the role expires, in seconds since 1970; None for never."""
-        expires = _claims(self.supabase_service_role_key.get_secret_value()).get("exp")
-        return float(expires) if isinstance(expires, int | float) else None
 
     @property
     def secrets(self) -> tuple[str, ...]:

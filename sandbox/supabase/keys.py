@@ -51,11 +51,9 @@ class Keys:
     def key_set(self) -> str:
         """Return the JWK set by which tokens are verified."""
         secret = base64.urlsafe_b64encode(self.jwt_secret.encode()).decode().rstrip("=")
-        public = {
-            name: value for name, value in json.loads(self.signing_key).items() if name != "d"
-        }
-        legacy = {"kty": "oct", "k": secret, "alg": ALGORITHM}
-        return json.dumps({"keys": [legacy, public]})
+        public = json.loads(self.signing_key)
+        del public["d"]
+        return json.dumps({"keys": [{"kty": "oct", "k": secret, "alg": ALGORITHM}, public]})
 
     def role_token(self, role: str, lifetime_seconds: int = KEY_LIFETIME_SECONDS) -> str:
         """Return a JWT of a role, as an operator signs one with the legacy JWT secret."""

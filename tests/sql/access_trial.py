@@ -12,7 +12,7 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.plain_http import NO_TLS
 from tests.sql.access_catalog import Column, Function
-from worker.settings import WORKER_ROLE
+from worker.project_key import WORKER_ROLE
 
 DONE, NO_ROW, REFUSED = "yes", "0", "-"
 GENERATED = "428C9"  # found out before any right: the value is the database's own to make

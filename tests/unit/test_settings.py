@@ -236,8 +236,10 @@ def test_a_key_of_the_workers_own_role_goes_beside_the_publishable_key(
 def test_without_the_publishable_key_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the gateway does, and with what is missing."""
     assert refusal(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=jwt("mux_worker")) == [
-        "  SUPABASE_PUBLISHABLE_KEY is missing: SUPABASE_SERVICE_ROLE_KEY is of the role mux_worker, "
-        "which the gateway accepts only beside the publishable key"
+        (
+            "  SUPABASE_PUBLISHABLE_KEY is missing: SUPABASE_SERVICE_ROLE_KEY is of the role "
+            "mux_worker, which the gateway accepts only beside the publishable key"
+        )
     ]
 
 
@@ -247,24 +249,6 @@ def test_beside_a_key_of_the_service_role_the_publishable_key_is_not_used(
     """An app's environment often has it."""
     settings = load(monkeypatch, SUPABASE_PUBLISHABLE_KEY="sb_publishable_" + "x" * 20)
     assert settings.supabase_api_key == GOOD["SUPABASE_SERVICE_ROLE_KEY"]
-
-
-@pytest.mark.parametrize(
-    ("claims", "expires_at"),
-    [({}, None), ({"exp": 1_800_000_000}, 1.8e9), ({"exp": "never"}, None)],
-)
-def test_when_the_key_expires_is_read_from_it(
-    monkeypatch: pytest.MonkeyPatch, claims: dict[str, Any], expires_at: float | None
-) -> None:
-    """Where it says so."""
-    key = jwt("service_role", **claims)
-    assert load(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=key).key_expires_at == expires_at
-
-
-def test_a_secret_key_does_not_say_when_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no JWT."""
-    settings = load(monkeypatch, SUPABASE_SERVICE_ROLE_KEY="sb_secret_" + "x" * 20)
-    assert settings.key_expires_at is None
 
 
 def test_the_environment_wins_over_the_file(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from worker.model import Environment
-from worker.settings import WORKER_ROLE
+from worker.project_key import WORKER_ROLE
 from worker.text import plain_id
 
 Health = Literal["ok", "warning", "failed", "skipped"]
@@ -22,9 +22,9 @@ REAPPLY = (
     "order, as the owner of that table."
 )
 REAPPLY_ROLE = (
-    "Apply sql/optional/worker_role.sql again, or what mux-worker sql --optional worker_role prints "
-    "for your table of lessons. Policies of the app that apply to all roles need a role: to "
-    "authenticated."
+    "Apply sql/optional/worker_role.sql again, or what mux-worker sql --optional worker_role "
+    "prints for your table of lessons. If a policy of the app is in the way, restrict it to the "
+    "roles that it is for, such as: to authenticated."
 )
 MAX_LISTED = 12  # differences; with more, the cause is larger than each of them
 

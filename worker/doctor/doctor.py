@@ -11,6 +11,7 @@ from worker.doctor.connectivity import check_network
 from worker.doctor.webhook_check import check_webhook
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
+from worker.project_key import expires_at
 from worker.settings import Settings
 from worker.supabase.errors import REQUIRED_SCHEMA
 
@@ -87,7 +88,9 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
     network = await check_network("Supabase", "SUPABASE_URL", settings.supabase_url)
     yield network
     recorded, database = await _check_database(
-        store, settings.key_expires_at, is_reachable=network.health != "failed"
+        store,
+        expires_at(settings.supabase_service_role_key.get_secret_value()),
+        is_reachable=network.health != "failed",
     )
     for check in database:
         yield check

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from worker.doctor.checks import REAPPLY, REAPPLY_ROLE, Check, Facts
-from worker.settings import WORKER_ROLE
+from worker.project_key import WORKER_ROLE
 
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"

@@ -136,8 +136,8 @@ _RULES = (
     _Rule(
         "42501",
         SupabaseNeedsOperator,
-        "The key may not call {function} ({message}). Apply the files of sql/ again, in order; if it "
-        "is of the role mux_worker, sql/optional/worker_role.sql as well.",
+        "The key may not call {function} ({message}). Apply the files of sql/ again, in order; if "
+        "it is of the role mux_worker, sql/optional/worker_role.sql as well.",
         "forbidden",
     ),
     # Transient: connections, resources, restarts, stale plans and prepared statements.

@@ -42,7 +42,6 @@ def test_without_options_it_prints_the_optional_files() -> None:
     assert "grant usage on schema app to mux_worker;" in script
     assert 'grant select ("lessonId", "courseId", state, "muxAssetId", "muxPlaybackId"' in script
     assert "for update to mux_worker using (true) with check (true);" in script
-    assert "title" not in script
     assert "--title none --optional worker_role\n" in script
 
 
