@@ -12,6 +12,7 @@ WORKER_ROLE_FILE = optional_files()["worker_role"]
 ROLES = ("service_role", WORKER_ROLE)
 
 WITH_BOTH_KEYS = pytest.mark.parametrize("key_role", ROLES, indirect=True)
+WITH_WORKER_ROLE = pytest.mark.parametrize("key_role", [WORKER_ROLE], indirect=True)
 
 ADAPT_THE_APP = b"alter function notify_students() security definer set search_path = public"
 """What docs/database.md advises: the app's trigger writes a table that the role does not reach."""
