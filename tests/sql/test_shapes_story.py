@@ -23,6 +23,8 @@ from tests.sql.test_lesson_shapes import parse
 from worker.adapter.quoting import quote_name
 from worker.adapter.render import optional_script, scripts
 from worker.doctor import checks, grants
+from worker.doctor.checks import Check
+from worker.project_key import WORKER_ROLE
 from worker.sql_files import optional_files
 from worker.supabase.errors import REQUIRED_SCHEMA
 
@@ -127,19 +129,43 @@ def test_the_doctor_finds_no_fault(installed: Installed, shared_supabase: LocalS
     with shared_supabase.connect("service_role", TEMPLATE) as service:
         facts: Json = fetch(service, "select worker_doctor()")
         table = fetch(service, "select mux_private.lessons_table()::text")
-    found = [
-        checks.check_role(facts),
+    found = judged(facts)
+    assert [check for check in found if check.health != "ok"] == []
+    assert facts["lessons"] == table
+    assert facts["lessons"] in found[3].detail
+    assert ("service_role" in found[6].detail) is not shape.has_owner
+
+
+def judged(facts: Json) -> list[Check]:
+    """Return the checks of what differs by the shape or by the role of the key."""
+    return [
+        checks.check_role(facts, None, 0),
         checks.check_schema(facts, REQUIRED_SCHEMA),
         checks.check_objects(facts),
         checks.check_lessons(facts),
+        checks.check_triggers(facts),
         grants.check_functions(facts),
         grants.check_app_functions(facts),
         grants.check_anon(facts),
     ]
+
+
+def test_the_workers_own_role_serves_it_as_well(
+    story: Story, shared_supabase: LocalSupabase
+) -> None:
+    """With what `mux-worker sql` prints for it, though no policy of the app shows it a lesson."""
+    hide_everything(story)
+    script = optional_script(story.options, optional_files()["worker_role"])
+    run_all(story.db.info.dsn, [script, script])
+    lesson = story.lesson()
+    story.track(lesson, "up1")
+    with shared_supabase.connect(WORKER_ROLE, DATABASE) as connection:
+        worker = Service(connection)
+        assert [row["lesson_id"] for row in worker.claim()] == [lesson]
+        assert worker.outcomes(fact(PUBLISH, "up1", "as1")) == [story.done]
+        found = judged(fetch(connection, "select worker_doctor()"))
     assert [check for check in found if check.health != "ok"] == []
-    assert facts["lessons"] == table
-    assert facts["lessons"] in found[3].detail
-    assert ("service_role" in found[5].detail) is not shape.has_owner
+    assert story.state(lesson) == story.changed("published", "as1")
 
 
 def test_an_upload_is_published_for_its_instructor_alone(story: Story) -> None:

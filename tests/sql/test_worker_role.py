@@ -1,7 +1,6 @@
 """The worker's own role, as sql/optional/worker_role.sql makes it: what it does, and cannot."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +17,7 @@ from tests.plain_http import NO_TLS
 from tests.sql.installing import DOWN, apply_all, catalog, run
 from tests.sql.service import PUBLISH, WAIT, Service, fact
 from tests.worker_role import WORKER_ROLE_FILE, adapt_the_app, create_worker_role
-from worker.adapter.options import Options
-from worker.adapter.render import optional_script
 from worker.project_key import WORKER_ROLE
-from worker.sql_files import sql_files
 
 pytestmark = pytest.mark.stack
 
@@ -51,7 +47,7 @@ class Holder:
     def send(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         """Return the code of the error, or what was read."""
         answer = self._client.request(method, path, json=body, headers=headers)
-        content = answer.json() if answer.content else None
+        content: Any = answer.json() if answer.content else None
         return content["code"] if answer.is_error else content
 
 
@@ -361,50 +357,6 @@ def test_without_it_the_files_grant_nothing_to_a_role_of_this_name(
     assert granted is False
 
 
-def test_it_is_rendered_for_other_tables(supabase: LocalSupabase, database: str) -> None:
-    """Another schema, other columns, no owner: the worker's functions work in the role."""
-    options = Options.parse(
-        {
-            "lessons": "app.Lesson",
-            "owner": "none",
-            "status": "none",
-            "updated": "none",
-            "asset": "videoId",
-            "playback": "playId",
-            "title": "none",
-        }
-    )
-    table = 'app."Lesson"'
-    run(
-        database,
-        f'create schema app; create table {table} (id bigint primary key, "videoId" text, '
-        f'"playId" text, secret text); alter table {table} enable row level security',
-    )
-    for file in sql_files():
-        run(database, adapter_or_file(options, file))
-    run(database, optional_script(options, WORKER_ROLE_FILE))
-    run(
-        database,
-        f"insert into {table} values (7); "
-        "insert into mux_asset_tracking (lesson_id, upload_id) values (7, 'up1')",
-    )
-    with supabase.connect(WORKER_ROLE, "install") as connection:
-        worker = Service(connection)
-        assert worker.outcomes(fact(PUBLISH, "up1", "as1")) == ["attached"]
-        facts = connection.execute("select worker_doctor()").fetchone()
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute(f"select secret from {table}".encode())
-    assert facts is not None
-    assert (facts[0]["lessons_denied"], facts[0]["lessons_hidden"]) == (None, [])
-
-
-def adapter_or_file(options: Options, file: Path) -> str:
-    """Return a file of sql/ for a table."""
-    from worker.adapter.render import is_adapter, render
-
-    return render(options, file.stem) if is_adapter(file) else file.read_text()
-
-
 def test_before_the_files_it_stops(database: str) -> None:
     """It says what to apply first, and makes nothing."""
     with pytest.raises(LocalStackError, match="the files of sql/ are not applied"):
@@ -412,29 +364,24 @@ def test_before_the_files_it_stops(database: str) -> None:
 
 
 def test_undone_nothing_of_it_is_left(private_stack: LocalSupabase) -> None:
-    """Neither role nor grant nor policy; a role of this name with other rights is refused."""
-    dsn, down = private_stack.dsn(), DOWN / "optional_worker_role.sql"
-    before = catalog(dsn)
-    apply_sql(dsn, [down])  # nothing to undo
-    apply_sql(dsn, [WORKER_ROLE_FILE])
-    run(dsn, "grant select on notifications to mux_worker")
-    apply_sql(dsn, [down, down])
-    assert catalog(dsn) == before
-    with psycopg.connect(dsn) as db:
-        assert db.execute("select to_regrole('mux_worker')").fetchone() == (None,)
-        assert db.execute("select mux_private.differences()").fetchone() == ([],)
-    run(dsn, "create role mux_worker createdb")
-    with pytest.raises(LocalStackError, match="exists already, and may create databases"):
-        apply_sql(dsn, [WORKER_ROLE_FILE])
-
-
-def test_where_another_database_uses_it_the_role_stays(private_stack: LocalSupabase) -> None:
-    """The other one keeps its grants."""
+    """Neither grant nor policy, nor the role, once no other database of the server uses it."""
     first, second = private_stack.dsn(), private_stack.create_database("second", apply_sql=True)
-    before = catalog(first)
+    down = DOWN / "optional_worker_role.sql"
+    before = catalog(first), catalog(second)
+    apply_sql(first, [down])  # nothing to undo
     apply_sql(first, [WORKER_ROLE_FILE])
     apply_sql(second, [WORKER_ROLE_FILE])
-    apply_sql(first, [DOWN / "optional_worker_role.sql"])
-    assert catalog(first) == before
+    run(first, "grant select on notifications to mux_worker")
+    apply_sql(first, [down, down])
+    assert catalog(first) == before[0]
     with private_stack.connect(WORKER_ROLE, "second") as connection:
         assert Service(connection).claim() == []
+    apply_sql(second, [down])
+    assert catalog(second) == before[1]
+    with psycopg.connect(first) as db:
+        assert db.execute("select to_regrole('mux_worker')").fetchone() == (None,)
+        assert db.execute("select mux_private.differences()").fetchone() == ([],)
+    run(first, "create role mux_worker createdb; grant anon to mux_worker")
+    refusal = "exists already, and may create databases, and is a member of anon"
+    with pytest.raises(LocalStackError, match=refusal):
+        apply_sql(first, [WORKER_ROLE_FILE])

@@ -487,19 +487,6 @@ def test_what_the_workers_own_role_lacks_fails_alone(
 
 
 @WITH_WORKER_ROLE
-def test_a_role_that_may_do_more_is_warned_of(doctor: Doctor, private_stack: LocalSupabase) -> None:
-    """It would not be the least privilege; and with the rights that it has, all is well."""
-    assert health(doctor()) == GOOD
-    with private_stack.connect("supabase_admin") as admin:
-        admin.execute("alter role mux_worker createdb; grant anon to mux_worker")
-    check = doctor()["key"]
-    assert (check.health, check.detail) == (
-        "warning",
-        "belongs to the role mux_worker, which may create databases, and is a member of anon",
-    )
-
-
-@WITH_WORKER_ROLE
 def test_a_trigger_that_may_refuse_the_workers_own_role_is_warned_of(
     doctor: Doctor, db: psycopg.Connection
 ) -> None:
