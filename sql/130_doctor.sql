@@ -202,7 +202,7 @@ return (
     cross join lateral regexp_matches(f.prosrc, '(?:([a-z_][a-z0-9_]*)\s*\.\s*)?([a-z_][a-z0-9_]*)\s*\(', 'gi') m
     join pg_catalog.pg_proc p on p.proname = lower(m[2])
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-    where case when m[1] is null then n.nspname in ('public', 'extensions') else n.nspname = lower(m[1]) end
+    where case when m[1] is null then n.nspname in ('public', 'extensions', mux_private.lesson_options() ->> 'schema') else n.nspname = lower(m[1]) end
       and n.nspname not in ('pg_catalog', 'mux_private')
   ), code as (
     select c.place, c.definition, f.oid, f.prosecdef, f.prosrc, n.nspname, l.lanname in ('plpgsql', 'sql') as is_source,
@@ -218,7 +218,7 @@ return (
     join pg_catalog.pg_class r on r.relname in (m[3], lower(m[3])) and r.relkind in ('r', 'p', 'v', 'm', 'f')
     join pg_catalog.pg_namespace n on n.oid = r.relnamespace
     where c.is_source and not c.prosecdef
-      and case when m[2] is null then n.nspname in ('public', 'extensions') else n.nspname in (m[2], lower(m[2])) end
+      and case when m[2] is null then n.nspname in ('public', 'extensions', mux_private.lesson_options() ->> 'schema') else n.nspname in (m[2], lower(m[2])) end
       and n.nspname <> 'pg_catalog'
   )
   select coalesce(array_agg(distinct d.doubt order by d.doubt), '{}')
