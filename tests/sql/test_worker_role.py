@@ -363,6 +363,19 @@ def test_before_the_files_it_stops(database: str) -> None:
         apply_sql(database, [WORKER_ROLE_FILE])
 
 
+def expect_a_lost_key_to_be_stopped(stack: LocalSupabase) -> None:
+    """By one statement, at the next request; the file applied again lets it in again."""
+    holder = Holder(stack)
+    try:
+        assert holder.send("POST", "/rpc/worker_summary", {})["processing"] == 0
+        run(stack.dsn(), "revoke mux_worker from authenticator")
+        assert holder.send("POST", "/rpc/worker_summary", {}) == DENIED
+        apply_sql(stack.dsn(), [WORKER_ROLE_FILE])
+        assert holder.send("POST", "/rpc/worker_summary", {})["processing"] == 0
+    finally:
+        holder.close()
+
+
 def test_undone_nothing_of_it_is_left(private_stack: LocalSupabase) -> None:
     """Neither grant nor policy, nor the role, once no other database of the server uses it."""
     first, second = private_stack.dsn(), private_stack.create_database("second", apply_sql=True)
@@ -372,6 +385,7 @@ def test_undone_nothing_of_it_is_left(private_stack: LocalSupabase) -> None:
     apply_sql(first, [WORKER_ROLE_FILE])
     apply_sql(second, [WORKER_ROLE_FILE])
     run(first, "grant select on notifications to mux_worker")
+    expect_a_lost_key_to_be_stopped(private_stack)
     apply_sql(first, [down, down])
     assert catalog(first) == before[0]
     with private_stack.connect(WORKER_ROLE, "second") as connection:
