@@ -85,7 +85,7 @@ begin
        or p.oid in (select f.function from mux_private.public_functions() f where f.is_ours)
     order by n.place
   loop
-    execute format('drop function %s', ours);
+    execute format('drop routine %s', ours);
   end loop;
   for those in select t.name from unnest(tables) t (name) loop
     execute format('drop table if exists %s', those);
@@ -101,7 +101,7 @@ exception when dependent_objects_still_exist then
 end
 $$;
 comment on procedure mux_private.undo is
-  'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
+  'For the files of sql/down: drops the functions and procedures of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
 
 -- A definition is compared as Postgres writes it, so a trial table has it too.
 create or replace procedure mux_private.keep_check(p_table regclass, p_name text, p_condition text)

@@ -132,7 +132,7 @@ def mux_says(error_type: str | None, message: str | None) -> str | None:
 
 def actor(text: str) -> str:
     """Return the name of an audit event's actor for people."""
-    return "the worker" if text == "service_role" else text
+    return "the worker" if text in ("service_role", "mux_worker") else text
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -340,7 +340,7 @@ def test_status_counts_and_tells_what_failed(
 
 
 def test_status_of_a_lesson_is_its_story(
-    environment: dict[str, str], course: Course, mux: MuxSimulator
+    environment: dict[str, str], course: Course, mux: MuxSimulator, key_role: str
 ) -> None:
     """Itself, its row, what Mux says now, and each step with the time since the one before."""
     upload = mux.state.create_upload()
@@ -352,7 +352,7 @@ def test_status_of_a_lesson_is_its_story(
         assert done.returncode == 0
         for text in (str(lesson), upload, asset, f"{playback} (public)"):
             assert text in done.stdout
-        assert re.search(r"\+\d+\.\d s  published  asset_ready by service_role", done.stdout)
+        assert re.search(rf"\+\d+\.\d s  published  asset_ready by {key_role}", done.stdout)
     result = json.loads(command(environment, "status", upload, "--json").stdout)
     assert result["mux"]["status"] == "ready"
     assert [event["event"] for event in result["events"]] == ["tracked", "published"]

@@ -24,14 +24,16 @@ from tests.e2e.evidence import (
     tables,
 )
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 from worker.wording import failure
 
 IN_BROWSER = Timeline(file_after_seconds=None, prepare_seconds=30)
 """The instructor has begun: the file comes when the browser sends it, then takes half a minute."""
 
 
+@WITH_BOTH_KEYS
 def test_a_draft_follows_its_upload_from_waiting_to_published(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, key_role: str
 ) -> None:
     """Nothing happens while the upload waits; the asset is noted; when it is ready, published."""
     clock = mux.state.clock = ManualClock()
@@ -58,8 +60,8 @@ def test_a_draft_follows_its_upload_from_waiting_to_published(
     happened = [picked(e, "event", "reason", "to_status", "actor") for e in course.events(lesson)]
     assert happened == [
         ("tracked", None, "processing", "postgres"),
-        ("waiting", "asset_preparing", "processing", "service_role"),
-        ("published", "asset_ready", "ready", "service_role"),
+        ("waiting", "asset_preparing", "processing", key_role),
+        ("published", "asset_ready", "ready", key_role),
     ]
     assert_works_on(worker, course, mux)
 

@@ -19,7 +19,8 @@ LAYERS = (
     {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"adapter"},
-    {"decide", "backoff", "lesson", "settings", "network", "project_url", "sql_files"},
+    {"decide", "backoff", "lesson", "settings", "network", "sql_files"}
+    | {"project_key", "project_url"},
     {"model", "wording", "text", "errors", "__init__"},
 )
 """From the top down. A package or module imports from its own layer and from those below."""

@@ -13,9 +13,10 @@ from worker.settings import Settings
 CHECKOUT = Path(__file__).parents[2]
 
 
-def jwt(role: str) -> str:
+def jwt(role: str, **claims: Any) -> str:
     """Make a token that looks like Supabase's."""
-    payload = base64.urlsafe_b64encode(json.dumps({"role": role}).encode()).decode().rstrip("=")
+    text = json.dumps({"role": role, **claims}).encode()
+    payload = base64.urlsafe_b64encode(text).decode().rstrip("=")
     return f"eyJhbGciOiJIUzI1NiJ9.{payload}.c2lnbmF0dXJl"
 
 
@@ -74,6 +75,8 @@ def test_all_faults_are_named_at_once() -> None:
         ("SUPABASE_SERVICE_ROLE_KEY", "nonsense", "neither a service_role JWT nor"),
         ("SUPABASE_SERVICE_ROLE_KEY", jwt("anon"), "is the key of role 'anon'"),
         ("SUPABASE_SERVICE_ROLE_KEY", "sb_publishable_abc", "is the publishable key"),
+        ("SUPABASE_PUBLISHABLE_KEY", "sb_secret_abc", "is not the publishable key"),
+        ("SUPABASE_PUBLISHABLE_KEY", jwt("service_role"), "nor the legacy anon key"),
         ("MUX_TOKEN_ID", "", "is empty"),
         ("MUX_TOKEN_SECRET", "two words", "was it pasted whole?"),
         ("MUX_TOKEN_SECRET", '"token-secret"', "has quotes around it; remove them"),
@@ -207,7 +210,9 @@ def test_values_are_read_as_they_are_meant(
     assert getattr(load(monkeypatch, **{name: text}), name.lower()) == value
 
 
-@pytest.mark.parametrize("name", ["PORT", "OPS_TOKEN", "MUX_WEBHOOK_SECRET"])
+@pytest.mark.parametrize(
+    "name", ["PORT", "OPS_TOKEN", "MUX_WEBHOOK_SECRET", "SUPABASE_PUBLISHABLE_KEY"]
+)
 def test_an_optional_setting_that_is_empty_is_not_set(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -220,6 +225,37 @@ def test_a_secret_key_of_the_new_kind_is_taken(monkeypatch: pytest.MonkeyPatch) 
     key = "sb_secret_" + "x" * 20
     settings = load(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=key)
     assert settings.supabase_service_role_key.get_secret_value() == key
+
+
+@pytest.mark.parametrize("publishable", ["sb_publishable_" + "x" * 20, jwt("anon")])
+def test_a_key_of_the_workers_own_role_goes_beside_the_publishable_key(
+    monkeypatch: pytest.MonkeyPatch, publishable: str
+) -> None:
+    """The gateway would refuse it as an API key. Both are secrets for the log."""
+    key = jwt("mux_worker")
+    settings = load(
+        monkeypatch, SUPABASE_SERVICE_ROLE_KEY=key, SUPABASE_PUBLISHABLE_KEY=publishable
+    )
+    assert settings.supabase_api_key == publishable
+    assert {key, publishable} <= set(settings.secrets)
+
+
+def test_without_the_publishable_key_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the gateway does, and with what is missing."""
+    assert refusal(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=jwt("mux_worker")) == [
+        (
+            "  SUPABASE_PUBLISHABLE_KEY is missing: SUPABASE_SERVICE_ROLE_KEY is of the role "
+            "mux_worker, which the gateway accepts only beside the publishable key"
+        )
+    ]
+
+
+def test_beside_a_key_of_the_service_role_the_publishable_key_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An app's environment often has it."""
+    settings = load(monkeypatch, SUPABASE_PUBLISHABLE_KEY="sb_publishable_" + "x" * 20)
+    assert settings.supabase_api_key == GOOD["SUPABASE_SERVICE_ROLE_KEY"]
 
 
 def test_the_environment_wins_over_the_file(

@@ -56,7 +56,8 @@ def add_parser(subparsers: Subparsers) -> None:
     action.add_argument(
         "--optional",
         metavar="NAME",
-        help="print a file of sql/optional instead: lesson_indexes, realtime or tracking_indexes",
+        help="print a file of sql/optional instead: lesson_indexes, realtime, tracking_indexes or "
+        "worker_role",
     )
     action.add_argument(
         "--inspect",

@@ -69,7 +69,10 @@ class RpcClient:
             httpx_client=http, auto_refresh_token=False, persist_session=False
         )
         key = settings.supabase_service_role_key.get_secret_value()
-        client = await create_async_client(settings.supabase_url, key, options)
+        options.headers["Authorization"] = f"Bearer {key}"
+        client = await create_async_client(
+            settings.supabase_url, settings.supabase_api_key, options
+        )
         return cls(client, http, timeout, stopping, telemetry or Telemetry())
 
     async def close(self) -> None:

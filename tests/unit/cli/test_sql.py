@@ -44,7 +44,10 @@ def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
         (["--inspect"], "--inspect needs DATABASE_URL, the address of the database.\n"),
         (
             ["--optional", "x"],
-            "--optional: there is no x. Give one of lesson_indexes, realtime, tracking_indexes.\n",
+            (
+                "--optional: there is no x. Give one of lesson_indexes, realtime, "
+                "tracking_indexes, worker_role.\n"
+            ),
         ),
         (["--unknown"], "unrecognized arguments: --unknown"),
     ],
