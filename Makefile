@@ -13,7 +13,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean python stack
+.PHONY: help demo test lint bench soak sbom audit lock clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -36,6 +36,24 @@ lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, over an hour (QUICK=1: only try it)
 	@$(PY) -m bench $(if $(QUICK),--quick)
 
+soak: $(VENV)/.ready-bench stack ## watch for an hour what the worker holds, and write docs/promises.md (SOAK_MINUTES=5: shorter)
+	@$(PY) -m bench.soak $(SOAK_MINUTES)
+
+sbom: $(VENV)/.ready ## write dist/sbom.cdx.json, the list of what the worker is installed with (CycloneDX)
+	@$(PY) -m venv --clear --without-pip $(SBOM_ENVIRONMENT)
+	@$(PY) -m pip --python $(SBOM_ENVIRONMENT)/bin/python install -qq --disable-pip-version-check \
+	  --require-hashes -r requirements.txt
+	@mkdir -p dist
+	@$(LIST) --output-file dist/sbom.cdx.json $(SBOM_ENVIRONMENT)
+
+audit: $(VENV)/.ready ## look for known vulnerabilities in what the worker is installed with
+	@mkdir -p build; rm -f build/audit.txt
+	@if $(AUDIT) --output build/audit.txt -r requirements.txt 2>build/audit.log; then tail -n 1 build/audit.log; \
+	elif test -s build/audit.txt; then cat build/audit.txt >&2; exit 1; \
+	elif grep -qE 'ConnectionError|Timeout|HTTPError' build/audit.log; then \
+	  echo "Skipped: $(ADVISORIES) does not answer. $$(tail -n 1 build/audit.log)"; \
+	else cat build/audit.log >&2; exit 1; fi
+
 lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
@@ -50,6 +68,14 @@ clean: ## remove what make made
 # One lock for all Pythons and systems, without the address of any package index.
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m uv pip compile --quiet \
   --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(ARGS)
+
+SBOM_ENVIRONMENT := build/sbom
+LIST = $(PY) -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible
+
+# The versions are locked, so nothing has to be resolved: only the advisories are asked for.
+ADVISORIES ?= https://api.osv.dev/v1/query
+AUDIT = $(PY) -m pip_audit --disable-pip --require-hashes --progress-spinner off \
+  --vulnerability-service osv --osv-url $(ADVISORIES) --timeout 15
 
 # Says which Python is used, or what to do when there is none.
 python:

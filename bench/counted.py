@@ -1,0 +1,40 @@
+"""A worker that counts its asyncio tasks: `python -m bench.counted run`.
+
+It is the worker itself. Once a second it writes the number of its tasks to the file that the
+variable `BENCH_TASKS_FILE` names.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+
+import worker.app
+from worker.cli.main import main
+from worker.settings import Settings
+
+FILE_VARIABLE = "BENCH_TASKS_FILE"
+WRITE_EVERY_SECONDS = 1.0
+
+run_uncounted = worker.app.run
+
+
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Run the daemon, with the count beside it."""
+    counting = asyncio.create_task(_count(Path(os.environ[FILE_VARIABLE])))
+    try:
+        await run_uncounted(settings, stopping)
+    finally:
+        counting.cancel()
+
+
+async def _count(file: Path) -> None:
+    draft = file.with_suffix(".draft")
+    while True:
+        draft.write_text(str(len(asyncio.all_tasks()) - 1))
+        draft.replace(file)  # never half written
+        await asyncio.sleep(WRITE_EVERY_SECONDS)
+
+
+if __name__ == "__main__":
+    setattr(worker.app, "run", run)  # noqa: B010  # mypy forbids an assignment
+    main()
