@@ -5,6 +5,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 NODE_READY := node_modules/.ready
 REPORT_READY := bench/report/node_modules/.ready
+BUILD := build
+SBOM := dist/sbom.cdx.json
+SBOM_ENVIRONMENT := $(BUILD)/sbom
 
 # The first Python here that runs, is 3.11 to 3.13 and can make a venv. A name on PATH may be a
 # version manager's shim that only says "not installed", so each one is tried.
@@ -39,20 +42,18 @@ bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and writ
 soak: $(VENV)/.ready-bench stack ## watch for an hour what the worker holds, and write docs/promises.md (SOAK_MINUTES=5: shorter)
 	@$(PY) -m bench.soak $(SOAK_MINUTES)
 
-sbom: $(VENV)/.ready ## write dist/sbom.cdx.json, the list of what the worker is installed with (CycloneDX)
-	@$(PY) -m venv --clear --without-pip $(SBOM_ENVIRONMENT)
-	@$(PY) -m pip --python $(SBOM_ENVIRONMENT)/bin/python install -qq --disable-pip-version-check \
-	  --require-hashes -r requirements.txt
-	@mkdir -p dist
-	@$(LIST) --output-file dist/sbom.cdx.json $(SBOM_ENVIRONMENT)
+sbom: $(VENV)/.ready $(SBOM_ENVIRONMENT)/.ready ## write dist/sbom.cdx.json, the list of what the worker is installed with (CycloneDX)
+	@mkdir -p $(dir $(SBOM))
+	@$(PY) -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file $(SBOM) $(SBOM_ENVIRONMENT)
 
 audit: $(VENV)/.ready ## look for known vulnerabilities in what the worker is installed with
-	@mkdir -p build; rm -f build/audit.txt
-	@if $(AUDIT) --output build/audit.txt -r requirements.txt 2>build/audit.log; then tail -n 1 build/audit.log; \
-	elif test -s build/audit.txt; then cat build/audit.txt >&2; exit 1; \
-	elif grep -qE 'ConnectionError|Timeout|HTTPError' build/audit.log; then \
-	  echo "Skipped: $(ADVISORIES) does not answer. $$(tail -n 1 build/audit.log)"; \
-	else cat build/audit.log >&2; exit 1; fi
+	@mkdir -p $(BUILD); rm -f $(FLAWS)
+	@if $(AUDIT) --output $(FLAWS) -r requirements.txt 2>$(AUDIT_LOG); then tail -n 1 $(AUDIT_LOG); \
+	elif test -s $(FLAWS); then cat $(FLAWS) >&2; exit 1; \
+	elif grep -qE 'ConnectionError|Timeout|HTTPError' $(AUDIT_LOG); then \
+	  echo "Skipped: $(ADVISORIES) does not answer. $$(tail -n 1 $(AUDIT_LOG))"; \
+	else cat $(AUDIT_LOG) >&2; exit 1; fi
 
 lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)
 	@$(LOCK) --output-file requirements.txt pyproject.toml
@@ -69,13 +70,12 @@ clean: ## remove what make made
 LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m uv pip compile --quiet \
   --universal --python-version 3.11 --generate-hashes --no-emit-index-url $(ARGS)
 
-SBOM_ENVIRONMENT := build/sbom
-LIST = $(PY) -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible
-
 # The versions are locked, so nothing has to be resolved: only the advisories are asked for.
 ADVISORIES ?= https://api.osv.dev/v1/query
 AUDIT = $(PY) -m pip_audit --disable-pip --require-hashes --progress-spinner off \
   --vulnerability-service osv --osv-url $(ADVISORIES) --timeout 15
+AUDIT_LOG := $(BUILD)/audit.log
+FLAWS := $(BUILD)/audit.txt
 
 # Says which Python is used, or what to do when there is none.
 python:
@@ -94,6 +94,13 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 
 $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+# What is installed with the worker, and nothing else.
+$(SBOM_ENVIRONMENT)/.ready: $(VENV)/.ready requirements.txt
+	@$(PY) -m venv --clear --without-pip $(SBOM_ENVIRONMENT)
+	@$(PY) -m pip --python $(SBOM_ENVIRONMENT)/bin/python install -qq --disable-pip-version-check \
+	  --require-hashes -r requirements.txt
 	@touch $@
 
 # Postgres and PostgREST come from npm, which has PostgREST for Linux on x64 only, or it is on PATH.
