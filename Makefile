@@ -59,6 +59,7 @@ lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the 
 	@$(LOCK) --output-file requirements.txt pyproject.toml
 	@$(LOCK) --output-file requirements-dev.txt --constraint requirements.txt \
 	  --extra sandbox --extra dev pyproject.toml
+	@echo hatchling | $(LOCK) --output-file requirements-build.txt --constraint requirements-dev.txt -
 	@$(LOCK) --output-file requirements-bench.txt --constraint requirements-dev.txt \
 	  --extra bench pyproject.toml
 
