@@ -5,17 +5,16 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from prometheus_client.parser import text_string_to_metric_families
 
+from tests.prometheus_files import alerts
 from worker import __version__
 from worker.cli.main import build_parser
-from worker.errors import MuxUnavailable
 from worker.settings import Settings
-from worker.telemetry.metrics import Metrics
 
 CHECKOUT = Path(__file__).parents[2]
 COMMAND = ["mux-worker", "run"]
@@ -71,34 +70,12 @@ def test_the_image_asks_the_worker_how_it_is() -> None:
     assert callable(build_parser().parse_args(["health"]).run)
 
 
-def alerts() -> list[dict[str, Any]]:
-    """Give the alert rules."""
-    (group,) = yaml.safe_load(text("deploy/alerts.yml"))["groups"]
-    rules: list[dict[str, Any]] = group["rules"]
-    return rules
-
-
 def test_five_things_are_worth_waking_for() -> None:
     """Each rule says what is wrong and what to do."""
     assert len({rule["alert"] for rule in alerts()}) == 5
     for rule in alerts():
         assert rule["labels"] == {"severity": "page"}
         assert rule["annotations"].keys() == {"summary", "action"}
-
-
-def test_alerts_go_by_numbers_that_there_are() -> None:
-    """Every metric and label that a rule names is exported by the code, under this very name."""
-    metrics = Metrics(lambda: None, lambda: None)
-    metrics.mux_answered("get_asset", "200")
-    metrics.mux_retried(MuxUnavailable("timeout", "No answer."), 1, 0.5)
-    metrics.rpc_ended("worker_claim", 0.1, "timeout")
-    samples = list(text_string_to_metric_families(metrics.text().decode()))
-    names = {sample.name for family in samples for sample in family.samples}
-    labels = {label for family in samples for sample in family.samples for label in sample.labels}
-    wanted = [rule["expr"] for rule in alerts()]
-    assert all(re.search(r"mux_worker_\w+", expression) for expression in wanted)
-    assert {n for e in wanted for n in re.findall(r"mux_worker_\w+", e)} <= names
-    assert {n for e in wanted for n in re.findall(r"(\w+)(?:=~|!=|=)\"", e)} <= labels
 
 
 def test_heroku_has_time_to_stop_too() -> None:
@@ -170,6 +147,61 @@ def test_the_image_copies_what_is_there() -> None:
     allowed = re.findall(r"^!(\S+)$", text(".dockerignore"), re.MULTILINE)
     assert sorted(copied) == allowed
     assert not {"sandbox", "bench"} & set(copied)
+
+
+def manifest(name: str) -> dict[str, Any]:
+    """Give a file of deploy/kubernetes."""
+    content: dict[str, Any] = yaml.safe_load(text(f"deploy/kubernetes/{name}.yaml"))
+    return content
+
+
+@pytest.mark.parametrize("name", ["deployment", "service"])
+def test_kubernetes_knows_every_field(name: str) -> None:
+    """In the newest version that the validator has, and in one that is some years old."""
+    for version in (kubernetes_validate.latest_version(), "1.27"):
+        kubernetes_validate.validate(manifest(name), version, strict=True)
+
+
+def test_kubernetes_runs_the_image_as_it_is_built() -> None:
+    """With its user and version, nothing to write on, a small memory, and time to stop."""
+    pod = manifest("deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (user,) = re.findall(r"^USER (\d+):", last_stage(), re.MULTILINE)
+    assert container["image"] == f"mux-worker:{__version__}"
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert {pod["securityContext"][name] for name in ("runAsUser", "runAsGroup")} == {int(user)}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert "volumes" not in pod
+    assert container["resources"]["limits"] == {"memory": "256Mi"}
+    grace = pod["terminationGracePeriodSeconds"]
+    assert grace > Settings.model_fields["shutdown_seconds"].default
+
+
+def test_kubernetes_asks_the_worker_on_its_port() -> None:
+    """Liveness and readiness are its two paths, and the service leads to the same port."""
+    pod = manifest("deployment")["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    assert container["env"] == [{"name": "PORT", "value": str(port["containerPort"])}]
+    probes = [container[probe]["httpGet"] for probe in ("livenessProbe", "readinessProbe")]
+    assert probes == [
+        {"path": "/healthz", "port": port["name"]},
+        {"path": "/readyz", "port": port["name"]},
+    ]
+    service = manifest("service")["spec"]
+    assert service["ports"][0]["targetPort"] == port["name"]
+    assert service["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_kubernetes_finds_the_secrets_by_name() -> None:
+    """No setting but the port stands in the file: a secret of the given name has them."""
+    (container,) = manifest("deployment")["spec"]["template"]["spec"]["containers"]
+    (source,) = container["envFrom"]
+    assert f"generic {source['secretRef']['name']} " in text("deploy/kubernetes/deployment.yaml")
 
 
 def test_heroku_installs_the_project_itself() -> None:
