@@ -23,13 +23,14 @@ from bench.report_file import machine
 from bench.samples import BOUNDS, Samples, gauges_of_worker
 from bench.soak_traffic import Pace, Traffic
 from bench.stage import CHECKOUT, Stage, stage
-from bench.trend import Trend
+from bench.trend import Trend, span_means
 from bench.writing import replace_between, table
 from sandbox.http_server import HOST, free_port
 
 WORKER = "bench.counted"
 WARM_UP_SHARE = 1 / 6
 SAMPLE_SECONDS = 1.0
+CHART_POINTS = 240
 START_TIMEOUT_SECONDS = 60.0
 MUX_GETS_PER_SECOND = 5
 MARKERS = ("<!-- soak -->", "<!-- /soak -->")
@@ -46,7 +47,8 @@ that as many existed at any time. At the end every lesson was published.
 
 The first {warm_up:.0f} minutes are left out. The growth is the slope of a line through the means of
 twenty equal spans, by least squares, with its standard error. "Flat": zero lies in its 95 %
-confidence interval, or the slope is negative or below the bound in brackets."""
+confidence interval, or the slope is negative or below the bound in brackets. Dead rows are those of
+the tables that have as many rows at any time; the audit and the upload history are to grow."""
 
 
 @contextmanager
@@ -126,7 +128,9 @@ def chart(minutes: float, samples: Samples) -> Panels:
     first, last = minutes * WARM_UP_SHARE, minutes
     charts = []
     for name, trend in samples.trends(first / 60).items():
-        points = tuple((at * 60, value) for at, value in samples.points[name])
+        points = tuple(
+            (at * 60, value) for at, value in span_means(samples.points[name], CHART_POINTS)
+        )
         line = tuple((at, trend.intercept + trend.per_hour * at / 60) for at in (first, last))
         lines = (Line("seen", points, is_ours=True), Line("slope", line, is_limit=True))
         charts.append(Lines(name, "minutes", "", lines))
