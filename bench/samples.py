@@ -23,8 +23,8 @@ DEAD_ROWS = (
     "select coalesce(sum(n_dead_tup), 0) from pg_stat_user_tables where relname in "
     "('mux_asset_tracking', 'schedule', 'worker_state', 'rate_limit', 'adoption_walk')"
 )
-"""Of the tables that have as many rows at any time. The audit and the upload history are to grow, and
-with them what autovacuum leaves in them."""
+"""Of the tables that have as many rows at any time. The audit and the upload history are to grow,
+and with them what autovacuum leaves there."""
 
 BOUNDS = {
     "Resident memory, MiB": 1.0,
