@@ -1,18 +1,20 @@
-"""A worker that counts its asyncio tasks: `python -m bench.counted run`.
+"""A worker that counts what only it can see: `python -m bench.counted run`.
 
-It is the worker itself. Once a second it writes the number of its tasks to the file that the
-variable `BENCH_TASKS_FILE` names.
+It is the worker itself. Once a second it writes the number of its asyncio tasks, and of the blocks of
+memory that Python has given to objects, to the file that the variable `BENCH_COUNTS_FILE` names.
 """
 
 import asyncio
+import json
 import os
+import sys
 from pathlib import Path
 
 import worker.app
 from worker.cli.main import main
 from worker.settings import Settings
 
-FILE_VARIABLE = "BENCH_TASKS_FILE"
+FILE_VARIABLE = "BENCH_COUNTS_FILE"
 WRITE_EVERY_SECONDS = 1.0
 
 run_uncounted = worker.app.run
@@ -30,7 +32,8 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
 async def _count(file: Path) -> None:
     draft = file.with_suffix(".draft")
     while True:
-        draft.write_text(str(len(asyncio.all_tasks()) - 1))
+        tasks = len(asyncio.all_tasks()) - 1
+        draft.write_text(json.dumps({"tasks": tasks, "blocks": sys.getallocatedblocks()}))
         draft.replace(file)  # never half written
         await asyncio.sleep(WRITE_EVERY_SECONDS)
 

@@ -1,5 +1,6 @@
 """Sample what a running worker holds: memory, descriptors, connections, tasks, dead rows."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ and with them what autovacuum leaves there."""
 
 BOUNDS = {
     "Resident memory, MiB": 1.0,
+    "Blocks of Python objects": 5000.0,
     "File descriptors": 0.5,
     "Sockets": 0.5,
     "Threads": 0.5,
@@ -49,9 +51,9 @@ def gauges_of_process(process: psutil.Process) -> dict[str, Gauge]:
 
 
 def gauges_of_worker(
-    process: psutil.Process, tasks: Path, db: psycopg.Connection
+    process: psutil.Process, counts: Path, db: psycopg.Connection
 ) -> dict[str, Gauge]:
-    """Return all that is measured; `tasks` is the file of `bench.counted`."""
+    """Return all that is measured; `counts` is the file of `bench.counted`."""
 
     def query(text: str) -> float:
         row = db.execute(text.encode()).fetchone()
@@ -59,7 +61,8 @@ def gauges_of_worker(
         return float(row[0])
 
     return gauges_of_process(process) | {
-        "asyncio tasks": lambda: float(tasks.read_text()),
+        "Blocks of Python objects": lambda: float(json.loads(counts.read_text())["blocks"]),
+        "asyncio tasks": lambda: float(json.loads(counts.read_text())["tasks"]),
         "Database connections": lambda: query(BACKENDS),
         "Dead rows": lambda: query(DEAD_ROWS),
     }

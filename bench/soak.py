@@ -48,12 +48,14 @@ that as many existed at any time. At the end every lesson was published.
 The first {warm_up:.0f} minutes are left out. The growth is the slope of a line through the means of
 twenty equal spans, by least squares, with its standard error. "Flat": zero lies in its 95 %
 confidence interval, or the slope is negative or below the bound in brackets. Dead rows are those of
-the tables that have as many rows at any time; the audit and the upload history are to grow."""
+the tables that have as many rows at any time; the audit and the upload history are to grow. The
+blocks are those that Python gives to objects: a leak shows there first, while resident memory also has
+the gaps between them."""
 
 
 @contextmanager
 def soaking(here: Stage, pace: Pace, **settings: str) -> Iterator[tuple[Traffic, Samples]]:
-    """Run a worker that counts its tasks while the block lasts, and what it meets."""
+    """Run a worker while the block lasts, with its traffic and the samples of what it holds."""
     settings = {
         "HOST": HOST,
         "PORT": str(free_port()),
@@ -62,18 +64,18 @@ def soaking(here: Stage, pace: Pace, **settings: str) -> Iterator[tuple[Traffic,
         **settings,
     }
     with tempfile.TemporaryDirectory() as directory:
-        tasks = Path(directory) / "tasks"
-        with here.worker(WORKER, **settings, **{FILE_VARIABLE: str(tasks)}) as process:
-            _wait_until_started(settings, tasks)
-            samples = Samples(gauges_of_worker(process, tasks, here.db))
+        counts = Path(directory) / "counts"
+        with here.worker(WORKER, **settings, **{FILE_VARIABLE: str(counts)}) as process:
+            _wait_until_started(settings, counts)
+            samples = Samples(gauges_of_worker(process, counts, here.db))
             yield Traffic(here, settings, pace), samples
 
 
-def _wait_until_started(settings: dict[str, str], tasks: Path) -> None:
+def _wait_until_started(settings: dict[str, str], counts: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         try:
-            tasks.read_text()
+            counts.read_text()
             socket.create_connection((settings["HOST"], int(settings["PORT"]))).close()
         except OSError:
             if time.monotonic() > deadline:
@@ -108,7 +110,7 @@ def report(minutes: float, traffic: Traffic, samples: Samples) -> str:
     )
     rows = [_row(name, trend, warm_up / 60, minutes / 60) for name, trend in trends.items()]
     picture = "![What the worker held in the course of the run](images/soak.svg)"
-    return f"## Nothing grows\n\n{how}\n\n{table(HEADS, rows)}\n\n{machine()}\n\n{picture}"
+    return f"## What the worker holds\n\n{how}\n\n{table(HEADS, rows)}\n\n{machine()}\n\n{picture}"
 
 
 def _row(name: str, trend: Trend, first: float, last: float) -> tuple[str, ...]:
@@ -116,10 +118,10 @@ def _row(name: str, trend: Trend, first: float, last: float) -> tuple[str, ...]:
     start, end = (trend.intercept + trend.per_hour * at for at in (first, last))
     return (
         name,
-        f"{start:.1f}",
-        f"{end:.1f}",
-        f"{trend.per_hour:+.2f} ± {trend.error:.2f}",
-        f"{'grows' if trend.grows(bound) else 'flat'} ({bound:g})",
+        f"{start:,.1f}",
+        f"{end:,.1f}",
+        f"{trend.per_hour:+,.2f} ± {trend.error:,.2f}",
+        f"{'grows' if trend.grows(bound) else 'flat'} ({bound:,g})",
     )
 
 

@@ -31,8 +31,8 @@ for line in sys.stdin:
 def stand_in() -> Iterator[subprocess.Popen[str]]:
     """Run the program."""
     command = [sys.executable, "-c", STAND_IN]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         yield process
         process.kill()
 

@@ -2,7 +2,10 @@
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
@@ -24,13 +27,30 @@ def run(_arguments: argparse.Namespace) -> NoReturn:
     """Run the command."""
     import asyncio
 
-    from worker.settings import Settings
-    from worker.telemetry import logs
-
     began = time.monotonic()
+    with _without_rich():
+        from worker.settings import Settings
+        from worker.telemetry import logs
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
     asyncio.run(run_daemon(settings, began))
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Let `import rich` fail inside the block.
+
+    structlog and httpx load it if it is installed, which takes time and memory at every start. The
+    daemon has no use for it.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what makes an import fail
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 async def run_daemon(settings: "Settings", began: float) -> NoReturn:
@@ -70,7 +90,8 @@ async def _run(settings: "Settings", began: float) -> None:
     else:
         log.info("worker.started", version=__version__)
 
-    from worker import app
+    with _without_rich():
+        from worker import app
 
     await app.run(settings, stopping)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

@@ -81,6 +81,10 @@ class RateLimiter:
                 await asyncio.sleep(seconds)
             self._sent_at.append(time.monotonic())
 
+    def add(self, slot: RequestSlots) -> None:
+        """Use a slot that was reserved for one request."""
+        self._slots.append(time.monotonic() + slot.first_in_seconds)
+
     async def slow_down(self) -> None:
         """Lower the rate of all workers, because Mux's limit is used up."""
         self._slots.clear()

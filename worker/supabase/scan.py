@@ -109,6 +109,7 @@ class ScanStore:
             "lease_seconds": limits.lease_seconds,
             "leader": self._worker_id,
             "lead_seconds": self._leader_lease_seconds,
+            "requests_per_second": limits.requests_per_second,
         }
         response = expect(await self.call("worker_claim", params), dict)
         claimed = parse(
@@ -118,6 +119,7 @@ class ScanStore:
                 response["events_arrive"],
                 response["more_are_due"],
                 left_to_others=response["leader"] == "others",
+                slot=response["slot"] and _slots(response["slot"]),
             )
         )
         if response["leader"] != "none":  # of nothing that is due there is no leader
@@ -187,11 +189,7 @@ class ScanStore:
         """Reserve the next times at which requests may be sent to Mux, shared by all workers."""
         params = {"requests": count, "per_second": per_second}
         response = expect(await self.call("worker_acquire_requests", params), dict)
-        return parse(
-            lambda: RequestSlots(
-                float(response["first_in_seconds"]), float(response["gap_seconds"])
-            )
-        )
+        return parse(lambda: _slots(response))
 
     async def slow_down(self) -> None:
         """Reduce the rate of all workers for a while, since Mux answered 429."""
@@ -232,6 +230,10 @@ class ScanStore:
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Return the response of an SQL function."""
         return await self._client.call(function, params)
+
+
+def _slots(response: dict[str, Any]) -> RequestSlots:
+    return RequestSlots(float(response["first_in_seconds"]), float(response["gap_seconds"]))
 
 
 def _ids(item: Item) -> tuple[str | None, str | None]:

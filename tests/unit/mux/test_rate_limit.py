@@ -94,6 +94,30 @@ async def test_slow_requests_reserve_one_slot_each(clock: FakeClock, budget: Fak
     assert round(clock.now, 3) == 1003
 
 
+async def test_a_slot_that_came_with_a_claim_saves_a_call(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """A scan with one request reserves nothing else, and waits until the slot's time."""
+    limiter = RateLimiter(4, budget)
+    for _ in range(3):
+        limiter.add(RequestSlots(0.1, 0.25))
+        assert await send_times(limiter, clock, 1) == [0]
+        clock.now += 0.9
+    assert (budget.taken, round(clock.now, 3)) == ([], 1003)
+
+
+async def test_slots_are_used_in_the_order_in_which_they_were_reserved(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """While requests wait, a claim's slot is another one behind those that are reserved."""
+    limiter = RateLimiter(10, budget)
+    await send_times(limiter, clock, 3)
+    assert budget.taken == [1, 1, 2]
+    limiter.add(await budget.acquire_requests(1, 4))
+    assert await send_times(limiter, clock, 3) == [0, 0.25, 0.5]
+    assert budget.taken == [1, 1, 2, 1, 4]
+
+
 async def test_a_slot_that_has_passed_is_lost(clock: FakeClock, budget: FakeBudget) -> None:
     """After an idle time there is no burst."""
     limiter = RateLimiter(4, budget)

@@ -5,7 +5,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from worker.errors import StatementTimeout, SupabaseUnavailable
-from worker.model import Observation, Outcome, Settlement, Verdict
+from worker.model import Observation, Outcome, RequestSlots, Settlement, Verdict
 from worker.scan.batch import ClaimLimits
 from worker.supabase.client import RpcClient
 from worker.supabase.scan import ScanStore
@@ -112,8 +112,8 @@ class Claims(RpcClient):
         if function == "worker_release":
             return 0
         leader = self.leaders.pop(0)
-        batch: dict[str, Any] = {"rows": [], "environment_id": None, "events_arrive": False}
-        return {**batch, "more_are_due": False, "leader": leader}
+        batch: dict[str, Any] = {"rows": [], "slot": None, "environment_id": None}
+        return {**batch, "events_arrive": False, "more_are_due": False, "leader": leader}
 
     async def close(self) -> None:
         """Have no connections."""
@@ -142,6 +142,28 @@ async def test_the_leader_says_that_it_stops(leaders: list[str], releases: bool)
     assert len({worker for _, worker in client.called}) == 1
 
 
+class Reserving(RpcClient):
+    """Answers a claim with a slot, and records the parameters."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Reserve a slot."""
+        self.params = params
+        slot = {"first_in_seconds": 0.5, "gap_seconds": 0.25}
+        batch: dict[str, Any] = {"rows": [], "slot": slot, "environment_id": None}
+        return {**batch, "events_arrive": False, "more_are_due": False, "leader": "ours"}
+
+
+async def test_a_claim_reserves_the_first_request() -> None:
+    """At the rate of the limits; its time comes with the rows."""
+    client = Reserving()
+    batch = await ScanStore(client).claim(ClaimLimits(200, 60, 40, requests_per_second=4))
+    assert batch.slot == RequestSlots(0.5, 0.25)
+    assert client.params["requests_per_second"] == 4
+
+
 class LeadingClient(RpcClient):
     """Makes the first claim the leader's, and records the calls."""
 
@@ -154,6 +176,7 @@ class LeadingClient(RpcClient):
         batch: dict[str, Any] = {
             "rows": [],
             "environment_id": None,
+            "slot": None,
             "events_arrive": False,
             "more_are_due": False,
         }
