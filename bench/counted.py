@@ -1,7 +1,7 @@
 """A worker that counts what only it can see: `python -m bench.counted run`.
 
-It is the worker itself. Once a second it writes the number of its asyncio tasks, and of the blocks of
-memory that Python has given to objects, to the file that the variable `BENCH_COUNTS_FILE` names.
+It is the worker itself. Once a second it writes the number of its asyncio tasks, and of the blocks
+of memory that Python has given to objects, to the file that `BENCH_COUNTS_FILE` names.
 """
 
 import asyncio

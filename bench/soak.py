@@ -49,8 +49,8 @@ The first {warm_up:.0f} minutes are left out. The growth is the slope of a line 
 twenty equal spans, by least squares, with its standard error. "Flat": zero lies in its 95 %
 confidence interval, or the slope is negative or below the bound in brackets. Dead rows are those of
 the tables that have as many rows at any time; the audit and the upload history are to grow. The
-blocks are those that Python gives to objects: a leak shows there first, while resident memory also has
-the gaps between them."""
+blocks are those that Python gives to objects: a leak shows there first, while resident memory also
+has the gaps between them."""
 
 
 @contextmanager

@@ -12,9 +12,9 @@ import pytest
 
 from sandbox.http_server import HOST, free_port
 from sandbox.mux.server import MuxSimulator
+from tests.commands import CHECKOUT
 from tests.course import Course
 from tests.e2e.evidence import assert_published
-from tests.commands import CHECKOUT
 from tests.worker_process import Line, WorkerProcess
 
 pytestmark = pytest.mark.stack
