@@ -128,7 +128,7 @@ def test_a_claim_reserves_the_first_request_to_mux(course: Course, service: Serv
         course.tracked_lesson(upload)
     assert slot(None) is None
     first, second = slot(4), slot(4)
-    assert first == {"first_in_seconds": 0, "gap_seconds": 0.2575}
+    assert first == {"first_in_seconds": 0, "gap_seconds": 0.2575, "paused_seconds": 0}
     assert second is not None
     assert 0 < second["first_in_seconds"] <= second["gap_seconds"] == 0.2575
 

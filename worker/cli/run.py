@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
 from worker.cli.command import Subparsers
-from worker.cli.exit_codes import DONE, FAILED
-from worker.errors import WorkerError
+from worker.cli.exit_codes import DONE, FAILED, WRONG_SCHEMA
+from worker.errors import SchemaRefused, WorkerError
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -67,7 +67,7 @@ async def run_daemon(settings: "Settings", began: float) -> NoReturn:
         await _run(settings, began)
     except WorkerError as error:  # an operator has to act, for example PORT is in use
         logs.get_logger().error("worker.stopped", message=str(error))
-        code = FAILED
+        code = WRONG_SCHEMA if isinstance(error, SchemaRefused) else FAILED
     except Exception:  # noqa: BLE001  # a programming error: logged with its traceback
         logs.get_logger().exception("worker.crashed")
         code = FAILED  # the platform restarts the process

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 from pytest_mock import MockerFixture
 
+from worker.errors import MuxUnavailable
 from worker.model import RequestSlots
 from worker.mux.rate_limit import LocalBudget, RateLimiter
 
@@ -30,19 +31,22 @@ class FakeBudget:
     clock: FakeClock
     gap: float = 0.25
     next_at: float = 0.0
+    paused_until: float = 0.0
     taken: list[int] = field(default_factory=list)
     slowed: int = 0
 
     async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve slots."""
         self.taken.append(count)
-        first = max(self.clock.now, self.next_at)
+        first = max(self.clock.now, self.next_at, self.paused_until)
         self.next_at = first + count * self.gap
-        return RequestSlots(first - self.clock.now, self.gap)
+        paused = max(0.0, self.paused_until - self.clock.now)
+        return RequestSlots(first - self.clock.now, self.gap, paused)
 
-    async def slow_down(self) -> None:
+    async def slow_down(self, pause_seconds: float) -> None:
         """Count the call."""
         self.slowed += 1
+        self.paused_until = self.clock.now + pause_seconds
 
 
 @pytest.fixture
@@ -151,6 +155,23 @@ async def test_slowing_down_drops_reserved_slots(clock: FakeClock, budget: FakeB
     assert (budget.slowed, clock.now - before) == (1, 30)
 
 
+async def test_no_request_is_sent_before_the_end_of_a_pause(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """It raises how long the pause lasts still, and waits for no more than its last second."""
+    one, other = RateLimiter(4, budget), RateLimiter(4, budget)
+    await one.slow_down(60)
+    for limiter, left in ((one, 60), (other, 45)):
+        clock.now = budget.paused_until - left
+        limiter.add(await budget.acquire_requests(1, 4))  # with a claim
+        with pytest.raises(MuxUnavailable) as raised:
+            await limiter.acquire()
+        assert (raised.value.reason, raised.value.retry_after_seconds) == ("rate_limited", left)
+    clock.now = budget.paused_until - 0.5
+    await other.acquire()
+    assert clock.now >= budget.paused_until
+
+
 async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:
     """The first that waits is sent first."""
     limiter, order = RateLimiter(4, budget), []
@@ -173,3 +194,6 @@ async def test_a_single_process_has_its_own_budget(clock: FakeClock) -> None:
     before = clock.now
     await limiter.acquire()
     assert clock.now - before >= 1
+    await limiter.slow_down(60)
+    with pytest.raises(MuxUnavailable):
+        await limiter.acquire()
