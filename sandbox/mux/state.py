@@ -128,6 +128,14 @@ class MuxState:
                 seeded.append(SeededUpload(upload.id, asset.id, ids))
         return seeded
 
+    def forget_upload(self, upload_id: str) -> None:
+        """Remove an upload and its asset, as if they had never been; for long measurements.
+
+        Raises `KeyError` when there is no such upload.
+        """
+        with self._lock:
+            self._environment.remove_upload(upload_id)
+
     def delete_asset(self, asset_id: str) -> None:
         """Delete an asset; raises `KeyError` when there is none."""
         with self._lock:

@@ -16,7 +16,12 @@ from worker.telemetry.metrics import Metrics
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"
 DOCS = CHECKOUT / "docs"
-PAGES = [README, *sorted(DOCS.glob("*.md")), CHECKOUT / "sql" / "README.md"]
+PAGES = [
+    README,
+    CHECKOUT / "SECURITY.md",
+    *sorted(DOCS.glob("*.md")),
+    CHECKOUT / "sql" / "README.md",
+]
 EVENT = re.compile(
     r"(worker|scan|backfill|adoption|lesson|mux|supabase|web|webhook|events)\.[a-z_]+"
 )

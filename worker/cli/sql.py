@@ -60,6 +60,11 @@ def add_parser(subparsers: Subparsers) -> None:
         "worker_role",
     )
     action.add_argument(
+        "--undo",
+        action="store_true",
+        help="print the SQL that removes everything again, the worker's tables with their rows too",
+    )
+    action.add_argument(
         "--inspect",
         action="store_true",
         help="read the database at DATABASE_URL and print the options that fit it",
@@ -72,6 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     given: dict[str, str | None] = {option: getattr(arguments, option) for option in OPTIONS}
     if arguments.inspect:
         _inspect(given)
+        return DONE
+    if arguments.undo:
+        _print_undo()
         return DONE
     from worker.adapter.options import Options
 
@@ -91,6 +99,14 @@ def _print(options: "Options") -> None:
 
     for script in scripts(options).values():
         sys.stdout.buffer.write(script.encode())
+
+
+def _print_undo() -> None:
+    """Print one script, which asks the database itself what the options were."""
+    from worker.sql_files import undo_files
+
+    for file in undo_files():
+        sys.stdout.buffer.write(file.read_bytes())
 
 
 def _print_optional(options: "Options", name: str) -> None:
