@@ -14,7 +14,7 @@
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
     decide         what an observation means; `backoff`: when to check again
     settings       every setting; `network` and `project_url` help it
-    model          the terms as frozen types, with `lesson`
+    model          the terms as frozen types, with `lesson`, and `overview` of all lessons
     wording, text  every reason in a sentence; durations, ids and foreign text made safe to print
     errors         the exceptions
 
