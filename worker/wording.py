@@ -101,7 +101,7 @@ STATES: Mapping[str, str] = {
     "stuck": "stuck",
     "waiting": "waiting",
     "published": "published",
-    "ready": "has its video",
+    "ready": "given its video",
     "untracked": "not tracked",
 }
 """Each state of a lesson; first those that need somebody, the worst first."""

@@ -227,7 +227,8 @@ def test_the_day_counts_lessons_and_how_long_ready_videos_waited(
     lesson = course.lesson()
     insert = (
         "insert into mux_asset_events "
-        "(happened_at, actor, event, lesson_id, tracking_id, observation) select now() - %s::interval, 'test', %s, %s, %s, "
+        "(happened_at, actor, event, lesson_id, tracking_id, observation) "
+        "select now() - %s::interval, 'test', %s, %s, %s, "
         "jsonb_build_object('looked_before', now() - %s::interval - %s::interval)"
     )
     rows = [

@@ -73,14 +73,14 @@ def settle_page(service: Service) -> None:
 LISTS = ("failed", "published", "stuck", "unplayable", "waiting")
 
 
-def list_lessons(service: Service, state: str, search: str | None = None) -> None:
-    """Read the second page of a list."""
+def list_lessons(service: Service, state: str, search: str | None = None) -> object:
+    """Read two pages of a list; return the second."""
     query = b"select worker_list_lessons(%s, %s, at_most => 3, after => (%s::jsonb) ->> 'next')"
     first = service.connection.execute(
         b"select worker_list_lessons(%s, %s, at_most => 3)", [state, search]
     ).fetchone()
     assert first is not None
-    service.connection.execute(query, [state, search, Jsonb(first[0])])
+    return service.connection.execute(query, [state, search, Jsonb(first[0])]).fetchone()
 
 
 CALLS: dict[str, Callable[[Service], object]] = {

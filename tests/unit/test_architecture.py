@@ -19,7 +19,8 @@ LAYERS = (
     {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"adapter"},
-    {"decide", "backoff", "lesson", "overview", "settings", "network", "project_url", "sql_files"},
+    {"decide", "backoff", "lesson", "overview", "settings"},
+    {"env_file", "network", "project_url", "sql_files"},
     {"model", "wording", "text", "errors", "__init__"},
 )
 """From the top down. A package or module imports from its own layer and from those below."""

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 Subparsers = Any
 """What `add_subparsers` returns; argparse has no public name for its type."""
 
-LESSON_HELP = "its id, or the id of its upload or asset; after -- where it begins with a hyphen"
+LESSON_HELP = "its id or title, or the id of its upload or asset"
+
+REASON_HELP = "the reason, for the audit"
+
+
+def no_completions(**_: Any) -> tuple[()]:
+    """Complete nothing, also no file names: what is expected is known to the database alone."""
+    return ()
 
 
 def run_command(
@@ -38,7 +45,7 @@ def run_command(
     from worker.settings import Settings
     from worker.telemetry import logs
 
-    settings = Settings.load()
+    settings = Settings.load(arguments.env_file)
     is_debug = settings.log_level == "debug"
     level = "error" if log_errors_only and not is_debug else settings.log_level
     logs.configure(

@@ -41,7 +41,7 @@ KNOWN: dict[str, Any] = {
     "now": "2026-01-01T00:00:30+00:00", "events": [],
 }  # fmt: skip
 NOW = "2026-01-01T00:00:30+00:00"
-PAGE = {"lessons": [], "next": None, "now": NOW}
+PAGE: dict[str, Any] = {"lessons": [], "next": None, "now": NOW}
 NO_DELAYS = {"count": 0, "p50": None, "p95": None, "p99": None}
 OVERVIEW: dict[str, Any] = {
     "now": NOW, "events_seconds": None,

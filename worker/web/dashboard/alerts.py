@@ -78,9 +78,8 @@ def _of_lessons(counts: Counts) -> Iterator[Alert]:
         message = f"{count(counts.unplayable, 'published lesson')} can no longer play the video."
         yield Alert("bad", message, "See the list below for the reason and what to do.")
     if counts.stuck:
-        message = (
-            f"{count(counts.stuck, 'lesson has', 'lessons have')} waited for over half an hour."
-        )
+        lessons = count(counts.stuck, "lesson has", "lessons have")
+        message = f"{lessons} waited for over half an hour."
         yield Alert("warn", message, "See the list below. Each lesson's page shows Mux's response.")
     late = counts.oldest_due_seconds
     if late is not None and late > LATE_SECONDS:
