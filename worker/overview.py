@@ -9,6 +9,9 @@ from worker.lesson import Lesson
 LISTS = ("unplayable", "failed", "stuck", "waiting", "published")
 """The states of which there are lists; the first three need somebody."""
 
+LATE_SECONDS = 300.0
+"""How long a lesson may be due while the worker keeps up."""
+
 ALL = "all"
 """The list of all lessons, in the order of their ids."""
 
@@ -37,6 +40,12 @@ class Counts:
             summary["oldest_due_seconds"],
             summary["oldest_processing_seconds"],
         )
+
+    @property
+    def late_seconds(self) -> float | None:
+        """How long a lesson has been due, where that is too long."""
+        due = self.oldest_due_seconds
+        return due if due is not None and due > LATE_SECONDS else None
 
     def of(self, state: str) -> int | None:
         """Return the count of a state; None where that is not counted."""

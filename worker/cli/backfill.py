@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.cli.command import Subparsers, run_command
-from worker.cli.console import columns, show
+from worker.cli.console import columns, console, show
 from worker.cli.exit_codes import DONE, FAILED, WRONG_USE
 from worker.wording import backfill_result, count
 
@@ -142,11 +142,12 @@ async def _plan(work: "Backfill", report: "Report") -> int:
 def _planned(counts: Counter[str], examples: "dict[str, list[Result]]") -> "RenderableType":
     table = columns(9)
     table.columns[0].justify = "right"
+    between = "\n  " if console().is_terminal else " "  # three ids are wider than most terminals
     for kind, number in _sorted(counts):
         table.add_row(f"\n{number:,}", f"\n{kind}: {backfill_result(kind)}")
         for result in sorted(examples[kind], key=lambda result: result.lesson_id):
             ids = [f"{name.removesuffix('_id')} {id_}" for name, id_ in result.ids.items() if id_]
-            table.add_row("", " ".join([result.lesson_id, *ids]))
+            table.add_row("", between.join([result.lesson_id, *ids]))
     return table
 
 

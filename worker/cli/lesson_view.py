@@ -116,8 +116,9 @@ def _event(event: Details, owner: str | None) -> Text:
     text = Text(EVENTS.get(name, plain_id(name)), EVENT_STYLES.get(name, ""))
     by = "the instructor" if event["actor"] == owner else actor(event["actor"])
     text.append(f" by {plain_id(by)}", "dim")
-    if reason:
-        text.append(f"\n{REASONS.get(reason) or failure(reason)}", "default")
-    if event["message"] and not (reason and failure(reason) == event["message"]):
-        text.append(f"\n{plain_id(event['message'])}", "default")
+    said = event["message"] or ""
+    why = (REASONS.get(reason) or failure(reason)) if reason else ""
+    for sentence in ("" if said.startswith(why) else why, said):
+        if sentence:
+            text.append(f"\n{plain_id(sentence)}", "default")
     return text

@@ -23,15 +23,15 @@ async def find_lesson(lessons: LessonStore, name: str) -> Lesson:
     if len(found) == 1:
         return found[0]
     if found:
-        raise WorkerError(f"{called} belongs to several lessons. {_candidates(found)}")
+        raise WorkerError(f"{called} belongs to several lessons:{_candidates(found)}")
     titled, similar = await _titled(lessons, name)
     if len(titled) == 1:
         return titled[0]
     if titled:
-        raise WorkerError(f"Several lessons are called {called}. {_candidates(titled)}")
+        raise WorkerError(f"Several lessons are called {called}:{_candidates(titled)}")
     if similar:
         raise WorkerError(
-            f"No lesson is called {called}, but titles contain it. {_candidates(similar)}"
+            f"No lesson is called {called}, but titles contain it:{_candidates(similar)}"
         )
     raise WorkerError(
         f"No lesson, upload or asset has the id or the title {called}. Copy the whole id "
@@ -79,10 +79,10 @@ async def _titled(lessons: LessonStore, title: str) -> tuple[list[Lesson], list[
 
 
 def _candidates(lessons: Sequence[Lesson]) -> str:
-    """Return lines that name the first of some lessons."""
+    """Return lines that name the first of some lessons, and what to do."""
     rows = [
         f"\n  {plain_id(lesson.id)}  {plain_id(lesson.name)} ({STATES[lesson.state]})"
         for lesson in lessons[:MAX_CANDIDATES]
     ]
     more = "\n  and more" if len(lessons) > MAX_CANDIDATES else ""
-    return f"Name one by its id:{''.join(rows)}{more}"
+    return f"{''.join(rows)}{more}\nName one by its id."

@@ -77,7 +77,7 @@ def _print(total: _Total, summary: dict[str, int]) -> None:
     if total.left_to_others:
         print("Another worker is checking what is due.")
     print(
-        f"Now {summary['processing']:,} wait for their video ({summary['due']:,} due, "
-        f"{summary['stuck']:,} stuck); {summary['error']:,} have failed, "
-        f"{summary['unplayable']:,} are published and play nothing."
+        f"Now {summary['processing'] - summary['stuck']:,} waiting, {summary['stuck']:,} stuck, "
+        f"{summary['due']:,} of them due; {summary['error']:,} failed, "
+        f"{summary['unplayable']:,} unplayable."
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.command import LESSON_HELP, Subparsers, no_completions, run_command
-from worker.cli.console import console, show
+from worker.cli.console import console, show, text_of
 from worker.cli.exit_codes import DONE, FAILED
 from worker.wording import FAILURES
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.supabase.lessons import LessonStore
 
     Render = Callable[[], Awaitable[RenderableType]]
-    """Reads what is to be shown; JSON is a text."""
+    """Reads what is to be shown: a text where that is not for a terminal."""
 
 LIST_HELP = {
     "unplayable": "list the lessons that are published and play nothing",
@@ -129,17 +129,20 @@ async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
 
 
 async def _overview(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":
-    from worker.cli.status_view import overview_view
+    from worker.cli.status_view import NEED_SOMEBODY, counts_view, line, overview_view
 
     overview = await lessons.overview(SHOWN_OF_EACH_LIST)
     if arguments.json:
         return _json(overview_json(overview))
-    return overview_view(overview, is_terminal=console().is_terminal)
+    if console().is_terminal:
+        return overview_view(overview)
+    listed = [lesson for state in NEED_SOMEBODY for lesson in overview.lists[state].lessons]
+    return "\n".join([text_of(counts_view(overview)), *map(line, listed)])
 
 
 async def _list(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":
     from worker.cli.lessons import read_list
-    from worker.cli.status_view import list_view
+    from worker.cli.status_view import line, list_view
     from worker.overview import ALL
 
     state = arguments.state or ("failed" if arguments.type else ALL)
@@ -148,7 +151,9 @@ async def _list(arguments: argparse.Namespace, lessons: "LessonStore") -> "Rende
     )
     if arguments.json:
         return _json({"lessons": [lesson_json(x) for x in found], "has_more": has_more})
-    return list_view(state, found, has_more=has_more, is_terminal=console().is_terminal)
+    if not console().is_terminal:
+        return "\n".join(map(line, found))
+    return list_view(state, found, has_more=has_more)
 
 
 def overview_json(overview: "Overview") -> dict[str, Any]:
@@ -179,11 +184,11 @@ def _json(value: dict[str, Any]) -> str:
 
 
 def _print(view: "RenderableType") -> None:
-    """Print a view; JSON as it is, since rich would break its lines."""
-    if isinstance(view, str):
-        print(view, flush=True)
-    else:
+    """Print a view; a text as it is, since rich would break its lines and expand its tabs."""
+    if not isinstance(view, str):
         show(view)
+    elif view:
+        print(view, flush=True)
 
 
 async def _watch(arguments: argparse.Namespace, render: "Render") -> None:

@@ -1,13 +1,13 @@
 """The counts of all lessons, and lists of lessons, as the command `status` prints them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from worker.cli.console import columns
-from worker.lesson import Lesson
+from worker.lesson import Lesson, Publication
 from worker.overview import Day, Overview
 from worker.text import ago, duration, plain_id
 from worker.wording import STATES, actor, count
@@ -37,50 +37,57 @@ NONE_IN = {
 RETRY = "Once the cause is fixed: mux-worker retry LESSON, or retry --all-failed."
 
 
-def overview_view(overview: Overview, *, is_terminal: bool) -> RenderableType:
+def overview_view(overview: Overview) -> RenderableType:
     """Return the counts, and the first lessons of each list that needs somebody."""
-    parts: list[RenderableType] = [_counts(overview)]
+    parts: list[RenderableType] = [counts_view(overview)]
     for state in NEED_SOMEBODY:
         page = overview.lists[state]
         if page.lessons:
             hidden = (overview.counts.of(state) or 0) - len(page.lessons)
             more = f"{hidden:,} more: mux-worker status --{state}" if hidden > 0 else ""
-            parts.append(_listed(state, page.lessons, more, is_terminal=is_terminal))
+            parts.append(_listed(state, page.lessons, more))
     if len(parts) == 1:
         parts.append("\nNo lesson needs somebody.")
     return Group(*parts)
 
 
-def list_view(
-    state: str, lessons: Sequence[Lesson], *, has_more: bool, is_terminal: bool
-) -> RenderableType:
-    """Return a list of lessons; through a pipe, one line of columns between tabs for each."""
+def list_view(state: str, lessons: Sequence[Lesson], *, has_more: bool) -> RenderableType:
+    """Return a list of lessons, each in some lines."""
     if not lessons:
-        return Group(NONE_IN.get(state, "There is no such lesson.") if is_terminal else "")
+        return Group(NONE_IN.get(state, "There is no such lesson."))
     more = f"The first {count(len(lessons), 'lesson')}. --limit shows more." if has_more else ""
-    return _listed(state, lessons, more, is_terminal=is_terminal)
+    return _listed(state, lessons, more)
 
 
-def _counts(overview: Overview) -> RenderableType:
-    counts = overview.counts
+def line(lesson: Lesson) -> str:
+    """Return a lesson in one line of columns between tabs, for other programs.
+
+    They are state, id, title, since when, error type, and why and what to do.
+    """
+    error_type = lesson.row.error_type if lesson.row else None
+    since = lesson.publication.happened_at if lesson.publication else lesson.since
+    texts = " ".join(filter(None, (lesson.why, lesson.advice, lesson.detail)))
+    cells = (lesson.state, lesson.id, lesson.title, since, error_type, texts)
+    return "\t".join(plain_id(cell or "") for cell in cells)
+
+
+def counts_view(overview: Overview) -> RenderableType:
+    """Return the counts of all lessons, and how fast ready videos were published."""
+    counts, day = overview.counts, overview.day
     table = columns(6)
     table.columns[0].justify = "right"
-    oldest = counts.oldest_waiting_seconds
-    due = counts.oldest_due_seconds
-    remarks = {
-        "stuck": f", the oldest for {duration(oldest or 0)}" if counts.stuck else "",
-        "waiting": f", {counts.due:,} due for up to {duration(due)}" if due is not None else "",
-    }
     for state in ("unplayable", "failed", "stuck", "waiting"):
         number = counts.of(state) or 0
+        oldest = counts.oldest_waiting_seconds if state == "stuck" and number else None
+        remark = "" if oldest is None else f", the oldest for {duration(oldest)}"
         style = STYLES[state] if number else "dim"
-        table.add_row(Text(f"{number:,}", style), f"{STATES[state]}{remarks.get(state, '')}")
-    day = overview.day
-    table.add_row(
-        Text(f"{day.published:,}", "green" if day.published else "dim"),
-        f"published in the last day{_delays(day)}",
-    )
-    return table
+        table.add_row(Text(f"{number:,}", style), f"{STATES[state]}{remark}")
+    published = Text(f"{day.published:,}", "green" if day.published else "dim")
+    table.add_row(published, f"published in the last day{_delays(day)}")
+    if counts.late_seconds is None:
+        return table
+    late = f"A lesson has been due for {duration(counts.late_seconds)}. Check that a worker runs."
+    return Group(table, Text(f"\n{late}", "yellow"))
 
 
 def _delays(day: Day) -> str:
@@ -93,11 +100,7 @@ def _delays(day: Day) -> str:
     )
 
 
-def _listed(
-    state: str, lessons: Sequence[Lesson], more: str, *, is_terminal: bool
-) -> RenderableType:
-    if not is_terminal:
-        return Group(*(Text("\t".join(_cells(lesson))) for lesson in lessons))
+def _listed(state: str, lessons: Sequence[Lesson], more: str) -> RenderableType:
     parts: list[RenderableType] = []
     if state in STATES:
         heading = STATES[state]
@@ -110,22 +113,13 @@ def _listed(
     return Group(*parts)
 
 
-def _cells(lesson: Lesson) -> Iterator[str]:
-    error_type = lesson.row.error_type if lesson.row else None
-    texts = " ".join(filter(None, (lesson.why, lesson.advice, lesson.detail)))
-    cells = (lesson.state, lesson.id, lesson.title, _since(lesson), error_type, texts)
-    return (plain_id(cell or "") for cell in cells)
-
-
-def _since(lesson: Lesson) -> str | None:
-    return lesson.publication.happened_at if lesson.publication else lesson.since
-
-
 def _block(lesson: Lesson, listed_as: str) -> RenderableType:
     """Return a lesson in some lines: its title, since when, why, what to do, and its ids."""
-    title = Text.assemble((plain_id(lesson.name), "bold"), ("  " + _when(lesson), "dim"))
+    title = Text(plain_id(lesson.name), "bold")
     if lesson.state != listed_as and not lesson.publication:
-        title.append(f"  {STATES[lesson.state]}", STYLES[lesson.state])
+        title.append(f"  {STATES[lesson.state]}", f"not bold {STYLES[lesson.state]}")
+    if when := _when(lesson):
+        title.append(f"  {when}", "not bold dim")
     why = " ".join(filter(None, (lesson.why, plain_id(lesson.detail))))
     ids = [plain_id(lesson.id)]
     if lesson.row is not None and lesson.row.error_type:
@@ -136,13 +130,18 @@ def _block(lesson: Lesson, listed_as: str) -> RenderableType:
 
 def _when(lesson: Lesson) -> str:
     if lesson.publication is not None:
-        published = lesson.publication
-        by = f" by {plain_id(actor(published.actor))}" if published.reason == "by_hand" else ""
-        took = published.waited_seconds
-        lasted = f", {duration(took)} after the upload began" if took is not None else ""
-        return f"published {ago(published.ago_seconds)}{by}{'' if by else lasted}"
+        return _when_published(lesson.publication)
     if lesson.since_seconds is None:
         return ""
     if lesson.state in ("waiting", "stuck"):
-        return f"waits for {duration(lesson.since_seconds)}"
+        return f"for {duration(lesson.since_seconds)}"
     return ago(lesson.since_seconds)
+
+
+def _when_published(publication: Publication) -> str:
+    at = ago(publication.ago_seconds)
+    if publication.reason == "by_hand":
+        return f"{at}, by {plain_id(actor(publication.actor))}"
+    if publication.waited_seconds is None:
+        return at
+    return f"{at}, {duration(publication.waited_seconds)} after the upload began"

@@ -10,8 +10,6 @@ from worker.text import duration
 from worker.web.dashboard.overview_cache import Snapshot
 from worker.wording import count
 
-LATE_SECONDS = 300.0
-
 Severity = Literal["bad", "warn"]
 """An error or a warning, named like the style sheet's classes."""
 
@@ -81,8 +79,8 @@ def _of_lessons(counts: Counts) -> Iterator[Alert]:
         lessons = count(counts.stuck, "lesson has", "lessons have")
         message = f"{lessons} waited for over half an hour."
         yield Alert("warn", message, "See the list below. Each lesson's page shows Mux's response.")
-    late = counts.oldest_due_seconds
-    if late is not None and late > LATE_SECONDS:
+    late = counts.late_seconds
+    if late is not None:
         message = f"A lesson has been due for {duration(late)}. The worker is behind."
         yield Alert("warn", message, "Check MUX_REQUESTS_PER_SECOND, and the log for an outage.")
 
