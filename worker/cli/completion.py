@@ -38,4 +38,4 @@ def complete(parser: Parser) -> None:
     """Answer the shell that asks, and end the process."""
     import argcomplete
 
-    argcomplete.autocomplete(parser, always_complete_options="long")
+    argcomplete.autocomplete(parser, always_complete_options=False)

@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
         """End because of an argument that no command takes."""
         name = argument.partition("=")[0]
         if name.startswith("-"):
-            meant = did_you_mean(name, re.findall(r"--[\w-]+", self.format_usage()))
+            meant = did_you_mean(name, re.findall(r"--[\w-]+", super().format_help()))
             self.error(f"There is no option {plain_id(name)}.{meant}")
         self.error(f"The argument {plain_id(argument)} is one too many.")
 
@@ -112,5 +112,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return the question whether a known name was meant, with a blank before it; else ""."""
     from difflib import get_close_matches
 
-    close = get_close_matches(given.lower(), list(known), n=1, cutoff=0.6)
+    names = list(known)
+    begun = [name for name in names if len(given) > 2 and name.startswith(given)]
+    close = begun or get_close_matches(given.lower(), names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""

@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "status",
+        usage="%(prog)s [options] [LESSON | --STATE]",
         help="list the lessons that need somebody, or show one with its history",
         description="Count the lessons in each state, and list those that need somebody, with the "
         "reason and what to do. With a state, list all lessons in it; with a LESSON, show what is "
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; Ctrl-C is the way to end --watch."""
     is_list = bool(arguments.state or arguments.search or arguments.type)
     if arguments.lesson is not None and (is_list or arguments.watch is not None):
-        arguments.parser.error("A LESSON is shown alone, without --watch and without a list")
+        arguments.parser.error("A LESSON is shown alone, without --watch and a list")
     return run_command(_status, arguments, interrupted=DONE)
 
 

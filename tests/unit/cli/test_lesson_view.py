@@ -41,7 +41,12 @@ EVENTS = [
 def view(error_type: str | None, message: str | None, **details: Any) -> RenderableType:
     """Return the view of a failed lesson."""
     row = Row("error", error_type, message, upload_id="up1")
-    known = {"title": "Sourdough", "owner": "anna", "state": "failed", "since_seconds": 7200.0}
+    known: dict[str, Any] = {
+        "title": "Sourdough",
+        "owner": "anna",
+        "state": "failed",
+        "since_seconds": 7200.0,
+    }
     lesson = Lesson("l1", "draft", False, None, None, row, **known)
     given = {**ROW, "error_type": error_type, "error_message": message}
     return lesson_view(lesson, {"row": given, "mux": None, "events": [], **details})
@@ -91,8 +96,8 @@ def test_a_lesson_is_shown_with_its_state_its_ids_and_its_history(
     wide = WHOLE.partition("  2026-01-01 00:01:05")[0] + (
         "  2026-01-01 00:01:05    +65 s  Failed by the worker\n"
         "                                Mux could not process the file. Export it again, for "
-        "example as MP4, and upload it. Mux says:\n"
-        "                                invalid_input: no video.\n"
+        "example as MP4, and upload it. Mux says: invalid_input:\n"
+        "                                no video.\n"
     )
     assert drawn(lesson, 140) == wide
 

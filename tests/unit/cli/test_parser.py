@@ -99,18 +99,18 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         ),
         (
             ["--env-fil=x", "run"],
-            "There is no option --env-fil. Did you mean --env-file?\nSee mux-worker --help.\n",
+            "There is no option --env-fil. Did you mean --env-file?\nSee mux-worker run --help.\n",
         ),
         (["retry", "--all"], "There is no option --all. Did you mean --all-failed?\n"),
         (["publish"], "The following arguments are required: LESSON.\n"),
         (["publish", "a", "b"], "The argument b is one too many.\n"),
         (
             ["status", "a", "--failed"],
-            "A LESSON is shown alone, without --watch and without a list.\n",
+            "A LESSON is shown alone, without --watch and a list.\n",
         ),
         (["status", "--limit", "0"], "Argument --limit: must be from 1 to 100000.\n"),
         (["retry"], "Name lessons, or use --all-failed, not both.\n"),
-        (["statu\x1bs"], "There is no command statu\\u{001b}s. Did you mean status?\n"),
+        (["statu\x1bs"], "There is no command statu\\x1bs. Did you mean status?\n"),
     ],
 )
 def test_wrong_use_is_a_sentence_that_says_what_may_be_meant(
@@ -183,7 +183,5 @@ def test_a_line_is_completed(tmp_path: Path, line: str, completions: list[str]) 
     }
     command = [sys.executable, "-c", "from worker.__main__ import main; main()"]
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=60)
-    offered = [text.strip() for text in found.read_text().split("\v")]
-    assert [text for text in offered if text and not text.startswith("-h")] == [
-        *completions
-    ] or set(offered) - {""} == {*completions}
+    offered = {text.strip() for text in found.read_text().split("\v")}
+    assert offered - {""} == {*completions}

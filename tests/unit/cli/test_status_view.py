@@ -21,7 +21,7 @@ def lesson(number: int, state: str, title: str | None, **row: Any) -> Lesson:
     """Return a lesson that has been in its state for two hours."""
     status = {"failed": "error", "unplayable": "ready"}.get(state, "processing")
     tracking = Row(status, row.pop("error_type", None), **row)
-    known = {"title": title, "owner": "anna", "state": state, "since": SINCE}
+    known: dict[str, Any] = {"title": title, "owner": "anna", "state": state, "since": SINCE}
     return Lesson(
         f"{ID}{number}", "draft", False, None, None, tracking, since_seconds=7200.0, **known
     )
@@ -142,9 +142,8 @@ def test_what_was_published_says_how_long_it_took(drawn: Draw) -> None:
     )
     assert PUBLISHED.publication is not None
     by_hand = replace(PUBLISHED.publication, reason="by_hand", actor="operator ines")
-    shown = drawn(
-        list_view("published", [replace(PUBLISHED, publication=by_hand)], has_more=False), 80
-    )
+    done = replace(PUBLISHED, publication=by_hand)
+    shown = drawn(list_view("published", [done], has_more=False), 80)
     assert "Focaccia  5.0 s ago, by operator ines\n" in shown
 
 
