@@ -1,6 +1,6 @@
 -- What it does: makes the counts for the worker's log, and the newest file applied: worker_summary and
 --   worker_schema_version.
--- Needs: 032, 036.
+-- Needs: 036, 071.
 -- Locks: none.
 -- Undo: down/102_reports.sql
 

@@ -298,8 +298,10 @@ def test_retry_starts_failed_lessons_anew(
     done = command(environment, "retry", "--all-failed", "--type", "gave_up")
     assert (done.returncode, done.stdout) == (
         0,
-        "2 lessons have failed:\n      2  gave_up: The video did not become ready in time.\n"
-        "2 failed lessons are due again.\n",
+        (
+            "2 lessons have failed:\n      2  gave_up: The video did not become ready in time.\n"
+            "2 failed lessons are due again.\n"
+        ),
     )
     assert [course.row(x)["status"] for x in lessons[1:]] == ["error", "processing", "processing"]
     done = command(environment, "retry", "--all-failed")
