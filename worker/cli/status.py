@@ -48,6 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
             'mux-worker status "Sourdough"': "one lesson, by its title",
             "mux-worker status --json | jq .counts": "for a program",
         },
+        uses_schema=True,
         exit_codes={1: "failed, or Mux did not answer about the LESSON"},
     )
     lesson = parser.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON_HELP)
