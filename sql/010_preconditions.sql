@@ -61,10 +61,11 @@ begin atomic
       'check_asset_status', 'publish_lesson', 'track_upload',
       'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_candidates',
       'worker_backfill_end', 'worker_backfill_failures', 'worker_backfill_progress', 'worker_claim',
-      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events', 'worker_make_due',
+      'worker_doctor', 'worker_failures', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events',
+      'worker_list_lessons', 'worker_make_due',
       'worker_note_events', 'worker_overview', 'worker_prune_events', 'worker_publish',
       'worker_record_refusal', 'worker_release', 'worker_retry', 'worker_schema_version', 'worker_settle',
-      'worker_slow_down', 'worker_status', 'worker_summary', 'worker_untracked');
+      'worker_slow_down', 'worker_summary', 'worker_untracked');
 end;
 comment on function mux_private.public_functions() is
   'The functions in public that have a name of the worker''s, of any signature, and whether sql/ made them.';

@@ -77,33 +77,35 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
       'actor', 'adopt', 'adoption_item_of', 'adoption_of', 'adoption_of_new', 'as_written', 'back_off',
-      'backfill_rows', 'begin_to_track', 'busy', 'claim_of', 'contradicts', 'differences', 'due_count',
+      'backfill_rows', 'begin_to_track', 'busy', 'claim_of', 'contradicts', 'day', 'differences', 'due_count',
       'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of', 'fail', 'failed_count',
       'first_instructors', 'follow_playback_id', 'holders', 'is_backing_off', 'is_current_of', 'is_mux_id',
       'is_of_another', 'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn',
-      'lease', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_title', 'lessons',
-      'lessons_after', 'lessons_are_indexed', 'lessons_are_searchable', 'lessons_denied', 'lessons_hidden',
-      'lessons_holding', 'lessons_problems',
-      'lessons_refuse', 'lessons_table', 'lock_lesson', 'look_once_more', 'make_due', 'mark_deleted',
+      'lease', 'lesson', 'lesson_json', 'lesson_key', 'lesson_options', 'lesson_state', 'lesson_title',
+      'lessons', 'lessons_after', 'lessons_are_indexed', 'lessons_are_searchable', 'lessons_denied',
+      'lessons_hidden', 'lessons_holding', 'lessons_matching', 'lessons_problems', 'lessons_refuse',
+      'lessons_table', 'list_entries', 'list_event', 'list_lessons', 'list_place', 'lock_lesson',
+      'look_once_more', 'make_due', 'mark_deleted',
       'mark_unplayable', 'may_lead', 'mend_schedule', 'missing_files', 'named_by', 'named_id', 'named_in',
       'names_newer', 'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders',
-      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'overview_row',
-      'owner_of', 'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
+      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'owner_of',
+      'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
       'publish', 'put_off', 'put_off_until', 'raised_by', 'rate_share', 'recheck', 'record_event',
       'record_refusal', 'referred_column',
       'refusal', 'restore', 'role_excess', 'rows_about', 'schedule_adopted', 'schedule_gaps', 'schedule_look',
       'set_operator', 'settle_deletion', 'settle_recheck', 'settle_row', 'settle_row_alone', 'tracks',
-      'trigger_doubts', 'try_to_restore', 'video_to_restore',
+      'trigger_doubts', 'try_to_restore', 'unplayable_count', 'video_to_restore',
       'wait', 'waiting_lessons_after', 'wants_adoption', 'was_deleted', 'with_verdict', 'write_video')
     union all
     select f.function from mux_private.public_functions() f join pg_proc p on p.oid = f.function
     where f.is_ours and p.proname in (
       'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_candidates',
       'worker_backfill_end', 'worker_backfill_failures', 'worker_backfill_progress', 'worker_claim',
-      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events', 'worker_make_due',
+      'worker_doctor', 'worker_failures', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events',
+      'worker_list_lessons', 'worker_make_due',
       'worker_note_events', 'worker_overview', 'worker_prune_events', 'worker_publish',
       'worker_record_refusal', 'worker_release', 'worker_retry', 'worker_schema_version', 'worker_settle',
-      'worker_slow_down', 'worker_status', 'worker_summary', 'worker_untracked')
+      'worker_slow_down', 'worker_summary', 'worker_untracked')
   loop
     execute format('grant execute on function %s to service_role', part);
   end loop;

@@ -1,26 +1,17 @@
-"""Read all settings from the environment or `.env`, check them, and report all problems at once."""
+"""Define every setting, and what a right value of it is."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic_settings import NoDecode
 
 from worker.decide import Rules
-from worker.errors import SettingsError
+from worker.env_file import FileSettings
 from worker.network import check_certificates, proxy_credentials, proxy_for
 from worker.project_key import WORKER_ROLE, publishable_key, role_of, service_role_key
 from worker.project_url import base_url, project_url
 
 MIN_OPS_TOKEN_CHARS = 16
-ENV_FILE = ".env"
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 """The loopback address that reaches a server which listens on all interfaces."""
 
@@ -90,12 +81,8 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
 
 
-class Settings(BaseSettings):
+class Settings(FileSettings):
     """The worker's settings; each has its name, in capitals, in the environment."""
-
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
 
     supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
     supabase_service_role_key: Annotated[Secret, AfterValidator(service_role_key)] = Field(
@@ -206,40 +193,10 @@ class Settings(BaseSettings):
         return LOOPBACK.get(self.host, self.host)
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the settings.
-
-        Raises SettingsError, which names every problem and how to correct it, but never a secret.
-        """
-        try:
-            if Path(ENV_FILE).is_dir():
-                raise SettingsError(".env is a directory. Replace it with a file, or remove it.")
-            settings = cls()
-            check_certificates()
-            for url in (settings.supabase_url, settings.mux_base_url):
-                proxy_for(url)
-            return settings
-        except UnicodeDecodeError:
-            raise SettingsError(".env is not UTF-8 text. Save it in that encoding.") from None
-        except OSError as error:
-            raise SettingsError(
-                f".env cannot be read ({error.strerror}). Make it readable, or remove it."
-            ) from None
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            problems = dict.fromkeys(map(_explain, details))  # once, though several parts have it
-            raise SettingsError(
-                "The settings are incomplete or wrong:\n"
-                + "\n".join(f"  {problem}" for problem in problems)
-                + "\nSet them in the environment or in .env; .env.example lists them all."
-            ) from None
-
-
-def _explain(detail: Any) -> str:
-    name = str(detail["loc"][0])
-    problem = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing":
-        problem = f"is missing: {Settings.model_fields[name].description}"
-    elif detail["type"] != "value_error":
-        problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
-    return f"{name.upper()} {problem}"
+    def load(cls, env_file: str | None = None) -> Self:
+        """Read the settings, and check that certificates and proxies can be used."""
+        settings = super().load(env_file)
+        check_certificates()
+        for url in (settings.supabase_url, settings.mux_base_url):
+            proxy_for(url)
+        return settings

@@ -95,6 +95,29 @@ EVENTS: Mapping[str, str] = {
 }
 """Each event of the audit, as the history of a lesson shows it."""
 
+STATES: Mapping[str, str] = {
+    "unplayable": "published, plays nothing",
+    "failed": "failed",
+    "stuck": "stuck",
+    "waiting": "waiting",
+    "published": "published",
+    "ready": "given its video",
+    "untracked": "not tracked",
+}
+"""Each state of a lesson; first those that need somebody, the worst first."""
+
+WAITS: Mapping[str, str] = {
+    "not_checked": "The worker has not checked the video yet. If this does not change, run "
+    "mux-worker doctor.",
+    "upload_waiting": "Mux waits for the file. If the upload was interrupted, upload the video "
+    "again.",
+    "asset_preparing": "Mux is preparing the video. A long video takes a while; if it does not "
+    "end, look at the asset in Mux.",
+    "missing": "Mux does not know the video. Check that MUX_TOKEN_ID belongs to the environment of "
+    "the upload.",
+}
+"""What a lesson waits for, and what to do if it waits for long; for the operator."""
+
 STATUSES: Mapping[str, str] = {
     "processing": "waits for its video",
     "ready": "has its video",
@@ -114,6 +137,12 @@ def failure(error_type: str | None, detail: str | None = None) -> str:
 def detail_of(error_type: str | None, message: str | None) -> str:
     """Return the part of a message that follows the sentences for its error type."""
     return (message or "").removeprefix(failure(error_type)).strip()
+
+
+def why_and_advice(sentences: str) -> tuple[str, str]:
+    """Return the first of some sentences, which says what happened, and the rest: what to do."""
+    why, _, advice = sentences.partition(". ")
+    return f"{why}.", advice
 
 
 def backfill_result(name: str, detail: str | None = None) -> str:

@@ -206,7 +206,7 @@ def test_a_large_table_is_upgraded_step_by_step(supabase: LocalSupabase, databas
     run(database, REPORT.read_text())
     as_superuser(supabase, LARGE)
     stopped = run_block(APPLY, where=CHECKOUT, dsn=database)
-    assert "index idx_mux_asset_tracking_mux_asset_id is missing" in stopped.stderr
+    assert "index idx_mux_asset_tracking_unplayable is missing" in stopped.stderr
     assert "psql -f sql/optional/tracking_indexes.sql" in stopped.stderr
     assert applied(database) == [file.stem for file in find_sql_files() if file.stem < "031"]
     upgraded = run_block(UPGRADE, where=CHECKOUT, dsn=database)

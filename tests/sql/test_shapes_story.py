@@ -282,10 +282,9 @@ def test_a_failure_is_told_a_lesson_published_by_hand_and_all_undone(
     assert story.settle(FAIL, "up1", failed) == "failed"
     assert story.events(failed)[-1] == ("failed", story.owner, None, None)
     assert story.state(failed)["status"] == shape.draft
-    (listed,) = story.ask("worker_status() -> 'failures'")
-    assert (listed["last_lesson_id"], listed["count"]) == (failed, 1)
-    (shown,) = story.ask("worker_overview() -> 'failed_rows'")
-    assert [shown[name] for name in ("lesson_id", "lesson_status", "title")] == [
+    assert story.ask("worker_failures()") == {"asset_errored": 1}
+    (shown,) = story.ask("worker_overview() #> '{lists,failed,lessons}'")
+    assert [shown[name] for name in ("lesson_id", "status", "title")] == [
         *(failed, shape.draft, shape.title)
     ]
     assert story.ask("worker_retry(after => %s, operator => 'me')", failed) == []
@@ -450,10 +449,15 @@ def expect_known_by_key(story: Story, lesson: str) -> None:
             ("tracked", lesson),
             (story.done, lesson),
         ]
-    (listed,) = story.ask("worker_overview() -> 'published'")
-    assert [listed[name] for name in ("lesson_id", "title", "event", "is_deleted")] == [
-        *(lesson, shape.title, story.done, False)
+    (listed,) = story.ask("worker_overview() #> '{lists,published,lessons}'")
+    assert [listed[name] for name in ("lesson_id", "title", "owner")] == [
+        *(lesson, shape.title, story.owner)
     ]
+    assert listed["event"]["event"] == story.done
+    searches = [lesson, *filter(None, (story.owner, shape.title))]
+    for search in searches:
+        found = story.ask("worker_list_lessons(search => %s)", search)["lessons"]
+        assert lesson in [one["lesson_id"] for one in found]
     assert story.ask("worker_lesson(%s)", shape.no_key) is None
     assert story.ask("worker_lesson_events(%s)", shape.no_key) == []
     assert story.ask("worker_retry(array[%s], operator => 'me')", shape.no_key) == []
@@ -488,9 +492,7 @@ def test_columns_change_their_types_and_lessons_are_deleted(story: Story) -> Non
     assert story.rows("select from mux_private.schedule") == []
     query = "select distinct lesson_id, owner, count(*) over () from mux_private.upload_history"
     assert [tuple(row.values()) for row in story.rows(query)] == [(None, story.owner, len(lessons))]
-    listed = story.ask("worker_overview() -> 'published'")
-    assert {one["lesson_id"] for one in listed} == {*lessons[:-1]}
-    assert {one["is_deleted"] for one in listed} == {True}
+    assert story.ask("worker_overview() #> '{lists,published,lessons}'") == []
     if shape.has_owner:  # whose a video is outlives the lesson
         story.bert.track_upload(other, "up0")
         assert story.settle(PUBLISH, "up0", other) == "failed"

@@ -16,6 +16,7 @@ from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.backfill import publish
 from worker.backfill.backfill import Backfill, Options, Road
+from worker.cli.lessons import find_lesson
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.model import (
@@ -399,7 +400,7 @@ class World:
         return None
 
     async def _publish(self, lesson_id: str) -> None:
-        lesson = await publish.find_lesson(self._ledger, lesson_id)
+        lesson = await find_lesson(self._ledger, lesson_id)
         await publish.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:

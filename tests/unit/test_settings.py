@@ -62,8 +62,12 @@ def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.load()
     text = str(refused.value)
-    assert re.findall(r"^  (\w+) is missing", text, re.MULTILINE) == list(GOOD)
-    assert ".env.example" in text
+    assert text.startswith("Settings are missing:\n")
+    assert re.findall(r"^  (\w+): \w", text, re.MULTILINE) == list(GOOD)
+    assert text.endswith(
+        "\nThey were read from the environment alone: there is no .env here. "
+        ".env.example lists all settings."
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,9 @@ def test_an_address_that_is_mistaken_for_the_projects_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str, said: str
 ) -> None:
     """In one sentence, with the right address, and without a password."""
-    assert refusal(monkeypatch, SUPABASE_URL=address) == [f"  SUPABASE_URL {said}"]
+    assert refusal(monkeypatch, SUPABASE_URL=address) == [
+        f"  SUPABASE_URL {said} (from the environment)"
+    ]
 
 
 def test_no_secret_is_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +273,45 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("LOG_LEVEL", "warning")
     settings = Settings.load()
     assert (settings.log_level, settings.scan_batch_size) == ("warning", 7)
+
+
+def test_what_is_missing_is_told_from_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the file that was read, and where each wrong value stands."""
+    (tmp_path / "prod.env").write_text("PORT=x\nLEASE_SECONDS=0\nMUX_TOKEN_ID=id\n")
+    monkeypatch.setenv("LEASE_SECONDS", "soon")
+    monkeypatch.setenv("SUPABASE_URL", GOOD["SUPABASE_URL"])
+    with pytest.raises(SettingsError) as refused:
+        Settings.load("prod.env")
+    assert (
+        str(refused.value)
+        == f"""\
+Settings are missing:
+  SUPABASE_SERVICE_ROLE_KEY: Service-role JWT or `sb_secret_…` key
+  MUX_TOKEN_SECRET: Mux access token secret
+Settings are wrong:
+  LEASE_SECONDS must be a valid number (from the environment)
+  PORT must be a valid integer (from prod.env)
+They were read from the environment and from {tmp_path / "prod.env"}. .env.example lists all \
+settings."""
+    )
+
+
+def test_a_named_file_is_read_instead_of_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The environment goes before it; a file that does not exist is an error."""
+    (tmp_path / ".env").write_text("SCAN_BATCH_SIZE=7")
+    (tmp_path / "prod.env").write_text("LOG_LEVEL=error\nLEASE_SECONDS=9")
+    for name, value in {**GOOD, "LEASE_SECONDS": "5"}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load("prod.env")
+    assert (settings.log_level, settings.lease_seconds, settings.scan_batch_size) == (
+        *("error", 5, 200),
+    )
+    with pytest.raises(SettingsError, match=r"^lost\.env does not exist\. Name another file"):
+        Settings.load("lost.env")
 
 
 def test_a_file_that_is_no_text_is_one_sentence(

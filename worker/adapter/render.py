@@ -55,9 +55,10 @@ def _fragments(options: Options) -> dict[str, object]:
     key = quote_name(options.key)
     if owner and owner.hops:
         owner_text = f"mux_private.owner_of(l.{key})"
+    owner_text = owner_text or "null::text"
     columns = [
         f"l.{key}",
-        owner_text or "null::text",
+        owner_text,
         f"left({status}::text, 300)" if status else "null::text",
         *(f"left(l.{quote_name(name)}::text, 300)" for name in (options.asset, options.playback)),
     ]
@@ -74,6 +75,7 @@ def _fragments(options: Options) -> dict[str, object]:
         "status": options.status and quote_name(options.status),
         "updated": options.updated and quote_name(options.updated),
         "title": options.title and quote_name(options.title),
+        "owner_text": owner_text,
         "owner_column": owner and quote_name(owner.column),
         "columns": ", ".join(columns) + ",\n    " + ", ".join(words),
         "written": [quote_name(name) for name in written if name],

@@ -1,7 +1,6 @@
 """The command `sql`: print the SQL that prepares the database, for the app's table of lessons."""
 
 import argparse
-import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -43,7 +42,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "sql",
         help="print the SQL that prepares the database",
         description="Print the SQL that prepares the database. The options describe the app's "
-        "table of lessons; their defaults are in parentheses.",
+        "table of lessons; their defaults are in parentheses. Without a table of that form, "
+        "--inspect proposes the options.",
+        examples={
+            'mux-worker sql | psql "$DATABASE_URL" -v ON_ERROR_STOP=1': "apply it",
+            "mux-worker sql --write supabase/migrations": "write migrations for supabase db push",
+            "mux-worker sql --inspect": "find the options that fit the database",
+        },
     )
     for option, (takes, help_text) in OPTIONS.items():
         parser.add_argument(f"--{option}", metavar=takes, help=help_text)
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     given: dict[str, str | None] = {option: getattr(arguments, option) for option in OPTIONS}
     if arguments.inspect:
-        _inspect(given)
+        _inspect(given, arguments.env_file)
         return DONE
     if arguments.undo:
         _print_undo()
@@ -133,8 +138,10 @@ def _write(options: "Options", directory: str) -> None:
         print(f"Nothing has changed in {directory}.", file=sys.stderr)
 
 
-def _inspect(given: dict[str, str | None]) -> None:
-    url = os.environ.get("DATABASE_URL")
+def _inspect(given: dict[str, str | None], env_file: str | None) -> None:
+    from worker.env_file import DatabaseSettings
+
+    url = DatabaseSettings.load(env_file).database_url
     if not url:
         raise UsageError("--inspect needs DATABASE_URL, the address of the database.")
     try:

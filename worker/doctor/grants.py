@@ -14,8 +14,8 @@ NEEDED_FUNCTIONS = frozenset(
         *("note_events", "summary"),
         *("adopt", "backfill_begin", "backfill_candidates", "backfill_end"),
         *("backfill_failures", "backfill_progress", "untracked"),
-        *("find_lessons", "lesson", "publish", "retry", "status"),
-        *("overview", "lesson_events", "make_due"),
+        *("find_lessons", "lesson", "publish", "retry"),
+        *("failures", "list_lessons", "overview", "lesson_events", "make_due"),
     )
 )
 CALLED_AS_USER = {"is_owner", "lesson_key"}  # by the policies and by track_upload

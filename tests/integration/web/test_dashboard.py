@@ -31,18 +31,29 @@ ROW = {
     "id": "r", "upload_id": "up1", "temp_asset_id": None, "asset_id": None, "playback_id": None,
     "status": "processing", "error_type": None, "error_message": None,
     "tracked_at": "2026-01-01T00:00:00+00:00", "next_check_at": "2026-01-01T00:01:00+00:00",
-    "last_checked_at": None, "check_count": 0, "age_seconds": 30.0,
+    "last_checked_at": None, "settled_at": None, "check_count": 0, "age_seconds": 30.0,
+    "is_missing": False, "progress": None,
 }  # fmt: skip
 KNOWN: dict[str, Any] = {
     "lesson_id": LESSON, "owner": "c", "status": "draft", "is_published": False,
     "asset_id": None, "playback_id": None, "title": "Sourdough", "row": ROW,
+    "state": "waiting", "since": "2026-01-01T00:00:00+00:00", "since_seconds": 30.0,
     "now": "2026-01-01T00:00:30+00:00", "events": [],
 }  # fmt: skip
-OVERVIEW = {
-    "now": "2026-01-01T00:00:30+00:00", "processing": 7, "due": 0, "stuck": 0, "error": 0,
-    "oldest_due_seconds": None, "oldest_processing_seconds": None, "events_seconds": None,
-    "waiting": [], "stuck_rows": [], "failed_rows": [], "published": [], "hours": [],
-    "counted_seconds": None,
+NOW = "2026-01-01T00:00:30+00:00"
+PAGE: dict[str, Any] = {"lessons": [], "next": None, "now": NOW}
+NO_DELAYS = {"count": 0, "p50": None, "p95": None, "p99": None}
+OVERVIEW: dict[str, Any] = {
+    "now": NOW, "events_seconds": None,
+    "counts": {
+        "processing": 7, "due": 0, "stuck": 0, "error": 0, "unplayable": 0,
+        "oldest_due_seconds": None, "oldest_processing_seconds": None,
+    },
+    "day": {
+        "published": 0, "failed": 0, "hours": [], "counted_seconds": None,
+        "ready_to_published": {"hour": NO_DELAYS, "day": NO_DELAYS},
+    },
+    "lists": dict.fromkeys(("unplayable", "failed", "stuck", "waiting", "published"), PAGE),
 }  # fmt: skip
 
 
@@ -397,18 +408,15 @@ async def test_a_lesson_without_a_status_is_shown(client: Client) -> None:
     assert "The lesson waits for its video. Its status is in work.</p>" in text
 
 
-async def test_a_lesson_is_called_deleted_only_if_it_is(client: Client) -> None:
-    """Not because it has no status, or no title."""
-    row = dict.fromkeys(("title", "lesson_status", "reason", "waited_seconds", "ready_seconds"))
-    row |= {"happened_at": OVERVIEW["now"]}
-    known, gone = {**row, "lesson_id": "known"}, {**row, "lesson_id": "gone"}
-    client.store.overview = {
-        **OVERVIEW,
-        "published": [{**known, "is_deleted": False}, {**gone, "is_deleted": True}],
-    }
+async def test_a_lesson_without_a_title_is_listed_as_untitled(client: Client) -> None:
+    """With a link to its page."""
+    event = {"event": "published", "happened_at": NOW, "ago_seconds": 0.0, "actor": "service_role"}
+    event |= dict.fromkeys(("reason", "playback_id", "waited_seconds", "ready_seconds"))
+    lesson = {**KNOWN, "title": None, "lesson_id": "known", "event": event}
+    lists = {**OVERVIEW["lists"], "published": {**PAGE, "lessons": [lesson]}}
+    client.store.overview = {**OVERVIEW, "lists": lists}
     text = await (await client.get("/")).text()
     assert 'href="/lessons/known"><bdi class="title">Untitled lesson<' in text
-    assert 'href="/lessons/gone"><bdi class="title">Deleted lesson<' in text
 
 
 async def test_many_pages_cost_one_query(client: Client) -> None:

@@ -61,11 +61,11 @@ def test_the_apps_functions_that_are_looked_for_are_those_that_sql_opens() -> No
 @pytest.mark.parametrize(
     ("functions", "expected"),
     [
-        (ALL_FUNCTIONS, ("ok", "all 26 are for service_role alone")),
-        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 26 are for service_role alone")),
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 27 are for service_role alone")),
         (
             [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
-            ("ok", "all 27 are for service_role alone"),
+            ("ok", "all 28 are for service_role alone"),
         ),
         (
             [

@@ -1,15 +1,14 @@
 """Find what needs an operator, from the state of the services and the lessons. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from worker.overview import Counts
 from worker.telemetry.scan_history import OutageState, ScanEntry
 from worker.text import duration
 from worker.web.dashboard.overview_cache import Snapshot
 from worker.wording import count
-
-LATE_SECONDS = 300.0
 
 Severity = Literal["bad", "warn"]
 """An error or a warning, named like the style sheet's classes."""
@@ -42,7 +41,9 @@ class ServiceState:
 
 def alerts(state: ServiceState, snapshot: Snapshot) -> list[Alert]:
     """Return what needs an operator, errors first."""
-    found = [*_of_services(state, snapshot), *_of_lessons(snapshot.overview or {})]
+    found = list(_of_services(state, snapshot))
+    if snapshot.overview is not None:
+        found += _of_lessons(snapshot.overview.counts)
     return sorted(found, key=lambda alert: alert.severity != "bad")
 
 
@@ -70,12 +71,16 @@ def _supabase_advice(state: ServiceState) -> str:
     return "No lesson is lost. See status.supabase.com."
 
 
-def _of_lessons(overview: Mapping[str, Any]) -> Iterator[Alert]:
-    if stuck := overview.get("stuck"):
-        message = f"{count(stuck, 'lesson has', 'lessons have')} waited for over half an hour."
+def _of_lessons(counts: Counts) -> Iterator[Alert]:
+    if counts.unplayable:
+        message = f"{count(counts.unplayable, 'published lesson')} can no longer play the video."
+        yield Alert("bad", message, "See the list below for the reason and what to do.")
+    if counts.stuck:
+        lessons = count(counts.stuck, "lesson has", "lessons have")
+        message = f"{lessons} waited for over half an hour."
         yield Alert("warn", message, "See the list below. Each lesson's page shows Mux's response.")
-    late = overview.get("oldest_due_seconds")
-    if late is not None and late > LATE_SECONDS:
+    late = counts.late_seconds
+    if late is not None:
         message = f"A lesson has been due for {duration(late)}. The worker is behind."
         yield Alert("warn", message, "Check MUX_REQUESTS_PER_SECOND, and the log for an outage.")
 
@@ -85,11 +90,6 @@ def headline(state: ServiceState, snapshot: Snapshot) -> str:
     for alert in alerts(state, snapshot):
         if alert.severity == "bad":
             return alert.message
-    overview = snapshot.overview
-    if overview is None:
+    if snapshot.overview is None:
         return "The lessons are not known."
-    counts = [f"{overview['processing']:,} waiting"]
-    if overview["stuck"]:
-        counts.append(f"{overview['stuck']:,} stuck")
-    counts.append(f"{overview['error']:,} failed")
-    return ", ".join(counts) + "."
+    return snapshot.overview.headline

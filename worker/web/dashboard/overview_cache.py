@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from worker.errors import SupabaseUnavailable, Unavailable
+from worker.overview import Overview
 from worker.supabase.lessons import LessonStore
 
 TIMEOUT_SECONDS = 5.0
@@ -21,7 +22,7 @@ T = TypeVar("T")
 class Snapshot:
     """The last overview, its age, and why there is no newer one."""
 
-    overview: dict[str, Any] | None
+    overview: Overview | None
     age_seconds: float
     error: str | None
     query_seconds: float
@@ -36,7 +37,7 @@ class OverviewCache:
         self._lock = asyncio.Lock()
         self._queried_at = self._received_at = float("-inf")
         self._query_seconds = 0.0
-        self._overview: dict[str, Any] | None = None
+        self._overview: Overview | None = None
         self._error: str | None = None
 
     async def get(self) -> Snapshot:

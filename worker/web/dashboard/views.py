@@ -47,7 +47,7 @@ class Views:
             overview=overview,
             alerts=alerts(state, snapshot),
             headline=headline(state, snapshot),
-            chart=draw(overview["hours"], overview["counted_seconds"]) if overview else None,
+            chart=draw(overview.day.hours, overview.day.counted_seconds) if overview else None,
         )
 
     async def lesson(self, request: web.Request) -> web.Response:

@@ -1,10 +1,12 @@
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
 import pytest
 
 from worker.errors import SupabaseUnavailable
+from worker.overview import Counts, Day, Delays, Overview
 from worker.telemetry.scan_history import OutageState
 from worker.web.dashboard.alerts import ServiceState, alerts, headline
 from worker.web.dashboard.chart import HEIGHT, HOURS, MARGIN_TOP, draw
@@ -14,13 +16,15 @@ from worker.wording import FAILURES, UNKNOWN_FAILURE
 
 NOW = "2026-01-01T00:00:00+00:00"
 WELL = ServiceState(None, 1.0, 0.0, (), None, None, False, 3, ("5", "4"), accepts_webhooks=False)
-COUNTS = {"processing": 4, "due": 0, "stuck": 0, "error": 2, "oldest_due_seconds": None}
+COUNTS = Counts(0, 2, 0, 4, 0, None, None)
+NO_DELAYS = Delays(0, None, None, None)
+DAY = Day(0, 0, (), None, NO_DELAYS, NO_DELAYS)
 SUPABASE = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
 
 
 def snapshot(error: str | None = None, **counts: Any) -> Snapshot:
     """Return an overview with these counts."""
-    return Snapshot({**COUNTS, **counts}, 1.0, error, 0.01)
+    return Snapshot(Overview(NOW, replace(COUNTS, **counts), DAY, {}, None), 1.0, error, 0.01)
 
 
 def test_the_chart_has_one_scale() -> None:
@@ -73,8 +77,9 @@ def test_hours_that_were_not_counted_are_marked() -> None:
 def test_when_all_is_well_there_is_no_alert() -> None:
     """The headline counts."""
     assert alerts(WELL, snapshot()) == []
-    assert headline(WELL, snapshot()) == "4 waiting, 2 failed."
-    assert headline(WELL, snapshot(processing=1, stuck=1)) == "1 waiting, 1 stuck, 2 failed."
+    assert headline(WELL, snapshot()) == "2 failed, 4 waiting."
+    assert headline(WELL, snapshot(waiting=1, stuck=1)) == "2 failed, 1 stuck, 1 waiting."
+    assert headline(WELL, snapshot(waiting=0, failed=0)) == "No lesson waits, and none has failed."
     assert headline(WELL, Snapshot(None, 1.0, None, 0.0)) == "The lessons are not known."
 
 
@@ -97,6 +102,7 @@ def test_when_all_is_well_there_is_no_alert() -> None:
             "Mux is unavailable: Down.",
         ),
         ({}, None, {"stuck": 1}, "1 lesson has waited for over half an hour."),
+        ({}, None, {"unplayable": 2}, "2 published lessons can no longer play the video."),
         (
             {},
             None,
