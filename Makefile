@@ -13,7 +13,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean python stack
+.PHONY: help demo test lint bench lock types clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +42,9 @@ lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the 
 	  --extra sandbox --extra dev pyproject.toml
 	@$(LOCK) --output-file requirements-bench.txt --constraint requirements-dev.txt \
 	  --extra bench pyproject.toml
+
+types: $(VENV)/.ready stack ## write docs/database.types.ts again, after a change of sql/
+	@$(PY) -m sandbox.supabase.typegen
 
 clean: ## remove what make made
 	rm -rf .venv .venv-* node_modules bench/report/node_modules build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
