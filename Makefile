@@ -33,7 +33,7 @@ lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 	@$(VENV)/bin/squawk sql/*.sql sql/optional/*.sql
 	@$(VENV)/bin/squawk --config sql/down/.squawk.toml sql/down/*.sql
 
-bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, over an hour (QUICK=1: only try it)
+bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, half an hour (QUICK=1: only try it)
 	@$(PY) -m bench $(if $(QUICK),--quick)
 
 lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the newest versions)

@@ -34,6 +34,9 @@ class Fault:
     * `truncate`: run the handler and send half of its response's body.
     * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
+
+    `before_reset` is called in the server's thread just before `reset` and `drop_reply` reset the
+    connection. What it kills dies before the request is handled, or after it and before its reply.
     """
 
     kind: FaultKind
@@ -42,6 +45,7 @@ class Fault:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+    before_reset: Callable[[], None] = lambda: None
     after_bytes: int = 0
 
 
@@ -152,7 +156,7 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
         case "hang":
             response = await _hang(request)
         case "reset":
-            response = await _reset(request)
+            response = await _reset(request, fault.before_reset)
         case "cut":
             response = await _cut(request, handler, fault.after_bytes)
         case "truncate":
@@ -161,7 +165,7 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
             response = await _trickle(request, fault)
         case "drop_reply":
             await _handler_response(request, handler)
-            response = await _reset(request)
+            response = await _reset(request, fault.before_reset)
     return response
 
 
@@ -181,10 +185,13 @@ async def _hang(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _reset(request: web.Request) -> web.Response:
+async def _reset(
+    request: web.Request, before_reset: Callable[[], None] = lambda: None
+) -> web.Response:
     # After the whole request is read, the client sees the reset while it waits for the response.
     # A client that still writes may take it for an ordinary end of the connection.
     await request.read()
+    before_reset()
     _reset_connection(request)
     return web.Response()  # aiohttp requires a response, which reaches no client
 

@@ -93,9 +93,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app_page(
-    page: Page, sample_app: SampleApp, mux: MuxSimulator, scripts: dict[str, str]
-) -> Page:
+def app_page(page: Page, sample_app: SampleApp, mux: MuxSimulator, scripts: dict[str, str]) -> Page:
     """Open a page of the app, with the modules, and a route that creates uploads."""
     origin = sample_app.url.rstrip("/")
 

@@ -6,12 +6,18 @@ import time
 from collections import deque
 from typing import Protocol
 
+from worker.errors import MuxUnavailable
 from worker.model import RequestSlots
 
 MAX_SLOTS_AT_ONCE = 200
 
 MAX_LATE_SECONDS = 0.02
 """A reserved slot is still used when it is at most so late."""
+
+MAX_PAUSE_WAITED_SECONDS = 1.0
+"""The longest rest of a pause that a request waits for, though its retries may."""
+
+PAUSED = "Mux has asked all workers for a pause, which is not over yet."
 
 MARGIN = 1.02
 """How much longer than necessary the gaps are. Requests reach Mux a little earlier or later than
@@ -26,8 +32,8 @@ class RequestBudget(Protocol):
         """Reserve the next slots."""
         ...
 
-    async def slow_down(self) -> None:
-        """Lower the rate of all workers for a while."""
+    async def slow_down(self, pause_seconds: float) -> None:
+        """Lower the rate of all workers for a while, and pause all of them."""
         ...
 
 
@@ -35,18 +41,21 @@ class LocalBudget:
     """The budget of a single process."""
 
     def __init__(self) -> None:
-        self._next = 0.0
+        self._next = self._paused_until = 0.0
 
     async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve the next slots. Slots that were not used are not saved up."""
         now = time.monotonic()
-        first = max(now, self._next)
+        paused = max(0.0, self._paused_until - now)
+        first = max(now + paused, self._next)
         self._next = first + count / per_second
-        return RequestSlots(first - now, 1 / per_second)
+        return RequestSlots(first - now, 1 / per_second, paused)
 
-    async def slow_down(self) -> None:
-        """Pause for a second."""
-        self._next = max(self._next, time.monotonic() + 1)
+    async def slow_down(self, pause_seconds: float) -> None:
+        """Pause, for a second at least."""
+        now = time.monotonic()
+        self._next = max(self._next, now + 1)
+        self._paused_until = max(self._paused_until, now + pause_seconds)
 
 
 class RateLimiter:
@@ -70,7 +79,8 @@ class RateLimiter:
     async def acquire(self) -> None:
         """Wait until the next request may be sent.
 
-        Raises SupabaseUnavailable if the budget is kept there and cannot be reached.
+        Raises MuxUnavailable while a pause lasts that Mux asked for, and SupabaseUnavailable if the
+        budget is kept there and cannot be reached.
         """
         async with self._lock:
             slot = await self._next_slot()
@@ -81,10 +91,15 @@ class RateLimiter:
                 await asyncio.sleep(seconds)
             self._sent_at.append(time.monotonic())
 
-    async def slow_down(self) -> None:
-        """Lower the rate of all workers, because Mux's limit is used up."""
+    def add(self, slot: RequestSlots) -> None:
+        """Use a slot that was reserved for one request, unless it follows a pause."""
+        if not _is_paused(slot):
+            self._slots.append(time.monotonic() + slot.first_in_seconds)
+
+    async def slow_down(self, pause_seconds: float = 0.0) -> None:
+        """Lower the rate of all workers, because Mux's limit is used up or Mux asks for a pause."""
         self._slots.clear()
-        await self._budget.slow_down()
+        await self._budget.slow_down(pause_seconds)
 
     async def _next_slot(self) -> float:
         now = time.monotonic()
@@ -95,6 +110,8 @@ class RateLimiter:
             self._reserved_at_once = 0
         count = min(max(1, 2 * self._reserved_at_once), self._max_at_once())
         slots = await self._budget.acquire_requests(count, self.per_second)
+        if _is_paused(slots):
+            raise MuxUnavailable("rate_limited", PAUSED, slots.paused_seconds)
         self._reserved_at_once = count if slots.first_in_seconds > 0 else 0
         first = time.monotonic() + slots.first_in_seconds
         self._slots.extend(first + n * slots.gap_seconds for n in range(1, count))
@@ -102,3 +119,7 @@ class RateLimiter:
 
     def _max_at_once(self) -> int:
         return min(MAX_SLOTS_AT_ONCE, max(1, math.ceil(self.per_second)))
+
+
+def _is_paused(slots: RequestSlots) -> bool:
+    return slots.paused_seconds > MAX_PAUSE_WAITED_SECONDS
