@@ -16,7 +16,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench chaos mutants soak sbom audit lock clean python stack
+.PHONY: help demo test lint bench chaos mutants soak sbom audit types lock clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -71,6 +71,9 @@ lock: $(VENV)/.ready ## write requirements*.txt again (ARGS=--upgrade: with the 
 	@$(LOCK) --output-file requirements-mutation.txt --constraint requirements-dev.txt \
 	  --extra mutation pyproject.toml
 
+types: $(VENV)/.ready stack ## write docs/database.types.ts again, after a change of sql/
+	@$(PY) -m sandbox.supabase.typegen
+
 clean: ## remove what make made
 	rm -rf .venv .venv-* node_modules bench/report/node_modules mutants build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -97,16 +100,16 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	@$(MAKE) -s python VENV='$(VENV)' >/dev/null
 	@echo "preparing $(VENV) (about a minute, only now) ..."
 	@$(PY) -c 'import pip' 2>/dev/null || '$(PYTHON)' -m venv --clear $(VENV)
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PY) sandbox/install_packages.py requirements-dev.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.ready-mutation: $(VENV)/.ready requirements-mutation.txt
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-mutation.txt
+	@$(PY) sandbox/install_packages.py requirements-mutation.txt
 	@touch $@
 
 $(VENV)/.ready-bench: $(VENV)/.ready requirements-bench.txt
-	@$(PY) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@$(PY) sandbox/install_packages.py requirements-bench.txt
 	@touch $@
 
 # What is installed with the worker, and nothing else.
@@ -124,7 +127,7 @@ stack:
 	  exit 1; }
 
 $(NODE_READY): package.json package-lock.json
-	@echo "preparing node_modules ..."
+	@echo "preparing node_modules (some seconds, only now) ..."
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 

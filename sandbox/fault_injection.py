@@ -17,7 +17,9 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply", "delay"]
+FaultKind = Literal[
+    "answer", "hang", "reset", "cut", "truncate", "trickle", "drop_reply", "delay"
+]
 Match = Callable[[web.Request], bool]
 
 _POLL_SECONDS = 0.05
@@ -30,6 +32,7 @@ class Fault:
     * `answer`: answer with `status`, `body` and `headers`; the handler never runs.
     * `hang`: send no response until the client or the server closes the connection.
     * `reset`: reset the connection (RST); the handler never runs.
+    * `cut`: run the handler, and reset the connection when `after_bytes` of the request have come.
     * `truncate`: run the handler and send half of its response's body.
     * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
@@ -46,6 +49,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     before_reset: Callable[[], None] = lambda: None
+    after_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +152,26 @@ class Faults:
 
 
 async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    response: web.StreamResponse
     match fault.kind:
         case "answer":
-            return _answer(fault)
+            response = _answer(fault)
         case "hang":
-            return await _hang(request)
+            response = await _hang(request)
         case "reset":
-            return await _reset(request, fault.before_reset)
-        case "truncate" | "delay":
+            response = await _reset(request, fault.before_reset)
+        case "cut":
+            response = await _cut(request, handler, fault.after_bytes)
+        case "truncate":
+            response = await _truncate(request, await _handler_response(request, handler))
+        case "delay":
             response = await _handler_response(request, handler)
-            return response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
-            return await _trickle(request, fault)
+            response = await _trickle(request, fault)
         case "drop_reply":
             await _handler_response(request, handler)
-            return await _reset(request, fault.before_reset)
+            response = await _reset(request, fault.before_reset)
+    return response
 
 
 def _bytes_of(body: str | bytes) -> bytes:
@@ -188,12 +197,27 @@ async def _reset(
     # A client that still writes may take it for an ordinary end of the connection.
     await request.read()
     before_reset()
+    _reset_connection(request)
+    return web.Response()  # aiohttp requires a response, which reaches no client
+
+
+async def _cut(request: web.Request, handler: Handler, after_bytes: int) -> web.Response:
+    handling = asyncio.ensure_future(handler(request))
+    # aiohttp counts the bytes, and has no event for them.
+    while request.content.total_bytes < after_bytes and not handling.done():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    _reset_connection(request)
+    await asyncio.wait([handling])
+    handling.exception()  # that the connection was lost; seen, so that asyncio does not report it
+    return web.Response()
+
+
+def _reset_connection(request: web.Request) -> None:
     if request.transport is not None:
         # With a linger of zero seconds the kernel sends RST instead of FIN.
         connection = request.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         request.transport.abort()
-    return web.Response()  # aiohttp requires a response, which reaches no client
 
 
 async def _handler_response(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,5 +1,6 @@
-"""Serve the files of the instructor's page, and supabase-js from npm's package."""
+"""Serve the files of the instructor's page, and supabase-js and UpChunk from npm's packages."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -8,13 +9,18 @@ from sandbox.app.middleware import error_response
 from sandbox.checkout import CHECKOUT
 
 PAGE = Path(__file__).with_name("page")
-SUPABASE_JS = (
-    CHECKOUT / "node_modules" / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js"
-)
+MODULES = CHECKOUT / "node_modules"
+PACKAGES = {
+    "supabase.js": MODULES / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js",
+    "upchunk.js": MODULES / "@mux" / "upchunk" / "dist" / "upchunk.mjs",
+}
+"""The files of npm's packages, by the name under which the page loads them."""
+
 TYPES = {
     ".css": "text/css",
     ".html": "text/html",
     ".js": "text/javascript",
+    ".mjs": "text/javascript",
     ".svg": "image/svg+xml",
 }
 
@@ -22,17 +28,17 @@ TYPES = {
 class PageFiles:
     """Serve the files of the directory `page`, and no others."""
 
-    def __init__(self, supabase_js: Path = SUPABASE_JS) -> None:
-        self.supabase_js = supabase_js
+    def __init__(self, packages: Mapping[str, Path] = PACKAGES) -> None:
+        self._packages = packages
         self._files = {path.name: path for path in PAGE.iterdir() if path.suffix in TYPES}
-        self._files["supabase.js"] = supabase_js
+        self._files |= packages
 
     @property
     def missing(self) -> str | None:
         """Return what must be installed before the page works, or None."""
-        if self.supabase_js.is_file():
+        if all(path.is_file() for path in self._packages.values()):
             return None
-        return "The instructor's page needs supabase-js. Run `npm ci` in the checkout."
+        return "The instructor's page needs supabase-js and UpChunk. Run `npm ci` in the checkout."
 
     async def answer_page(self, _request: web.Request) -> web.Response:
         """Return the page, or one that says what is missing."""

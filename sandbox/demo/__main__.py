@@ -10,7 +10,9 @@ def main() -> int:
         prog="python -m sandbox.demo",
         description="Watch the worker publish lessons, with a local Supabase and a simulated Mux.",
     )
-    parser.add_argument("--keep", action="store_true", help="keep everything running at the end")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep everything running at the end, as on a terminal"
+    )
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="N", help="run N times as fast (0.5 to 5)"
     )

@@ -1,17 +1,21 @@
 """Run the demo: the worker with a local Supabase, a simulated Mux and the sample app."""
 
+import os
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
 from rich.console import Console
 
 from sandbox.app.server import SampleApp
-from sandbox.demo.result import count_by_source, find_errors, lesson_rows
-from sandbox.demo.screen import LiveTable, PlainLines, Screen, lesson_table
+from sandbox.demo.result import LessonTitles, count_by_source, find_errors, lesson_rows
+from sandbox.demo.screen import CAPTION, LiveTable, PlainLines, Screen, lesson_table
 from sandbox.demo.script import INSTRUCTORS, MAX_SECONDS, Script
 from sandbox.demo.worker_process import DemoWorker, worker_environment
 from sandbox.mux.server import MuxSimulator
@@ -26,9 +30,11 @@ INTERRUPTED = 130
 def demo(*, keep: bool, speed: float = 1.0) -> int:
     """Run the demo; return 0 if every lesson ended as planned, else 1.
 
-    With `keep` everything keeps running afterwards, until Ctrl-C. `speed` divides all times.
+    With `keep`, and on a terminal, everything keeps running afterwards, until Ctrl-C.
+    `speed` divides all times.
     """
     console = Console(soft_wrap=not sys.stdout.isatty())
+    keep = keep or console.is_terminal
     signal.signal(signal.SIGTERM, _terminate)
     try:
         console.print("Starting Postgres, PostgREST and a simulated Mux ...")
@@ -52,30 +58,29 @@ def _run(
     supabase: LocalSupabase, mux: MuxSimulator, console: Console, *, keep: bool, speed: float
 ) -> list[str]:
     """Run the script and the worker; return a sentence for each error in the result."""
-    screen: Screen = LiveTable(console) if console.is_terminal else PlainLines(console)
-    worker = DemoWorker(worker_environment(supabase, mux, speed), screen)
-    webhooks = MuxWebhooks(mux.state, worker.webhook_url, worker.webhook_secret)
-    script = Script(supabase, mux, webhooks, speed)
-    with (
-        SampleApp(supabase, mux, INSTRUCTORS) as app,
-        closing(script),
-        supabase.connect() as db,
-        ExitStack() as running,
-    ):
-        addresses = _addresses(app, worker)
+    with supabase.connect() as db, ExitStack() as running:
+        titles = LessonTitles(db)
+        screen: Screen = (LiveTable if console.is_terminal else PlainLines)(console, titles)
+        worker = DemoWorker(worker_environment(supabase, mux, speed), screen)
+        webhooks = MuxWebhooks(mux.state, worker.webhook_url, worker.webhook_secret)
+        env_file = write_env_file(supabase.run_directory, worker.settings)
+        script = running.enter_context(closing(Script(supabase, mux, webhooks, speed)))
+        app = running.enter_context(SampleApp(supabase, mux, INSTRUCTORS))
+        addresses = _addresses(app, worker, env_file)
         until = "" if keep else "  (until the demo ends; KEEP=1 keeps them running)\n"
-        _print_text(console, f"\n{addresses}\n{until}")
-        running.callback(webhooks.stop)
-        running.enter_context(worker)
-        with screen:
-            _run_script(script, screen, db, MAX_SECONDS / min(speed, 1))
-            if not keep:
-                running.close()
-        errors = _print_summary(script, db, console)
-        if keep:
-            worker.screen = PlainLines(console)
-            _print_text(console, _usage(supabase, mux, addresses))
-            _wait_for_interrupt(worker, console)
+        _print_text(console, f"\n{CAPTION}\n\n{addresses}\n{until}")
+        with ExitStack() as working:
+            working.callback(webhooks.stop)
+            working.enter_context(worker)
+            with screen:
+                _run_script(script, screen, db, MAX_SECONDS / min(speed, 1))
+                if not keep:
+                    working.close()
+            errors = _print_summary(script, db, console)
+            if keep:
+                worker.screen = PlainLines(console, titles)
+                _print_text(console, _usage(supabase, addresses))
+                _wait_for_interrupt(worker, console)
         return errors
 
 
@@ -111,33 +116,39 @@ def _print_summary(script: Script, db: psycopg.Connection, console: Console) -> 
     return []
 
 
-def _addresses(app: SampleApp, worker: DemoWorker) -> str:
-    """Return the URLs of the pages and the worker's token, within 80 columns."""
+def write_env_file(directory: Path, settings: Mapping[str, str]) -> Path:
+    """Write the worker's settings into a file that only this user can read."""
+    path = directory / ".env"
+    lines = [f"{name}={value}\n" for name, value in settings.items()]
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.writelines(lines)
+    return path
+
+
+def _addresses(app: SampleApp, worker: DemoWorker, env_file: Path) -> str:
+    """Return the URLs of the pages, the worker's token, and a command that reads its settings."""
+    command = Path(sys.executable).with_name("mux-worker")
     lines = (
         f"  Instructor's page   {app.url}",
         f"  Worker's dashboard  {worker.dashboard_url}",
         f"  OPS_TOKEN           {worker.ops_token}",
         "  (log in to the dashboard with your name and the OPS_TOKEN as password)",
+        f"  Worker's settings   {env_file}",
+        f"  Use them            cd {env_file.parent} && {shlex.quote(str(command))} status",
         *filter(None, [app.files.missing]),
     )
     return "\n".join(lines)
 
 
-def _usage(supabase: LocalSupabase, mux: MuxSimulator, addresses: str) -> str:
+def _usage(supabase: LocalSupabase, addresses: str) -> str:
     """Return what keeps running, and how to use it."""
-    settings = "\n".join(f"{k}={v}" for k, v in worker_environment(supabase, mux, 1).items())
     return f"""
-Supabase, the simulated Mux with its webhooks, the worker and both pages keep
-running until Ctrl-C. Upload a video:
+Everything keeps running until Ctrl-C. Upload a video on the instructor's page:
 
 {addresses}
-
-Put these into .env for commands such as `mux-worker status`, or a second worker:
-
-{settings}
-
-Anon key:  {supabase.anon_key}
-Database:  psql '{supabase.dsn()}'
+  Anon key            {supabase.anon_key}
+  Database            psql '{supabase.dsn()}'
 """
 
 

@@ -9,6 +9,25 @@ from sandbox.demo.screen import LessonRow
 from sandbox.demo.script import DemoLesson, Script
 
 
+class LessonTitles:
+    """The titles of all lessons, also of those that are created on the page."""
+
+    def __init__(self, db: psycopg.Connection) -> None:
+        self._db = db
+        self._titles: dict[str, str] = {}
+
+    def __call__(self, lesson_id: str) -> str:
+        """Return the title of a lesson; of one that is gone, its id."""
+        if lesson_id not in self._titles:
+            row = self._db.execute(
+                "select title from lessons where id::text = %s", [lesson_id]
+            ).fetchone()
+            if row is None:
+                return lesson_id
+            self._titles[lesson_id] = row[0]
+        return self._titles[lesson_id]
+
+
 def lesson_rows(script: Script, db: psycopg.Connection) -> list[LessonRow]:
     """Return the script's lessons as they are now; others are created on the page."""
     rows = db.execute(

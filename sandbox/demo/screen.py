@@ -3,7 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -15,8 +15,20 @@ from rich.text import Text
 
 COLOURS = {
     "published": "green", "ready": "green", "draft": "yellow", "processing": "yellow",
-    "error": "red", "info": "", "warning": "yellow", "error_line": "red", "app": "cyan",
+    "error": "red",
 }  # fmt: skip
+LINE_COLOURS = {
+    "warning": "yellow",
+    "error": "red",
+    "app": "cyan",
+    "lesson.published": "bold green",
+}
+"""The colours of lines, by the event or else the level of the worker's log."""
+
+CAPTION = "The worker publishes lessons as a simulated Mux encodes their videos."
+
+TitleOf = Callable[[str], str]
+"""Return the title of the lesson with this id."""
 
 Raised = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
@@ -54,8 +66,9 @@ class Screen(Protocol):
 class PlainLines:
     """Print what happens line by line."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title_of: TitleOf) -> None:
         self._console = console
+        self._title_of = title_of
         self._started_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -66,27 +79,28 @@ class PlainLines:
 
     def show_step(self, text: str) -> None:
         """Print what the app or Mux does."""
-        self._print("app   ", text)
+        self._print("app   ", text, LINE_COLOURS["app"])
 
     def log(self, line: str) -> None:
         """Print a line of the worker's log."""
-        self._print("worker", format_log_line(line)[1])
+        style, text = format_log_line(line, self._title_of)
+        self._print("worker", text, style)
 
     def update(self, rows: Sequence[LessonRow], state: str) -> None:
         """Do nothing; the lines show every change."""
 
-    def _print(self, source: str, text: str) -> None:
+    def _print(self, source: str, text: str, style: str) -> None:
         seconds = time.monotonic() - self._started_at
-        self._console.print(
-            f"{seconds:5.1f} s  {source}  {text}", markup=False, highlight=False, soft_wrap=True
-        )
+        line = Text(f"{seconds:5.1f} s  {source}  {text}", style=style)
+        self._console.print(line, soft_wrap=True)
 
 
 class LiveTable:
     """Draw the lessons as a table, with the latest lines below it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title_of: TitleOf) -> None:
         self._console = console
+        self._title_of = title_of
         self._started_at = time.monotonic()
         self._lines: deque[Text] = deque(maxlen=50)
         self._live = Live(console=console, auto_refresh=False)
@@ -100,11 +114,11 @@ class LiveTable:
 
     def show_step(self, text: str) -> None:
         """Add a line about the app or Mux."""
-        self._add("app", text)
+        self._add(LINE_COLOURS["app"], text)
 
     def log(self, line: str) -> None:
         """Add a line of the worker's log."""
-        self._add(*format_log_line(line))
+        self._add(*format_log_line(line, self._title_of))
 
     def update(self, rows: Sequence[LessonRow], state: str) -> None:
         """Draw the table."""
@@ -112,12 +126,12 @@ class LiveTable:
         title = Text.assemble(
             ("  mux-worker demo  ", "bold reverse"), f"  {seconds:4.0f} s   {state}"
         )
-        lines = list(self._lines)[-max(3, self._console.height - len(rows) - 7) :]
-        self._live.update(Group(title, lesson_table(rows), *lines), refresh=True)
+        caption = Text(CAPTION, style="dim", no_wrap=True, overflow="ellipsis")
+        lines = list(self._lines)[-max(3, self._console.height - len(rows) - 8) :]
+        self._live.update(Group(title, caption, lesson_table(rows), *lines), refresh=True)
 
-    def _add(self, level: str, text: str) -> None:
+    def _add(self, style: str, text: str) -> None:
         seconds = time.monotonic() - self._started_at
-        style = COLOURS.get("error_line" if level == "error" else level, "")
         line = Text(f"{seconds:5.1f} s  {text}", style=style, no_wrap=True, overflow="ellipsis")
         self._lines.append(line)
 
@@ -141,17 +155,24 @@ def lesson_table(rows: Sequence[LessonRow]) -> Table:
     return table
 
 
-def format_log_line(line: str) -> tuple[str, str]:
-    """Return level and text of a log line; a line that is no JSON is returned as it is."""
+def format_log_line(line: str, title_of: TitleOf) -> tuple[str, str]:
+    """Return colour and text of a log line, with the lesson's title first and ids last.
+
+    A line that is no JSON is returned as it is.
+    """
     try:
         fields: dict[str, Any] = json.loads(line)
         level, event = fields.pop("level"), fields.pop("event")
     except (ValueError, KeyError, AttributeError):
-        return "error", line.rstrip()
+        return LINE_COLOURS["error"], line.rstrip()
     fields.pop("timestamp", None)
+    lesson_id = fields.pop("lesson_id", None)
+    title = [f"“{title_of(lesson_id)}”"] if lesson_id else []
     shown = {name: value for name, value in fields.items() if value not in (None, 0)}
-    parts = [f"{name}={_format_value(name, value)}" for name, value in shown.items()]
-    return level, " ".join([event, *parts])
+    names = sorted(shown, key=lambda name: name.endswith("_id"))
+    parts = [f"{name}={_format_value(name, shown[name])}" for name in names]
+    style = LINE_COLOURS.get(event, LINE_COLOURS.get(level, ""))
+    return style, " ".join([event, *title, *parts])
 
 
 def _format_value(name: str, value: Any) -> str:

@@ -33,7 +33,7 @@ def worker_environment(supabase: LocalSupabase, mux: MuxSimulator, speed: float)
 class DemoWorker:
     """Run the worker, with webhooks and a dashboard, while the `with` block lasts.
 
-    Its log goes to `screen`, which may be replaced at any time.
+    Its log goes to `screen`, which may be replaced at any time. `settings` are all that it has.
     """
 
     def __init__(self, settings: dict[str, str], screen: Screen) -> None:
@@ -41,7 +41,12 @@ class DemoWorker:
         self.ops_token = token_hex(16)
         self.webhook_secret = token_hex(16)
         self._port = free_port()
-        self._settings = settings
+        self.settings = settings | {
+            "HOST": HOST,
+            "PORT": str(self._port),
+            "MUX_WEBHOOK_SECRET": self.webhook_secret,
+            "OPS_TOKEN": self.ops_token,
+        }
         self._reader = threading.Thread(target=self._show_log, name="worker-log")
 
     @property
@@ -57,15 +62,9 @@ class DemoWorker:
     def __enter__(self) -> Self:
         names = ("PATH", "PYTHONPATH")
         inherited = {name: os.environ[name] for name in names if name in os.environ}
-        web = {
-            "HOST": HOST,
-            "PORT": str(self._port),
-            "MUX_WEBHOOK_SECRET": self.webhook_secret,
-            "OPS_TOKEN": self.ops_token,
-        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker", "run"],
-            env={**inherited, **self._settings, **web, "LOG_FORMAT": "json"},
+            env={**inherited, **self.settings, "LOG_FORMAT": "json"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -15,6 +15,9 @@ from sandbox.mux.state import MuxState
 
 ANY_ORIGIN = "*"
 METHODS = "DELETE,GET,HEAD,PATCH,POST,PUT"
+EXPOSED_HEADERS = "Content-Length,Content-Type,Date,Range,Server,Transfer-Encoding"
+"""UpChunk reads `Range`, to see which pieces it must send again."""
+
 PREFLIGHT_MAX_AGE_SECONDS = "3600"
 
 
@@ -31,6 +34,7 @@ def allow_origin(
         if allowed not in (ANY_ORIGIN, origin):
             return
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
+        response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = EXPOSED_HEADERS
         response.headers[hdrs.VARY] = hdrs.ORIGIN
         if request.method == hdrs.METH_OPTIONS:
             response.headers.update(_preflight(request))

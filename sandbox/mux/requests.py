@@ -1,21 +1,24 @@
 """Parse and validate the requests to the simulated Mux."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from sandbox.mux.responses import error_json
+from sandbox.mux.state import UploadNotWaitingError
 from sandbox.mux.timeline import AssetSettings
 
+NOT_FOUND = "The requested resource either doesn't exist or you don't have access to it."
 DEFAULT_PAGE_SIZE = 25
 LARGEST_PAGE_SIZE = 100
 _POLICIES = ("public", "signed", "drm")
 _TIMEOUT_SECONDS = range(60, 604_800 + 1)
 _DEFAULT_TIMEOUT_SECONDS = 3600
 _PASSTHROUGH_LENGTH = 255
+_T = TypeVar("_T")
 _META_LENGTHS = {"title": 512, "creator_id": 128, "external_id": 128}
 
 
@@ -43,6 +46,16 @@ def error_response(status: int, error_type: str, message: str) -> web.HTTPExcept
 def invalid(message: str) -> web.HTTPException:
     """Return the response to an invalid request."""
     return error_response(400, "invalid_parameters", message)
+
+
+def found(look_up: Callable[[str], _T], key: str) -> _T:
+    """Return what `look_up` finds; raise the response for what it does not, or may not."""
+    try:
+        return look_up(key)
+    except KeyError:
+        raise error_response(404, "not_found", NOT_FOUND) from None
+    except UploadNotWaitingError as error:
+        raise error_response(403, "invalid_state", str(error)) from None
 
 
 def page_size(request: web.Request) -> int:

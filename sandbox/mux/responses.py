@@ -69,11 +69,9 @@ def asset_json(asset: Asset, now: float) -> Json:
         "ingest_type": "on_demand_direct_upload" if uploaded else "on_demand_url",
     }
     body |= _origin(asset)
-    playback_ids = [
-        playback_id_json(p) for p in asset.playback_ids if p.exists_from <= now < p.exists_until
-    ]
+    playback_ids = asset.playback_ids_at(now)
     if playback_ids:
-        body["playback_ids"] = playback_ids
+        body["playback_ids"] = [playback_id_json(playback_id) for playback_id in playback_ids]
     match asset.status(now):
         case "preparing":
             share = (now - asset.created_at) / asset.timeline.prepare_seconds

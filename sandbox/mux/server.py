@@ -9,12 +9,14 @@ from aiohttp import web
 
 from sandbox.fault_injection import Faults
 from sandbox.http_server import Server
-from sandbox.mux.auth import UPLOAD_URL_PREFIX, authenticate
+from sandbox.mux.auth import authenticate
 from sandbox.mux.cors import allow_origin
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.request_log import RequestLog, log_requests
 from sandbox.mux.requests import (
+    NOT_FOUND,
     error_response,
+    found,
     invalid,
     json_object,
     new_upload,
@@ -23,10 +25,10 @@ from sandbox.mux.requests import (
     policy_of,
 )
 from sandbox.mux.responses import asset_json, playback_id_json, upload_json
-from sandbox.mux.state import MuxState, UploadNotWaitingError
+from sandbox.mux.state import MuxState
 from sandbox.mux.timeline import Asset
+from sandbox.mux.upload_urls import UploadUrls
 
-_NOT_FOUND = "The requested resource either doesn't exist or you don't have access to it."
 _T = TypeVar("_T")
 
 
@@ -94,6 +96,7 @@ class MuxSimulator:
         app = web.Application(middlewares=middlewares, client_max_size=2**30)
         app.on_response_prepare.append(allow_origin(self.state))
         app.router.add_routes(_Routes(self.state, lambda: self.url).table())
+        app.router.add_routes(UploadUrls(self.state).table())
         return app
 
 
@@ -111,12 +114,14 @@ class _Routes:
             web.post("/video/v1/uploads", self.create_upload),
             web.get("/video/v1/uploads/{upload_id}", self.get_upload),
             web.put("/video/v1/uploads/{upload_id}/cancel", self.cancel_upload),
-            web.options(UPLOAD_URL_PREFIX + "{url_token}", self.answer_preflight),
-            web.put(UPLOAD_URL_PREFIX + "{url_token}", self.receive_file),
             web.get("/video/v1/assets", self.list_assets),
             web.get("/video/v1/assets/{asset_id}", self.get_asset),
             web.delete("/video/v1/assets/{asset_id}", self.delete_asset),
             web.post("/video/v1/assets/{asset_id}/playback-ids", self.create_playback_id),
+            web.delete(
+                "/video/v1/assets/{asset_id}/playback-ids/{playback_id}", self.delete_playback_id
+            ),
+            web.get("/video/v1/playback-ids/{playback_id}", self.get_playback_id),
         ]
 
     async def whoami(self, _request: web.Request) -> web.Response:
@@ -149,25 +154,12 @@ class _Routes:
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()), status=201)
 
     async def get_upload(self, request: web.Request) -> web.Response:
-        upload = _found(self._state.upload, request.match_info["upload_id"])
+        upload = found(self._state.upload, request.match_info["upload_id"])
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
 
     async def cancel_upload(self, request: web.Request) -> web.Response:
-        upload = _found(self._state.cancel_upload, request.match_info["upload_id"])
+        upload = found(self._state.cancel_upload, request.match_info["upload_id"])
         return _data(upload_json(upload, self._state.clock.now(), self._base_url()))
-
-    async def answer_preflight(self, request: web.Request) -> web.Response:
-        _found(self._state.upload_by_url_token, request.match_info["url_token"])
-        return web.Response()  # the CORS headers are added to every response
-
-    async def receive_file(self, request: web.Request) -> web.Response:
-        size = 0
-        async for chunk in request.content.iter_chunked(2**16):
-            size += len(chunk)
-        if not size:
-            raise invalid("the file is empty")
-        _found(self._state.receive_file, request.match_info["url_token"])
-        return web.Response()
 
     async def list_assets(self, request: web.Request) -> web.Response:
         limit, cursor = page_size(request), request.query.get("cursor")
@@ -190,18 +182,31 @@ class _Routes:
             raise invalid("cursor is not one of this API") from None
 
     async def get_asset(self, request: web.Request) -> web.Response:
-        asset = _found(self._state.asset, request.match_info["asset_id"])
+        asset = found(self._state.asset, request.match_info["asset_id"])
         return _data(asset_json(asset, self._state.clock.now()))
 
     async def delete_asset(self, request: web.Request) -> web.Response:
-        _found(self._state.delete_asset, request.match_info["asset_id"])
+        found(self._state.delete_asset, request.match_info["asset_id"])
         return web.Response(status=204)
 
     async def create_playback_id(self, request: web.Request) -> web.Response:
         policy = policy_of(await json_object(request))
         asset_id = request.match_info["asset_id"]
-        playback_id = _found(lambda id_: self._state.add_playback_id(id_, policy), asset_id)
+        playback_id = found(lambda id_: self._state.add_playback_id(id_, policy), asset_id)
         return _data(playback_id_json(playback_id), status=201)
+
+    async def delete_playback_id(self, request: web.Request) -> web.Response:
+        asset, playback_id = found(self._state.find_playback_id, request.match_info["playback_id"])
+        if asset.id != request.match_info["asset_id"]:
+            raise error_response(404, "not_found", NOT_FOUND)
+        self._state.remove_playback_id(asset.id, playback_id.id)
+        return web.Response(status=204)
+
+    async def get_playback_id(self, request: web.Request) -> web.Response:
+        """Return whose playback id it is."""
+        asset, playback_id = found(self._state.find_playback_id, request.match_info["playback_id"])
+        owner = {"id": asset.id, "type": "asset"}
+        return _data({**playback_id_json(playback_id), "object": owner})
 
 
 def _data(data: Any, *, status: int = 200) -> web.Response:
@@ -212,15 +217,6 @@ def _page(request: web.Request, records: list[_T]) -> list[_T]:
     limit = page_size(request)
     offset = limit * (page_number(request) - 1)
     return records[offset : offset + limit]
-
-
-def _found(look_up: Callable[[str], _T], key: str) -> _T:
-    try:
-        return look_up(key)
-    except KeyError:
-        raise error_response(404, "not_found", _NOT_FOUND) from None
-    except UploadNotWaitingError as error:
-        raise error_response(403, "invalid_state", str(error)) from None
 
 
 def _cursor(last: Asset) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sandbox.mux.clock import Clock
 from sandbox.mux.environment import Environment
 from sandbox.mux.ids import Credentials, Ids
+from sandbox.mux.resumable import ReceivedFile
 from sandbox.mux.timeline import AT_ONCE, Asset, AssetSettings, PlaybackId, Timeline, Upload
 
 
@@ -179,6 +180,16 @@ class MuxState:
         with self._lock:
             return self._environment.upload_by_url_token(url_token)
 
+    def file_of(self, url_token: str) -> ReceivedFile:
+        """Return what a client has sent to a waiting upload, to which more can be added.
+
+        Raises `KeyError` or `UploadNotWaitingError`.
+        """
+        with self._lock:
+            upload = self._require_waiting(self.upload_by_url_token(url_token))
+            upload.file = upload.file or ReceivedFile()
+            return upload.file
+
     def receive_file(self, url_token: str) -> Upload:
         """Receive the file of a waiting upload; raises `KeyError` or `UploadNotWaitingError`."""
         with self._lock:
@@ -199,6 +210,16 @@ class MuxState:
             if not asset.exists(self.clock.now()):
                 raise KeyError(asset_id)
             return asset
+
+    def find_playback_id(self, playback_id: str) -> tuple[Asset, PlaybackId]:
+        """Return a playback id and its asset; raises `KeyError` when there is none now."""
+        with self._lock:
+            now = self.clock.now()
+            for asset in self.assets():
+                for candidate in asset.playback_ids_at(now):
+                    if candidate.id == playback_id:
+                        return asset, candidate
+        raise KeyError(playback_id)
 
     def uploads(self) -> list[Upload]:
         """Return all uploads, newest first."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sandbox.mux.resumable import ReceivedFile
+
 Ending = Literal["ready", "asset_errored", "upload_errored", "cancelled"]
 Policy = Literal["public", "signed", "drm"]
 UploadStatus = Literal["waiting", "asset_created", "errored", "cancelled", "timed_out"]
@@ -111,6 +113,10 @@ class Asset:
         """Whether it is created and not yet deleted."""
         return self.created_at <= now < self.exists_until
 
+    def playback_ids_at(self, now: float) -> list[PlaybackId]:
+        """Return the playback ids that exist."""
+        return [p for p in self.playback_ids if p.exists_from <= now < p.exists_until]
+
     def status(self, now: float) -> AssetStatus:
         """Return its status."""
         if now < self.prepared_at:
@@ -134,6 +140,8 @@ class Upload:
     file_at: float | None = None
     cancelled_at: float | None = None
     asset_id: str | None = None
+    file: ReceivedFile | None = None
+    """What a client has sent so far; None for a file that arrives by the timeline."""
 
     @property
     def times_out_at(self) -> float:

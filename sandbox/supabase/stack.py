@@ -73,6 +73,8 @@ class LocalSupabase:
         remove_abandoned(user)
         directory = RunDirectory.create(user)
         starting.callback(directory.leave)
+        self.run_directory = directory.path
+        """The directory of its files, which is removed when it stops."""
         if self._shared_postgres is None:
             self._start_postgres(directory, starting)
         else:

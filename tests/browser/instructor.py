@@ -81,7 +81,7 @@ class Instructor:
 
     def upload(self, card: Locator, scenario: str, *, file: Any = VIDEO) -> None:
         """Upload a video for an existing lesson."""
-        card.locator("summary").click()
+        card.locator("[data-part=again] summary").click()
         card.get_by_label("Video").set_input_files(file)
         card.get_by_label("What the simulated Mux does").select_option(scenario)
         card.get_by_role("button", name="Upload", exact=True).click()

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Dialog, expect
 
 from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
@@ -17,6 +18,7 @@ from sandbox.mux.timeline import Asset
 from tests.browser.instructor import (
     CUT_OFF,
     REFUSAL,
+    VIDEO,
     Instructor,
     big_file,
     playback_id,
@@ -32,6 +34,10 @@ pytestmark = pytest.mark.stack
 GIVEN_UP = failure("upload_timed_out")
 BROKEN = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
 PROCESSING = "The video is being processed. You may close this tab."
+WAITS_FOR_FILE = (
+    "The video is being processed. "
+    "If the page was closed before the file was sent, upload it again."
+)
 STUCK = "The video has been processing for more than half an hour."
 NEWER = (
     "the lesson has a newer video than this one. To go back to the older video, delete the "
@@ -85,6 +91,15 @@ class Stage:
         assert row is not None
         return self._mux.state.asset(self._mux.state.upload(row[0]).asset_id or "")
 
+    def progress(self, title: str) -> int | None:
+        """Return how far the worker knows the lesson's video to be encoded, in per cent."""
+        row = self._db.execute(
+            "select s.progress from lessons l join mux_asset_tracking t on t.lesson_id = l.id "
+            "join mux_private.schedule s on s.tracking_id = t.id where l.title = %s",
+            [title],
+        ).fetchone()
+        return None if row is None else row[0]
+
     def stop_tracking(self, title: str) -> None:
         """Delete the lesson's tracking row, as the app does to go back to an older video."""
         self._db.execute(
@@ -117,6 +132,9 @@ def test_a_lesson_is_published_when_its_video_is_ready(
     expect(video(card)).to_have_text("The video is ready.")
     asset = stage.asset("Scales")
     playback = asset.playback_ids[0].id
+    expect(playback_id(card)).to_be_hidden()
+    card.get_by_text("Mux ids").click()
+    expect(playback_id(card)).to_be_visible()
     expect(playback_id(card)).to_have_text(playback)
     expect(card).to_contain_text(f"https://stream.mux.com/{playback}.m3u8")
     expect(card).to_contain_text("For beginners")
@@ -177,22 +195,33 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     mux: MuxSimulator,
     tmp_path: Path,
 ) -> None:
-    """An upload without a file is tracked; it is shown after a reload, and it fails."""
+    """An upload without a file is tracked; it is shown after a reload, and it fails.
+
+    The browser asks before it leaves the page while the file is on its way, and only then.
+    """
+    asked: list[str] = []
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    anna.page.on("dialog", leave)
     mux.faults.add(Fault("hang"), method="PUT", path="/direct-uploads/*")
     card = anna.create("Trills", "plays", file=big_file(tmp_path))
-    expect(video(card)).to_have_text("Uploading the file to Mux.")
+    expect(video(card)).to_have_text("Uploading the file to Mux. Keep this page open.")
     bar = card.get_by_role("progressbar", name="Sent of “Trills”")
     expect(bar).to_be_visible()
     expect(bar).not_to_have_attribute("value", "0")
     assert 0 < float(bar.get_attribute("value") or 0) < 1
-    expect(card.locator("[data-part=sent]")).to_contain_text("% of 64 MB")
+    expect(card.locator("[data-part=done]")).to_contain_text("% of 64 MB")
     running.wait_until(lambda: bool(mux.state.uploads()))
     assert stage.lesson("Trills")["status"] == "draft"
     mux.faults.clear()
 
     anna.page.reload()  # the user stays logged in
     card = anna.card("Trills")
-    expect(video(card)).to_have_text(PROCESSING)
+    expect(video(card)).to_have_text(WAITS_FOR_FILE)
+    assert asked == ["beforeunload"]
     expect(status(card)).to_have_text("Draft")
     stage.pass_time(61)
     running.wait_for("lesson.failed", error_type="upload_timed_out")
@@ -204,6 +233,9 @@ def test_a_tab_closed_while_the_file_is_sent_loses_no_lesson(
     running.wait_for("lesson.published")
     anna.look()
     expect(status(card)).to_have_text("Published")
+    anna.page.reload()
+    expect(status(card)).to_have_text("Published")
+    assert asked == ["beforeunload"]
     assert anna.unexpected(CUT_OFF) == []
 
 
@@ -328,22 +360,119 @@ def test_a_second_instructor_sees_no_drafts(
     running.wait_for("lesson.published")
     bert.look()
     playback = stage.asset("Open lesson").playback_ids[0].id
-    expect(bert.page.locator("#others li")).to_have_text([f"Open lesson by Anna {playback}"])
+    other = bert.page.locator("#others li")
+    expect(other).to_have_text([f"Open lesson by Anna Playback id {playback}"])
+    expect(other.locator("code")).to_be_hidden()
+    other.locator("summary").click()
+    bert.look()
+    expect(other.locator("code")).to_be_visible()
     assert bert.own == []
     assert "Secret draft" not in bert.page.content()
     assert bert.unexpected() == []
 
 
-def test_a_refused_file_is_sent_again(anna: Instructor, mux: MuxSimulator) -> None:
-    """If Mux accepts the file only at the second attempt, the file need not be chosen again."""
-    mux.faults.add(Fault("answer", status=503), method="PUT", path="/direct-uploads/*", times=1)
+def test_a_refused_file_is_sent_again(
+    anna: Instructor, mux: MuxSimulator, mux_clock: ManualClock
+) -> None:
+    """If Mux refuses an upload, the file is sent to a new one, and need not be chosen again.
+
+    Meanwhile the page does not say that the tab may be closed.
+    """
+    mux.faults.add(Fault("answer", status=403), method="PUT", path="/direct-uploads/*", times=1)
     card = anna.create("Scales", "plays")
-    expect(card.get_by_role("alert")).to_have_text("Mux did not accept the file: HTTP 503.")
+    expect(card.get_by_role("alert")).to_have_text("Mux did not accept the file: HTTP 403.")
+    expect(video(card)).to_have_text("The file has not arrived at Mux.")
     card.get_by_role("button", name="Try again").click()
     expect(video(card)).to_have_text(PROCESSING)
     expect(card.get_by_role("alert")).to_be_hidden()
-    assert [u.status(mux.state.clock.now()) for u in mux.state.uploads()] == ["asset_created"]
+    statuses = [upload.status(mux_clock.now()) for upload in mux.state.uploads()]
+    assert statuses == ["asset_created", "waiting"]
     assert anna.unexpected(REFUSAL) == []
+
+
+def test_a_file_is_sent_through_interruptions(
+    anna: Instructor, mux: MuxSimulator, mux_clock: ManualClock, tmp_path: Path
+) -> None:
+    """UpChunk sends in pieces; what is cut off, refused or lost is sent again, and arrives once."""
+    file = tmp_path / "scales.mp4"
+    file.write_bytes(bytes(range(256)) * (20 * 2**20 // 256))
+    path = "/direct-uploads/*"
+    cut = Fault("cut", after_bytes=3 * 2**20)
+    for fault in (cut, Fault("answer", status=503), Fault("drop_reply")):
+        mux.faults.add(fault, method="PUT", path=path, times=1)
+    card = anna.create("Scales", "plays", file=file)
+    for hits in (1, 2, 3):
+        mux.faults.wait_for_hits(hits)
+        expect(video(card)).to_have_text(
+            "The connection to Mux was interrupted. The page tries again."
+        )
+        anna.page.clock.fast_forward(1_100)
+    expect(video(card)).to_have_text(PROCESSING)
+    (upload,) = mux.state.uploads()
+    assert upload.status(mux_clock.now()) == "asset_created"
+    assert upload.file is not None
+    assert upload.file.sha256 == sha256(file.read_bytes()).hexdigest()
+    sent = [r.status for r in mux.requests.all() if r.route.startswith("PUT /direct")]
+    assert sent == [None, 503, None, 308, 308, 200]
+    assert anna.unexpected(CUT_OFF, REFUSAL) == []
+
+
+def test_a_file_waits_while_the_browser_is_offline(
+    anna: Instructor, mux: MuxSimulator, mux_clock: ManualClock, tmp_path: Path
+) -> None:
+    """The page says that it is offline, and then goes on by itself, with the piece that was cut.
+
+    A piece that is still on its way when the browser is online again is not mixed with the next.
+    """
+    file = tmp_path / "scales.mp4"
+    file.write_bytes(bytes(range(256)) * (20 * 2**20 // 256))
+    cut = Fault("drop_reply", delay_seconds=2)
+    mux.faults.add(cut, method="PUT", path="/direct-uploads/*", times=1)
+    card = anna.create("Scales", "plays", file=file)
+    mux.faults.wait_for_hits(1)
+    anna.page.context.set_offline(True)
+    banner = anna.page.locator("#problem")
+    expect(banner).to_have_text("You are offline. This page continues when you are online again.")
+    expect(video(card)).to_have_text(
+        "You are offline. The upload continues when you are online again."
+    )
+    anna.page.context.set_offline(False)
+    expect(banner).to_be_hidden()
+    expect(video(card)).to_have_text(PROCESSING)
+    (upload,) = mux.state.uploads()
+    assert upload.status(mux_clock.now()) == "asset_created"
+    assert upload.file is not None
+    assert upload.file.sha256 == sha256(file.read_bytes()).hexdigest()
+    assert anna.unexpected(CUT_OFF) == []
+
+
+def test_an_empty_file_is_not_sent(anna: Instructor, mux: MuxSimulator) -> None:
+    """The page says that the file is empty, and creates no upload."""
+    card = anna.create("Scales", "plays", file={**VIDEO, "buffer": b""})
+    expect(card.get_by_role("alert")).to_have_text("The file is empty. Choose another file.")
+    assert mux.state.uploads() == []
+
+
+def test_the_encoding_is_shown(anna: Instructor, running: WorkerProcess, stage: Stage) -> None:
+    """While Mux encodes, a bar shows how far it is, also after a reload."""
+    card = anna.create("Scales", "plays")
+    expect(video(card)).to_have_text(PROCESSING)
+    bar = card.get_by_role("progressbar", name="Encoded of “Scales”")
+    expect(bar).to_be_visible()
+    stage.pass_time(4)
+    running.wait_until(lambda: stage.progress("Scales") == 50)
+    anna.look()
+    expect(card.locator("[data-part=done]")).to_have_text("50%")
+    assert bar.get_attribute("value") == "0.5"
+    anna.page.reload()
+    expect(card.locator("[data-part=done]")).to_have_text("50%")
+    expect(video(card)).to_have_text(PROCESSING)
+    stage.pass_time(4)
+    running.wait_for("lesson.published")
+    anna.look()
+    expect(bar).to_be_hidden()
+    expect(card.locator("[data-part=media]")).to_have_text("0:24 · 1080p · 16:9")
+    assert anna.unexpected() == []
 
 
 def test_without_mux_the_lesson_waits_for_its_upload(

@@ -1,13 +1,16 @@
 // The app, as docs/app.md has it: plays scenes with the real supabase-js and prints what it saw.
 //
-// Each line of its input is one, {"scene": …, "url": …, "key": …, "token": …, "lesson": …,
-// "upload": …}, and each line of its output is what came of it.
+// Each line of its input is one, {"scene": …, "url": …, "key": …, "token": …, …}, and each line of its
+// output is what came of it.
 
 // @ts-expect-error: there are no types of Node's own here
 import { createInterface } from "node:readline";
+import Mux from "@mux/mux-node";
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 // @ts-expect-error: it brings no types, and Node 20 has no WebSocket of its own
 import ws from "ws";
+import { POST as createUpload } from "./app/api/mux/uploads/route";
+import { followVideo } from "./app/services/follow-video";
 import {
   checkAssetStatus,
   publishLesson,
@@ -15,8 +18,8 @@ import {
   VideoError,
   watchVideo,
 } from "./app/services/lesson-video";
-
-declare const process: { stdin: unknown };
+import { type Client, readLessons } from "./app/services/supabase";
+import { type News, videoSettled } from "./app/services/video-settled";
 
 type Asked = {
   scene: string;
@@ -25,6 +28,11 @@ type Asked = {
   token: string | null; // of who is signed in
   lesson: string;
   upload: string;
+  mux: string; // its base URL
+  mux_id: string;
+  mux_secret: string;
+  body: string;
+  header: string;
 };
 type Scene = (supabase: SupabaseClient, asked: Asked) => Promise<unknown>;
 
@@ -81,6 +89,66 @@ async function watched(supabase: SupabaseClient, lesson: string, most = Infinity
   return { end: (await outcome(watching())) ?? null, seen, pauses };
 }
 
+/** A socket to a Realtime that accepts every subscription and then sends one change of it. */
+class RealtimeSocket {
+  readyState = 0;
+  onopen: (() => void) | null = null;
+  onclose: ((event: unknown) => void) | null = null;
+  onmessage: ((event: { data: string }) => void) | null = null;
+  static filters: unknown[] = [];
+
+  constructor() {
+    setTimeout(() => {
+      this.readyState = 1;
+      this.onopen?.();
+    });
+  }
+
+  send(text: string) {
+    const [joinRef, ref, topic, event, payload] = JSON.parse(text);
+    const answer = (name: string, content: unknown) =>
+      this.onmessage?.({ data: JSON.stringify([joinRef, ref, topic, name, content]) });
+    if (event !== "phx_join") return answer("phx_reply", { status: "ok", response: {} });
+    const asked = payload.config.postgres_changes;
+    RealtimeSocket.filters.push(...asked);
+    const response = { postgres_changes: [{ id: 1, ...asked[0] }] };
+    answer("phx_reply", { status: "ok", response });
+    const { schema, table } = asked[0];
+    const data = { schema, table, type: "UPDATE", commit_timestamp: "", columns: [], record: {}, old_record: {} };
+    setTimeout(() => answer("postgres_changes", { ids: [1], data }));
+  }
+
+  close() {
+    this.readyState = 3;
+    this.onclose?.({ code: 1000 });
+  }
+}
+
+/** The app's server has these settings. */
+function serve({ url, key, mux, mux_id, mux_secret }: Asked) {
+  Object.assign(process.env, {
+    SUPABASE_URL: url,
+    SUPABASE_PUBLISHABLE_KEY: key,
+    APP_ORIGIN: "https://app.example",
+    MUX_BASE_URL: mux,
+    MUX_TOKEN_ID: mux_id,
+    MUX_TOKEN_SECRET: mux_secret,
+    WEBHOOK_SECRET: "of the webhook",
+  });
+}
+
+/** Post JSON to a route of the app; return status and body. */
+async function posted(
+  route: (request: Request) => Promise<Response>,
+  token: string | null,
+  body: string,
+) {
+  const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
+  const answer = await route(new Request("https://app.example", { method: "POST", headers, body }));
+  const text = await answer.text();
+  return { status: answer.status, body: text && JSON.parse(text) };
+}
+
 const scenes: Record<string, Scene> = {
   /** The lesson form: a draft of the signed-in user; returns its id. */
   create: async (supabase, { token }) => {
@@ -124,6 +192,77 @@ const scenes: Record<string, Scene> = {
       supabase.from("mux_asset_tracking").update({ status: "ready" }).eq("lesson_id", lesson),
     ),
 
+  /** The app's route that creates an upload. */
+  make_upload: (_, asked) => {
+    serve(asked);
+    return posted(createUpload, asked.token, JSON.stringify({ lessonId: asked.lesson }));
+  },
+
+  /** The user's own lessons, through the typed client. */
+  own: async (supabase, { header: userId }) =>
+    (await readLessons(supabase as unknown as Client, userId)).data,
+
+  /** Follow a video until it was looked at twice. */
+  follow: async (supabase, { lesson }) => {
+    RealtimeSocket.filters = [];
+    const seen: unknown[] = [];
+    await new Promise<void>((resolve, reject) => {
+      const stop = followVideo(supabase, lesson, see, reject);
+      function see(video: unknown) {
+        seen.push(video);
+        if (seen.length < 2) return;
+        stop();
+        resolve();
+      }
+    });
+    return { seen, filters: RealtimeSocket.filters };
+  },
+
+  /** The app's route that Database Webhooks call, with and without the right secret. */
+  settled: async (_, asked) => {
+    serve(asked);
+    const news: News[] = [];
+    const route = videoSettled(async (one) => void news.push(one));
+    const answers = [
+      await posted(route, "of the webhook", asked.body),
+      await posted(route, "of another", asked.body),
+    ];
+    return { news, statuses: answers.map(({ status }) => status) };
+  },
+
+  /** What an app's server does with mux-node: upload, asset and playback ids, from first to last. */
+  mux_node: async (_, { mux: baseURL, mux_id: tokenId, mux_secret: tokenSecret }) => {
+    const { video } = new Mux({ baseURL, tokenId, tokenSecret });
+    const settings = { playback_policies: ["public" as const], passthrough: "a lesson" };
+    const made = await video.uploads.create({ cors_origin: "*", new_asset_settings: settings });
+    await fetch(made.url!, { method: "PUT", body: "a video" });
+    const upload = await video.uploads.retrieve(made.id);
+    const asset = await video.assets.retrieve(upload.asset_id!);
+    const [first] = asset.playback_ids!;
+    const added = await video.assets.createPlaybackId(asset.id, { policy: "signed" });
+    await video.assets.deletePlaybackId(asset.id, first!.id);
+    const refused = await video.uploads.cancel(made.id).catch((error) => error.status);
+    const listed = [];
+    for await (const one of video.assets.list({ limit: 1 })) listed.push(one.id);
+    const uploads = [];
+    for await (const one of video.uploads.list({ limit: 1 })) uploads.push(one.id);
+    const found = await video.playbackIds.retrieve(added.id);
+    const lost = await video.playbackIds.retrieve(first!.id).catch((error) => error.status);
+    await video.assets.delete(asset.id);
+    const gone = await video.assets.retrieve(asset.id).catch((error) => error.status);
+    return { made, upload, asset, added, refused, listed, uploads, found, lost, gone };
+  },
+
+  /** What mux-node makes of a webhook. */
+  unwrap: async (_, { mux_secret: webhookSecret, body, header }) => {
+    const { webhooks } = new Mux({ webhookSecret });
+    try {
+      return await webhooks.unwrap(body, { "mux-signature": header });
+    } catch (error) {
+      return String(error);
+    }
+  },
+
   /** All rows that the signed-in user can read. */
   read: async (supabase) => ({
     tracking: (await supabase.from("mux_asset_tracking").select("lesson_id").throwOnError()).data,
@@ -135,7 +274,7 @@ const scenes: Record<string, Scene> = {
 function play(asked: Asked) {
   const { token } = asked;
   const supabase = createClient(asked.url, asked.key, {
-    realtime: { transport: ws },
+    ...(asked.scene === "follow" ? { realtime: { transport: RealtimeSocket as never } } : {}),
     ...(token === null ? {} : { accessToken: async () => token }),
   });
   return scenes[asked.scene]!(supabase, asked);
@@ -144,6 +283,7 @@ function play(asked: Asked) {
 /** Play what is asked for, line by line. */
 async function main() {
   speedUpClock();
+  Object.assign(globalThis, { WebSocket: ws });
   for await (const line of createInterface({ input: process.stdin })) {
     console.log(JSON.stringify(await play(JSON.parse(line))));
   }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA
 
@@ -32,11 +33,15 @@ SETTINGS = {
     "outDir": "built",
 }
 
+NODE_TYPES = "declare const process: { env: Record<string, string | undefined>; stdin: unknown };"
+"""What the page and the scenes use of Node's own types, which are not installed."""
+
 MISSING = [
     name
     for name, found in (
         ("node", shutil.which("node")),
         ("node_modules/@supabase (npm ci)", (MODULES / "@supabase" / "supabase-js").exists()),
+        ("node_modules/@mux (npm ci)", (MODULES / "@mux" / "mux-node").exists()),
         ("node_modules/typescript (npm ci)", TSC.exists()),
     )
     if not found
@@ -50,8 +55,10 @@ def lay_out(directory: Path) -> None:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
+    shutil.copy(CHECKOUT / "docs" / "database.types.ts", directory / "app")
+    (directory / "node.d.ts").write_text(NODE_TYPES)
     shutil.copy(Path(__file__).with_name("app_story.ts"), directory)
-    settings = {"compilerOptions": SETTINGS, "include": ["app", "app_story.ts"]}
+    settings = {"compilerOptions": SETTINGS, "include": ["app", "app_story.ts", "node.d.ts"]}
     (directory / "tsconfig.json").write_text(json.dumps(settings))
     (directory / "node_modules").symlink_to(MODULES)
 
@@ -85,8 +92,10 @@ class App:
             text=True,
         )
 
-    def begin(self, scene: str, user: UUID | None = ANNA, **args: Any) -> Scene:
-        """Start a scene."""
+    def begin(
+        self, scene: str, user: UUID | None = ANNA, mux: MuxSimulator | None = None, **args: Any
+    ) -> Scene:
+        """Start a scene; with `mux` the app's server has an access token of it."""
         token = None if user is None else self._supabase.user_token(user)
         options = {
             "scene": scene,
@@ -95,6 +104,8 @@ class App:
             "token": token,
             **{name: str(value) for name, value in args.items()},
         }
+        if mux is not None:
+            options |= {"mux": mux.url, "mux_id": mux.token_id, "mux_secret": mux.token_secret}
         assert self._node.stdin is not None
         self._is_playing = True
         print(json.dumps(options), file=self._node.stdin, flush=True)
@@ -108,9 +119,11 @@ class App:
         self._is_playing = False
         return json.loads(line)
 
-    def play(self, scene: str, user: UUID | None = ANNA, **args: Any) -> Any:
+    def play(
+        self, scene: str, user: UUID | None = ANNA, mux: MuxSimulator | None = None, **args: Any
+    ) -> Any:
         """Run a scene and return its result."""
-        return self.end(self.begin(scene, user, **args))
+        return self.end(self.begin(scene, user, mux, **args))
 
     def drop_scene(self) -> None:
         """Drop the scene that a failed test left behind."""

@@ -1,19 +1,24 @@
 """The snippets of docs/app.md with the real supabase-js, against the stack and the worker."""
 
+import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import AT_ONCE, Timeline
+from sandbox.mux.webhooks import event_data, event_json, scheduled_events, signature
 from sandbox.supabase.stack import LocalSupabase
+from sandbox.supabase.typegen import TYPES, database_types
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.integration.supabase_js import MISSING, PAGE, SNIPPET, App, lay_out, translate
@@ -28,6 +33,22 @@ pytestmark = [
 CHECK = "/rest/v1/rpc/check_asset_status"
 HALF_A_MINUTE = Timeline(file_after_seconds=0, prepare_seconds=30)
 BROKEN = Timeline(file_after_seconds=0, prepare_seconds=0, ending="asset_errored")
+
+RECORD_CHANGES = """
+    create schema webhooks;
+    create table webhooks.changes (id int generated always as identity, body jsonb);
+    create function webhooks.record_change() returns trigger
+    language plpgsql security definer set search_path = '' as $$
+    begin
+      insert into webhooks.changes (body) values (jsonb_build_object(
+        'type', 'UPDATE', 'schema', tg_table_schema, 'table', tg_table_name,
+        'record', to_jsonb(new), 'old_record', to_jsonb(old)));
+      return null;
+    end $$;
+    create trigger record_changes after update on public.mux_asset_tracking
+      for each row execute function webhooks.record_change()
+"""
+"""Record what a Database Webhook sends, in place of sending it."""
 
 NO_SUCH_LESSON = {
     "status": 404,
@@ -64,6 +85,17 @@ def translated(directory: Path, types: str, shared_supabase: LocalSupabase) -> I
     app = App(directory, shared_supabase)
     yield app
     app.close()
+
+
+@pytest.fixture
+def changes(db: psycopg.Connection) -> Iterator[Callable[[], list[str]]]:
+    """Give a function that returns all changes of tracking rows, as a Database Webhook has them."""
+    db.execute(RECORD_CHANGES)
+    yield lambda: [
+        body
+        for (body,) in db.execute("select body::text from webhooks.changes order by id").fetchall()
+    ]
+    db.execute("drop schema webhooks cascade")
 
 
 @pytest.fixture
@@ -130,6 +162,116 @@ def test_a_lesson_is_published_while_its_instructor_watches(
     assert app.play("lesson", user=None, lesson=lesson) == [
         {"status": "published", "mux_asset_id": asset.id, "mux_playback_id": playback_id}
     ]
+
+
+def test_the_apps_server_creates_an_upload_for_the_owner_alone(
+    app: App, course: Course, mux: MuxSimulator
+) -> None:
+    """With mux-node: for the app's origin, with a policy and the lesson's id; else 404 or 401."""
+    lesson = course.lesson()
+    made = app.play("make_upload", lesson=lesson, mux=mux)
+    (upload,) = mux.state.uploads()
+    url = f"{mux.url}/direct-uploads/{upload.url_token}"
+    assert made == {"status": 201, "body": {"id": upload.id, "url": url}}
+    assert upload.cors_origin == "https://app.example"
+    assert (upload.settings.policies, upload.settings.passthrough) == (("public",), str(lesson))
+    refused = {
+        BERT: {"status": 404, "body": {"message": NO_SUCH_LESSON["message"], "hint": None}},
+        None: {
+            "status": 401,
+            "body": {"message": "permission denied for function check_asset_status", "hint": None},
+        },
+    }
+    for user, answer in refused.items():
+        assert app.play("make_upload", user, lesson=lesson, mux=mux) == answer
+    assert mux.state.uploads() == [upload]
+
+
+def test_the_typed_client_reads_the_users_own_lessons(app: App, course: Course) -> None:
+    """Each lesson comes with the status of its video, null without one; the newest is first."""
+    failed = course.tracked_lesson("up1", status="error", error_message="It is broken.")
+    bare = course.lesson(title="Bare")
+    course.lesson(BERT, status="published")
+    own = app.play("own", header=ANNA)
+    assert [lesson.pop("title") == "Bare" for lesson in own] == [True, False]
+    video = {"status": "error", "error_message": "It is broken."}
+    columns = {"status": "draft", "mux_playback_id": None}
+    assert own == [
+        {"id": str(bare), **columns, "mux_asset_tracking": None},
+        {"id": str(failed), **columns, "mux_asset_tracking": video},
+    ]
+
+
+def test_the_types_are_those_of_the_database(supabase: LocalSupabase) -> None:
+    """docs/database.types.ts is what Supabase's generator writes; else run `make types`."""
+    assert database_types(supabase.dsn()) == TYPES.read_text()
+
+
+def test_following_asks_at_once_and_at_every_change(app: App, course: Course) -> None:
+    """Over Realtime: when the subscription stands, and for each change of the lesson's own row."""
+    lesson = course.tracked_lesson("up1")
+    followed = app.play("follow", lesson=lesson)
+    assert followed["seen"] == [status("processing")] * 2
+    (asked,) = followed["filters"]
+    assert asked == {
+        "event": "*",
+        "schema": "public",
+        "table": "mux_asset_tracking",
+        "filter": f"lesson_id=eq.{lesson}",
+    }
+
+
+def test_the_app_is_notified_of_a_failure_and_of_a_publication(
+    app: App,
+    changes: Callable[[], list[str]],
+    worker: WorkerProcess,
+    course: Course,
+    mux: MuxSimulator,
+) -> None:
+    """Of all changes of the row, as a Database Webhook sends them, two are news."""
+    lesson = course.lesson()
+    for timeline in (BROKEN, AT_ONCE):
+        app.play("track", lesson=lesson, upload=mux.state.create_upload(timeline))
+        assert worker.start("scan").wait() == 0
+    settled = [app.play("settled", body=change, mux=mux) for change in changes()]
+    message = failure("asset_errored", "Mux says: invalid_input: The input file is not a video.")
+    assert len(settled) > 2
+    assert [news for one in settled for news in one["news"]] == [
+        {"lessonId": str(lesson), "status": "error", "message": message},
+        {"lessonId": str(lesson), "status": "ready", "message": None},
+    ]
+    assert {tuple(one["statuses"]) for one in settled} == {(204, 401)}
+
+
+def test_muxs_own_library_takes_the_simulated_mux_for_mux(app: App, mux: MuxSimulator) -> None:
+    """mux-node creates and reads uploads, assets and playback ids, also page by page."""
+    other = mux.state.seed(1)[0]
+    mux.state.timeline_for_clients = Timeline(file_after_seconds=None, prepare_seconds=0)
+    seen = app.play("mux_node", mux=mux)
+    upload, asset = seen["upload"], seen["asset"]
+    assert (upload["id"], upload["status"]) == (seen["made"]["id"], "asset_created")
+    assert (asset["id"], asset["status"]) == (upload["asset_id"], "ready")
+    assert (asset["upload_id"], asset["passthrough"]) == (upload["id"], "a lesson")
+    assert [one["policy"] for one in asset["playback_ids"]] == ["public"]
+    assert seen["refused"] == 403
+    assert seen["listed"] == [asset["id"], other.asset_id]
+    assert seen["uploads"] == [upload["id"], other.upload_id]
+    owner = {"type": "asset", "id": asset["id"]}
+    assert seen["found"] == {"id": seen["added"]["id"], "policy": "signed", "object": owner}
+    assert (seen["lost"], seen["gone"]) == (404, 404)
+
+
+def test_muxs_own_library_accepts_the_simulated_webhooks(app: App, mux: MuxSimulator) -> None:
+    """mux-node unwraps an event with the right secret, and refuses another and an old one."""
+    mux.state.create_upload(AT_ONCE)
+    event = next(one for one in scheduled_events(mux.state) if one.type == "video.asset.ready")
+    body = json.dumps(event_json(event.type, event.at, event_data(event), mux.state))
+    now = time.time()
+    fresh, old = (signature("secret", at, body.encode()) for at in (now, now - 3600))
+    unwrapped = app.play("unwrap", mux_secret="secret", body=body, header=fresh)
+    assert unwrapped == json.loads(body)
+    assert "No signatures found" in app.play("unwrap", mux_secret="x", body=body, header=fresh)
+    assert "too old" in app.play("unwrap", mux_secret="secret", body=body, header=old)
 
 
 def test_a_stuck_lesson_is_published_by_hand_and_its_playback_id_follows(

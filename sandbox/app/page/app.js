@@ -1,7 +1,8 @@
 // The page: login, the form for a new lesson, and the lists of lessons.
 
 import { getConfig } from "./app-server.js";
-import { errorText, isReal, LessonCard } from "./lesson-card.js";
+import { errorText } from "./error-text.js";
+import { isReal, LessonCard } from "./lesson-card.js";
 import { Session } from "./session.js";
 
 const REFRESH_MS = 5_000;
@@ -30,9 +31,24 @@ async function start() {
     refresh();
     for (const card of cards.values()) card.watch();
   });
+  addEventListener("online", showConnection);
+  addEventListener("offline", showConnection);
+  addEventListener("beforeunload", (event) => isSending() && event.preventDefault());
+  showConnection();
   const name = Session.savedName();
   if (config.instructors.some((instructor) => instructor.name === name)) await logIn(name);
   else showWorkspace(false);
+}
+
+/** Whether a file is on its way to Mux. */
+const isSending = () => [...cards.values()].some((card) => card.busy);
+
+/** Say so while the browser is offline, and catch up when it is online again. */
+function showConnection() {
+  const text = "You are offline. This page continues when you are online again.";
+  showProblem("connection", navigator.onLine ? "" : text);
+  for (const card of cards.values()) card.draw();
+  if (navigator.onLine) refresh();
 }
 
 const scenarios = () => config.scenarios.map(({ name, label }) => new Option(label, name));
@@ -61,11 +77,12 @@ async function logIn(name) {
 }
 
 function logOut() {
+  if (isSending() && !confirm("A file is still being sent. Log out and stop it?")) return;
   Session.forget();
   session = null;
   for (const card of cards.values()) card.close();
   cards.clear();
-  find("others").replaceChildren();
+  showOthers([]);
   find("new-lesson").reset();
   showProblem("refresh", "");
   showProblem("create", "");
@@ -133,7 +150,7 @@ async function refreshAgain() {
 
 async function readLessons() {
   const [reader, createdBefore] = [session, created];
-  if (reader === null) return;
+  if (reader === null || !navigator.onLine) return;
   const { data, error } = await reader.supabase
     .from("lessons")
     .select(COLUMNS)
@@ -178,6 +195,9 @@ function arrange(list, elements) {
 }
 
 function showOthers(lessons) {
+  const version = JSON.stringify(lessons);
+  if (find("others").dataset.version === version) return; // what is open there stays open
+  find("others").dataset.version = version;
   find("no-others").hidden = lessons.length > 0;
   find("others").replaceChildren(
     ...lessons.map((lesson) => {
@@ -186,14 +206,21 @@ function showOthers(lessons) {
       const title = document.createElement("strong");
       title.textContent = lesson.title;
       item.append(title, ` by ${by?.name ?? "another instructor"}`);
-      if (isReal(lesson.mux_playback_id)) {
-        const id = document.createElement("code");
-        id.textContent = lesson.mux_playback_id;
-        item.append(" ", id);
-      }
+      if (isReal(lesson.mux_playback_id)) item.append(" ", playbackIdOf(lesson));
       return item;
     }),
   );
+}
+
+/** A lesson's playback id, which is shown on demand. */
+function playbackIdOf(lesson) {
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = "Playback id";
+  const id = document.createElement("code");
+  id.textContent = lesson.mux_playback_id;
+  details.append(summary, " ", id);
+  return details;
 }
 
 await start();

@@ -1,8 +1,9 @@
 // The card of one of the user's own lessons, with its video and its actions.
 
 import { createUpload, backdateUpload } from "./app-server.js";
+import { errorText, sendingErrorText } from "./error-text.js";
 import { publishLesson, trackUpload, watchVideo } from "./lesson-video.js";
-import { sendFile } from "./sending.js";
+import { sendFile } from "./send-file.js";
 
 const STATUS = { draft: "Draft", published: "Published", archived: "Archived" };
 const SETTLED = ["status", "mux_playback_id"];
@@ -20,11 +21,13 @@ export const isReal = (id) => Boolean(id) && !id.startsWith("temp_");
 
 export const playbackUrl = (id) => `https://stream.mux.com/${id}.m3u8`;
 
-/** The text of an error, in one or two sentences. */
-export const errorText = (error) => {
-  const text = /[.?!]$/.test(error.message) ? error.message : `${error.message}.`;
-  return error.hint ? `${text} ${error.hint}` : text;
-};
+/** Length and size of a video that is ready, as far as they are known. */
+function mediaText({ durationSeconds, maxResolution, aspectRatio }) {
+  const minutes = Math.floor(durationSeconds / 60);
+  const seconds = String(Math.round(durationSeconds % 60)).padStart(2, "0");
+  const length = durationSeconds === null ? null : `${minutes}:${seconds}`;
+  return [length, maxResolution, aspectRatio].filter(Boolean).join(" · ");
+}
 
 export class LessonCard {
   #session;
@@ -34,10 +37,10 @@ export class LessonCard {
   #video = null; // as check_asset_status answers
   #watching = null;
   #closed = new AbortController();
-  #sending = null; // { sent, total }
+  #sending = null; // { share, total, isInterrupted }
+  #file = "unknown"; // of the tracked upload: "unknown", "sent", "not sent", "failed"
   #problem = null; // { text, retry }
   #answer = "";
-  #sentNoFile = false;
 
   /** `changed` is called when the lesson may have changed in the database. */
   constructor(template, session, scenarios, changed) {
@@ -66,7 +69,7 @@ export class LessonCard {
     const changed = SETTLED.some((column) => this.#lesson[column] !== lesson[column]);
     this.#lesson = lesson;
     if (changed && this.#watching !== null) this.#restartWatching();
-    this.#draw();
+    this.draw();
   }
 
   /** Scroll to the lesson and focus it. */
@@ -85,7 +88,7 @@ export class LessonCard {
     try {
       for await (const video of watchVideo(this.#session.supabase, this.#lesson.id, stop.signal)) {
         this.#video = video;
-        this.#draw();
+        this.draw();
         if (video.status === "ready" || video.status === "error") {
           this.#watching = null;
           await this.#changed();
@@ -107,30 +110,34 @@ export class LessonCard {
 
   /** Create an upload, track it before the first byte is sent, then send the file. */
   async upload(file, scenario) {
-    this.#begin({ sent: 0, total: file.size });
+    if (file.size === 0) return this.#fail("The file is empty. Choose another file.");
+    this.#begin(file);
     try {
       const token = await this.#session.token();
       const upload = await createUpload(token, this.#lesson.id, scenario);
       this.#video = await trackUpload(this.#session.supabase, this.#lesson.id, upload.id);
       this.#restartWatching();
-      this.#sentNoFile = scenario === SENDS_NO_FILE;
-      if (this.#sentNoFile) this.#end();
-      else await this.#send(upload.url, file);
+      if (scenario === SENDS_NO_FILE) this.#end("not sent");
+      else await this.#send(upload.url, file, scenario);
     } catch (error) {
-      this.#end();
+      this.#end("unknown");
       this.#fail(`The upload did not start: ${errorText(error)}`, () => this.upload(file, scenario));
     }
   }
 
-  async #send(url, file) {
-    this.#begin({ sent: 0, total: file.size });
+  async #send(url, file, scenario) {
+    this.#begin(file);
+    const onProgress = (share) => this.#sends({ share, isInterrupted: false });
+    const onInterruption = () => this.#sends({ isInterrupted: true });
     try {
-      const progress = (sent, total) => this.#begin({ sent, total });
-      await sendFile(url, file, progress, this.#closed.signal);
-      this.#end();
+      await sendFile(url, file, { onProgress, onInterruption, signal: this.#closed.signal });
+      this.#end("sent");
     } catch (error) {
-      this.#end();
-      if (error.name !== "AbortError") this.#fail(error.message, () => this.#send(url, file));
+      this.#end("failed");
+      if (this.#closed.signal.aborted) return;
+      const isFinal = error.status >= 400 && error.status < 500; // for this upload
+      const again = () => (isFinal ? this.upload(file, scenario) : this.#send(url, file, scenario));
+      this.#fail(sendingErrorText(error), again);
     }
   }
 
@@ -182,7 +189,7 @@ export class LessonCard {
         await action();
       } finally {
         button.ariaDisabled = "false";
-        this.#draw();
+        this.draw();
       }
     });
     this.element.querySelector("form").addEventListener("submit", (event) => {
@@ -196,25 +203,32 @@ export class LessonCard {
     });
   }
 
-  #begin(sending) {
-    this.#sending = sending;
+  #begin(file) {
+    this.#sending = { share: 0, total: file.size, isInterrupted: false };
     this.#problem = null;
     this.#answer = "";
-    this.#sentNoFile = false;
-    this.#draw();
+    this.draw();
   }
 
-  #end() {
+  #sends(change) {
+    if (this.#sending === null) return;
+    Object.assign(this.#sending, change);
+    this.draw();
+  }
+
+  #end(file) {
     this.#sending = null;
-    this.#draw();
+    this.#file = file;
+    this.draw();
   }
 
   #fail(text, retry = null) {
     this.#problem = { text, retry };
-    this.#draw();
+    this.draw();
   }
 
-  #draw() {
+  /** Draw the lesson again; the page calls it too when the browser goes offline. */
+  draw() {
     const { title, description, price, status, mux_playback_id: playbackId } = this.#lesson;
     const video = this.#video?.status;
     const waits = video === "processing" && !this.busy;
@@ -227,12 +241,13 @@ export class LessonCard {
     this.#parts.status.dataset.status = status;
     this.#setText("video", this.#videoText());
     this.#parts.video.dataset.status = this.busy ? "sending" : (video ?? "");
-    this.#drawSending();
+    this.#drawProgress(waits && !stuck);
     this.#setText("problem", this.#problem?.text);
     this.#show("retry", Boolean(this.#problem?.retry));
     this.#show("stuck", stuck && status === "draft");
     this.#setText("answer", this.#answer);
-    this.#show("playback", plays);
+    this.#setText("media", video === "ready" ? mediaText(this.#video) : "");
+    this.#show("ids", plays);
     this.#setText("playback-id", plays ? playbackId : "");
     this.#setText("playback-url", plays ? playbackUrl(playbackId) : "");
     this.#setText("checked", waits ? this.#checkedText() : "");
@@ -243,18 +258,26 @@ export class LessonCard {
     this.#show("demo", waits && !stuck);
   }
 
-  #drawSending() {
-    this.#show("sending", this.busy);
-    if (!this.busy) return;
-    const { sent, total } = this.#sending;
-    const share = total ? sent / total : 0;
-    this.#parts.progress.value = share;
-    this.#parts.progress.ariaLabel = `Sent of “${this.#lesson.title}”`;
-    this.#setText("sent", `${percent.format(share)} of ${megabytes.format(total / 1e6)}`);
+  /** Draw how much of the file is sent, and then how much of the video is encoded. */
+  #drawProgress(encodes) {
+    const share = this.busy ? this.#sending.share : this.#encodedShare();
+    this.#show("progress", this.busy || (encodes && (share !== null || this.#file === "sent")));
+    if (this.#parts.progress.hidden) return;
+    const { bar } = this.#parts;
+    bar.ariaLabel = `${this.busy ? "Sent" : "Encoded"} of “${this.#lesson.title}”`;
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+    const total = this.busy ? ` of ${megabytes.format(this.#sending.total / 1e6)}` : "";
+    this.#setText("done", share === null ? "" : percent.format(share) + total);
+  }
+
+  /** The share of the video that is encoded; null if Mux has not reported any yet. */
+  #encodedShare() {
+    return this.#video?.progress == null ? null : this.#video.progress / 100;
   }
 
   #videoText() {
-    if (this.busy) return "Uploading the file to Mux.";
+    if (this.busy) return this.#sendingText();
     if (this.#video?.error) return this.#video.error.message;
     switch (this.#video?.status) {
       case undefined:
@@ -264,12 +287,29 @@ export class LessonCard {
       case "ready":
         return "The video is ready.";
     }
-    if (this.#sentNoFile) {
-      return "No file was sent, as if the tab had been closed. The upload times out after a minute.";
-    }
-    return this.#video.stuck
+    return this.#video.stuck && this.#file !== "not sent"
       ? "The video has been processing for more than half an hour."
-      : "The video is being processed. You may close this tab.";
+      : this.#processingText();
+  }
+
+  #sendingText() {
+    if (!navigator.onLine) return "You are offline. The upload continues when you are online again.";
+    if (this.#sending.isInterrupted) return "The connection to Mux was interrupted. The page tries again.";
+    return "Uploading the file to Mux. Keep this page open.";
+  }
+
+  #processingText() {
+    switch (this.#encodedShare() === null ? this.#file : "sent") {
+      case "sent":
+        return this.#problem || !navigator.onLine
+          ? "The video is being processed."
+          : "The video is being processed. You may close this tab.";
+      case "failed":
+        return "The file has not arrived at Mux.";
+      case "not sent":
+        return "No file was sent, as if the tab had been closed. The upload times out after a minute.";
+    }
+    return "The video is being processed. If the page was closed before the file was sent, upload it again.";
   }
 
   #checkedText() {

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sandbox.app.server import SampleApp
-from sandbox.app.static import PAGE, SUPABASE_JS, PageFiles
+from sandbox.app.static import PACKAGES, PAGE, PageFiles
 from sandbox.fault_injection import Fault
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
@@ -27,8 +27,8 @@ NO_LESSON = (404, {"message": "there is no such lesson of yours"})
 
 @pytest.fixture
 def sample_app(supabase: LocalSupabase, mux: MuxSimulator) -> Iterator[SampleApp]:
-    """Run the app's server, with another file in place of supabase-js."""
-    files = PageFiles(PAGE / "app.js")
+    """Run the app's server, with other files in place of npm's packages."""
+    files = PageFiles(dict.fromkeys(PACKAGES, PAGE / "app.js"))
     with SampleApp(supabase, mux, {"Anna": ANNA, "Bert": BERT}, files) as sample_app:
         yield sample_app
 
@@ -231,38 +231,43 @@ def test_the_page_has_nothing_inline() -> None:
         assert not [path.name for path in files if pattern.search(path.read_text())]
 
 
-def test_without_supabase_js_the_page_says_what_to_do(
+def test_without_npms_packages_the_page_says_what_to_do(
     supabase: LocalSupabase, mux: MuxSimulator, tmp_path: Path
 ) -> None:
-    """Without npm's packages the page and the terminal name the command to run."""
-    files = PageFiles(tmp_path / "supabase.js")
+    """Without one of npm's packages the page and the terminal name the command to run."""
+    files = PageFiles({"supabase.js": PAGE / "app.js", "upchunk.js": tmp_path / "upchunk.mjs"})
     assert files.missing == (
-        "The instructor's page needs supabase-js. Run `npm ci` in the checkout."
+        "The instructor's page needs supabase-js and UpChunk. Run `npm ci` in the checkout."
     )
     with SampleApp(supabase, mux, {"Anna": ANNA}, files) as sample_app:
         answer = httpx.get(sample_app.url)
         assert answer.status_code == 503
         assert "<code>npm ci</code>" in answer.text
-        assert httpx.get(f"{sample_app.url}supabase.js").status_code == 404
+        assert httpx.get(f"{sample_app.url}upchunk.js").status_code == 404
 
 
-@pytest.mark.skipif(not SUPABASE_JS.is_file(), reason="no node_modules (npm ci)")
-def test_supabase_js_is_served_as_npm_brings_it(supabase: LocalSupabase, mux: MuxSimulator) -> None:
-    """The browser build is served unchanged from the app's own origin."""
+@pytest.mark.skipif(bool(PageFiles().missing), reason="no node_modules (npm ci)")
+def test_packages_are_served_as_npm_brings_them(supabase: LocalSupabase, mux: MuxSimulator) -> None:
+    """The browser builds are served unchanged, as scripts, from the app's own origin."""
     with SampleApp(supabase, mux, {"Anna": ANNA}) as sample_app:
-        assert httpx.get(f"{sample_app.url}supabase.js").content == SUPABASE_JS.read_bytes()
+        for name, path in PACKAGES.items():
+            served = httpx.get(f"{sample_app.url}{name}")
+            assert served.content == path.read_bytes()
+            assert served.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-def test_the_page_makes_the_calls_of_the_docs(tmp_path: Path) -> None:
-    """The page's lesson-video.js is docs/app.md's lesson-video.ts, as TypeScript translates it."""
-    (code,) = [code for name, code in SNIPPET.findall(APP_PAGE) if name.endswith("lesson-video.ts")]
-    (tmp_path / "lesson-video.ts").write_text(code)
+@pytest.mark.parametrize("module", ["lesson-video", "send-file"])
+def test_the_page_runs_the_modules_of_the_docs(tmp_path: Path, module: str) -> None:
+    """The page's script is the module of docs/app.md, as TypeScript translates it."""
+    (code,) = [code for name, code in SNIPPET.findall(APP_PAGE) if name.endswith(f"/{module}.ts")]
+    (tmp_path / f"{module}.ts").write_text(code)
     (tmp_path / "node_modules").symlink_to(MODULES)
     options = {**SETTINGS, "module": "es2022", "moduleResolution": "bundler"}
-    settings = {"compilerOptions": options, "files": ["lesson-video.ts"]}
+    settings = {"compilerOptions": options, "files": [f"{module}.ts"]}
     (tmp_path / "tsconfig.json").write_text(json.dumps(settings))
     subprocess.run(["node", str(TSC), "--project", str(tmp_path)], check=True)
-    comment, page = (PAGE / "lesson-video.js").read_text().split("\n", 1)
-    assert comment.startswith("// app/services/lesson-video.ts of docs/app.md")
-    assert page == (tmp_path / "built" / "lesson-video.js").read_text()
+    comment, page = (PAGE / f"{module}.js").read_text().split("\n", 1)
+    assert comment.startswith(f"// app/services/{module}.ts of docs/app.md")
+    translated = (tmp_path / "built" / f"{module}.js").read_text()
+    assert page == translated.replace('"@mux/upchunk"', '"./upchunk.js"')
