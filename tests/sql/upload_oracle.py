@@ -108,6 +108,9 @@ class Oracle:
         self._linked: set[Video] = set()
         """Videos whose asset the database certainly knows to be their upload's."""
 
+        self._forgotten: set[str] = set()
+        """Ids of which the history dropped an entry, so that it may be open whose they are."""
+
     # What the database is told.
 
     def is_made(self, lesson: UUID, owner: UUID, seen: Seen) -> None:
@@ -128,6 +131,20 @@ class Oracle:
         for life in self.lives.values():
             if video in life.order:
                 life.deleted.add(video)
+
+    def forgets(self, lesson: UUID | None, mux_id: str) -> None:
+        """Know that an id was dropped from a lesson's history, or from that of a deleted one."""
+        self._forgotten.add(mux_id)
+        life, video = self.lives.get(lesson) if lesson else None, self.mux.by_id(mux_id)
+        if life is None or video is None:
+            return
+        life.tracked.discard(mux_id)
+        life.stood.discard(mux_id)
+        if not life.knows(video.upload, video.asset):
+            life.order = [one for one in life.order if one is not video]
+            if life.newest is video:
+                tracked = [v for v in life.order if {v.upload, v.asset} & life.tracked]
+                life.newest = tracked[-1] if tracked else None
 
     # What may be tracked after it.
 
@@ -234,7 +251,7 @@ class Oracle:
     def plays(self, holds: Ids) -> Video | None:
         """Give the video that a lesson with these ids plays, if any."""
         video = self.mux.by_id(holds[0])
-        return video if video and video.stage == "ready" and holds == video.ids else None
+        return video if video and video.stage == "ready" and video.has(holds) else None
 
     # The rest.
 
@@ -251,7 +268,7 @@ class Oracle:
     def _begins(self, life: Life, video: Video, *, is_new: bool) -> None:
         """Enter what stood in the lesson, then the video that is tracked from now on."""
         stood = self._named(life.seen)
-        if stood is not None and life.seen.holds == stood.ids:
+        if stood is not None and stood.has(life.seen.holds):
             life.may_play.add(stood)
         if stood is not None and stood is not video:
             for mux_id in life.seen.names & {stood.upload, stood.asset}:
@@ -280,6 +297,8 @@ class Oracle:
 
     def _is_contested(self, video: Video) -> bool:
         """Whether the rule leaves open whose a video is: its ids, or its reference, disagree."""
+        if not self._forgotten.isdisjoint((video.upload, video.asset)):
+            return True
         upload, asset = self._first.get(video.upload), self._first.get(video.asset)
         if upload and asset and asset < upload and asset[1] != upload[1]:
             return True
@@ -298,8 +317,9 @@ class Oracle:
             return
         asset, playback = seen.row.ids
         assert asset in (None, tracks.asset), f"the row of {_name(tracks)} has {asset}"
-        assert playback in (None, tracks.playback), f"the row of {_name(tracks)} has {playback}"
-        assert not seen.is_ready or seen.row.ids == tracks.ids, f"{_name(tracks)} lacks an id"
+        is_own = playback in (None, *tracks.playbacks)
+        assert is_own, f"the row of {_name(tracks)} has {playback}"
+        assert not seen.is_ready or tracks.has(seen.row.ids), f"{_name(tracks)} lacks an id"
 
     def _judge_lesson(self, life: Life, was: Seen, by: By) -> None:
         now = life.seen
@@ -326,7 +346,7 @@ class Oracle:
     def _judge_ids(self, video: Video, was: Seen, now: Seen, by: By) -> None:
         other = self.mux.by_id(now.holds[1])
         assert other in (None, video), f"{_name(video)} has the playback id of {_name(other)}"
-        assert by == "instructor" or now.holds == video.ids, f"it was given {now.holds}"
+        assert by == "instructor" or video.has(now.holds), f"it was given {now.holds}"
         assert self.plays(now.holds) or not self.plays(was.holds), "it plays no more"
 
     def _judge_age(self, life: Life, video: Video) -> None:
