@@ -183,9 +183,9 @@ class Oracle:
         if life.knows(*asked):
             return keeps
         owners = {self._first[one][1] for one in asked if one in self._first}
-        if owners and life.owner not in owners:
+        if owners and life.owner not in owners and self._forgotten.isdisjoint(asked):
             return keeps | {life.current}
-        if video.stage == "unknown":
+        if video.stage in ("unknown", "deleted"):
             life.unknown |= asked
         if (
             life.knows(video.asset)
@@ -244,7 +244,7 @@ class Oracle:
         if newest.stage == "ready" and self._may_have(life, newest):
             assert seen.is_ready, f"{_name(newest)} is ready, and its row is not"
             assert seen.holds == newest.ids, f"{_name(newest)} is ready, and is not played"
-        elif self.plays(seen.holds) is None and seen.holds != newest.ids:
+        elif self.plays(seen.holds) is None and not newest.has(seen.holds):
             best = life.playable()
             assert best is None or best.stage != "ready", f"it could play {_name(best)}"
 
@@ -336,6 +336,10 @@ class Oracle:
         is_owners = owner in (None, life.owner) or self._is_contested(video)
         assert is_owners, f"{_name(video)} is another instructor's"
         assert video not in life.deleted, f"{_name(video)} was deleted"
+        # A deletion is reported once, perhaps before any lesson had the video.
+        is_unreported = video.stage == "deleted" and video not in life.deleted
+        plays_no_more = self.plays(was.holds) and not self.plays(now.holds)
+        assert is_unreported or not plays_no_more, "it plays no more"
         self._judge_age(life, video)
         if now.status != was.status:
             assert now.status == "published", f"it was made {now.status}"
@@ -347,7 +351,6 @@ class Oracle:
         other = self.mux.by_id(now.holds[1])
         assert other in (None, video), f"{_name(video)} has the playback id of {_name(other)}"
         assert by == "instructor" or video.has(now.holds), f"it was given {now.holds}"
-        assert self.plays(now.holds) or not self.plays(was.holds), "it plays no more"
 
     def _judge_age(self, life: Life, video: Video) -> None:
         """Only the newest is given, or the newest that plays while that one does not."""
@@ -365,7 +368,9 @@ class Oracle:
         """Only a new upload publishes; what was overwritten gives the status back once."""
         if video is life.current and video not in life.published:
             return
-        assert not self.plays(was.holds), f"{_name(video)} is published again, as nobody wanted"
+        is_older_id = video.has(was.holds) and was.holds != life.seen.holds
+        is_wanted = is_older_id or not self.plays(was.holds)
+        assert is_wanted, f"{_name(video)} is published again, as nobody wanted"
         given = (video, life.current)
         assert given not in life.given_back, f"{_name(video)} gave the status back twice"
         life.given_back.add(given)
