@@ -216,7 +216,8 @@ class Settings(BaseSettings):
                 f".env cannot be read ({error.strerror}). Make it readable, or remove it."
             ) from None
         except ValidationError as error:
-            problems = [_explain(detail) for detail in error.errors(include_url=False)]
+            details = error.errors(include_url=False)
+            problems = dict.fromkeys(map(_explain, details))  # once, though several parts have it
             raise SettingsError(
                 "The settings are incomplete or wrong:\n"
                 + "\n".join(f"  {problem}" for problem in problems)

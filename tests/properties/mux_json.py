@@ -1,4 +1,4 @@
-"""Whatever Mux, a proxy or somebody else may send: JSON, bytes, and what Mux's OpenAPI describes."""
+"""Whatever Mux or a proxy may send: any JSON, any bytes, and what Mux's OpenAPI describes."""
 
 import json
 from collections.abc import Mapping
@@ -23,8 +23,10 @@ anything: st.SearchStrategy[Any] = st.recursive(
     | st.floats()
     | st.text()
     | st.sampled_from(["ready", "preparing", "errored", "waiting", "public", "as1", "temp_up1"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner, max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(NAMES) | st.text(), inner, max_size=6)
+    ),
     max_leaves=20,
 )
 """Any JSON, mostly with names and values that Mux uses, also NaN and lone surrogates."""
@@ -61,20 +63,17 @@ def described(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> st.Searc
 
 def _of_type(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     least, most = schema.get("minimum"), schema.get("maximum")
-    match schema.get("type"):
-        case "string":
-            return st.text(max_size=schema.get("maxLength", 50))
-        case "boolean":
-            return st.booleans()
-        case "integer":
-            return st.integers(least, most)
-        case "number":
-            return st.floats(least, most, allow_nan=False, allow_infinity=False)
-        case "array":
-            return st.lists(described(schemas, schema["items"]), max_size=2)
-        case "object" if "properties" in schema:
-            return _object(schemas, schema)
-    return anything
+    if schema.get("type") == "array":
+        return st.lists(described(schemas, schema["items"]), max_size=2)
+    if "properties" in schema:
+        return _object(schemas, schema)
+    scalars: dict[str | None, st.SearchStrategy[Any]] = {
+        "string": st.text(max_size=schema.get("maxLength", 50)),
+        "boolean": st.booleans(),
+        "integer": st.integers(least, most),
+        "number": st.floats(least, most, allow_nan=False, allow_infinity=False),
+    }
+    return scalars.get(schema.get("type"), anything)
 
 
 def _object(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> st.SearchStrategy[Json]:

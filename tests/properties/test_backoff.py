@@ -16,9 +16,7 @@ def pause(
     observation: Observation, claim: Claim, rules: Rules, faults: int, jitter: float = 0.5
 ) -> float:
     """Return the pause of a row, as a scan computes it."""
-    (claimed,) = settlement(
-        observation, ((claim, jitter),), rules, {claim.id: faults}
-    ).claims
+    (claimed,) = settlement(observation, ((claim, jitter),), rules, {claim.id: faults}).claims
     return claimed.pause_seconds
 
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.properties.observations import claims
 from tests.sql.upload_world import Mux
 from worker.decide import Rules, decide
 from worker.errors import MuxUnauthorized, MuxUnavailable
-from worker.model import Observation, OnSent, Query, ignore
+from worker.model import Claim, Observation, OnSent, Query, ignore
 from worker.scan.observe import observe
 from worker.scan.probe import MuxError
-from tests.properties.observations import claims
-from worker.model import Claim
 
 FAULTS: list[MuxError] = [
     MuxUnavailable("timeout", "Mux does not answer in time."),
@@ -59,9 +58,7 @@ class FailingMux(Mux):
             raise fault
 
 
-async def _collect(
-    queries: Sequence[Query], mux: FailingMux, observed: list[Observation]
-) -> None:
+async def _collect(queries: Sequence[Query], mux: FailingMux, observed: list[Observation]) -> None:
     async for page in observe(queries, mux, asyncio.Event()):
         observed += [match.observation for match in page]
 

@@ -1,4 +1,4 @@
-"""Whatever is sent to the webhook endpoint, it answers as documented and settles only what is signed."""
+"""Whatever the webhook endpoint is sent, it answers as documented and settles only signed events."""
 
 import asyncio
 import json

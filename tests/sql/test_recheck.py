@@ -218,7 +218,8 @@ def test_what_is_restored_has_the_latest_playback_id(
     course: Course, service: Service, db: psycopg.Connection, lesson: UUID
 ) -> None:
     """Also where a form had overwritten the lesson's ids when the event came."""
-    db.execute("update lessons set mux_asset_id = 'temp_up1', mux_playback_id = 'temp_playback_up1'")
+    form = "update lessons set mux_asset_id = 'temp_up1', mux_playback_id = 'temp_playback_up1'"
+    db.execute(form.encode())
     service.settle(event(listing("two")))
     (row,) = service.claim()
     service.settle(look(row, listing("two")))

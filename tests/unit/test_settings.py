@@ -107,6 +107,13 @@ def test_a_wrong_setting_is_named_with_what_is_right(
     assert result in fault
 
 
+def test_a_problem_that_several_parts_have_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two policies that do not exist, or two secrets that were not pasted whole."""
+    chosen = {"PLAYBACK_POLICIES": "none,all", "MUX_WEBHOOK_SECRET": "one two,three four"}
+    faults = refusal(monkeypatch, **chosen)
+    assert [fault.split()[0] for fault in faults] == ["MUX_WEBHOOK_SECRET", "PLAYBACK_POLICIES"]
+
+
 REF = "abcdefghijklmnopqrst"
 RIGHT = "it must be the address of the project,"
 PROJECT = f"{RIGHT} https://{REF}.supabase.co"
