@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "mux-worker backfill --apply": "the same, then a question, then the backfill",
             "mux-worker backfill --apply --yes --report rest.csv": "with a list of the rest",
         },
+        uses_schema=True,
         exit_codes={
             0: "all lessons were processed, and none failed",
             1: "failed, was stopped or not confirmed, or a lesson failed",

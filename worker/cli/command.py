@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.exit_codes import FAILED
-from worker.errors import SettingsError, UsageError, WorkerError, explain
+from worker.errors import SchemaRefused, SettingsError, UsageError, WorkerError, explain
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -53,7 +53,7 @@ def run_command(
     )
     try:
         return asyncio.run(body(arguments, settings))
-    except (SettingsError, UsageError, BrokenPipeError):
+    except (SettingsError, UsageError, SchemaRefused, BrokenPipeError):
         raise
     except KeyboardInterrupt:
         return interrupted

@@ -20,9 +20,9 @@ from worker.cli import (
     sql,
     status,
 )
-from worker.cli.exit_codes import FAILED, WRONG_USE
+from worker.cli.exit_codes import FAILED, WRONG_SCHEMA, WRONG_USE
 from worker.cli.parser import Parser
-from worker.errors import SettingsError, UsageError, WorkerError
+from worker.errors import SchemaRefused, SettingsError, UsageError, WorkerError
 
 COMMANDS = (run, scan, status, publish, retry, backfill, doctor, health, sql, completion)
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = WRONG_USE
     except WorkerError as error:
         print(error, file=sys.stderr)
-        code = FAILED
+        code = WRONG_SCHEMA if isinstance(error, SchemaRefused) else FAILED
     except BrokenPipeError:  # the reader has closed the pipe: `doctor | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
@@ -66,6 +66,7 @@ def build_parser() -> Parser:
             "mux-worker status": "see which lessons need somebody",
             "mux-worker COMMAND --help": "read about a command, with examples",
         },
+        uses_schema=True,
     )
     parser.add_argument(
         "--version",

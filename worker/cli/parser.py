@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from worker.cli.exit_codes import DONE, FAILED, WRONG_USE
+from worker.cli.exit_codes import DONE, FAILED, WRONG_SCHEMA, WRONG_USE
 from worker.text import plain_id
 
 MAX_HELP_WIDTH = 100
@@ -18,6 +18,10 @@ EXIT_CODES: Mapping[int, str] = {
     FAILED: "failed",
     WRONG_USE: "wrong use or wrong settings",
 }
+SCHEMA_CODE: Mapping[int, str] = {
+    WRONG_SCHEMA: "the database lacks files of sql/ that this version needs"
+}
+"""The exit code that commands have besides which use the database."""
 
 _INVALID_CHOICE = r"invalid choice: (?:'(?P<quoted>.*)'|(?P<plain>\S+)) \(choose from"
 
@@ -41,10 +45,15 @@ class Parser(argparse.ArgumentParser):
         *args: Any,
         examples: Mapping[str, str] | None = None,
         exit_codes: Mapping[int, str] | None = None,
+        uses_schema: bool = False,
         **kwargs: Any,
     ) -> None:
         self.examples = examples or {}
-        self.exit_codes = {**EXIT_CODES, **(exit_codes or {})}
+        self.exit_codes = {
+            **EXIT_CODES,
+            **(SCHEMA_CODE if uses_schema else {}),
+            **(exit_codes or {}),
+        }
         self.names: list[str] = []
         super().__init__(*args, **{"formatter_class": Formatter, "allow_abbrev": False, **kwargs})
 

@@ -29,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
             'mux-worker publish "Sourdough"': "by the lesson's title",
             'mux-worker publish LESSON --reason "She asked by phone."': "with the reason",
         },
+        uses_schema=True,
         exit_codes={
             0: "published, now or before",
             1: "not published, for the reason that is printed",

@@ -40,6 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
             "mux-worker retry --all-failed --dry-run": "what would be retried",
             "mux-worker retry --all-failed --type upload_timed_out": "all with one error type",
         },
+        uses_schema=True,
         exit_codes={1: "failed, or a LESSON was left unchanged for the reason that is printed"},
     )
     lessons = parser.add_argument("lessons", metavar="LESSON", nargs="*", help=LESSON_HELP)

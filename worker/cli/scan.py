@@ -38,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         description="Check every upload that is due once, publish what is ready, and print the "
         "result. Log lines go to standard error. It may run beside the daemon.",
         examples={"mux-worker scan": "once, by hand or by a cron job"},
+        uses_schema=True,
         exit_codes={1: "failed, was interrupted, or the database refused a lesson"},
     )
     parser.set_defaults(run=run)

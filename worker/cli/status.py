@@ -48,6 +48,7 @@ def add_parser(subparsers: Subparsers) -> None:
             'mux-worker status "Sourdough"': "one lesson, by its title",
             "mux-worker status --json | jq .counts": "for a program",
         },
+        uses_schema=True,
         exit_codes={1: "failed, or Mux did not answer about the LESSON"},
     )
     lesson = parser.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON_HELP)
@@ -87,10 +88,13 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; Ctrl-C is the way to end --watch."""
-    is_list = bool(arguments.state or arguments.search or arguments.type)
-    if arguments.lesson is not None and (is_list or arguments.watch is not None):
+    if arguments.lesson is not None and (_is_list(arguments) or arguments.watch is not None):
         arguments.parser.error("A LESSON is shown alone, without --watch and a list")
     return run_command(_status, arguments, interrupted=DONE)
+
+
+def _is_list(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.state or arguments.search or arguments.type)
 
 
 def _seconds(text: str) -> float:
@@ -118,10 +122,9 @@ async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
         lessons = LessonStore(store.call)
         if arguments.lesson is not None:
             return await _show_lesson(arguments, lessons, mux)
-        is_list = bool(arguments.state or arguments.search or arguments.type)
 
         async def render() -> "RenderableType":
-            return await (_list if is_list else _overview)(arguments, lessons)
+            return await (_list if _is_list(arguments) else _overview)(arguments, lessons)
 
         if arguments.watch is not None:
             await _watch(arguments, render)
@@ -138,7 +141,7 @@ async def _overview(arguments: argparse.Namespace, lessons: "LessonStore") -> "R
     if console().is_terminal:
         return overview_view(overview)
     listed = [lesson for state in NEED_SOMEBODY for lesson in overview.lists[state].lessons]
-    return "\n".join([text_of(counts_view(overview)), *map(line, listed)])
+    return "\n".join([text_of(counts_view(overview)), *map(line, listed)]).rstrip("\n")
 
 
 async def _list(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":

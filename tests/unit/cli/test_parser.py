@@ -45,6 +45,7 @@ exit codes:
   0  published, now or before
   1  not published, for the reason that is printed
   2  wrong use or wrong settings
+  3  the database lacks files of sql/ that this version needs
 """
 
 
