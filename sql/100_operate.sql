@@ -110,6 +110,7 @@ begin
   return (
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
       'now', now(),
+      'environment_id', (select s.environment_id from mux_private.worker_state s),
       'events', (
         select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (
@@ -120,7 +121,7 @@ begin
     where l.id is not null);
 end
 $$;
-comment on function public.worker_lesson is 'For the worker''s commands: a lesson, its tracking row and the last of its audit.';
+comment on function public.worker_lesson is 'For the worker''s commands and its dashboard: a lesson, its tracking row, the Mux environment, and the last of its audit.';
 
 create or replace function public.worker_publish(
   verdict jsonb default null,

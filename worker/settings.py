@@ -150,6 +150,11 @@ class Settings(FileSettings):
         description="Password of the dashboard and of `/metrics`, 16 characters or more; without "
         "it there is no dashboard, and `/metrics` is public",
     )
+    dashboard_thumbnails: bool = Field(
+        False,
+        description="`true`: a lesson's page shows a picture of its video, loaded from "
+        "`image.mux.com`, if its playback id is public",
+    )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )

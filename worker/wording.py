@@ -3,7 +3,10 @@
 The database, the dashboard, the commands and the documentation take their sentences from here.
 """
 
+import re
 from collections.abc import Mapping
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 MAX_MUX_TEXT_LENGTH = 300
 """Characters of Mux's own message that are kept."""
@@ -159,8 +162,14 @@ def mux_says(error_type: str | None, message: str | None) -> str | None:
     return f"Mux says: {text[:MAX_MUX_TEXT_LENGTH]}{'...' if is_long else ''}"
 
 
-def actor(text: str) -> str:
-    """Return the name of an audit event's actor for people."""
+def actor(text: str, owner: str | None = None) -> str:
+    """Return the name of an audit event's actor for people; `owner` is the lesson's instructor."""
+    if text == owner:
+        return "the instructor"
+    if text.startswith("operator "):
+        return f"an operator: {text.removeprefix('operator ')}"
+    if _UUID.fullmatch(text):
+        return "another user"
     return "the worker" if text in ("service_role", "mux_worker") else text
 
 

@@ -47,6 +47,8 @@ def shown(default: Any) -> str:
         return ""
     if isinstance(default, tuple):
         return f"`{','.join(default)}`"
+    if isinstance(default, bool):
+        return f"`{default}`".lower()
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

@@ -114,8 +114,7 @@ def _event(event: Details, owner: str | None) -> Text:
     """Return an event: what happened, by whom, why, and what was said."""
     name, reason = event["event"], event["reason"]
     text = Text(EVENTS.get(name, plain_id(name)), EVENT_STYLES.get(name, ""))
-    by = "the instructor" if event["actor"] == owner else actor(event["actor"])
-    text.append(f" by {plain_id(by)}", "dim")
+    text.append(f" by {plain_id(actor(event['actor'], owner))}", "dim")
     said = event["message"] or ""
     why = (REASONS.get(reason) or failure(reason)) if reason else ""
     for sentence in ("" if said.startswith(why) else why, said):

@@ -144,7 +144,7 @@ def test_what_was_published_says_how_long_it_took(drawn: Draw) -> None:
     by_hand = replace(PUBLISHED.publication, reason="by_hand", actor="operator ines")
     done = replace(PUBLISHED, publication=by_hand)
     shown = drawn(list_view("published", [done], has_more=False), 80)
-    assert "Focaccia  5.0 s ago, by operator ines\n" in shown
+    assert "Focaccia  5.0 s ago, by an operator: ines\n" in shown
 
 
 @pytest.mark.parametrize(
