@@ -57,7 +57,7 @@ UPLOADER = """
 async () => {
   await import("/app/mux-uploader.js");
   const uploader = document.querySelector("mux-uploader");
-  uploader.chunkSize = 8192;
+  uploader.setAttribute("chunk-size", "8192");
   uploader.endpoint = async () => {
     const answer = await fetch("/api/mux/uploads", { method: "POST" });
     return (await answer.json()).url;

@@ -23,9 +23,9 @@ export const playbackUrl = (id) => `https://stream.mux.com/${id}.m3u8`;
 
 /** Length and size of a video that is ready, as far as they are known. */
 function mediaText({ durationSeconds, maxResolution, aspectRatio }) {
-  const minutes = Math.floor(durationSeconds / 60);
-  const seconds = String(Math.round(durationSeconds % 60)).padStart(2, "0");
-  const length = durationSeconds === null ? null : `${minutes}:${seconds}`;
+  const total = Math.round(durationSeconds ?? 0);
+  const seconds = String(total % 60).padStart(2, "0");
+  const length = durationSeconds === null ? null : `${Math.floor(total / 60)}:${seconds}`;
   return [length, maxResolution, aspectRatio].filter(Boolean).join(" · ");
 }
 
