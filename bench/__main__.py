@@ -9,8 +9,10 @@ from bench.answers import Answer
 from bench.backfill import backfill
 from bench.drain import drain
 from bench.idle import idle
+from bench.recovery import recovery
 from bench.replicas import replicas
 from bench.report_file import headlines, write_report
+from bench.settle import settle
 from bench.sizes import FULL, QUICK, Sizes
 from bench.stage import CHECKOUT
 from bench.start import start
@@ -25,7 +27,9 @@ MEASURES: dict[str, Callable[[Sizes], Answer]] = {
     "replicas": replicas,
     "steady": steady,
     "webhooks": webhooks,
+    "recovery": recovery,
     "unlimited": unlimited,
+    "settle": settle,
     "backfill": backfill,
     "idle": idle,
     "start": start,

@@ -18,8 +18,7 @@ The time counts from the start of the process to the first scan in its log; noth
 means that no module is compiled (an empty `PYTHONPYCACHEPREFIX`, which covers Python's own library
 as well), and that the files of Python's library, the packages and the worker are dropped from the
 page cache, as far as the system allows it. The three ways take turns. The packages are those of
-the tests; they include rich, which structlog imports if it is installed. The limit in theory is
-Python itself: `python -c pass`, warm."""
+the tests. The limit in theory is Python itself: `python -c pass`, warm."""
 
 
 def start(sizes: Sizes) -> Answer:

@@ -27,7 +27,7 @@ DOC = CHECKOUT / "docs" / "performance.md"
 WARM_UP_SECONDS = 300.0
 STEADY_SECONDS = 900.0
 IN_FLIGHT = (200, 1_000)
-CADENCE_IN_FLIGHT = (1, 20, 100, 200, 1_000)
+CADENCE_IN_FLIGHT = (1, 2, 20, 100, 200, 1_000)
 
 HOW = """\
 The worker's own `Scanner` works off eight mixes of due rows in a Mux and a database of plain

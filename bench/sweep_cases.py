@@ -1,10 +1,14 @@
 """The mixes of due rows, and of what is at Mux, by which the sweep's thresholds are chosen."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.sweep_world import Row, World
+
+DAY_HOURS = 8.0
+UPLOADS_A_DAY = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,28 @@ CASES = (
         6,
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SchoolDay:
+    """What a day with a few uploads cost, and the seconds that each ready video waited."""
+
+    requests: int
+    waits: list[float]
+
+
+def school_day() -> SchoolDay:
+    """Let the day of a small school pass; each of its uploads is ready after 1 to 10 minutes."""
+    world, chance, waits = _world(10_000), random.Random(5), list[float]()
+    seconds = DAY_HOURS * 3600
+    starts = sorted(chance.uniform(0, seconds) for _ in range(UPLOADS_A_DAY))
+    world.when_published = lambda row: waits.append(world.now - row.video.ready_at)
+    for start in starts:
+        asyncio.run(world.work(start))
+        world.track([world.add(ready_at=world.now + chance.uniform(60, 600))])
+    asyncio.run(world.work(seconds + 600))
+    assert len(waits) == UPLOADS_A_DAY
+    return SchoolDay(world.requests, waits)
 
 
 def in_flight(count: int, published: Callable[[float], None]) -> World:

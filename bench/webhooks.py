@@ -1,26 +1,20 @@
 """Measure the latency with webhooks, and its cost."""
 
 import json
-import random
-import secrets
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 
 from bench.answers import Answer, Bar, Bars, Detail, Row, quantile
 from bench.sizes import Sizes
 from bench.stage import CHECKOUT, WORKER, Stage, stage
-from bench.steady import LOOK_EVERY_SECONDS, Way
-from sandbox.http_server import HOST, free_port
+from bench.traffic import wait_for_port, web_settings
 from sandbox.mux.responses import asset_json
-from sandbox.mux.webhooks import MuxWebhooks, event_json
+from sandbox.mux.webhooks import event_json
 
 MIB = 1024 * 1024
 IN_FLIGHT = 32
 PER_SECOND = 200
-SYNC_ENGINE = "one row straight into Postgres (`@mux/sync-engine`): "
 MIXES = (
     ("one at a time", 1, 0.0),
     (f"{PER_SECOND} a second", IN_FLIGHT, float(PER_SECOND)),
@@ -32,9 +26,7 @@ A separate process sends signed `video.asset.ready` events, each for another dra
 connections that stay open. The worker has `PORT` and `MUX_WEBHOOK_SECRET`, and otherwise the
 default settings. The time counts from the moment at which an event is sent (at a fixed rate: is
 due to be sent) to its answer, which comes after the commit. At the end of each mix every lesson is
-checked to be published. Sender, worker, gateway, PostgREST and Postgres share the machine. Then
-uploads arrive for {seconds:g} s as in the steady state above, {in_flight} in flight, once with
-webhooks from the simulated Mux and once without."""
+checked to be published. Sender, worker, gateway, PostgREST and Postgres share the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,61 +48,26 @@ class Sent:
         return 1000 * quantile(self.seconds, share)
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What was seen while uploads kept coming."""
-
-    waits: list[float]
-    asked_per_second: float
-
-    @property
-    def halves(self) -> str:
-        """Return the latencies as text."""
-        return f"{quantile(self.waits, 0.5):.2f} / {quantile(self.waits, 0.99):.2f}"
-
-
 def webhooks(sizes: Sizes) -> Answer:
-    """Measure events in three mixes, then a steady stream of uploads with and without webhooks."""
+    """Measure events in three mixes."""
     sent, asked, mib = _send_all(sizes.webhook_events)
-    result, untold = (_keep_uploading(sizes, with_webhooks) for with_webhooks in (True, False))
     rows = [
         Row(
             f"Webhook sent to lesson published, {mix.name}: p50 / p99 in ms",
             f"{mix.milliseconds(0.5):.1f} / {mix.milliseconds(0.99):.1f}",
-            beside,
         )
-        for mix, beside in zip(sent, (f"{SYNC_ENGINE}2.1 / 8.6", "", ""), strict=True)
+        for mix in sent
     ]
     rows += [
-        Row(
-            f"Webhooks a second, {IN_FLIGHT} in flight",
-            f"{sent[2].per_second:.0f}",
-            f"{SYNC_ENGINE}497",
-        ),
-        Row(
-            "RPCs an event, the same",
-            f"{sent[2].calls / len(sent[2].seconds):.3f}",
-        ),
+        Row(f"Webhooks a second, {IN_FLIGHT} in flight", f"{sent[2].per_second:.0f}"),
+        Row("RPCs an event, the same", f"{sent[2].calls / len(sent[2].seconds):.3f}"),
         Row("Mux requests for all of them", str(asked), limit="0"),
         Row("Resident memory after them", f"{mib:.0f} MiB"),
-        Row(
-            f"{sizes.in_flight} uploads in flight, with webhooks: ready to published, "
-            "p50 / p99 in seconds",
-            result.halves,
-            f"without: {untold.halves}",
-            is_headline=True,
-        ),
-        Row(
-            "Mux requests a second, the same",
-            f"{result.asked_per_second:.2f}",
-            f"without: {untold.asked_per_second:.2f}",
-            limit="0",
-        ),
     ]
     bars = tuple(Bar(mix.name, mix.milliseconds(0.99), is_ours=True) for mix in sent)
     return Answer(
         "Latency with webhooks",
-        HOW.format(seconds=sizes.steady_seconds, in_flight=sizes.in_flight),
+        HOW,
         tuple(rows),
         (_detail(sent),),
         {"webhooks": Bars("Webhook sent to lesson published, p99", "ms", bars)},
@@ -133,32 +90,14 @@ def _detail(sent: list[Sent]) -> Detail:
     )
 
 
-def _web_settings() -> dict[str, str]:
-    secret = secrets.token_hex(16)
-    return {"PORT": str(free_port()), "HOST": HOST, "MUX_WEBHOOK_SECRET": secret}
-
-
-def _wait_for_port(settings: dict[str, str]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            socket.create_connection((settings["HOST"], int(settings["PORT"]))).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
 def _send_all(number: int) -> tuple[list[Sent], int, float]:
     """Send all mixes to one worker; return the results, the Mux requests, and the memory in MiB."""
-    settings = _web_settings()
+    settings = web_settings()
     with stage() as here:
         # As if webhooks had arrived before, so that the scan leaves the new uploads to them.
         here.db.execute("update mux_private.worker_state set events_at = now()")
         with here.worker(WORKER, **settings) as process:
-            _wait_for_port(settings)
+            wait_for_port(settings)
             _send(here, settings, ("warm up", 1, 0.0), 50)
             here.mux.requests.clear()
             sent = [_send(here, settings, mix, number) for mix in MIXES]
@@ -191,38 +130,3 @@ def _events(here: Stage, number: int) -> list[str]:
     assets = [state.asset(lesson.video.asset_id) for lesson in here.add_lessons(number)]
     now = state.clock.now()
     return [json.dumps(event_json(kind, now, asset_json(a, now), state)) for a in assets]
-
-
-def _keep_uploading(sizes: Sizes, with_webhooks: bool) -> Kept:
-    """Keep uploads arriving, with or without webhooks."""
-    settings = _web_settings()
-    with stage(5) as here:
-        tells = MuxWebhooks(
-            here.mux.state,
-            f"http://127.0.0.1:{settings['PORT']}/webhooks/mux",
-            settings["MUX_WEBHOOK_SECRET"],
-        )
-        with here.worker(WORKER, **settings):
-            _wait_for_port(settings)
-            if with_webhooks:
-                tells.start()
-            try:
-                way = Way("webhooks", here, random.Random(1))
-                for _ in range(sizes.in_flight):
-                    way.upload(sizes)
-                _go_on(way, sizes, sizes.warm_up_seconds)
-                way.begin()
-                began = time.monotonic()
-                _go_on(way, sizes, sizes.steady_seconds)
-                way.end(time.monotonic() - began)
-            finally:
-                tells.stop()
-    assert way.waits
-    return Kept(way.waits, way.asked / way.seconds)
-
-
-def _go_on(way: Way, sizes: Sizes, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        way.look(sizes)
-        time.sleep(LOOK_EVERY_SECONDS)

@@ -17,7 +17,7 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply"]
+FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply", "delay"]
 Match = Callable[[web.Request], bool]
 
 _POLL_SECONDS = 0.05
@@ -33,6 +33,10 @@ class Fault:
     * `truncate`: run the handler and send half of its response's body.
     * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
+    * `delay`: run the handler and send its response.
+
+    `before_reset` is called in the server's thread just before `reset` and `drop_reply` reset the
+    connection. What it kills dies before the request is handled, or after it and before its reply.
     """
 
     kind: FaultKind
@@ -41,6 +45,7 @@ class Fault:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+    before_reset: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +154,15 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
         case "hang":
             return await _hang(request)
         case "reset":
-            return await _reset(request)
-        case "truncate":
-            return await _truncate(request, await _handler_response(request, handler))
+            return await _reset(request, fault.before_reset)
+        case "truncate" | "delay":
+            response = await _handler_response(request, handler)
+            return response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
             return await _trickle(request, fault)
         case "drop_reply":
             await _handler_response(request, handler)
-            return await _reset(request)
+            return await _reset(request, fault.before_reset)
 
 
 def _bytes_of(body: str | bytes) -> bytes:
@@ -175,10 +181,13 @@ async def _hang(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _reset(request: web.Request) -> web.Response:
+async def _reset(
+    request: web.Request, before_reset: Callable[[], None] = lambda: None
+) -> web.Response:
     # After the whole request is read, the client sees the reset while it waits for the response.
     # A client that still writes may take it for an ordinary end of the connection.
     await request.read()
+    before_reset()
     if request.transport is not None:
         # With a linger of zero seconds the kernel sends RST instead of FIN.
         connection = request.transport.get_extra_info("socket")

@@ -1,6 +1,6 @@
 -- What it does: makes the functions that hand due rows to a worker and take them back:
 --   worker_claim, worker_release.
--- Needs: 056.
+-- Needs: 056. (worker_claim calls a function of 110.)
 -- Locks: none. (The functions lock rows of the schedule, and never wait for one.)
 -- Undo: down/060_claim.sql
 
@@ -81,12 +81,14 @@ create or replace function public.worker_claim(
   batch_size integer default null,
   lease_seconds double precision default null,
   leader text default null,
-  lead_seconds double precision default 15
+  lead_seconds double precision default 15,
+  requests_per_second double precision default null
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
   claimed jsonb;
+  slot jsonb;
   who_leads text := 'none';
   due bigint := mux_private.due_count();
 begin
@@ -99,8 +101,8 @@ begin
   if leader is not null and due > 0 then
     if not mux_private.may_lead(leader, lead_seconds) then
       return jsonb_build_object(
-        'rows', '[]'::jsonb, 'environment_id', null, 'leader', 'others', 'events_arrive', mux_private.events_arrive(),
-        'more_are_due', false);
+        'rows', '[]'::jsonb, 'slot', null, 'environment_id', null, 'leader', 'others',
+        'events_arrive', mux_private.events_arrive(), 'more_are_due', false);
     end if;
     who_leads := 'ours';
   end if;
@@ -127,9 +129,13 @@ begin
     join public.mux_asset_tracking t on t.id = s.tracking_id
     cross join lateral mux_private.lesson(t.lesson_id) l;
   end if;
+  if claimed is not null and requests_per_second is not null then
+    slot := public.worker_acquire_requests(1, requests_per_second);
+  end if;
 
   return jsonb_build_object(
     'rows', coalesce(claimed, '[]'),
+    'slot', slot,
     'environment_id', (select environment_id from mux_private.worker_state),
     'leader', who_leads,
     'events_arrive', mux_private.events_arrive(),
@@ -138,7 +144,7 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. With a leader''s name only the leader gets rows (leader: ours), and the other workers get none (leader: others); where nothing is due there is none (leader: none). events_arrive: whether webhooks arrive; then rows that wait are left to them for a while. more_are_due: whether due rows are left.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. With a leader''s name only the leader gets rows (leader: ours), and the other workers get none (leader: others); where nothing is due there is none (leader: none). With requests_per_second, and where there are rows, the next request to Mux is reserved as by worker_acquire_requests (slot). events_arrive: whether webhooks arrive; then rows that wait are left to them for a while. more_are_due: whether due rows are left.';
 
 -- A row keeps its place among those that are due. Otherwise the rows that a scan has no time for would
 -- come after those that it has just looked at, each time.

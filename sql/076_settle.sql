@@ -78,7 +78,10 @@ comment on function mux_private.record_refusal is 'Makes a row back off whose ve
 -- table that has grown since, until Postgres analyzes it. So everything here goes by index. (Without
 -- jit: before Postgres 18 a disabled scan has so high a cost that it would be compiled.)
 create or replace function public.worker_settle(
-  verdicts jsonb default null, environment_id text default null, leader text default null
+  verdicts jsonb default null,
+  environment_id text default null,
+  leader text default null,
+  lead_seconds double precision default 15
 ) returns jsonb
 language plpgsql set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -126,12 +129,12 @@ begin
         when worker_settle.environment_id is not null and worker_settle.environment_id is distinct from s.environment_id
         then now() else s.environment_seen_at end,
       leads_until = case
-        when s.leader = worker_settle.leader then greatest(s.leads_until, now() + interval '15 s')
+        when s.leader = worker_settle.leader then greatest(s.leads_until, now() + make_interval(secs => lead_seconds))
         else s.leads_until end
   from (
     select w.only_row from mux_private.worker_state w
     where (worker_settle.environment_id is not null and w.environment_id is distinct from worker_settle.environment_id)
-       or (w.leader = worker_settle.leader and w.leads_until < now() + interval '10 s')
+       or (w.leader = worker_settle.leader and w.leads_until < now() + make_interval(secs => lead_seconds * 2 / 3))
     for no key update skip locked
   ) free
   where s.only_row = free.only_row;
@@ -139,7 +142,7 @@ begin
 end
 $$;
 comment on function public.worker_settle is
-  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. leader: the worker whose lease this prolongs, if it is the leader.';
+  'For the worker: settles at most 100 verdicts, each against the claimed rows and at most 100 others that track its upload, and says what each did. Settling twice changes nothing the second time. environment_id: the Mux environment in which one of these ids was found. leader: the worker whose lease this prolongs, if it is the leader, to lead_seconds from now.';
 
 -- A call that exceeds the statement timeout is rolled back whole and leaves no trace. This function
 -- records it in a call of its own, and makes the rows back off in proportion to what such a call costs.

@@ -1,5 +1,6 @@
 -- What it does: makes the rate limit that all workers share: worker_acquire_requests reserves the times
---   at which requests may be sent to Mux, worker_slow_down reduces the rate for a while.
+--   at which requests may be sent to Mux, worker_slow_down reduces the rate for a while, or lets none be
+--   sent for as long as Mux asks.
 -- Needs: 010.
 -- Locks: none. Applied again: its own table, access exclusive for a moment. (The functions lock the one
 --   row of rate_limit until their transaction ends.)
@@ -13,13 +14,15 @@ create table if not exists mux_private.rate_limit (
   only_row boolean primary key default true constraint there_is_one_row check (only_row),
   next_request_at timestamptz not null default '-infinity',
   slowed_at timestamptz not null default '-infinity',
-  slowed_to double precision not null default 1 constraint slowed_to_a_share check (slowed_to > 0 and slowed_to <= 1)
+  slowed_to double precision not null default 1 constraint slowed_to_a_share check (slowed_to > 0 and slowed_to <= 1),
+  paused_until timestamptz not null default '-infinity'
 );
 comment on table mux_private.rate_limit is 'When the workers, taken together, may send the next request to Mux. One row.';
 comment on column mux_private.rate_limit.only_row is 'Always true.';
 comment on column mux_private.rate_limit.next_request_at is 'The first time that is not reserved yet.';
 comment on column mux_private.rate_limit.slowed_at is 'When Mux last answered 429.';
 comment on column mux_private.rate_limit.slowed_to is 'The share of the allowed rate that the 429 left to all workers. It grows back.';
+comment on column mux_private.rate_limit.paused_until is 'When the pause ends that Mux asked for. No worker sends a request before.';
 alter table mux_private.rate_limit enable row level security;
 insert into mux_private.rate_limit default values on conflict do nothing;
 
@@ -49,6 +52,7 @@ declare
   moment timestamptz;
   gap interval;
   first_at timestamptz;
+  paused interval := '0';
 begin
   if (requests between 1 and 1000 and per_second > 0 and per_second <= 10000) is not true then
     raise sqlstate 'PT400' using
@@ -60,28 +64,45 @@ begin
   if rate.next_request_at > moment + greatest(interval '2 minutes', 20 * gap) then
     rate.next_request_at := moment;
   end if;
-  first_at := greatest(moment, rate.next_request_at);
+  if rate.paused_until between moment and moment + interval '1 hour' then
+    paused := rate.paused_until - moment;
+  end if;
+  first_at := greatest(moment, rate.next_request_at, moment + paused);
   update mux_private.rate_limit p
   set next_request_at = first_at + requests * gap
   where p.only_row;
   return jsonb_build_object(
-    'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap));
+    'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap),
+    'paused_seconds', extract(epoch from paused));
 end
 $$;
 comment on function public.worker_acquire_requests is
-  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others.';
+  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others. paused_seconds: how much of that is a pause that Mux asked for.';
 
-create or replace function public.worker_slow_down() returns void
-language sql set search_path = public, extensions, pg_temp
-begin atomic
+create or replace function public.worker_slow_down(pause_seconds double precision default 0) returns void
+language plpgsql set search_path = public, extensions, pg_temp as $$
+#variable_conflict use_column
+declare
+  rate mux_private.rate_limit;
+  moment timestamptz;
+  pause interval := make_interval(secs => least(greatest(coalesce(worker_slow_down.pause_seconds, 0), 0), 3600));
+begin
+  select p.* into strict rate from mux_private.rate_limit p for no key update;
+  moment := clock_timestamp();
+  if rate.slowed_at not between moment - interval '1 s' and moment + interval '1 minute' then
+    rate.slowed_to := greatest(0.1, mux_private.rate_share(rate, moment) / 2);
+    rate.slowed_at := moment;
+    rate.next_request_at := greatest(rate.next_request_at, moment + interval '1 s');
+  end if;
   update mux_private.rate_limit p
-  set slowed_to = greatest(0.1, mux_private.rate_share(p, clock_timestamp()) / 2),
-      slowed_at = clock_timestamp(),
-      next_request_at = greatest(p.next_request_at, clock_timestamp() + interval '1 s')
-  where p.slowed_at not between clock_timestamp() - interval '1 s' and clock_timestamp() + interval '1 minute';
-end;
-comment on function public.worker_slow_down() is
-  'For the worker: Mux answered 429. Halves the rate of all workers, at most once a second. The rate grows back by itself.';
+  set slowed_to = rate.slowed_to, slowed_at = rate.slowed_at, next_request_at = rate.next_request_at,
+      paused_until = greatest(
+        moment + pause, case when p.paused_until <= moment + interval '1 hour' then p.paused_until end)
+  where p.only_row;
+end
+$$;
+comment on function public.worker_slow_down(double precision) is
+  'For the worker: Mux answered 429, or asked for a pause. Halves the rate of all workers, at most once a second; it grows back by itself. pause_seconds: for how long no worker sends a request, an hour at most.';
 
 insert into mux_private.applied_files (name) values ('110_rate_limit') on conflict do nothing;
 

@@ -65,6 +65,7 @@ async def parts(
         stopping=stopping,
         telemetry=telemetry,
         adopt=adopter.adopt,
+        use_slot=rate_limiter.add,
     )
     try:
         yield Parts(mux, store, scanner, adopter)

@@ -68,6 +68,10 @@ class SchemaOutdated(SupabaseNeedsOperator):
     """The database lacks files of sql/ that this worker needs."""
 
 
+class SchemaRefused(SchemaOutdated):
+    """This worker must not use the database until an operator applies files: `run` stops."""
+
+
 class StatementTimeout(SupabaseUnavailable):
     """The call exceeded the statement timeout (57014): a smaller batch may succeed."""
 

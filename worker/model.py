@@ -27,10 +27,14 @@ def ignore() -> None:
 
 
 class RequestSlots(NamedTuple):
-    """Reserved times for requests to Mux: the first in `first_in_seconds`, then one every gap."""
+    """Reserved times for requests to Mux: the first in `first_in_seconds`, then one every gap.
+
+    `paused_seconds` are left of a pause that Mux asked for; the first time is not before its end.
+    """
 
     first_in_seconds: float
     gap_seconds: float
+    paused_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from types import FrameType
 from worker.telemetry.logs import flush, get_logger
 
 FORCED_EXIT_LOG_SECONDS = 0.5
-"""How long logging the forced exit may take; the log itself may be what hangs."""
+"""How long logging the forced exit may take, before the deadline; the log may be what hangs."""
 
 log = get_logger()
 
@@ -53,10 +53,11 @@ class Signals:
 
     def _exit_at_deadline(self) -> None:
         self._is_received.wait()
-        time.sleep(self._seconds)
+        log_seconds = min(FORCED_EXIT_LOG_SECONDS, self._seconds / 2)
+        time.sleep(self._seconds - log_seconds)
         logging = threading.Thread(target=self._log_forced_exit, daemon=True)
         logging.start()
-        logging.join(FORCED_EXIT_LOG_SECONDS)
+        logging.join(log_seconds)
         os._exit(1)
 
     def _log_forced_exit(self) -> None:

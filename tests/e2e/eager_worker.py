@@ -1,8 +1,13 @@
-"""Run the worker with an adoption every few scans, so that a test does not wait for a minute's."""
+"""Run the worker with an adoption every few scans, and check the schema as often.
+
+The first pruning of the audit is at once. So a test waits neither for a minute nor for an hour.
+"""
 
 from worker.__main__ import main
-from worker.daemon import adoption
+from worker.daemon import adoption, loop, retention
 
 if __name__ == "__main__":
     adoption.EVERY = 4
+    loop.SCHEMA_CHECK_SECONDS = 0.2
+    retention.FIRST_AFTER_SECONDS = (0, 0)
     main()

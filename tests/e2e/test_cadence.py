@@ -8,6 +8,7 @@ import pytest
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Timeline
+from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.e2e.evidence import assert_published
 from tests.worker_process import WorkerProcess
@@ -21,9 +22,9 @@ ENCODING = Timeline(file_after_seconds=0, prepare_seconds=30)
 
 
 def test_an_upload_in_flight_is_published_by_the_scan_after_it_is_ready(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, supabase: LocalSupabase
 ) -> None:
-    """Each scan sends one request about it, and the next scan follows within seconds."""
+    """Each scan sends one request about it, and two to Supabase; the next follows in seconds."""
     clock = mux.state.clock = ManualClock()
     upload_id = mux.state.create_upload(ENCODING)
     lesson = course.tracked_lesson(upload_id)
@@ -31,6 +32,10 @@ def test_an_upload_in_flight_is_published_by_the_scan_after_it_is_ready(
     worker.wait_for("scan.finished", times=4, claimed=1)
     scans = worker.events("scan.finished")
     assert [scan["mux_requests"] for scan in scans[1:4]] == [1, 1, 1]  # the first asks whoami, too
+    calls, looked = len(supabase.requests), len(worker.events("scan.finished"))
+    worker.wait_for("scan.finished", times=looked + 2)
+    # Two a scan, a claim and a settle call; a scan may be under way at each end.
+    assert len(supabase.requests) - calls <= 2 * 2 + 2
     clock.advance(30)
     sent = len(mux.requests.all())
     assert_published(worker, course, mux, lesson, upload_id)

@@ -16,6 +16,7 @@ from tests.e2e.evidence import (
 )
 from tests.e2e.tcp_proxy import TcpProxy
 from tests.worker_process import WorkerProcess
+from worker.cli.exit_codes import WRONG_SCHEMA
 from worker.retry import MAX_ATTEMPTS
 from worker.supabase.errors import REQUIRED_SCHEMA
 
@@ -150,7 +151,7 @@ def test_a_function_that_is_gone_is_named(
         (
             "delete from mux_private.applied_files where name = '076_settle'",
             "insert into mux_private.applied_files (name) values ('076_settle')",
-            "The database lacks files of sql/, which mux-worker doctor names.",
+            "The database lacks sql/076_settle.sql.",
         ),
     ],
     ids=["an older version", "a missing file"],
@@ -164,22 +165,37 @@ def test_a_schema_that_does_not_fit_says_what_to_apply(
     mend: str,
     found: str,
 ) -> None:
-    """The worker says which version it needs, touches nothing, and then begins."""
+    """Every command stops with a status of its own and touches nothing; later the worker works."""
     lesson = course.tracked_lesson(mux.state.create_upload())
+    message = f"{found} Apply all files of sql/ again, in order."
     db.execute(harm.encode())
     try:
-        worker.start()
-        worker.wait_for("supabase.unavailable")
-        assert course.row(lesson)["check_count"] == 0
+        assert worker.start().wait() == WRONG_SCHEMA
+        once = WorkerProcess(worker.environment).start("scan")
+        assert (once.wait(), once.output) == (WRONG_SCHEMA, f"{message}\n")
     finally:
         db.execute(mend.encode())
+    assert worker.lines[-1].items() >= {"event": "worker.stopped", "message": message}.items()
+    assert lines(worker, "supabase.unavailable", "scan.finished") == []
+    assert course.row(lesson)["check_count"] == 0
+    worker.start()
     worker.wait_for("lesson.published", lesson_id=str(lesson))
-    message = f"{found} Apply all files of sql/ again, in order."
-    assert supabase_outages(worker) == [
-        supabase_out("schema_outdated", message, "error"),
-        SUPABASE_RECOVERED,
-    ]
     assert_works_on(worker, course, mux)
+
+
+def test_a_worker_that_runs_stops_when_the_schema_is_taken_back(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection
+) -> None:
+    """At its next check, which is a minute later; what it has claimed is handed back before."""
+    worker = WorkerProcess(worker.environment, module="tests.e2e.eager_worker").start()
+    try:
+        worker.wait_for("scan.finished")
+        db.execute("delete from mux_private.applied_files where name = '076_settle'")
+        assert worker.wait() == WRONG_SCHEMA
+    finally:
+        db.execute("insert into mux_private.applied_files (name) values ('076_settle')")
+        worker.kill()
+    assert worker.lines[-1]["event"] == "worker.stopped"
 
 
 def test_a_connection_that_was_closed_while_idle_is_no_fault(

@@ -171,14 +171,14 @@ def test_a_function_of_the_apps_beside_ours_is_named(
     worker.wait_for("scan.finished")
     arguments = (
         "batch_size bigint, lease_seconds real, leader varchar default null, "
-        "lead_seconds real default 15"
+        "lead_seconds real default 15, requests_per_second real default null"
     )
     db.execute(f"create function worker_claim({arguments}) returns text language sql return 'mine'")
     try:
         supabase.reload_schema()
         worker.wait_for("supabase.unavailable")
     finally:
-        db.execute("drop function worker_claim(bigint, real, varchar, real)")
+        db.execute("drop function worker_claim(bigint, real, varchar, real, real)")
         supabase.reload_schema()
     message = (
         "The database has more than one function worker_claim. Drop or rename those that sql/ did "

@@ -114,12 +114,25 @@ def test_three_among_ten_cost_one_page(
     assert asked(mux) == {"whoami": 1, "assets": 1}
 
 
-def test_two_cost_no_page(worker: WorkerProcess, db: psycopg.Connection, mux: MuxSimulator) -> None:
-    """They are asked for one by one, each by one question."""
+def test_two_cost_one_page(
+    worker: WorkerProcess, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """One request answers for both, since they are among the newest hundred."""
     lessons = track(db, uploads_of(mux.state.seed(10)[:2]))
     worker.start()
     assert_all_published(mux, db, lessons, worker)
-    assert asked(mux) == {"whoami": 1, "asset of upload": 2}
+    assert asked(mux) == {"whoami": 1, "assets": 1}
+
+
+def test_two_old_ones_cost_one_page_in_vain(
+    worker: WorkerProcess, db: psycopg.Connection, mux: MuxSimulator
+) -> None:
+    """Then they are asked for one by one, each by one question."""
+    lessons = track(db, uploads_of(mux.state.seed(2)))
+    mux.state.seed(200)
+    worker.start()
+    assert_all_published(mux, db, lessons, worker)
+    assert asked(mux) == {"whoami": 1, "assets": 1, "asset of upload": 2}
 
 
 def test_the_newest_hundred_of_many_cost_one_page(

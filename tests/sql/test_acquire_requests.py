@@ -139,6 +139,32 @@ def test_a_slow_rate_is_no_clock_that_was_set_back(service: Service) -> None:
     assert acquire(service, rate=0.001)[0] > 1000
 
 
+def pause_of(service: Service) -> tuple[Any, Any]:
+    """Return the seconds to the next request, and how much of that is a pause."""
+    row = service.connection.execute("select worker_acquire_requests(1, 1000)").fetchone()
+    assert row is not None
+    return row[0]["first_in_seconds"], row[0]["paused_seconds"]
+
+
+def test_a_pause_that_mux_asks_for_holds_all_workers(service: Service) -> None:
+    """The longest counts, also where several workers are asked for one in the same second."""
+    for seconds in (30, 60, 45, 0):
+        service.connection.execute("select worker_slow_down(%s)", [seconds])
+    first, paused = pause_of(service)
+    assert 60 - LATE < paused <= 60
+    assert paused <= first < paused + 1
+
+
+def test_a_pause_is_no_longer_than_an_hour(service: Service, db: psycopg.Connection) -> None:
+    """A longer one is a mistake, and an end that is further away a clock that was set back."""
+    service.connection.execute("select worker_slow_down(1e9)")
+    assert 3600 - LATE < pause_of(service)[1] <= 3600
+    db.execute("update mux_private.rate_limit set paused_until = now() + interval '2 hours'")
+    assert pause_of(service)[1] == 0
+    service.connection.execute("select worker_slow_down(60)")
+    assert 60 - LATE < pause_of(service)[1] <= 60
+
+
 @pytest.mark.parametrize(
     ("requests", "rate"),
     [(0, 4), (1001, 4), (None, 4), (1, 0), (1, -1), (1, None), (1, "nan"), (1, "infinity")],

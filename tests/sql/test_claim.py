@@ -5,7 +5,7 @@ import pytest
 
 from tests.course import Course
 from tests.sql.conftest import Connections
-from tests.sql.service import Service
+from tests.sql.service import Json, Service
 
 pytestmark = pytest.mark.stack
 
@@ -111,6 +111,26 @@ def test_the_environment_of_the_ids_comes_along(course: Course, service: Service
     assert service.connection.execute(query).fetchone() == (None,)
     service.settle(environment="env1")
     assert service.connection.execute(query).fetchone() == ("env1",)
+
+
+def test_a_claim_reserves_the_first_request_to_mux(course: Course, service: Service) -> None:
+    """Where it leases rows and is given a rate; the second one's time is a gap later."""
+
+    def slot(per_second: int | None) -> Json | None:
+        query = b"select worker_claim(1, 60, requests_per_second => %s) -> 'slot'"
+        row = service.connection.execute(query, [per_second]).fetchone()
+        assert row is not None
+        found: Json | None = row[0]
+        return found
+
+    assert slot(4) is None
+    for upload in ("up1", "up2", "up3"):
+        course.tracked_lesson(upload)
+    assert slot(None) is None
+    first, second = slot(4), slot(4)
+    assert first == {"first_in_seconds": 0, "gap_seconds": 0.2575, "paused_seconds": 0}
+    assert second is not None
+    assert 0 < second["first_in_seconds"] <= second["gap_seconds"] == 0.2575
 
 
 @pytest.mark.parametrize("arguments", ["", "0, 60", "1001, 60", "10, 0", "10, 3601", "null, 60"])

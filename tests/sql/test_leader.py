@@ -116,6 +116,18 @@ def test_a_page_that_is_settled_prolongs_the_lead(
     assert lease(db) == ("one", pytest.approx(kept, abs=1))
 
 
+def test_a_worker_with_short_leases_leads_no_longer_than_they_last(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """Claiming and settling both prolong the lead by what the worker says."""
+    due(course, 3)
+    service.connection.execute("select worker_claim(100, 4, 'one', 4)")
+    assert lease(db) == ("one", pytest.approx(4, abs=1))
+    db.execute("update mux_private.worker_state set leads_until = now() + interval '1 s'")
+    service.connection.execute("select worker_settle('[]', null, 'one', 4)")
+    assert lease(db) == ("one", pytest.approx(4, abs=1))
+
+
 @pytest.mark.parametrize(("name", "then"), [("one", ("ours", 3)), ("stranger", ("others", 0))])
 def test_a_leader_that_stops_is_followed_at_once(
     course: Course, service: Service, name: str, then: tuple[str, int]

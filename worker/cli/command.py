@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.exit_codes import FAILED
-from worker.errors import SettingsError, WorkerError, explain
+from worker.errors import SchemaRefused, SettingsError, WorkerError, explain
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -46,7 +46,7 @@ def run_command(
     )
     try:
         return asyncio.run(body(arguments, settings))
-    except (SettingsError, BrokenPipeError):
+    except (SettingsError, SchemaRefused, BrokenPipeError):
         raise
     except KeyboardInterrupt:
         return interrupted

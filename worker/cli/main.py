@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from worker import __version__
 from worker.cli import backfill, doctor, health, publish, retry, run, scan, sql, status
-from worker.cli.exit_codes import FAILED, WRONG_USE
-from worker.errors import SettingsError, UsageError, WorkerError
+from worker.cli.exit_codes import FAILED, WRONG_SCHEMA, WRONG_USE
+from worker.errors import SchemaRefused, SettingsError, UsageError, WorkerError
 
 COMMANDS = (run, scan, backfill, publish, retry, status, doctor, health, sql)
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = WRONG_USE
     except WorkerError as error:
         print(error, file=sys.stderr)
-        code = FAILED
+        code = WRONG_SCHEMA if isinstance(error, SchemaRefused) else FAILED
     except BrokenPipeError:  # the reader has closed the pipe: `doctor | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mux-worker",
         description="Publishes Supabase lessons as soon as their Mux video can be played.",
         epilog="Settings come from the environment or .env; .env.example lists them all. "
-        "Exit status: 0 done, 1 failed, 2 wrong use or wrong settings.",
+        "Exit status: 0 done, 1 failed, 2 wrong use or wrong settings, 3 the database lacks files "
+        "of sql/ that this version needs.",
     )
     parser.add_argument("--version", action="version", version=f"mux-worker {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from worker import __version__
 from worker.cli.command import Subparsers
-from worker.cli.exit_codes import DONE, FAILED
-from worker.errors import WorkerError
+from worker.cli.exit_codes import DONE, FAILED, WRONG_SCHEMA
+from worker.errors import SchemaRefused, WorkerError
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -24,13 +27,30 @@ def run(_arguments: argparse.Namespace) -> NoReturn:
     """Run the command."""
     import asyncio
 
-    from worker.settings import Settings
-    from worker.telemetry import logs
-
     began = time.monotonic()
+    with _without_rich():
+        from worker.settings import Settings
+        from worker.telemetry import logs
     settings = Settings.load()
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
     asyncio.run(run_daemon(settings, began))
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Let `import rich` fail inside the block.
+
+    structlog and httpx load it if it is installed, which takes time and memory at every start. The
+    daemon has no use for it.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what makes an import fail
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 async def run_daemon(settings: "Settings", began: float) -> NoReturn:
@@ -47,7 +67,7 @@ async def run_daemon(settings: "Settings", began: float) -> NoReturn:
         await _run(settings, began)
     except WorkerError as error:  # an operator has to act, for example PORT is in use
         logs.get_logger().error("worker.stopped", message=str(error))
-        code = FAILED
+        code = WRONG_SCHEMA if isinstance(error, SchemaRefused) else FAILED
     except Exception:  # noqa: BLE001  # a programming error: logged with its traceback
         logs.get_logger().exception("worker.crashed")
         code = FAILED  # the platform restarts the process
@@ -70,7 +90,8 @@ async def _run(settings: "Settings", began: float) -> None:
     else:
         log.info("worker.started", version=__version__)
 
-    from worker import app
+    with _without_rich():
+        from worker import app
 
     await app.run(settings, stopping)
     log.info("worker.stopped", signal=signals.received, seconds=round(time.monotonic() - began, 1))

@@ -12,7 +12,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from worker.daemon.outage import Outage
 from worker.daemon.retention import PAUSE_SECONDS, Retention
-from worker.errors import MuxUnauthorized, MuxUnavailable, SupabaseUnavailable
+from worker.errors import (
+    MuxUnauthorized,
+    MuxUnavailable,
+    SchemaRefused,
+    SupabaseUnavailable,
+)
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_history import OutageState, Service
 from worker.telemetry.scan_report import ScanReport
@@ -41,7 +46,7 @@ class ChecksStore(Protocol):
     """What the loop needs of the database."""
 
     async def check_schema(self) -> None:
-        """Raise SchemaOutdated where files of sql/ are not applied."""
+        """Raise SchemaRefused where files of sql/ are not applied."""
         ...
 
     async def summary(self) -> dict[str, Any]:
@@ -105,7 +110,10 @@ class Daemon:
         return {outage.service: outage.state for outage in outages if outage.state is not None}
 
     async def run(self, retention: Retention) -> None:
-        """Scan until `stopping` is set, then end within the shutdown's time."""
+        """Scan until `stopping` is set, then end within the shutdown's time.
+
+        Raises SchemaRefused where the worker must not use the database.
+        """
         retention.schedule(self._scheduler)
         self._scheduler.start()
         grace = self._timing.shutdown_seconds * SHARE_FOR_THE_SCAN
@@ -159,6 +167,8 @@ class Daemon:
             self._mux_outage.record(error)
             self._telemetry.scan_failed(error)
             return self._mux_outage.seconds_to_next_try
+        except SchemaRefused:
+            raise
         except SupabaseUnavailable as error:
             self._supabase_outage.record(error)
             self._telemetry.scan_failed(error)

@@ -183,8 +183,8 @@ class MuxClient:
         self.is_unauthorized = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second
-        if response.status == 429 or response.is_limit_used_by_others(per_second):
-            await self._rate_limiter.slow_down()
+        if response.asks_for_less or response.is_limit_used_by_others(per_second):
+            await self._rate_limiter.slow_down(response.retry_after_seconds or 0.0)
         return check(response)
 
 

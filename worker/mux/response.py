@@ -40,6 +40,11 @@ class Response:
         return max(0.0, seconds) if math.isfinite(seconds) else None  # float() takes "inf"
 
     @property
+    def asks_for_less(self) -> bool:
+        """Whether Mux limits the rate (429), or asks for a pause after an error."""
+        return self.status == 429 or (self.status >= 500 and self.retry_after_seconds is not None)
+
+    @property
     def rate_limit(self) -> tuple[str | None, str | None]:
         """The rate limit and what remains of it, where the response has the headers."""
         return self.headers.get("x-ratelimit-limit"), self.headers.get("x-ratelimit-remaining")

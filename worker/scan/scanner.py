@@ -11,7 +11,7 @@ from typing import Protocol
 
 from worker.decide import Rules, settlement
 from worker.errors import Unavailable
-from worker.model import Claim, MatchedObservation, Outcome, Settlement
+from worker.model import Claim, MatchedObservation, Outcome, RequestSlots, Settlement
 from worker.scan.adopter import Item
 from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
@@ -28,6 +28,10 @@ RELEASE_TIMEOUT_SECONDS = 2.0
 
 MAX_FAULT_COUNTS = 1000
 """Rows whose faults are counted. Beyond them all counts restart, with the shortest pause."""
+
+
+def ignore_slot(_: RequestSlots) -> None:
+    """Do nothing: the default where requests to Mux are not limited."""
 
 
 class ScanStore(Protocol):
@@ -61,6 +65,7 @@ class Scanner:
         stopping: asyncio.Event,
         telemetry: Telemetry | None = None,
         adopt: Callable[[Sequence[Item]], Awaitable[object]] | None = None,
+        use_slot: Callable[[RequestSlots], None] = ignore_slot,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
@@ -70,6 +75,7 @@ class Scanner:
         self._stopping = stopping
         self._telemetry = telemetry or Telemetry()
         self._adopt = adopt
+        self._use_slot = use_slot
         self._clock = clock
         self._fault_counts: Counter[str] = Counter()
         """How many checks in a row ended with a fault of the id alone, by the claim's id."""
@@ -97,17 +103,23 @@ class Scanner:
 
     async def _claim(self) -> ClaimedBatch:
         """Lease due rows; for a sweep several times, since its pages cover all live ones."""
-        batch = await self._store.claim(self._limits)
+        batch = await self._claim_once()
         calls, continues = 1, batch.more_live_are_due
         while continues and calls < CLAIMS_PER_SWEEP and not self._stopping.is_set():
             try:
-                more = await self._store.claim(self._limits)
+                more = await self._claim_once()
             except BaseException:
                 await self._release(batch.claims, ProbeLimits())
                 raise
             calls, continues = calls + 1, more.more_live_are_due
             claims = batch.claims + more.claims
             batch = replace(batch, claims=claims, more_are_due=more.more_are_due)
+        return batch
+
+    async def _claim_once(self) -> ClaimedBatch:
+        batch = await self._store.claim(self._limits)
+        if batch.slot is not None:
+            self._use_slot(batch.slot)
         return batch
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
@@ -226,4 +238,4 @@ class Scanner:
 def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
     """Return the budget of a sweep, or None where all rows of the batch are probed."""
     budget = PageBudget(batch.live_count, batch.more_live_are_due)
-    return budget if budget.allows_page else None
+    return budget if budget.allows_first_page else None

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from worker.errors import MuxUnavailable
 from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query, is_mux_id
 
+SWEEP_FROM = 2
+"""From this many due rows on, a page is read. It mostly has all of them, where they are few."""
+
 SWEEP_ABOVE = 2
-"""Up to this many due rows are probed and not swept for. Measured in docs/performance.md."""
+"""No further page is read for this many rows: they are probed. Measured in docs/performance.md."""
 
 INITIAL_PAGE_BUDGET = 3
 MAX_PAGE_BUDGET = 10
@@ -45,6 +48,11 @@ class PageBudget:
         self.earn(rows)
         if not self.more_are_due:
             self.pages = min(self.pages, max(self.remaining, MAX_PAGE_BUDGET))
+
+    @property
+    def allows_first_page(self) -> bool:
+        """Whether there is a sweep at all."""
+        return self.pages > 0 and (self.more_are_due or self.remaining >= SWEEP_FROM)
 
     @property
     def allows_page(self) -> bool:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from worker.errors import SchemaOutdated, StatementTimeout, SupabaseUnavailable
+from worker.errors import SchemaRefused, StatementTimeout, SupabaseUnavailable
 from worker.model import (
     Claim,
     Outcome,
@@ -31,7 +31,8 @@ MAX_SLOW_ITEMS = 1000
 """How many slow items are remembered; with more, all are forgotten."""
 
 LEADER_LEASE_SECONDS = 15.0
-"""How long the worker that claimed rows last is the leader, at least."""
+"""How long the worker that claimed rows last is the leader, at least, but never longer than it may
+lease rows: so the rows of a worker that died are checked once their lease has ended."""
 
 RELEASE_ON_CLOSE_SECONDS = 1.0
 MAX_REQUESTS_PER_SECOND = 10_000
@@ -62,8 +63,8 @@ class ScanStore:
     ) -> "ScanStore":
         """Return a store whose client is ready; nothing is sent yet."""
         client = await RpcClient.connect(settings, stopping, telemetry)
-        lease_seconds = max(LEADER_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
-        return cls(client, leader_lease_seconds=lease_seconds)
+        lead_seconds = max(LEADER_LEASE_SECONDS, 2 * settings.scan_interval_seconds)
+        return cls(client, leader_lease_seconds=min(lead_seconds, settings.lease_seconds))
 
     @property
     def calls(self) -> int:
@@ -84,10 +85,12 @@ class ScanStore:
             self._is_leader = False
 
     async def check_schema(self) -> None:
-        """Raise SchemaOutdated if the database lacks files of sql/, or has an older version."""
+        """Raise SchemaRefused if the database lacks files of sql/, or has an older version."""
         version = await self.call("worker_schema_version", {})
         if version is None:
-            found = "The database lacks files of sql/, which mux-worker doctor names."
+            facts = await self.doctor_facts()
+            files = parse(lambda: ", ".join(f"sql/{name}.sql" for name in facts["missing_files"]))
+            found = f"The database lacks {files}."
         elif expect(version, int) < REQUIRED_SCHEMA:
             found = (
                 f"The database has version {version} of sql/, and this worker needs version "
@@ -96,7 +99,7 @@ class ScanStore:
         else:
             return
         message = f"{found} Apply all files of sql/ again, in order."
-        raise SchemaOutdated("schema_outdated", message)
+        raise SchemaRefused("schema_outdated", message)
 
     async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
         """Lease due rows, and return them.
@@ -109,6 +112,7 @@ class ScanStore:
             "lease_seconds": limits.lease_seconds,
             "leader": self._worker_id,
             "lead_seconds": self._leader_lease_seconds,
+            "requests_per_second": limits.requests_per_second,
         }
         response = expect(await self.call("worker_claim", params), dict)
         claimed = parse(
@@ -118,6 +122,7 @@ class ScanStore:
                 response["events_arrive"],
                 response["more_are_due"],
                 left_to_others=response["leader"] == "others",
+                slot=response["slot"] and _slots(response["slot"]),
             )
         )
         if response["leader"] != "none":  # of nothing that is due there is no leader
@@ -153,6 +158,7 @@ class ScanStore:
             "verdicts": items,
             "environment_id": environment_id,
             "leader": self._worker_id if self._is_leader else None,
+            "lead_seconds": self._leader_lease_seconds,
         }
         try:
             response = await self.call("worker_settle", params)
@@ -187,15 +193,11 @@ class ScanStore:
         """Reserve the next times at which requests may be sent to Mux, shared by all workers."""
         params = {"requests": count, "per_second": per_second}
         response = expect(await self.call("worker_acquire_requests", params), dict)
-        return parse(
-            lambda: RequestSlots(
-                float(response["first_in_seconds"]), float(response["gap_seconds"])
-            )
-        )
+        return parse(lambda: _slots(response))
 
-    async def slow_down(self) -> None:
-        """Reduce the rate of all workers for a while, since Mux answered 429."""
-        await self.call("worker_slow_down", {})
+    async def slow_down(self, pause_seconds: float) -> None:
+        """Reduce the rate of all workers for a while; let them send nothing during the pause."""
+        await self.call("worker_slow_down", {"pause_seconds": pause_seconds})
 
     async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
         """Record that webhooks of an environment arrive; return the recorded environment."""
@@ -232,6 +234,14 @@ class ScanStore:
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Return the response of an SQL function."""
         return await self._client.call(function, params)
+
+
+def _slots(response: dict[str, Any]) -> RequestSlots:
+    return RequestSlots(
+        float(response["first_in_seconds"]),
+        float(response["gap_seconds"]),
+        float(response["paused_seconds"]),
+    )
 
 
 def _ids(item: Item) -> tuple[str | None, str | None]:

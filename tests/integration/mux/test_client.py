@@ -296,13 +296,15 @@ class CountingBudget(LocalBudget):
     """A budget that counts the calls to slow down."""
 
     slowed: int = 0
+    paused_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         super().__init__()
 
-    async def slow_down(self) -> None:
+    async def slow_down(self, pause_seconds: float) -> None:
         """Count the call."""
         self.slowed += 1
+        self.paused_seconds += pause_seconds
 
 
 @pytest.mark.parametrize(
@@ -338,6 +340,34 @@ async def test_the_budget_slows_down_when_muxs_limit_is_used_up(
     with suppress(MuxUnavailable):
         await client(budget, mux_requests_per_second=4).assets(None)
     assert budget.slowed == slowed
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "slowed"),
+    [
+        (429, None, (1, 0)),
+        (429, "60", (1, 60)),
+        (503, "60", (1, 60)),
+        (503, None, (0, 0)),
+        (404, "60", (0, 0)),
+    ],
+)
+async def test_the_budget_is_paused_as_long_as_mux_asks(
+    mux: MuxSimulator,
+    client: Callable[..., MuxClient],
+    stopping: asyncio.Event,
+    status: int,
+    retry_after: str | None,
+    slowed: tuple[int, float],
+) -> None:
+    """After a 429 and after an error of Mux, and not because of one id."""
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    mux.faults.add(Fault("answer", status=status, headers=headers))
+    budget = CountingBudget()
+    stopping.set()  # so that one try is enough
+    with suppress(MuxUnavailable):
+        await client(budget).assets(None)
+    assert (budget.slowed, budget.paused_seconds) == slowed
 
 
 async def test_the_last_rate_limit_is_kept(

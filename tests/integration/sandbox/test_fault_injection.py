@@ -112,6 +112,17 @@ def test_drop_reply_breaks_the_connection_after_the_handler(
     assert target.runs == ["POST /lessons", "POST /missing"]
 
 
+def test_something_can_be_done_just_before_a_reset(client: httpx.Client, target: Target) -> None:
+    """In the handler's place, or when it has run: what kills the client there kills it then."""
+    runs: list[list[str]] = []
+    for kind in ("reset", "drop_reply"):
+        fault = Fault(kind, before_reset=lambda: runs.append(list(target.runs)))
+        target.faults.add(fault, times=1)
+        with pytest.raises(httpx.ReadError, match="reset by peer"):
+            client.post("/lessons", json={})
+    assert runs == [[], ["POST /lessons"]]
+
+
 def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
     """A bare socket reads ECONNRESET, so no HTTP client is needed to see the difference."""
     target.faults.add(Fault("reset"))
@@ -119,6 +130,15 @@ def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
+
+
+def test_delay_only_takes_time(client: httpx.Client, target: Target) -> None:
+    """The request is handled and answered as ever, no sooner than after the delay."""
+    target.faults.add(Fault("delay", delay_seconds=0.1))
+    began = time.monotonic()
+    assert client.post("/lessons", json={}).json() == BODY
+    assert time.monotonic() - began >= 0.1
+    assert target.runs == ["POST /lessons"]
 
 
 def test_truncate_cuts_the_real_reply_in_the_middle(client: httpx.Client, target: Target) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import Retention
-from worker.errors import MuxUnavailable, SchemaOutdated, SupabaseUnavailable, Unavailable
+from worker.errors import MuxUnavailable, SchemaRefused, SupabaseUnavailable, Unavailable
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -74,7 +74,7 @@ class Service:
     async def check_schema(self) -> None:
         """Have the table, until it is gone."""
         if not self.has_table:
-            raise SchemaOutdated("schema_outdated", "The database lacks files of sql/.")
+            raise SchemaRefused("schema_outdated", "The database lacks files of sql/.")
 
     async def summary(self) -> dict[str, Any]:
         """Return that no rows are due."""
@@ -208,13 +208,8 @@ def test_the_tick_is_moved_to_the_time_of_the_next_scan(
 
 
 def test_a_table_that_is_gone_is_noticed_while_nothing_is_due(runner: asyncio.Runner) -> None:
-    """The schema is checked again every minute, and no scan begins until it fits."""
-    service, stopping, failed = Service(), asyncio.Event(), list[Exception]()
-
-    class Stops(Telemetry):
-        def scan_failed(self, error: Exception) -> None:
-            failed.append(error)
-            stopping.set()
+    """The schema is checked again every minute, and where it does not fit the daemon ends."""
+    service, stopping = Service(), asyncio.Event()
 
     async def scan() -> ScanReport:
         service.has_table = asyncio.get_running_loop().time() < 25
@@ -223,9 +218,9 @@ def test_a_table_that_is_gone_is_noticed_while_nothing_is_due(runner: asyncio.Ru
     async def run() -> None:
         clock = asyncio.get_running_loop().time
         timing = Timing(20, shutdown_seconds=20, clock=clock)
-        daemon = Daemon(service, service, scan, timing, stopping, Stops())
+        daemon = Daemon(service, service, scan, timing, stopping, Telemetry())
         await daemon.run(Retention(service, 90))
 
-    runner.run(run())
-    assert [type(error) for error in failed] == [SchemaOutdated]
+    with pytest.raises(SchemaRefused):
+        runner.run(run())
     assert runner.get_loop().time() == pytest.approx(80)

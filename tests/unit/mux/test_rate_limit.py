@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 import pytest
 from pytest_mock import MockerFixture
 
+from worker.errors import MuxUnavailable
 from worker.model import RequestSlots
-from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.mux.rate_limit import CHECK_PER_SECOND, LocalBudget, RateLimiter
 
 
 @dataclass
@@ -30,19 +31,22 @@ class FakeBudget:
     clock: FakeClock
     gap: float = 0.25
     next_at: float = 0.0
+    paused_until: float = 0.0
     taken: list[int] = field(default_factory=list)
     slowed: int = 0
 
     async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve slots."""
         self.taken.append(count)
-        first = max(self.clock.now, self.next_at)
-        self.next_at = first + count * self.gap
-        return RequestSlots(first - self.clock.now, self.gap)
+        first = max(self.clock.now, self.next_at, self.paused_until)
+        self.next_at = first + count * (0 if per_second == CHECK_PER_SECOND else self.gap)
+        paused = max(0.0, self.paused_until - self.clock.now)
+        return RequestSlots(first - self.clock.now, self.gap, paused)
 
-    async def slow_down(self) -> None:
+    async def slow_down(self, pause_seconds: float) -> None:
         """Count the call."""
         self.slowed += 1
+        self.paused_until = self.clock.now + pause_seconds
 
 
 @pytest.fixture
@@ -94,6 +98,30 @@ async def test_slow_requests_reserve_one_slot_each(clock: FakeClock, budget: Fak
     assert round(clock.now, 3) == 1003
 
 
+async def test_a_slot_that_came_with_a_claim_saves_a_call(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """A scan with one request reserves nothing else, and waits until the slot's time."""
+    limiter = RateLimiter(4, budget)
+    for _ in range(3):
+        limiter.add(RequestSlots(0.1, 0.25))
+        assert await send_times(limiter, clock, 1) == [0]
+        clock.now += 0.9
+    assert (budget.taken, round(clock.now, 3)) == ([], 1003)
+
+
+async def test_slots_are_used_in_the_order_in_which_they_were_reserved(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """While requests wait, a claim's slot is another one behind those that are reserved."""
+    limiter = RateLimiter(10, budget)
+    await send_times(limiter, clock, 3)
+    assert budget.taken == [1, 1, 2]
+    limiter.add(await budget.acquire_requests(1, 4))
+    assert await send_times(limiter, clock, 3) == [0, 0.25, 0.5]
+    assert budget.taken == [1, 1, 2, 1, 4]
+
+
 async def test_a_slot_that_has_passed_is_lost(clock: FakeClock, budget: FakeBudget) -> None:
     """After an idle time there is no burst."""
     limiter = RateLimiter(4, budget)
@@ -127,6 +155,39 @@ async def test_slowing_down_drops_reserved_slots(clock: FakeClock, budget: FakeB
     assert (budget.slowed, clock.now - before) == (1, 30)
 
 
+async def test_no_request_is_sent_before_the_end_of_a_pause(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """It raises how long the pause lasts still, and waits for no more than its last second."""
+    one, other = RateLimiter(4, budget), RateLimiter(4, budget)
+    await one.slow_down(60)
+    for limiter, left in ((one, 60), (other, 45)):
+        clock.now = budget.paused_until - left
+        limiter.add(await budget.acquire_requests(1, 4))  # with a claim
+        with pytest.raises(MuxUnavailable) as raised:
+            await limiter.acquire()
+        assert (raised.value.reason, raised.value.retry_after_seconds) == ("rate_limited", left)
+    clock.now = budget.paused_until - 0.5
+    await other.acquire()
+    assert clock.now >= budget.paused_until
+
+
+async def test_a_slot_that_was_reserved_long_before_a_pause_is_not_used(
+    clock: FakeClock, budget: FakeBudget, mocker: MockerFixture
+) -> None:
+    """The next seconds belong to other workers, and meanwhile Mux asks one of them for a pause."""
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+        budget.paused_until = clock.now + 2
+
+    mocker.patch("worker.mux.rate_limit.asyncio.sleep", sleep)
+    budget.next_at = clock.now + 3
+    with pytest.raises(MuxUnavailable) as raised:
+        await RateLimiter(4, budget).acquire()
+    assert raised.value.retry_after_seconds == 2
+
+
 async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:
     """The first that waits is sent first."""
     limiter, order = RateLimiter(4, budget), []
@@ -149,3 +210,6 @@ async def test_a_single_process_has_its_own_budget(clock: FakeClock) -> None:
     before = clock.now
     await limiter.acquire()
     assert clock.now - before >= 1
+    await limiter.slow_down(60)
+    with pytest.raises(MuxUnavailable):
+        await limiter.acquire()

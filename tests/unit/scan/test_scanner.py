@@ -18,13 +18,14 @@ from worker.model import (
     Outcome,
     Page,
     PlaybackId,
+    RequestSlots,
     Settlement,
     ignore,
 )
 from worker.scan.adopter import Item
 from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.scanner import Scanner
-from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE
+from worker.scan.sweep import INITIAL_PAGE_BUDGET, SWEEP_ABOVE, SWEEP_FROM
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.outcome_log import OutcomeLog
 from worker.telemetry.scan_report import ScanReport
@@ -118,6 +119,7 @@ class FakeStore:
     unclaimed_rows: int = 0
     withheld: int = 0
     claims: int | None = None
+    slots: int = 0
     hangs: bool = False
     settled: list[Settlement] = field(default_factory=list)
     environments: list[str | None] = field(default_factory=list)
@@ -126,7 +128,7 @@ class FakeStore:
     has_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
-        """Lease rows, unless another worker is the leader."""
+        """Lease rows, unless another worker is the leader; each claim has a slot of its own."""
         if self.claims is not None:
             self.claims -= 1
             if self.claims < 0:
@@ -136,7 +138,9 @@ class FakeStore:
         size = limits.batch_size
         taken, self.due = self.due[:size], self.due[size:]
         more_are_due = bool(self.due or self.withheld)
-        return ClaimedBatch(tuple(taken), self.recorded, more_are_due=more_are_due)
+        self.slots += bool(taken)
+        slot = RequestSlots(float(self.slots), 0.25) if taken else None
+        return ClaimedBatch(tuple(taken), self.recorded, more_are_due=more_are_due, slot=slot)
 
     async def settle(
         self, settlements: Sequence[Settlement], environment_id: str | None
@@ -174,7 +178,7 @@ class FakeStore:
 @pytest.fixture
 def probes_only(mocker: MockerFixture) -> None:
     """Have no list read for the few rows of a test."""
-    mocker.patch("worker.scan.sweep.SWEEP_ABOVE", 9)
+    mocker.patch("worker.scan.sweep.SWEEP_FROM", 10)
 
 
 def rows(count: int) -> list[Claim]:
@@ -219,6 +223,22 @@ async def test_a_scan_settles_every_row_it_claimed(probes_only: None) -> None:
     assert reasons(store) == {f"t{n}": "upload_waiting" for n in range(3)}
     assert (report.claimed, report.released, report.requests) == (3, 0, 3)
     assert (dict(report.outcomes), report.is_full) == ({"waiting": 3}, False)
+
+
+@pytest.mark.parametrize(("due", "slots"), [(0, []), (5, [1]), (25, [1, 2, 3])])
+async def test_the_slots_that_claims_reserved_are_used(due: int, slots: list[int]) -> None:
+    """Each claim with rows reserves a request to Mux; a scan makes several claims for a sweep."""
+    used: list[float] = []
+    scan = Scanner(
+        FakeMux({f"up{n}" for n in range(due)}),
+        FakeStore(rows(due)),
+        limits=ClaimLimits(10, 60, 10),
+        rules=Rules(),
+        stopping=asyncio.Event(),
+        use_slot=lambda slot: used.append(slot.first_in_seconds),
+    )
+    await scan.scan()
+    assert used == slots
 
 
 async def test_an_empty_scan_sends_no_request() -> None:
@@ -285,14 +305,13 @@ async def test_the_backlog_alone_is_probed_without_a_list() -> None:
     assert (report.claimed, report.requests) == (9, 18)
 
 
-@pytest.mark.parametrize(("live", "pages"), [(0, 0), (SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, 1)])
+@pytest.mark.parametrize(("live", "pages"), [(0, 0), (SWEEP_FROM - 1, 0), (SWEEP_ABOVE + 1, 2)])
 async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
-    """However many rows of the backlog are due besides, claimed or not."""
+    """One of assets and one of uploads, however many rows of the backlog are due besides."""
     due = [*rows(live), *backlog(20, first=live)]
     store, mux = FakeStore(due), FakeMux({f"up{n}" for n in range(30)})
     report = await scanner(mux, store, size=10).scan()
-    lists = pages * 2  # of the assets, and of the uploads
-    assert (report.claimed, report.requests, len(store.due)) == (10, 10 + lists, live + 10)
+    assert (report.claimed, report.requests, len(store.due)) == (10, 10 + pages, live + 10)
 
 
 async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
@@ -577,7 +596,7 @@ async def test_when_a_further_claim_fails_the_claimed_rows_are_released() -> Non
     assert store.released == [f"t{n}" for n in range(5)]
 
 
-async def test_a_cancelled_scan_releases_its_rows() -> None:
+async def test_a_cancelled_scan_releases_its_rows(probes_only: None) -> None:
     """A shutdown that does not wait for a hanging request loses no row."""
     store = FakeStore(rows(2))
     mux = FakeMux({"up0", "up1"}, hang_at="up1")
@@ -600,7 +619,11 @@ async def test_a_cancelled_scan_releases_its_rows() -> None:
     ],
 )
 async def test_a_404_counts_only_in_the_recorded_environment(
-    recorded: str | None, known: set[str], reason: str, settled_with: str | None
+    probes_only: None,
+    recorded: str | None,
+    known: set[str],
+    reason: str,
+    settled_with: str | None,
 ) -> None:
     """It is the one where an id of ours was last found, also in this scan; then it is recorded."""
     store = FakeStore(rows(2), recorded=recorded)
@@ -617,7 +640,8 @@ def test_probes_take_at_most_half_a_lease(
     size: int, lease: float, rate: float, claimed: int
 ) -> None:
     """With three requests a row, and at least one row."""
-    assert ClaimLimits.within_lease(size, lease, rate, 30) == ClaimLimits(size, lease, claimed, 30)
+    limits = ClaimLimits(size, lease, claimed, 30, rate)
+    assert ClaimLimits.within_lease(size, lease, rate, 30) == limits
     assert ClaimLimits.within_lease(size, lease, rate, 0.2).probe_seconds == 5
 
 
@@ -642,11 +666,9 @@ def foreign_pages(count: int) -> list[Page]:
     return [Page((listed(f"x{n}"),), None) for n in range(count)]
 
 
-@pytest.mark.parametrize(
-    ("count", "pages"), [(SWEEP_ABOVE, 0), (SWEEP_ABOVE + 1, INITIAL_PAGE_BUDGET + 1)]
-)
-async def test_the_lists_are_read_for_more_than_a_few_rows(count: int, pages: int) -> None:
-    """Rows that no list covers are probed, and so are a few without a list."""
+@pytest.mark.parametrize(("count", "pages"), [(1, 0), (2, 1), (3, INITIAL_PAGE_BUDGET + 1)])
+async def test_the_lists_are_read_for_more_than_one_row(count: int, pages: int) -> None:
+    """Rows that no list covers are probed; for two of them one page is read before, at most."""
     store = FakeStore(rows(count))
     mux = FakeMux({f"up{n}" for n in range(count)}, pages=foreign_pages(20))
     report = await scanner(mux, store).scan()

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -5,8 +6,9 @@ import pytest
 from pytest_mock import MockerFixture
 
 from worker.errors import StatementTimeout, SupabaseUnavailable
-from worker.model import Observation, Outcome, Settlement, Verdict
+from worker.model import Observation, Outcome, RequestSlots, Settlement, Verdict
 from worker.scan.batch import ClaimLimits
+from worker.settings import Settings
 from worker.supabase.client import RpcClient
 from worker.supabase.scan import ScanStore
 
@@ -112,8 +114,8 @@ class Claims(RpcClient):
         if function == "worker_release":
             return 0
         leader = self.leaders.pop(0)
-        batch: dict[str, Any] = {"rows": [], "environment_id": None, "events_arrive": False}
-        return {**batch, "more_are_due": False, "leader": leader}
+        batch: dict[str, Any] = {"rows": [], "slot": None, "environment_id": None}
+        return {**batch, "events_arrive": False, "more_are_due": False, "leader": leader}
 
     async def close(self) -> None:
         """Have no connections."""
@@ -142,18 +144,43 @@ async def test_the_leader_says_that_it_stops(leaders: list[str], releases: bool)
     assert len({worker for _, worker in client.called}) == 1
 
 
+class Reserving(RpcClient):
+    """Answers a claim with a slot, and records the parameters."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] = {}
+
+    async def call(self, function: str, params: dict[str, Any]) -> Any:
+        """Reserve a slot."""
+        self.params = params
+        slot = {"first_in_seconds": 0.5, "gap_seconds": 0.25, "paused_seconds": 0}
+        batch: dict[str, Any] = {"rows": [], "slot": slot, "environment_id": None}
+        return {**batch, "events_arrive": False, "more_are_due": False, "leader": "ours"}
+
+
+async def test_a_claim_reserves_the_first_request() -> None:
+    """At the rate of the limits; its time comes with the rows."""
+    client = Reserving()
+    batch = await ScanStore(client).claim(ClaimLimits(200, 60, 40, requests_per_second=4))
+    assert batch.slot == RequestSlots(0.5, 0.25)
+    assert client.params["requests_per_second"] == 4
+
+
 class LeadingClient(RpcClient):
     """Makes the first claim the leader's, and records the calls."""
 
     def __init__(self) -> None:
         self.made: list[tuple[str, Any]] = []
+        self.lead_seconds: list[float] = []
 
     async def call(self, function: str, params: dict[str, Any]) -> Any:
         """Answer a claim; settle nothing."""
         self.made.append((function, params.get("leader")))
+        self.lead_seconds += [params["lead_seconds"]] if "lead_seconds" in params else []
         batch: dict[str, Any] = {
             "rows": [],
             "environment_id": None,
+            "slot": None,
             "events_arrive": False,
             "more_are_due": False,
         }
@@ -179,3 +206,19 @@ async def test_only_the_leader_prolongs_its_time_by_settling() -> None:
         ("worker_release", worker),
         ("worker_settle", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "lease", "lead"), [(5, 60, 15), (20, 60, 40), (5, 8, 8), (60, 60, 60)]
+)
+async def test_a_leader_is_followed_when_the_lease_of_its_rows_has_ended(
+    mocker: MockerFixture, interval: float, lease: float, lead: float
+) -> None:
+    """It leads for two intervals, 15 s at least, and never for longer than it leases rows."""
+    client = LeadingClient()
+    mocker.patch("worker.supabase.scan.RpcClient.connect", return_value=client)
+    settings = Settings.model_construct(scan_interval_seconds=interval, lease_seconds=lease)
+    store = await ScanStore.connect(settings, asyncio.Event())
+    await store.claim(ClaimLimits(1, lease, 1))
+    await store.settle(settlements(1), None)
+    assert client.lead_seconds == [lead, lead]
