@@ -1,4 +1,4 @@
-"""Whatever the webhook endpoint is sent, it answers as documented and settles only signed events."""
+"""Whatever is sent to the webhook endpoint, it answers as documented; only signed events count."""
 
 import asyncio
 import json

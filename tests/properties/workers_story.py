@@ -280,7 +280,11 @@ class WorkersStory(Story):
     def releases(self, number: int) -> None:
         """Have a worker hand back what it has not settled."""
         worker = self._workers[number]
-        self._touched = self._having({row["id"] for row in worker.hand})
+        leases = {(row["id"], datetime.fromisoformat(row["leased_until"])) for row in worker.hand}
+        books = self._books.items()
+        self._touched = {
+            one for one, book in books if (str(book.row), book.next_check_at) in leases
+        }
         self._service.release(worker.hand)
         worker.hand, worker.items = [], []
         self._judges()
