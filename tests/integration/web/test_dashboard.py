@@ -41,7 +41,7 @@ KNOWN: dict[str, Any] = {
     "state": "waiting", "since": "2026-01-01T00:00:00+00:00", "since_seconds": 30.0,
     "now": "2026-01-01T00:00:30+00:00", "environment_id": "env1", "events": [],
 }  # fmt: skip
-EVIL = "<b onclick=x>'\"&amp;{{7*7}}"
+EVIL = "<b>'\"&amp;{{12345*3}}"
 NOW = "2026-01-01T00:00:30+00:00"
 PAGE: dict[str, Any] = {"lessons": [], "next": None, "now": NOW}
 NO_DELAYS = {"count": 0, "p50": None, "p95": None, "p99": None}
@@ -503,8 +503,7 @@ async def test_foreign_text_in_a_list_is_text(client: Client, state: str) -> Non
     for query in ("", f"&search={quote(EVIL)}"):
         page = await client.get(f"/lessons?state={state}{query}")
         text = await page.text()
-        assert (page.status, "<b" in text.replace("<bdi", "").replace("<but", "")) == (200, False)
-        assert "49" not in text
+        assert (page.status, "<b>'" in text, "37035" in text) == (200, False, False)
         assert "/lessons/a%2Fb%3Cb%3E%27%22" in text
         assert EVIL in unescape(text)
 

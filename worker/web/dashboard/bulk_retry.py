@@ -25,17 +25,10 @@ AGAIN = "due again, as if the upload had just begun"
 class BulkRetry:
     """Retries failed lessons in an operator's name; the audit records the name and the reason."""
 
-    def __init__(
-        self,
-        store: LessonStore,
-        overview: OverviewCache,
-        messages: Messages,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: LessonStore, overview: OverviewCache, messages: Messages) -> None:
         self._store = store
         self._overview = overview
         self._messages = messages
-        self._clock = clock
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Retry; redirect a browser to the list, answer others in one line."""
@@ -54,7 +47,7 @@ class BulkRetry:
     async def _retry(self, form: Form, chosen: LessonFilter, by: By) -> str:
         match form.get("which", ["selected"])[-1]:
             case "all":
-                return await self._retry_all(chosen, by)
+                return await retry_all(self._store, chosen, by)
             case "selected":
                 return await self._retry_selected(form.get("lesson", []), by)
         raise UsageError("Choose the selected lessons, or all.")
@@ -73,38 +66,50 @@ class BulkRetry:
         others = count(left, "other was", "others were")
         return f"{done} {others} left alone: not failed any more, or busy." if left else done
 
-    async def _retry_all(self, chosen: LessonFilter, by: By) -> str:
-        """Retry the list in batches, until its end or until the time is up."""
-        until = self._clock() + MAX_SECONDS
-        total, after = 0, ""
-        while self._clock() < until:
-            try:
-                retried, after = await self._retry_batch(chosen, after, by)
-            except Unavailable as error:
-                if not total:
-                    raise
-                raise WorkerError(f"{_so_far(total)} {explain(error)}") from error
-            total += retried
-            if not after:
-                break
-        if not total and not after:
-            raise WorkerError("No lesson of this list has failed. There is nothing to retry.")
-        return _so_far(total) + (" There are more: retry all again." if after else "")
 
-    async def _retry_batch(self, chosen: LessonFilter, after: str, by: By) -> tuple[int, str]:
-        """Retry a page of the list; return how many, and where the next page begins."""
-        page = await with_timeout(
-            self._store.list_lessons(
-                chosen.state,
-                search=chosen.search or None,
-                error_type=chosen.error_type or None,
-                after=after or None,
-                at_most=RETRIES_PER_CALL,
-            )
+async def retry_all(
+    store: LessonStore,
+    chosen: LessonFilter,
+    by: By,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """Retry a list in batches, until its end or until the time is up; return what was done.
+
+    Raises WorkerError, which says how many were retried before.
+    """
+    until = clock() + MAX_SECONDS
+    total, after = 0, ""
+    while clock() < until:
+        try:
+            retried, after = await _retry_batch(store, chosen, after, by)
+        except Unavailable as error:
+            if not total:
+                raise
+            raise WorkerError(f"{_so_far(total)} {explain(error)}") from error
+        total += retried
+        if not after:
+            break
+    if not total and not after:
+        raise WorkerError("No lesson of this list has failed. There is nothing to retry.")
+    return _so_far(total) + (" There are more: retry all again." if after else "")
+
+
+async def _retry_batch(
+    store: LessonStore, chosen: LessonFilter, after: str, by: By
+) -> tuple[int, str]:
+    """Retry a page of a list; return how many, and where the next page begins."""
+    page = await with_timeout(
+        store.list_lessons(
+            chosen.state,
+            search=chosen.search or None,
+            error_type=chosen.error_type or None,
+            after=after or None,
+            at_most=RETRIES_PER_CALL,
         )
-        ids = [lesson.id for lesson in page.lessons]
-        retried = await with_timeout(self._store.retry(ids, None, None, by)) if ids else []
-        return len(retried), page.next or ""
+    )
+    ids = [lesson.id for lesson in page.lessons]
+    retried = await with_timeout(store.retry(ids, None, None, by)) if ids else []
+    return len(retried), page.next or ""
 
 
 def _so_far(total: int) -> str:

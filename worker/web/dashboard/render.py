@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from worker import __version__, wording
 from worker.text import duration, plain_id, plain_text
@@ -83,6 +83,7 @@ class Pages:
             "id": plain_id,
             "path": lesson_path,
             "text": plain_text,
+            "exact": _exact,
             "moment": _moment,
             "day": _day,
             "duration": duration,
@@ -136,6 +137,11 @@ def lesson_path(lesson_id: str) -> str:
 def see_other(path: str) -> web.Response:
     """Return a redirect to another page."""
     return web.Response(status=303, headers={**HEADERS, "Location": path})
+
+
+def _exact(text: str) -> Markup:
+    """Return a text for an attribute, whose value is exactly it; the source stays printable."""
+    return Markup("".join(c if c.isprintable() else f"&#{ord(c)};" for c in escape(text)))  # noqa: S704  # escaped
 
 
 def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
