@@ -76,5 +76,7 @@ def _wrong(detail: Any, file: Path) -> str:
         problem = f"must be {problem.removeprefix('Input should be ').partition(', unable')[0]}"
     elif detail["type"] != "value_error":
         problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
+    if problem.startswith("is missing"):
+        return f"  {name} {problem}"
     is_in_environment = name in (variable.upper() for variable in os.environ)
     return f"  {name} {problem} (from {'the environment' if is_in_environment else file.name})"

@@ -2,26 +2,17 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sandbox.mux.clock import Clock
 from sandbox.mux.environment import Environment
-from sandbox.mux.ids import Credentials, Ids
+from sandbox.mux.ids import Credentials, Ids, SeededUpload
 from sandbox.mux.resumable import ReceivedFile
 from sandbox.mux.timeline import AT_ONCE, Asset, AssetSettings, PlaybackId, Timeline, Upload
 
 
 class UploadNotWaitingError(Exception):
     """The upload is not `waiting`, so it can neither be cancelled nor receive a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeededUpload:
-    """The ids of an upload that `MuxState.seed` created, and of its asset."""
-
-    upload_id: str
-    asset_id: str
-    playback_ids: tuple[str, ...]
 
 
 class MuxState:

@@ -288,7 +288,8 @@ def test_what_is_missing_is_told_from_what_is_wrong(
         str(refused.value)
         == f"""\
 Settings are missing:
-  SUPABASE_SERVICE_ROLE_KEY: Service-role JWT or `sb_secret_…` key
+  SUPABASE_SERVICE_ROLE_KEY: Service-role JWT or `sb_secret_…` key, or a JWT of the role \
+`mux_worker`
   MUX_TOKEN_SECRET: Mux access token secret
 Settings are wrong:
   LEASE_SECONDS must be a valid number (from the environment)

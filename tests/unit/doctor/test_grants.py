@@ -95,7 +95,7 @@ def test_functions_must_be_there_and_for_the_service_role(
 @pytest.mark.parametrize(
     ("functions", "expected"),
     [
-        (ALL_FUNCTIONS, ("ok", "all 26 are for service_role and mux_worker alone")),
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role and mux_worker alone")),
         (
             [*without("worker_claim", ALL_FUNCTIONS), function("worker_claim", mux_worker=False)],
             ("failed", "closed to mux_worker: worker_claim"),
