@@ -2,14 +2,16 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from aiohttp import web
+from playwright.sync_api import Page, expect
 
-from sandbox.app.server import SampleApp
 from sandbox.fault_injection import Fault
+from sandbox.http_server import Server
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import AssetSettings, Timeline
 from sandbox.supabase.stack import LocalSupabase
@@ -24,13 +26,14 @@ pytestmark = [
 ]
 
 PACKAGES = {
-    "upchunk.js": MODULES / "@mux" / "upchunk" / "dist" / "upchunk.mjs",
-    "mux-uploader.js": MODULES / "@mux" / "mux-uploader" / "dist" / "mux-uploader.mjs",
+    "supabase-js": MODULES / "@supabase" / "supabase-js" / "dist" / "umd" / "supabase.js",
+    "upchunk": MODULES / "@mux" / "upchunk" / "dist" / "upchunk.mjs",
+    "mux-uploader": MODULES / "@mux" / "mux-uploader" / "dist" / "mux-uploader.mjs",
 }
 HTML = """
 <!doctype html><title>The app</title>
 <script type="importmap">{"imports": {"@mux/upchunk": "./upchunk.js"}}</script>
-<script src="/supabase.js"></script>
+<script src="supabase-js.js"></script>
 <p><input type="file" id="file"> <output></output></p>
 <mux-uploader></mux-uploader>
 """
@@ -43,8 +46,8 @@ console.log(JSON.stringify(names));
 """
 UPLOAD = """
 async ({ url, key, token, lesson }) => {
-  const { uploadVideo } = await import("/app/upload-video.js");
-  const { stayWhile } = await import("/app/leave-page.js");
+  const { uploadVideo } = await import("/upload-video.js");
+  const { stayWhile } = await import("/leave-page.js");
   const client = supabase.createClient(url, key, { accessToken: async () => token });
   const [file] = document.getElementById("file").files;
   const shares = [];
@@ -55,7 +58,7 @@ async ({ url, key, token, lesson }) => {
 """
 UPLOADER = """
 async () => {
-  await import("/app/mux-uploader.js");
+  await import("/mux-uploader.js");
   const uploader = document.querySelector("mux-uploader");
   uploader.setAttribute("chunk-size", "8192");
   uploader.endpoint = async () => {
@@ -72,7 +75,9 @@ async () => {
 def scripts() -> dict[str, str]:
     """Translate the modules of the page to JavaScript."""
     snippets = SNIPPET.findall(APP_PAGE)
-    modules = {Path(name).stem: code for name, code in snippets if "services" in name}
+    modules: dict[str, str] = {
+        Path(name).stem: code for name, code in snippets if "services" in name
+    }
     translated = subprocess.run(
         ["node", "-e", TRANSLATE],
         input=json.dumps(modules),
@@ -81,7 +86,7 @@ def scripts() -> dict[str, str]:
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
-    return {f"{name}.js": code for name, code in json.loads(translated).items()}
+    return dict(json.loads(translated))
 
 
 @pytest.fixture
@@ -92,32 +97,48 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def app_page(page: Page, sample_app: SampleApp, mux: MuxSimulator, scripts: dict[str, str]) -> Page:
-    """Open a page of the app, with the modules, and a route that creates uploads."""
-    origin = sample_app.url.rstrip("/")
+class App:
+    """An app with the modules of the docs, whose route creates uploads at the simulated Mux."""
 
-    def serve(route: Route) -> None:
-        name = route.request.url.rpartition("/")[2]
+    def __init__(self, mux: MuxSimulator, scripts: dict[str, str]) -> None:
+        self._mux = mux
+        self._scripts = scripts
+        self.server = Server(self._app)
+
+    def _app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/", self._page)
+        app.router.add_get("/{name}", self._script)
+        app.router.add_post("/api/mux/uploads", self._create_upload)
+        return app
+
+    async def _page(self, _request: web.Request) -> web.Response:
+        return web.Response(text=HTML, content_type="text/html")
+
+    async def _script(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"].removesuffix(".js")
         if name in PACKAGES:
-            route.fulfill(body=PACKAGES[name].read_bytes(), content_type="text/javascript")
-        elif name:
-            code = scripts[name if name.endswith(".js") else f"{name}.js"]
-            route.fulfill(body=code, content_type="text/javascript")
-        else:
-            route.fulfill(body=HTML, content_type="text/html")
+            return web.Response(text=PACKAGES[name].read_text(), content_type="text/javascript")
+        text = self._scripts.get(name, "")
+        return web.Response(text=text, content_type="text/javascript")
 
-    def create_upload(route: Route) -> None:
-        upload = mux.state.add_upload(
-            Timeline(file_after_seconds=None), AssetSettings(("public",)), cors_origin=origin
+    async def _create_upload(self, _request: web.Request) -> web.Response:
+        upload = self._mux.state.add_upload(
+            Timeline(file_after_seconds=None),
+            AssetSettings(("public",)),
+            cors_origin=self.server.url,
         )
-        url = f"{mux.url}/direct-uploads/{upload.url_token}"
-        route.fulfill(status=201, json={"id": upload.id, "url": url})
+        url = f"{self._mux.url}/direct-uploads/{upload.url_token}"
+        return web.json_response({"id": upload.id, "url": url}, status=201)
 
-    page.route(f"{origin}/app/**", serve)
-    page.route(f"{origin}/api/mux/uploads", create_upload)
-    page.goto(f"{origin}/app/")
-    return page
+
+@pytest.fixture
+def app_page(page: Page, mux: MuxSimulator, scripts: dict[str, str]) -> Iterator[Page]:
+    """Open the page of the app."""
+    app = App(mux, scripts)
+    with app.server:
+        page.goto(app.server.url)
+        yield page
 
 
 def arrived(mux: MuxSimulator, file: Path) -> bool:
