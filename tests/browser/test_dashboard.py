@@ -479,7 +479,7 @@ def test_an_outage_of_supabase_is_shown(
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     supabase.stop_postgrest()
     try:
-        news_until(page, page.get_by_text("Supabase has not answered since"))
+        news_until(page, page.locator(".bad-box", has_text="has not answered since"))
         expect(page.get_by_text("The lessons are shown as they were at")).to_be_visible()
         expect(page.locator("b.good")).to_have_count(0)
         page.get_by_text("Recent scans of this worker").click()

@@ -79,13 +79,13 @@ def test_many_lessons_are_retried_at_once(
         reason = page.get_by_label("Reason")
         reason.fill(f"Script: {has_script}")
         if has_script:
-            page.get_by_label(re.compile("^Select all")).check()
+            page.get_by_role("checkbox", name=re.compile("Select all")).check()
             expect(page.locator("[name=lesson]:checked")).to_have_count(3)
             for lesson in (second, third):
                 page.locator(f"[value='{lesson}']").uncheck()
             answer = "1 lesson is due again, as if the upload had just begun."
         else:
-            page.get_by_label("All 2").check()
+            page.get_by_role("radio", name="All 2").check()
             answer = "2 lessons are due again, as if the upload had just begun."
         page.get_by_role("button", name="Retry", exact=True).click()
         expect(page.get_by_role("alert")).to_have_text(answer)
