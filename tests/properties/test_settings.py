@@ -53,7 +53,7 @@ def load() -> Settings | SettingsError:
 
 def problems(error: SettingsError) -> list[str]:
     """Return the variables that an error names."""
-    return re.findall(r"^  ([A-Z_]+) ", str(error), re.MULTILINE)
+    return re.findall(r"^  ([A-Z_]+)[ :]", str(error), re.MULTILINE)
 
 
 @steady_fixtures
