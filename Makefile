@@ -13,7 +13,7 @@ CANDIDATES := python3.11 python3.12 python3.13 python3 python
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(FITS)' >/dev/null 2>&1 && echo $(p))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench mutants lock clean python stack
+.PHONY: help demo test lint bench chaos mutants lock clean python stack
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -35,6 +35,9 @@ lint: $(VENV)/.ready ## ruff and mypy, and squawk for sql/
 
 bench: $(VENV)/.ready-bench stack $(REPORT_READY) ## measure the worker and write docs/performance.md, half an hour (QUICK=1: only try it)
 	@$(PY) -m bench $(if $(QUICK),--quick)
+
+chaos: $(VENV)/.ready stack ## break everything for five minutes and write docs/promises.md (CHAOS_MINUTES=60, ARGS="--seed 7")
+	@$(PY) -m tests.chaos --write $(ARGS)
 
 mutants: $(VENV)/.ready-mutation stack ## change the code, one place at a time, and see whether the tests find it (half an hour)
 	@$(PY) -m tests.mutation

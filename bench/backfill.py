@@ -65,7 +65,7 @@ def _run(command: list[str], lessons: int) -> Run:
             NEXT_PUBLIC_SUPABASE_URL=here.supabase.url, MUX_REQUESTS_PER_SECOND=str(PER_SECOND)
         )
         began = time.monotonic()
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(command, env=environment, capture_output=True, check=True)
         seconds = time.monotonic() - began
         return Run(seconds, len(here.mux.requests.all()), here.count("published"))
 

@@ -9,17 +9,17 @@ class Sizes:
 
     rounds: int = 3
     drain_lessons: int = 10_000
-    slow_lessons: int = 100
+    slow_lessons: int = 50
     older_assets: int = 5_000
-    fill_seconds: float = 60
+    fill_seconds: float = 45
     few_fill_seconds: float = 32
-    few_seconds: float = 200
-    steady_seconds: float = 210
-    crowd_seconds: float = 120
+    few_seconds: float = 180
+    steady_seconds: float = 180
+    crowd_seconds: float = 90
     encode_seconds: float = 600
     outage_seconds: float = 60
-    idle_seconds: float = 90
-    hurried_seconds: float = 45
+    idle_seconds: float = 60
+    hurried_seconds: float = 30
     starts: int = 7
     webhook_events: int = 3_000
 

@@ -17,7 +17,7 @@ from typing import Literal
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply"]
+FaultKind = Literal["answer", "hang", "reset", "truncate", "trickle", "drop_reply", "delay"]
 Match = Callable[[web.Request], bool]
 
 _POLL_SECONDS = 0.05
@@ -33,6 +33,7 @@ class Fault:
     * `truncate`: run the handler and send half of its response's body.
     * `trickle`: send `status` and `headers` at once, then the body byte by byte, without an end.
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
+    * `delay`: run the handler and send its response.
 
     `before_reset` is called in the server's thread just before `reset` and `drop_reply` reset the
     connection. What it kills dies before the request is handled, or after it and before its reply.
@@ -154,8 +155,9 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
             return await _hang(request)
         case "reset":
             return await _reset(request, fault.before_reset)
-        case "truncate":
-            return await _truncate(request, await _handler_response(request, handler))
+        case "truncate" | "delay":
+            response = await _handler_response(request, handler)
+            return response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
             return await _trickle(request, fault)
         case "drop_reply":

@@ -48,8 +48,9 @@ end
 $$;
 comment on function mux_private.names_newer is 'Whether a lesson''s columns name an upload or asset that its history does not know.';
 
--- The reason says that no scan would find it out, so that an event has to come again: a deletion is
--- reported only once, and a row that has failed or has its video is not scanned.
+-- The reason says that no scan would soon find it out, so that an event has to come again: a deletion
+-- is reported only once, a row that has failed or has its video is not scanned, and one that was left to
+-- webhooks stays so where its schedule is locked, too.
 create or replace function mux_private.busy(p_tracking_id uuid, p_verdict text) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
@@ -59,6 +60,9 @@ begin
         when p_verdict = 'mark_deleted' then 'mark_deleted'
         when t.status = 'error' then 'not_scanned'
         when t.status = 'ready' and p_verdict = 'recheck' then 'recheck'
+        when t.status = 'processing' and exists (
+          select from mux_private.schedule s where s.tracking_id = t.id and s.next_check_at > now() + interval '5 s')
+          then 'not_due'
       end))
     from public.mux_asset_tracking t where t.id = p_tracking_id);
 end

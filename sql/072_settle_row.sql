@@ -170,6 +170,7 @@ begin
     select t.* into tracking from public.mux_asset_tracking t where t.id = p_tracking_id for no key update skip locked;
   end if;
   if not found then
+    perform mux_private.back_off(p_tracking_id, 5);
     return untouched || coalesce(mux_private.busy(p_tracking_id, fact.verdict), '{"outcome": "unmatched"}');
   end if;
   select s.* into look from mux_private.schedule s where s.tracking_id = p_tracking_id for no key update skip locked;

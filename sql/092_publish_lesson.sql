@@ -114,6 +114,7 @@ begin
     on conflict (lesson_id) do nothing
     returning t.* into p_tracking;
     if found then
+      perform mux_private.make_due(p_tracking.id);
       return p_tracking;
     end if;
     -- The app has just begun to track another.
@@ -125,13 +126,12 @@ begin
     update public.mux_asset_tracking t
     set upload_id = 'migrated', mux_asset_id = p_asset_id, status = 'processing', tracked_at = now(), updated_at = now()
     where t.id = p_tracking.id;
-  elsif p_tracking.status = 'processing' then
-    perform mux_private.make_due(p_tracking.id);
-  elsif mux_private.is_mux_id(p_playback_id) is not true or p_tracking.status = 'error' then
+  elsif p_tracking.status = 'error' or (p_tracking.status = 'ready' and mux_private.is_mux_id(p_playback_id) is not true) then
     update public.mux_asset_tracking t
     set status = 'processing', tracked_at = now(), updated_at = now()
     where t.id = p_tracking.id;
   end if;
+  perform mux_private.make_due(p_tracking.id);  -- also what would be left to webhooks
   select t.* into p_tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson.id;
   return p_tracking;
 end

@@ -17,8 +17,12 @@ _MAX_REQUESTS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class LoggedRequest:
-    """One request; `status` is None when no complete response was sent."""
+    """One request; `status` is None when no complete response was sent.
 
+    `began_at` and `at` are when it arrived and when it was answered.
+    """
+
+    began_at: float
     at: float
     method: str
     path: str
@@ -53,7 +57,7 @@ class RequestLog:
             self._requests.clear()
 
     def all(self) -> list[LoggedRequest]:
-        """Return the requests, oldest first; `at` is in seconds of the monotonic clock."""
+        """Return the requests in the order of their answers; times are of the monotonic clock."""
         with self._changed:
             return list(self._requests)
 
@@ -77,21 +81,22 @@ def log_requests(log: RequestLog) -> Middleware:
 
     @web.middleware
     async def record(request: web.Request, handler: Handler) -> web.StreamResponse:
-        status: int | None = None
+        began_at, status = time.monotonic(), None
         try:
             response = await handler(request)
             if is_connected(request):
                 status = response.status
             return response
         finally:
-            log.add(_logged(request, status))
+            log.add(_logged(request, began_at, status))
 
     return record
 
 
-def _logged(request: web.Request, status: int | None) -> LoggedRequest:
+def _logged(request: web.Request, began_at: float, status: int | None) -> LoggedRequest:
     resource = request.match_info.route.resource
     return LoggedRequest(
+        began_at=began_at,
         at=time.monotonic(),
         method=request.method,
         path=request.path,

@@ -65,12 +65,13 @@ def event_json(
 def scheduled_events(state: MuxState) -> Iterator[ScheduledEvent]:
     """Yield every past and future event, in no particular order."""
     for upload in state.uploads():
-        yield from _upload_events(upload)
+        yield from upload_events(upload)
     for asset in state.all_assets():
-        yield from _asset_events(asset)
+        yield from asset_events(asset)
 
 
-def _upload_events(upload: Upload) -> Iterator[ScheduledEvent]:
+def upload_events(upload: Upload) -> Iterator[ScheduledEvent]:
+    """Yield the events of an upload."""
     yield ScheduledEvent(upload.created_at, "video.upload.created", upload)
     if upload.cancelled_at is not None:
         yield ScheduledEvent(upload.cancelled_at, "video.upload.cancelled", upload)
@@ -80,7 +81,8 @@ def _upload_events(upload: Upload) -> Iterator[ScheduledEvent]:
         yield ScheduledEvent(upload.file_at, event_type, upload)
 
 
-def _asset_events(asset: Asset) -> Iterator[ScheduledEvent]:
+def asset_events(asset: Asset) -> Iterator[ScheduledEvent]:
+    """Yield the events of an asset."""
     failed = asset.timeline.ending == "asset_errored"
     event_type = f"video.asset.{'errored' if failed else 'ready'}"
     yield ScheduledEvent(asset.created_at, "video.asset.created", asset)

@@ -58,6 +58,11 @@ class PostgREST:
         if self._server is not None:
             self._server.stop(signal.SIGTERM, seconds=2.0)
 
+    def kill(self) -> None:
+        """Kill the server."""
+        if self._server is not None:
+            self._server.stop(signal.SIGKILL)
+
     def reload(self, notify: Callable[[], None]) -> None:
         """Reload the schema; `notify` sends the notification.
 

@@ -179,6 +179,10 @@ class LocalSupabase:
         """Stop PostgREST; the gateway answers with 503."""
         self._postgrest.stop()
 
+    def kill_postgrest(self) -> None:
+        """Kill PostgREST; the gateway answers with 503."""
+        self._postgrest.kill()
+
     def start_postgrest(self) -> None:
         """Start PostgREST again and wait until it is ready."""
         self._postgrest.start()

@@ -1,5 +1,6 @@
 """publish_lesson: the way by hand, with the real asset that is known of a lesson."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -115,6 +116,22 @@ def test_a_lesson_that_nothing_tracks_is_tracked_from_then_on(
     ready = fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, PUBLISH)])
     assert service.outcomes(ready) == ["attached"]
     assert picked(course.state(lesson), VIDEO) == ("published", "as1", "play-as1")
+
+
+def test_what_is_published_by_hand_is_looked_at_next_also_while_webhooks_arrive(
+    course: Course, instructor: Instructor, service: Service, db: psycopg.Connection
+) -> None:
+    """Its event may have come before: what nothing tracked, and what replaces an upload."""
+    untracked = course.lesson(mux_asset_id="as1", mux_playback_id="play1")
+    replaced = course.tracked_lesson("up0", next_check_at=timedelta(minutes=5))
+    db.execute("update mux_private.worker_state set events_at = now()")
+    db.execute(
+        "update lessons set mux_asset_id = 'as2', mux_playback_id = 'play2' where id = %s",
+        [replaced],
+    )
+    for lesson in (untracked, replaced):
+        assert instructor.publish_lesson(lesson) == {"playable": True}
+    assert {claim["asset_id"] for claim in service.claim()} == {"as1", "as2"}
 
 
 def test_a_playback_id_that_the_lesson_has_with_its_asset_stays(

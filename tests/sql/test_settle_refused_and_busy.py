@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
@@ -280,6 +281,31 @@ def test_a_locked_tracking_row_is_busy(
     assert service.outcomes(fact(WAIT, "up1", "as1")) == ["busy"]
     assert service.outcomes(fact(FAIL, "up1", "as1")) == ["busy"]
     assert course.state(lesson)["status"] == "draft"
+
+
+@pytest.mark.parametrize("what", ["lessons", "mux_asset_tracking"])
+def test_a_row_that_is_left_to_webhooks_is_due_again_after_a_lock(
+    what: str, course: Course, service: Service, connections: Connections, db: psycopg.Connection
+) -> None:
+    """So that the event, which is answered, need not come again."""
+    course.tracked_lesson("up1", next_check_at=timedelta(minutes=5))
+    connections.transaction().execute(f"select 1 from {what} for update".encode())
+    (outcome,) = service.settle(fact(PUBLISH, "up1", "as1"))
+    assert (outcome["outcome"], outcome.get("reason")) == ("busy", None)
+    assert 3 < seconds_to_due(db) <= 5
+
+
+@pytest.mark.parametrize("what", ["lessons", "mux_asset_tracking"])
+def test_an_event_has_to_come_again_where_the_schedule_is_locked_too(
+    what: str, course: Course, service: Service, connections: Connections
+) -> None:
+    """The app may undo the upload that it begins: then the row is left to webhooks as before."""
+    course.tracked_lesson("up1", next_check_at=timedelta(minutes=5))
+    other = connections.transaction()
+    for table in (what, "mux_private.schedule"):
+        other.execute(f"select 1 from {table} for update".encode())
+    (outcome,) = service.settle(fact(PUBLISH, "up1", "as1"))
+    assert (outcome["outcome"], outcome["reason"]) == ("busy", "not_due")
 
 
 @pytest.mark.parametrize("what", ["lessons", "mux_asset_tracking"])

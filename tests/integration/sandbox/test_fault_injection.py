@@ -132,6 +132,15 @@ def test_a_reset_is_a_reset_on_the_wire(target: Target) -> None:
             connection.recv(1)
 
 
+def test_delay_only_takes_time(client: httpx.Client, target: Target) -> None:
+    """The request is handled and answered as ever, no sooner than after the delay."""
+    target.faults.add(Fault("delay", delay_seconds=0.1))
+    began = time.monotonic()
+    assert client.post("/lessons", json={}).json() == BODY
+    assert time.monotonic() - began >= 0.1
+    assert target.runs == ["POST /lessons"]
+
+
 def test_truncate_cuts_the_real_reply_in_the_middle(client: httpx.Client, target: Target) -> None:
     """The headers promise the whole body, half of it arrives, and the handler did its work."""
     target.faults.add(Fault("truncate"))

@@ -230,10 +230,13 @@ def test_requests_are_logged_with_their_status(stack: LocalSupabase) -> None:
     assert stack.requests.counts() == {LESSONS: 2, "/else": 1}
 
 
-def test_without_postgrest_the_gateway_answers_503(stack: LocalSupabase) -> None:
-    """During an outage of PostgREST the gateway answers with JSON."""
+@pytest.mark.parametrize("stop", [LocalSupabase.stop_postgrest, LocalSupabase.kill_postgrest])
+def test_without_postgrest_the_gateway_answers_503(
+    stack: LocalSupabase, stop: Callable[[LocalSupabase], None]
+) -> None:
+    """During an outage of PostgREST the gateway answers with JSON, also after it was killed."""
     headers = {"apikey": stack.anon_key}
-    stack.stop_postgrest()
+    stop(stack)
     during = get(stack, headers=headers)
     stack.start_postgrest()
     assert (during, get(stack, headers=headers)) == (

@@ -6,7 +6,7 @@ from pytest_mock import MockerFixture
 
 from worker.errors import MuxUnavailable
 from worker.model import RequestSlots
-from worker.mux.rate_limit import LocalBudget, RateLimiter
+from worker.mux.rate_limit import CHECK_PER_SECOND, LocalBudget, RateLimiter
 
 
 @dataclass
@@ -39,7 +39,7 @@ class FakeBudget:
         """Reserve slots."""
         self.taken.append(count)
         first = max(self.clock.now, self.next_at, self.paused_until)
-        self.next_at = first + count * self.gap
+        self.next_at = first + count * (0 if per_second == CHECK_PER_SECOND else self.gap)
         paused = max(0.0, self.paused_until - self.clock.now)
         return RequestSlots(first - self.clock.now, self.gap, paused)
 
@@ -170,6 +170,22 @@ async def test_no_request_is_sent_before_the_end_of_a_pause(
     clock.now = budget.paused_until - 0.5
     await other.acquire()
     assert clock.now >= budget.paused_until
+
+
+async def test_a_slot_that_was_reserved_long_before_a_pause_is_not_used(
+    clock: FakeClock, budget: FakeBudget, mocker: MockerFixture
+) -> None:
+    """The next seconds belong to other workers, and meanwhile Mux asks one of them for a pause."""
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+        budget.paused_until = clock.now + 2
+
+    mocker.patch("worker.mux.rate_limit.asyncio.sleep", sleep)
+    budget.next_at = clock.now + 3
+    with pytest.raises(MuxUnavailable) as raised:
+        await RateLimiter(4, budget).acquire()
+    assert raised.value.retry_after_seconds == 2
 
 
 async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:

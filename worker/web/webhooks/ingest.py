@@ -15,8 +15,8 @@ from worker.web.webhooks.event import Event
 MARK_INTERVAL_SECONDS = 5.0
 """The shortest time between two calls that record that webhooks of an environment arrive."""
 
-NOT_FOUND_BY_SCAN = frozenset({"not_scanned", "recheck", "mark_deleted"})
-"""The reasons of a busy row for which no scan would find what the event reports."""
+NOT_FOUND_BY_SCAN = frozenset({"not_scanned", "not_due", "recheck", "mark_deleted"})
+"""The reasons of a busy row for which no scan would soon find what the event reports."""
 
 log = get_logger()
 

@@ -99,7 +99,8 @@ async def test_a_deletion_that_the_database_refused_has_to_be_sent_again() -> No
 
 
 @pytest.mark.parametrize(
-    ("reason", "resent"), [("recheck", ["up1"]), ("not_scanned", ["up1"]), (None, [])]
+    ("reason", "resent"),
+    [("recheck", ["up1"]), ("not_scanned", ["up1"]), ("not_due", ["up1"]), (None, [])],
 )
 async def test_an_event_that_met_a_lock_has_to_be_sent_again_where_no_scan_looks(
     reason: str | None, resent: list[str]
