@@ -1,10 +1,6 @@
 -- What it does: makes worker_doctor, which reports what differs from what sql/ made, and the table of
 --   the snapshot with which it compares the catalog. (910 takes the snapshot.)
-<<<<<<< HEAD
 -- Needs: 024, 032, 102.
-=======
--- Needs: 032, 102.
->>>>>>> cli
 -- Locks: none. Applied again: its own table, access exclusive for a moment.
 -- Undo: down/130_doctor.sql (drops its table)
 

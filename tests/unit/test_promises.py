@@ -4,6 +4,7 @@ import pytest
 
 from tests.chaos.promises import HEADS, PAGE, PROMISES, README, cited_tests
 
+
 def block(text: str) -> str:
     """Return what `make chaos` has written into a page."""
     found = re.search(r"<!-- promises:.*?-->\n(.*?)<!-- end -->", text, re.DOTALL)
