@@ -223,8 +223,8 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     ran = _scan(environment)
     logged, words = _split(ran.stderr)
     assert ran.stdout == (
-        "Checked 3 rows: 1 failed, 1 published, 1 waiting.\n"
-        "Now 1 processing (0 due, 0 stuck), 1 failed.\n"
+        "Checked 3 lessons: 1 failed, 1 published, 1 waiting.\n"
+        "Now 1 waiting, 0 stuck, 0 of them due; 1 failed, 0 unplayable.\n"
     )
     assert ran.returncode == 0
     assert words == []
@@ -236,7 +236,8 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     again = _scan(environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == (
-        "Checked 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 failed.\n"
+        "Checked 0 lessons: nothing was due.\n"
+        "Now 1 waiting, 0 stuck, 0 of them due; 1 failed, 0 unplayable.\n"
     )
 
 
@@ -271,7 +272,7 @@ def test_scan_says_in_one_sentence_what_is_down(
 
     if down == "mux":
         mux.start()
-    assert _scan(environment).stdout.startswith("Checked 1 rows: 1 published.\n")
+    assert _scan(environment).stdout.startswith("Checked 1 lesson: 1 published.\n")
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

@@ -255,6 +255,6 @@ def test_an_outage_of_settling_alone_is_one_outage(
     supabase.faults.wait_for_hits(hits + 3 * MAX_ATTEMPTS)
     supabase.faults.clear()
     assert_published(worker, course, mux, lesson, upload_id)
-    began = supabase_out("connection", "Supabase did not answer: ReadError.")
+    began = supabase_out("connection", "Supabase did not answer: the connection was closed.")
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
     assert_works_on(worker, course, mux)

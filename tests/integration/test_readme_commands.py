@@ -25,6 +25,7 @@ RUN_BY_CI = {
     "make lint",
     'make test ARGS="-k decide"',
     'make test ARGS="--postgres 15 tests/sql"',
+    'make test ARGS="--worker-role tests/e2e"',
 }
 """`make demo` is what the demo's tests run; the others are CI itself."""
 
