@@ -20,7 +20,7 @@ from tests.worker_process import WorkerProcess, worker_environment
 from worker.project_key import WORKER_ROLE
 
 # No time limits, since the machine may be busy, and the same examples in every run. Others in every
-# run, and thirty times as many: HYPOTHESIS_PROFILE=thorough.
+# run, and fifteen times as many: HYPOTHESIS_PROFILE=thorough.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -28,7 +28,7 @@ settings.register_profile(
     "thorough",
     settings.get_profile("steady"),
     derandomize=False,
-    max_examples=3000,
+    max_examples=1500,
     print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))

@@ -27,11 +27,13 @@ playback_ids = st.lists(
 
 
 def _observed(subject: str, *, by_event: bool) -> st.SearchStrategy[Observation]:
-    statuses = st.sampled_from([*STATUSES[subject], *([] if by_event else UNANSWERED)])
+    statuses = st.sampled_from(STATUSES[subject]) | st.text(min_size=1).filter(
+        lambda status: status not in UNANSWERED
+    )
     return st.builds(
         Observation,
         subject=st.just(subject),
-        status=statuses | st.text(min_size=1),
+        status=statuses,
         source=st.just("webhook") if by_event else st.sampled_from(["probe", "sweep"]),
         upload_id=st.sampled_from(["up1", None]) if subject == "asset" else st.just("up1"),
         asset_id=st.sampled_from(["as1", None]) if subject == "upload" else st.just("as1"),
@@ -43,6 +45,19 @@ def _observed(subject: str, *, by_event: bool) -> st.SearchStrategy[Observation]
     )
 
 
+def _unanswered(subject: str) -> st.SearchStrategy[Observation]:
+    return st.builds(
+        Observation,
+        subject=st.just(subject),
+        status=st.sampled_from(UNANSWERED),
+        source=st.just("probe"),
+        upload_id=st.just("up1" if subject == "upload" else None),
+        asset_id=st.just("as1" if subject == "asset" else None),
+        error_type=texts,
+        error_message=texts,
+    )
+
+
 invalid_ids = st.builds(
     Observation,
     subject=st.just("row"),
@@ -50,7 +65,13 @@ invalid_ids = st.builds(
     source=st.just("probe"),
     error_message=texts,
 )
-scanned = _observed("upload", by_event=False) | _observed("asset", by_event=False) | invalid_ids
+scanned_assets = _observed("asset", by_event=False) | _unanswered("asset")
+"""What a scan finds of assets, and thus of ready rows."""
+
+unanswered = _unanswered("upload") | _unanswered("asset")
+"""What Mux does not know, rejects or does not answer about."""
+
+scanned = scanned_assets | _observed("upload", by_event=False) | unanswered | invalid_ids
 """What a scan finds."""
 
 reported = _observed("upload", by_event=True) | _observed("asset", by_event=True)

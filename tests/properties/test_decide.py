@@ -3,7 +3,16 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.observations import claims, rechecks, reported, rules, scanned, seconds
+from tests.properties.observations import (
+    claims,
+    rechecks,
+    reported,
+    rules,
+    scanned,
+    scanned_assets,
+    seconds,
+    unanswered,
+)
 from worker.decide import Rules, decide
 from worker.model import Claim, Observation, Verdict
 from worker.wording import FAILURES, REASONS
@@ -65,13 +74,11 @@ def test_only_a_listed_playback_id_of_an_accepted_policy_is_published(
         assert policies & set(rules.playback_policies)
 
 
-@given(scanned, claims | rechecks, rules)
+@given(unanswered, claims | rechecks, rules)
 def test_in_an_outage_or_another_environment_no_lesson_fails(
     observation: Observation, claim: Claim, rules: Rules
 ) -> None:
     """However old the row is: what Mux does not answer, or cannot know, proves nothing."""
-    if observation.found or observation.subject == "row":
-        return
     elsewhere = decide(observation, claim, replace(rules, environment_matches=False))
     assert elsewhere.action == "wait"
     assert elsewhere.grace == "unchanged" or claim.status == "ready"
@@ -108,14 +115,13 @@ def test_a_row_that_fails_would_also_fail_later(
     assert decide(observation, later, rules).action == "fail"
 
 
-@given(scanned, rechecks, rules)
+@given(scanned_assets, rechecks, rules)
 def test_a_published_lesson_is_unplayable_only_by_what_mux_says(
     observation: Observation, claim: Claim, rules: Rules
 ) -> None:
     """Its asset has no accepted playback id, failed, or is missing after the grace."""
     verdict = decide(observation, claim, rules)
     if verdict.action == "fail":
-        assert observation.subject == "asset"
         assert verdict.reason in ("playback_ids_withdrawn", "asset_deleted")
         assert observation.status in ("ready", "errored", "missing")
         assert claim.playback_id not in {p.id for p in observation.playback_ids}
