@@ -160,10 +160,9 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
             response = await _reset(request, fault.before_reset)
         case "cut":
             response = await _cut(request, handler, fault.after_bytes)
-        case "truncate":
-            response = await _truncate(request, await _handler_response(request, handler))
-        case "delay":
+        case "truncate" | "delay":
             response = await _handler_response(request, handler)
+            response = response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
             response = await _trickle(request, fault)
         case "drop_reply":

@@ -162,11 +162,11 @@ def test_on_a_terminal_it_draws_a_table_and_stays_until_it_is_stopped(tmp_path: 
     assert list(tmp_path.iterdir()) == []
     os.close(ours)
     assert re.search(rb"\x1b\[1;32m *\d+\.\d s  lesson\.published \xe2\x80\x9cWelcome", drawn)
-    live, _, rest = plain(drawn).partition("All 12 lessons ended as planned.")
+    live, _, after = plain(drawn).partition("All 12 lessons ended as planned.")
     assert "mux-worker demo" in live
     assert re.search(r"Welcome +Anna +published +ready", live)
-    assert "Everything keeps running until Ctrl-C." in rest
-    assert "Traceback" not in live + rest
+    assert "Everything keeps running until Ctrl-C." in after
+    assert "Traceback" not in live + after
     _, _, table = live.partition("mux-worker demo")
     assert max(len(line.rstrip()) for line in table.replace("\r", "\n").splitlines()) <= 80
 
