@@ -80,7 +80,15 @@ class Lines:
     lines: tuple[Line, ...]
 
 
-Chart = Bars | Groups | Lines
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """Small line charts, each with a scale of its own, over the same time."""
+
+    title: str
+    charts: tuple[Lines, ...]
+
+
+Chart = Bars | Groups | Lines | Panels
 
 
 @dataclass(frozen=True, slots=True)

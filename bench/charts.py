@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.answers import Bars, Chart, Groups, Lines
+from bench.answers import Bars, Chart, Groups, Lines, Panels
 
 OURS, OTHERS, INK, PAPER = "#0969da", "#a0a7b0", "#24292f", "#ffffff"
 LIMIT = "#cf222e"
@@ -15,6 +15,8 @@ STYLES = ("-", "--", ":")
 WIDTH = 7.2
 ROOM_FOR_NUMBERS = 1.18
 BAR_HEIGHT = 0.36
+PANEL_COLUMNS = 2
+PANEL_HEIGHT = 1.5
 _ON_PAPER = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
 """The background that keeps a number readable on the limit's line."""
 
@@ -29,11 +31,22 @@ def draw(chart: Chart, file: Path) -> None:
             _draw_groups(chart, file)
         case Lines():
             _draw_lines(chart, file)
+        case Panels():
+            _draw_panels(chart, file)
 
 
 @contextmanager
 def _axes(file: Path, title: str, height: float) -> Iterator[Any]:
-    """Return axes with their own background, so that the page's colour does not matter."""
+    """Return the axes of a picture with one chart."""
+    with _figure(file, title, height) as figure:
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        yield axes
+
+
+@contextmanager
+def _figure(file: Path, title: str, height: float) -> Iterator[Any]:
+    """Return a picture with its own background, so that the page's colour does not matter."""
     import matplotlib  # noqa: PLC0415  # in the extra `bench`
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -51,10 +64,8 @@ def _axes(file: Path, title: str, height: float) -> Iterator[Any]:
         }
     )
     figure = Figure(figsize=(WIDTH, height), facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot()
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    yield axes
+    yield figure
     figure.savefig(file, metadata={"Date": None})
 
 
@@ -107,6 +118,23 @@ def _draw_lines(chart: Lines, file: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         _legend(axes)
+
+
+def _draw_panels(chart: Panels, file: Path) -> None:
+    rows = -(-len(chart.charts) // PANEL_COLUMNS)
+    with _figure(file, chart.title, 0.6 + PANEL_HEIGHT * rows) as figure:
+        for number, panel in enumerate(chart.charts, 1):
+            axes = figure.add_subplot(rows, PANEL_COLUMNS, number)
+            axes.spines[["top", "right"]].set_visible(False)
+            for line in panel.lines:
+                across, up = zip(*line.points, strict=True)
+                colour, style = (LIMIT, "--") if line.is_limit else (OURS, "-")
+                axes.plot(across, up, color=colour, linestyle=style, linewidth=1)
+            axes.set_title(panel.title, fontsize=9, loc="left")
+            axes.tick_params(labelsize=8)
+            axes.set_xlabel(panel.across, fontsize=8)
+            axes.set_ylim(bottom=0)
+            axes.set_xlim(left=0)
 
 
 def _to_the_right(axes: Any, values: list[float], unit: str, is_logarithmic: bool) -> None:

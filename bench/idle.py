@@ -1,6 +1,5 @@
 """Measure the cost of an idle worker."""
 
-import statistics
 import time
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ from bench.answers import Answer, Detail, Line, Lines, Row
 from bench.relay import Relay
 from bench.sizes import Sizes
 from bench.stage import WORKER, Stage, stage
+from bench.trend import fit
 
 MIB = 1024 * 1024
 SETTLE_SECONDS = 15
@@ -61,7 +61,7 @@ def idle(sizes: Sizes) -> Answer:
 def _rows(seen: Idle, hurried: Memory) -> tuple[Row, ...]:
     title = f"Idle for {seen.seconds:.0f} s"
     kib = (seen.sent + seen.received) / 1024
-    slope, error = _slope(hurried)
+    trend = fit(hurried)
     return (
         Row(
             f"{title}: RPCs, CPU, traffic",
@@ -71,8 +71,8 @@ def _rows(seen: Idle, hurried: Memory) -> tuple[Row, ...]:
         ),
         Row(
             "Idle: resident memory, and its slope",
-            f"{seen.memory[-1][1]:.0f} MiB, {slope:+.3f} ± {error:.3f} MiB an hour over "
-            f"{hurried[-1][0]:.1f} hours of scans",
+            f"{seen.memory[-1][1]:.0f} MiB, {trend.per_hour:+.3f} ± {trend.error:.3f} MiB an hour "
+            f"over {hurried[-1][0]:.1f} hours of scans",
             limit="0 MiB an hour",
             is_headline=True,
         ),
@@ -81,7 +81,7 @@ def _rows(seen: Idle, hurried: Memory) -> tuple[Row, ...]:
 
 def _detail(seen: Idle, hurried: Memory) -> Detail:
     first, last = hurried[0], hurried[-1]
-    slope, error = _slope(seen.memory)
+    meanwhile = fit(seen.memory)
     return Detail(
         ("What", "Figure"),
         (
@@ -91,21 +91,14 @@ def _detail(seen: Idle, hurried: Memory) -> Detail:
             ("CPU", f"{seen.cpu_seconds:.2f} s"),
             ("bytes sent", f"{seen.sent:,}"),
             ("bytes received", f"{seen.received:,}"),
-            ("slope of the memory meanwhile", f"{slope:+.2f} ± {error:.2f} MiB an hour"),
+            (
+                "slope of the memory meanwhile",
+                f"{meanwhile.per_hour:+.2f} ± {meanwhile.error:.2f} MiB an hour",
+            ),
             ("hurried: scans", f"{(last[0] - first[0]) * SCANS_AN_HOUR:,.0f}"),
             ("hurried: memory", f"from {first[1]:.2f} to {last[1]:.2f} MiB"),
         ),
     )
-
-
-def _slope(memory: Memory) -> tuple[float, float]:
-    """Return MiB an hour, and its standard error."""
-    across, up = zip(*memory, strict=True)
-    fit = statistics.linear_regression(across, up)
-    middle = statistics.fmean(across)
-    spread = sum((x - middle) ** 2 for x in across)
-    rest = sum((y - fit.intercept - fit.slope * x) ** 2 for x, y in memory)
-    return fit.slope, float((rest / (len(across) - 2) / spread) ** 0.5)
 
 
 def _hurried(here: Stage, seconds: float) -> Memory:

@@ -31,7 +31,7 @@ def write_report(answers: Sequence[Answer], directory: Path) -> str:
     pictures.mkdir(parents=True, exist_ok=True)
     rows = [row for answer in answers for row in answer.rows]
     cells = ((row.figure, row.worker, row.beside, row.ratio, row.limit) for row in rows)
-    parts = [INTRO.format(main=f"{table(HEADS, cells)}\n\n{_machine()}")]
+    parts = [INTRO.format(main=f"{table(HEADS, cells)}\n\n{machine()}")]
     for answer in answers:
         parts.append(f"## {answer.question}\n\n{answer.how}\n")
         for name, chart in answer.charts.items():
@@ -45,10 +45,11 @@ def headlines(answers: Sequence[Answer]) -> str:
     """Return the table of the README: the few rows that matter most."""
     rows = [row for answer in answers for row in answer.rows if row.is_headline]
     cells = ((row.figure, row.worker, row.beside) for row in rows)
-    return f"{table(HEADS[:3], cells)}\n\n{_machine()}"
+    return f"{table(HEADS[:3], cells)}\n\n{machine()}"
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return where and when something was measured."""
     memory = psutil.virtual_memory().total / GIB
     return (
         f"On {os.cpu_count()} cores and {memory:.0f} GiB, shared with Postgres, PostgREST and the "

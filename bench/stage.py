@@ -16,9 +16,9 @@ import psutil
 import psycopg
 
 from sandbox.http_server import THREAD_NAME
+from sandbox.mux.ids import SeededUpload
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.state import SeededUpload
 from sandbox.supabase.stack import LocalSupabase
 
 CHECKOUT = Path(__file__).parents[1]

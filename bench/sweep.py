@@ -30,11 +30,10 @@ IN_FLIGHT = (200, 1_000)
 CADENCE_IN_FLIGHT = (1, 2, 20, 100, 200, 1_000)
 
 HOW = """\
-The worker's own `Scanner` works off eight mixes of due rows in a Mux and a database of plain
-lists, and the requests to Mux are counted until every due row has been looked at. Beside it what
-one question a row costs, and the fewest requests with which it could be done by somebody who knows
-where everything is. The thresholds that were tried are
-[below](#the-sweeps-thresholds)."""
+The worker's own scanner looks at eight mixes of due rows, in a Mux and a database that are
+plain lists, until every due row has been looked at; the requests to Mux are counted. The two other
+columns are one request a row, and the smallest number of requests with perfect knowledge of Mux.
+[The sweep's thresholds](#the-sweeps-thresholds) has the thresholds that were tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def sweep(_sizes: Sizes) -> Answer:
     _be_quiet()
     bars = {
         name: tuple(float(requests(case, thresholds)) for case in CASES)
-        for name, thresholds in (("worker", CHOSEN), ("one question a row", PROBES_ONLY))
+        for name, thresholds in (("worker", CHOSEN), ("one request a row", PROBES_ONLY))
     }
     names = tuple(case.name for case in CASES)
     ideals = tuple(float(case.ideal) for case in CASES)
@@ -158,7 +157,7 @@ def sweep(_sizes: Sizes) -> Answer:
         ideals,
         "at best",
     )
-    question = "What does the sweep spare, and what does it cost where it is of no use?"
+    question = "The sweep: requests saved, and requests wasted"
     return Answer(question, HOW, (), (detail,), {"sweep": chart})
 
 

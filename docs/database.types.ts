@@ -243,10 +243,12 @@ export type Database = {
           lead_seconds?: number
           leader?: string
           lease_seconds?: number
+          requests_per_second?: number
         }
         Returns: Json
       }
       worker_doctor: { Args: Record<PropertyKey, never>; Returns: Json }
+      worker_failures: { Args: Record<PropertyKey, never>; Returns: Json }
       worker_find_lessons: {
         Args: { at_most?: number; id?: string }
         Returns: Json
@@ -257,6 +259,16 @@ export type Database = {
       }
       worker_lesson_events: {
         Args: { events?: number; lesson_id?: string }
+        Returns: Json
+      }
+      worker_list_lessons: {
+        Args: {
+          after?: string
+          at_most?: number
+          error_type?: string
+          search?: string
+          state?: string
+        }
         Returns: Json
       }
       worker_make_due: {
@@ -305,11 +317,15 @@ export type Database = {
         Returns: number
       }
       worker_settle: {
-        Args: { environment_id?: string; leader?: string; verdicts?: Json }
+        Args: {
+          environment_id?: string
+          lead_seconds?: number
+          leader?: string
+          verdicts?: Json
+        }
         Returns: Json
       }
-      worker_slow_down: { Args: Record<PropertyKey, never>; Returns: undefined }
-      worker_status: { Args: Record<PropertyKey, never>; Returns: Json }
+      worker_slow_down: { Args: { pause_seconds?: number }; Returns: undefined }
       worker_summary: { Args: Record<PropertyKey, never>; Returns: Json }
       worker_untracked: {
         Args: { at_most?: number; walk?: number }

@@ -36,8 +36,7 @@ class Fault:
     * `drop_reply`: run the handler, then reset the connection: a response lost after the commit.
     * `delay`: run the handler and send its response.
 
-    `before_reset` is called in the server's thread just before `reset` and `drop_reply` reset the
-    connection. What it kills dies before the request is handled, or after it and before its reply.
+    `before_reset` is called in the server's thread just before the connection is reset.
     """
 
     kind: FaultKind
@@ -157,17 +156,18 @@ async def _apply(fault: Fault, request: web.Request, handler: Handler) -> web.St
         case "hang":
             response = await _hang(request)
         case "reset":
-            response = await _reset(request, fault.before_reset)
+            response = await _reset(request, fault)
         case "cut":
             response = await _cut(request, handler, fault.after_bytes)
-        case "truncate" | "delay":
+        case "truncate":
+            response = await _truncate(request, fault, await _handler_response(request, handler))
+        case "delay":
             response = await _handler_response(request, handler)
-            response = response if fault.kind == "delay" else await _truncate(request, response)
         case "trickle":
             response = await _trickle(request, fault)
         case "drop_reply":
             await _handler_response(request, handler)
-            response = await _reset(request, fault.before_reset)
+            response = await _reset(request, fault)
     return response
 
 
@@ -187,13 +187,11 @@ async def _hang(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _reset(
-    request: web.Request, before_reset: Callable[[], None] = lambda: None
-) -> web.Response:
+async def _reset(request: web.Request, fault: Fault) -> web.Response:
     # After the whole request is read, the client sees the reset while it waits for the response.
     # A client that still writes may take it for an ordinary end of the connection.
     await request.read()
-    before_reset()
+    fault.before_reset()
     _reset_connection(request)
     return web.Response()  # aiohttp requires a response, which reaches no client
 
@@ -224,10 +222,12 @@ async def _handler_response(request: web.Request, handler: Handler) -> web.Strea
         return response
 
 
-async def _truncate(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+async def _truncate(
+    request: web.Request, fault: Fault, response: web.StreamResponse
+) -> web.StreamResponse:
     body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes | bytearray) or not body:
-        return await _reset(request)  # there is no body to cut
+        return await _reset(request, fault)  # there is no body to cut
     cut = web.StreamResponse(status=response.status, headers=response.headers)
     cut.content_length = len(body)
     await cut.prepare(request)

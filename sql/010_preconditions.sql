@@ -61,10 +61,11 @@ begin atomic
       'check_asset_status', 'publish_lesson', 'track_upload',
       'worker_acquire_requests', 'worker_adopt', 'worker_backfill_begin', 'worker_backfill_candidates',
       'worker_backfill_end', 'worker_backfill_failures', 'worker_backfill_progress', 'worker_claim',
-      'worker_doctor', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events', 'worker_make_due',
+      'worker_doctor', 'worker_failures', 'worker_find_lessons', 'worker_lesson', 'worker_lesson_events',
+      'worker_list_lessons', 'worker_make_due',
       'worker_note_events', 'worker_overview', 'worker_prune_events', 'worker_publish',
       'worker_record_refusal', 'worker_release', 'worker_retry', 'worker_schema_version', 'worker_settle',
-      'worker_slow_down', 'worker_status', 'worker_summary', 'worker_untracked');
+      'worker_slow_down', 'worker_summary', 'worker_untracked');
 end;
 comment on function mux_private.public_functions() is
   'The functions in public that have a name of the worker''s, of any signature, and whether sql/ made them.';
@@ -85,7 +86,7 @@ begin
        or p.oid in (select f.function from mux_private.public_functions() f where f.is_ours)
     order by n.place
   loop
-    execute format('drop function %s', ours);
+    execute format('drop routine %s', ours);
   end loop;
   for those in select t.name from unnest(tables) t (name) loop
     execute format('drop table if exists %s', those);
@@ -101,7 +102,7 @@ exception when dependent_objects_still_exist then
 end
 $$;
 comment on procedure mux_private.undo is
-  'For the files of sql/down: drops the functions of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
+  'For the files of sql/down: drops the functions and procedures of these names that sql/ made, in this order, then tables, then types, and forgets that a file was applied.';
 
 -- A definition is compared as Postgres writes it, so a trial table has it too.
 create or replace procedure mux_private.keep_check(p_table regclass, p_name text, p_condition text)

@@ -179,6 +179,23 @@ end
 $$;
 comment on function mux_private.lesson_title is 'The beginning of a lesson''s title; null where lessons have none.';
 
+create or replace function mux_private.lessons_matching(p_lesson_ids mux_private.lesson_keys.lesson_ids%type, p_search text)
+returns mux_private.lesson_keys.lesson_ids%type
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return array(
+    select o.id
+    from (values (null::text)) absent (title)
+    cross join lateral (
+      select l.id as id, l.creator_id::text as owner, left(title::text, 200) as title
+      from public.lessons l where l.id = any (p_lesson_ids)) o
+    where strpos(lower(o.title), lower(p_search)) > 0 or starts_with(o.owner, p_search) or o.id::text = p_search
+    order by o.id);
+end
+$$;
+comment on function mux_private.lessons_matching is
+  'Of these lessons, those with a text in their title, with an owner whose id begins with it, or with it as their key.';
+
 -- Each is called once: an error that depends on the types or rights of the table, or of its parents,
 -- comes now. With a limit of 0 a search reads nothing.
 do $$
@@ -188,6 +205,7 @@ begin
   perform mux_private.lessons_holding(array['none'], 0);
   perform mux_private.owner_of(null);
   perform mux_private.lesson_title(null);
+  perform mux_private.lessons_matching('{}', 'none');
 end
 $$;
 

@@ -75,6 +75,26 @@ $$;
 comment on function mux_private.write_video is
   'Writes a video into a lesson that the caller has locked, publishes it if p_publish, and returns its status afterwards.';
 
+-- "explain" checks what a statement may read and write, that of policies included, and does not run it.
+create or replace function mux_private.lessons_denied() returns text
+language plpgsql set search_path = public, extensions, pg_temp as $$
+declare
+  plan text;
+begin
+  for plan in
+    explain update public.lessons l set status = l.status, mux_asset_id = l.mux_asset_id, mux_playback_id = l.mux_playback_id, updated_at = l.updated_at
+    where l.id is null
+    returning l.id, l.creator_id, l.status, l.mux_asset_id, l.mux_playback_id, l.updated_at
+  loop
+    null;
+  end loop;
+  return null;
+exception when others then
+  return sqlerrm;
+end
+$$;
+comment on function mux_private.lessons_denied() is 'Why the caller cannot read and write lessons as the worker does; null if it can.';
+
 grant select (id, creator_id, status, mux_asset_id, mux_playback_id, updated_at) on public.lessons to service_role;
 grant update (status, mux_asset_id, mux_playback_id, updated_at) on public.lessons to service_role;
 do $$

@@ -21,7 +21,8 @@ begin
       ('idx_mux_asset_tracking_upload_id', '(upload_id)'),
       ('idx_mux_asset_tracking_temp_asset_id', '(temp_asset_id)'),
       ('idx_mux_asset_tracking_mux_asset_id', '(mux_asset_id) where mux_asset_id is not null'),
-      ('idx_mux_asset_tracking_failed', '(settled_at) where status = ''error''')
+      ('idx_mux_asset_tracking_failed', '(coalesce(settled_at, ''epoch''), id) where status = ''error'''),
+      ('idx_mux_asset_tracking_unplayable', '(updated_at, id) where status = ''ready'' and error_type is not null')
     ) w (name, definition)
     where not exists (
       select from pg_index i where i.indexrelid = to_regclass('public.' || w.name) and i.indisvalid)

@@ -60,7 +60,7 @@ declare
 begin
   return coalesce(
     claims ->> 'sub',
-    case when claims ->> 'role' = 'service_role' then 'operator ' || nullif(current_setting('mux_worker.operator', true), '') end,
+    case when claims ->> 'role' in ('service_role', 'mux_worker') then 'operator ' || nullif(current_setting('mux_worker.operator', true), '') end,
     claims ->> 'role',
     session_user);
 end

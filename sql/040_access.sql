@@ -59,11 +59,11 @@ begin
 end
 $$;
 comment on function mux_private.guard_tracking() is
-  'Trigger: lets only the service role and the owner write another status than processing, move a row to another lesson, or store a text of any length.';
+  'Trigger: lets only the service role, the worker''s own role and the owner write another status than processing, move a row to another lesson, or store a text of any length.';
 
 create or replace trigger guard_tracking
   before insert or update on public.mux_asset_tracking for each row
-  when (not pg_has_role(current_user, 'service_role', 'member'))
+  when (not pg_has_role(current_user, 'service_role', 'member') and current_user <> 'mux_worker')
   execute function mux_private.guard_tracking();
 
 insert into mux_private.applied_files (name) values ('040_access') on conflict do nothing;

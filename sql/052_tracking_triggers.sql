@@ -184,14 +184,16 @@ create or replace trigger note_changed_upload
 -- Signed-in users are limited also where a function writes with its owner's rights.
 create or replace trigger limit_new_uploads
   after insert on public.mux_asset_tracking for each row
-  when (auth.jwt() ->> 'sub' is not null or not pg_has_role(current_user, 'service_role', 'member'))
+  when (auth.jwt() ->> 'sub' is not null
+        or not pg_has_role(current_user, 'service_role', 'member') and current_user <> 'mux_worker')
   execute function mux_private.limit_uploads();
 
 create or replace trigger limit_changed_uploads
   after update on public.mux_asset_tracking for each row
   when ((new.upload_id is distinct from old.upload_id
          or (new.upload_id = 'migrated' and new.mux_asset_id is distinct from old.mux_asset_id))
-        and (auth.jwt() ->> 'sub' is not null or not pg_has_role(current_user, 'service_role', 'member')))
+        and (auth.jwt() ->> 'sub' is not null
+             or not pg_has_role(current_user, 'service_role', 'member') and current_user <> 'mux_worker'))
   execute function mux_private.limit_uploads();
 
 insert into mux_private.applied_files (name) values ('052_tracking_triggers') on conflict do nothing;

@@ -98,6 +98,7 @@ comment on function mux_private.plays is 'Whether a lesson still holds the ids o
 
 -- Events come late and out of order, so what contradicts a row proves nothing: it only has the row
 -- looked at once more. A page comes again; an event that comes while Mux is asked comes only once.
+-- The lesson need not play the video: a form may have overwritten its ids, which are restored later.
 create or replace function mux_private.contradicts(p_fact mux_private.fact, p_tracking public.mux_asset_tracking) returns boolean
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
@@ -114,12 +115,11 @@ begin
     return p_fact.playback_id is not null and not mux_private.was_deleted(p_tracking.mux_asset_id);
   end if;
   return not coalesce(
-      p_fact.observation -> 'playback_ids' @> jsonb_build_array(jsonb_build_object('id', p_tracking.mux_playback_id)), false)
-    and mux_private.plays(p_tracking);
+    p_fact.observation -> 'playback_ids' @> jsonb_build_array(jsonb_build_object('id', p_tracking.mux_playback_id)), false);
 end
 $$;
 comment on function mux_private.contradicts is
-  'Whether a fact says that a ready row''s asset no longer lists the playback id that its lesson plays, or that an unplayable one can be played again.';
+  'Whether a fact says that a ready row''s asset no longer lists the playback id that the row has, or that an unplayable one can be played again.';
 
 -- Read without a lock: most of what a page of Mux's list says concerns no row, or one that has
 -- settled, knows it already or backs off, and such a row is not even locked, since a lock is a write.

@@ -95,6 +95,10 @@ begin
     raise sqlstate 'PT409' using
       message = 'the video belongs to a lesson of another instructor', hint = 'Upload a video of your own.';
   end if;
+  if mux_private.was_deleted(p_asset_id) then
+    raise sqlstate 'PT409' using
+      message = 'the video cannot be played', hint = 'The video was deleted in Mux. Upload it again.';
+  end if;
 end
 $$;
 comment on function mux_private.app_require_video is

@@ -1,6 +1,6 @@
 -- What it does: makes what the operator's commands, and the dashboard, call: worker_find_lessons,
 --   worker_lesson, worker_publish, worker_retry and worker_make_due.
--- Needs: 076.
+-- Needs: 071, 076.
 -- Locks: none. (worker_publish locks as worker_settle does; the others lock tracking rows, and never
 --   wait.)
 -- Undo: down/100_operate.sql
@@ -18,14 +18,41 @@ end
 $$;
 comment on function mux_private.set_operator is 'Sets the operator and the reason that the audit events of this transaction record.';
 
--- By id: a lesson as an argument would be copied whole.
+create or replace function mux_private.lesson_state(p_tracking public.mux_asset_tracking, p_is_published boolean) returns text
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return case
+    when p_tracking.id is null then 'untracked'
+    when p_tracking.status = 'error' then 'failed'
+    when p_tracking.status = 'processing' then
+      case when coalesce(p_tracking.tracked_at, p_tracking.updated_at) < now() - interval '30 minutes' then 'stuck' else 'waiting' end
+    when mux_private.is_unplayable(p_tracking) then 'unplayable'
+    when p_is_published then 'published'
+    else 'ready' end;
+end
+$$;
+comment on function mux_private.lesson_state is
+  'What a lesson is listed as: untracked, waiting, stuck (waiting for over half an hour), failed, unplayable, published, or ready (it has its video, and is not published).';
+
+-- By id: a lesson as an argument would be copied whole. When the state began is known but for a row
+-- that failed before the worker came.
 create or replace function mux_private.lesson_json(p_lesson_id mux_private.lesson.id%type, p_tracking public.mux_asset_tracking) returns jsonb
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
+declare
+  begun_at timestamptz := coalesce(p_tracking.tracked_at, p_tracking.updated_at);
+  since timestamptz := case
+    when p_tracking.status = 'processing' then begun_at
+    when mux_private.is_unplayable(p_tracking) then p_tracking.updated_at
+    else p_tracking.settled_at end;
 begin
   return (
     select jsonb_build_object(
       'lesson_id', l.id::text,
+      'title', mux_private.lesson_title(l.id),
       'owner', l.owner,
+      'state', mux_private.lesson_state(p_tracking, l.is_published),
+      'since', since,
+      'since_seconds', extract(epoch from now() - since),
       'status', l.status,
       'is_published', l.is_published,
       'asset_id', l.asset_id,
@@ -34,15 +61,16 @@ begin
         'id', p_tracking.id, 'upload_id', left(p_tracking.upload_id, 300),
         'temp_asset_id', left(p_tracking.temp_asset_id, 300), 'asset_id', left(p_tracking.mux_asset_id, 300),
         'playback_id', left(p_tracking.mux_playback_id, 300), 'status', p_tracking.status,
-        'error_type', p_tracking.error_type, 'error_message', p_tracking.error_message,
-        'tracked_at', coalesce(p_tracking.tracked_at, p_tracking.updated_at), 'next_check_at', s.next_check_at,
+        'error_type', p_tracking.error_type, 'error_message', left(p_tracking.error_message, 2000),
+        'tracked_at', begun_at, 'settled_at', p_tracking.settled_at, 'next_check_at', s.next_check_at,
         'last_checked_at', coalesce(s.last_checked_at, p_tracking.settled_at), 'check_count', s.check_count,
-        'age_seconds', extract(epoch from now() - coalesce(p_tracking.tracked_at, p_tracking.updated_at))) end)
+        'is_missing', s.missing_since is not null, 'progress', s.progress,
+        'age_seconds', extract(epoch from now() - begun_at)) end)
     from mux_private.lesson(p_lesson_id) l left join mux_private.schedule s on s.tracking_id = p_tracking.id
     where l.id is not null);
 end
 $$;
-comment on function mux_private.lesson_json is 'A lesson and its tracking row as the worker''s commands and pages read them.';
+comment on function mux_private.lesson_json is 'A lesson, its state and its tracking row, as the worker''s commands and pages read them.';
 
 -- By index. What lessons hold without tracking it is searched for where that is quick.
 create or replace function public.worker_find_lessons(id text default null, at_most integer default 6) returns jsonb
@@ -81,8 +109,8 @@ language plpgsql stable set search_path = public, extensions, pg_temp as $$
 begin
   return (
     select mux_private.lesson_json(l.id, t) || jsonb_build_object(
-      'title', mux_private.lesson_title(l.id),
       'now', now(),
+      'environment_id', (select s.environment_id from mux_private.worker_state s),
       'events', (
         select coalesce(jsonb_agg(to_jsonb(e) || jsonb_build_object('lesson_id', e.lesson_id::text) order by e.id), '[]')
         from (
@@ -93,7 +121,7 @@ begin
     where l.id is not null);
 end
 $$;
-comment on function public.worker_lesson is 'For the worker''s commands: a lesson, its tracking row and the last of its audit.';
+comment on function public.worker_lesson is 'For the worker''s commands and its dashboard: a lesson, its tracking row, the Mux environment, and the last of its audit.';
 
 create or replace function public.worker_publish(
   verdict jsonb default null,
@@ -135,7 +163,7 @@ begin
   with failed as (
     select t.id from public.mux_asset_tracking t
     where t.status = 'error' and (lesson_ids is null or t.lesson_id = any (wanted))
-      and (worker_retry.error_type is null or t.error_type = worker_retry.error_type)
+      and (worker_retry.error_type is null or coalesce(t.error_type, 'unknown') = worker_retry.error_type)
       and (worker_retry.after is null or t.lesson_id > mux_private.lesson_key(worker_retry.after))
     order by t.lesson_id limit at_most
     for no key update skip locked
@@ -150,7 +178,7 @@ begin
 end
 $$;
 comment on function public.worker_retry is
-  'For the worker''s command retry: failed rows become due, with their clocks restarted; by lesson, or up to a limit of all after a lesson, of one error_type if given. Returns their lessons.';
+  'For the worker''s command retry: failed rows become due, with their clocks restarted; by lesson, or up to a limit of all after a lesson, of one error_type if given (unknown: those without one). Returns their lessons.';
 
 create or replace function public.worker_make_due(
   lesson_id text default null, operator text default null, why text default null

@@ -1,6 +1,6 @@
 -- What it does: makes worker_doctor, which reports what differs from what sql/ made, and the table of
 --   the snapshot with which it compares the catalog. (910 takes the snapshot.)
--- Needs: 102.
+-- Needs: 024, 032, 102.
 -- Locks: none. Applied again: its own table, access exclusive for a moment.
 -- Undo: down/130_doctor.sql (drops its table)
 
@@ -76,7 +76,7 @@ begin atomic
   union all
   select 'grant', format('%s on %s to %s', lower(x.privilege_type), g.of, coalesce(r.rolname, 'public')), g.of
   from granted g cross join aclexplode(g.acl) x left join pg_catalog.pg_roles r on r.oid = x.grantee
-  where x.grantee = 0 or r.rolname in ('anon', 'authenticated', 'service_role');
+  where x.grantee = 0 or r.rolname in ('anon', 'authenticated', 'service_role', 'mux_worker');
 end;
 comment on function mux_private.objects() is
   'What sql/ has made of the catalog, as it is now: each object with a hash of its definition, and each grant to a role of requests.';
@@ -141,6 +141,126 @@ $$;
 comment on function mux_private.schedule_gaps() is
   'How many rows of mux_asset_tracking wait and are not in the schedule, and how many rows of the schedule belong to no waiting row. Of large tables a part is read; is_complete is false then.';
 
+create or replace function mux_private.role_excess() returns text[]
+language sql stable set search_path = public, extensions, pg_temp
+return (
+  select array_remove(array[
+      case when r.rolsuper then 'is a superuser' end,
+      case when r.rolbypassrls then 'bypasses row level security' end,
+      case when r.rolcreaterole then 'may create roles' end,
+      case when r.rolcreatedb then 'may create databases' end,
+      case when r.rolreplication then 'may replicate' end,
+      case when r.rolcanlogin then 'may log in' end], null)
+    || array(
+      select 'is a member of ' || m.roleid::regrole
+      from pg_catalog.pg_auth_members m where m.member = r.oid order by 1)
+  from pg_catalog.pg_roles r where r.rolname = 'mux_worker'
+);
+comment on function mux_private.role_excess() is
+  'What the role mux_worker may do that no grant of sql/ gives it: its attributes, and the roles that it is a member of. Null where there is no such role.';
+
+create or replace function mux_private.lessons_hidden() returns text[]
+language sql stable set search_path = public, extensions, pg_temp
+return (
+  with policies as (
+    select p.polname as name, p.polpermissive as is_permissive, c.verb,
+      p.polpermissive and pg_get_expr(p.polqual, p.polrelid) = 'true'
+        and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true' as is_for_all_rows
+    from pg_catalog.pg_policy p join (values ('r', 'read'), ('w', 'update')) c (command, verb) on p.polcmd::text in (c.command, '*')
+    where p.polrelid = mux_private.lessons_table()
+      and (0 = any (p.polroles) or to_regrole(quote_ident(current_user))::oid = any (p.polroles))
+  )
+  select array(
+    select format('no policy lets %s %s all rows', current_user, c.verb)
+    from (values ('read'), ('update')) c (verb)
+    where not exists (select from policies p where p.verb = c.verb and p.is_for_all_rows)
+    union
+    select format('the restrictive policy "%s" applies to %s', p.name, current_user)
+    from policies p where not p.is_permissive
+    order by 1)
+  where row_security_active(mux_private.lessons_table())
+);
+comment on function mux_private.lessons_hidden() is
+  'What may hide lessons from the caller, or refuse its updates: policies that are missing, or restrict it. Null where row level security does not apply to it.';
+
+-- Read from the source: what the triggers' functions name, and what those call, as far as that runs with
+-- the caller's rights. A statement that is composed as it runs cannot be read.
+create or replace function mux_private.trigger_doubts() returns text[]
+language sql stable set search_path = public, extensions, pg_temp
+return (
+  with recursive called (place, definition, function) as (
+    select format('trigger %s of %s', t.tgname, t.tgrelid::regclass), pg_get_triggerdef(t.oid), t.tgfoid
+    from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+    where t.tgrelid in (mux_private.lessons_table(), to_regclass('public.mux_asset_tracking'))
+      and not t.tgisinternal and t.tgenabled in ('O', 'A')
+      and (t.tgtype & 16 > 0 or t.tgtype & 4 > 0 and t.tgrelid <> mux_private.lessons_table())
+      and p.pronamespace <> 'mux_private'::regnamespace
+    union
+    select c.place, '', p.oid
+    from called c join pg_catalog.pg_proc f on f.oid = c.function and not f.prosecdef
+    join pg_catalog.pg_language l on l.oid = f.prolang and l.lanname in ('plpgsql', 'sql')
+    cross join lateral regexp_matches(f.prosrc, '(?:([a-z_][a-z0-9_]*)\s*\.\s*)?([a-z_][a-z0-9_]*)\s*\(', 'gi') m
+    join pg_catalog.pg_proc p on p.proname = lower(m[2])
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where case when m[1] is null then n.nspname in ('public', 'extensions', mux_private.lesson_options() ->> 'schema') else n.nspname = lower(m[1]) end
+      and n.nspname not in ('pg_catalog', 'mux_private')
+  ), code as (
+    select c.place, c.definition, f.oid, f.prosecdef, f.prosrc, n.nspname, l.lanname in ('plpgsql', 'sql') as is_source,
+      regexp_replace(regexp_replace(f.prosrc, '--[^\n]*', '', 'g'), '''[^'']*''', '''''', 'g') as statements
+    from called c join pg_catalog.pg_proc f on f.oid = c.function
+    join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+    join pg_catalog.pg_language l on l.oid = f.prolang
+  ), named as (
+    select c.place, lower(regexp_replace(m[1], '\s+', ' ')) as verb, r.oid, r.oid::regclass::text as name, n.oid as schema
+    from code c
+    cross join lateral regexp_matches(
+      c.statements, '\m(insert\s+into|update|delete\s+from|from|join)\s+(?:only\s+)?(?:"?([a-z_][a-z0-9_]*)"?\s*\.\s*)?"?([a-z_][a-z0-9_]*)', 'gi') m
+    join pg_catalog.pg_class r on r.relname in (m[3], lower(m[3])) and r.relkind in ('r', 'p', 'v', 'm', 'f')
+    join pg_catalog.pg_namespace n on n.oid = r.relnamespace
+    where c.is_source and not c.prosecdef
+      and case when m[2] is null then n.nspname in ('public', 'extensions', mux_private.lesson_options() ->> 'schema') else n.nspname in (m[2], lower(m[2])) end
+      and n.nspname <> 'pg_catalog'
+  )
+  select coalesce(array_agg(distinct d.doubt order by d.doubt), '{}')
+  from (
+    select c.place || ' asks for service_role' as doubt
+    from code c
+    where current_user <> 'service_role' and concat(c.definition, c.prosrc) ~ 'service_role'
+      and strpos(concat(c.definition, c.prosrc), current_user) = 0
+    union all
+    select format('%s may not call %s', c.place, c.oid::regproc)
+    from code c
+    where not (has_schema_privilege(c.nspname, 'usage') and has_function_privilege(c.oid, 'execute'))
+      and c.definition = ''
+    union all
+    select format('%s may not %s %s', n.place, case n.verb when 'from' then 'read' when 'join' then 'read' else n.verb end, n.name)
+    from named n
+    where not has_schema_privilege(n.schema, 'usage')
+       or not case n.verb
+         when 'insert into' then has_any_column_privilege(n.oid, 'insert')
+         when 'update' then has_any_column_privilege(n.oid, 'update')
+         when 'delete from' then has_table_privilege(n.oid, 'delete')
+         else has_any_column_privilege(n.oid, 'select') end
+       or row_security_active(n.oid) and not exists (
+         select from pg_catalog.pg_policy p
+         where p.polrelid = n.oid and p.polpermissive
+           and (0 = any (p.polroles) or to_regrole(quote_ident(current_user))::oid = any (p.polroles))
+           and p.polcmd::text in ('*', case n.verb when 'insert into' then 'a' when 'update' then 'w' when 'delete from' then 'd' else 'r' end))
+    union all
+    select c.place || ' composes a statement'
+    from code c
+    where current_user <> 'service_role' and c.is_source and not c.prosecdef and c.statements ~* '\mexecute\M'
+    union all
+    select format('constraint %s of %s may not call %s', o.conname, o.conrelid::regclass, d.refobjid::regproc)
+    from pg_catalog.pg_constraint o
+    join pg_catalog.pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = o.oid and d.refclassid = 'pg_proc'::regclass
+    where o.conrelid in (mux_private.lessons_table(), to_regclass('public.mux_asset_tracking')) and o.contype = 'c'
+      and not has_function_privilege(d.refobjid, 'execute')
+  ) d
+);
+comment on function mux_private.trigger_doubts() is
+  'What triggers and constraints of the app name that the caller has no right to, one sentence each: they run with its rights when the worker publishes. Empty if none does.';
+
 create or replace function public.worker_doctor() returns jsonb
 language sql stable set search_path = public, extensions, pg_temp
 return jsonb_build_object(
@@ -159,13 +279,10 @@ return jsonb_build_object(
     select coalesce(jsonb_agg(f.function::text order by f.function::text), '[]')
     from mux_private.public_functions() f where not f.is_ours
   ),
-  'lessons_may_be_used', (
-    select coalesce(bool_and(has_column_privilege(a.attrelid, a.attname, 'select') and (
-      o.key in ('key', 'owner') or has_column_privilege(a.attrelid, a.attname, 'update'))), false)
-    from jsonb_each_text(mux_private.lesson_options()) o join pg_catalog.pg_attribute a on a.attname = o.value
-    where a.attrelid = mux_private.lessons_table() and not a.attisdropped
-      and o.key in ('key', 'owner', 'status', 'asset', 'playback', 'updated')
-  ),
+  'lessons_denied', mux_private.lessons_denied(),
+  'lessons_hidden', to_jsonb(mux_private.lessons_hidden()),
+  'role_excess', to_jsonb(mux_private.role_excess()),
+  'trigger_doubts', to_jsonb(mux_private.trigger_doubts()),
   'row_level_security', (
     select coalesce(jsonb_object_agg(case when c.oid = mux_private.lessons_table() then 'lessons' else c.relname end, c.relrowsecurity), '{}')
     from pg_catalog.pg_class c
@@ -183,10 +300,11 @@ return jsonb_build_object(
       'anon', has_function_privilege('anon', p.oid, 'execute'),
       'authenticated', has_function_privilege('authenticated', p.oid, 'execute'),
       'service_role', has_function_privilege('service_role', p.oid, 'execute'),
+      'mux_worker', coalesce(has_function_privilege(to_regrole('mux_worker'), p.oid, 'execute'), false),
       'others', (
         select coalesce(jsonb_agg(distinct r.rolname), '[]')
         from aclexplode(p.proacl) x join pg_catalog.pg_roles r on r.oid = x.grantee
-        where r.oid <> p.proowner and r.rolname not in ('anon', 'authenticated', 'service_role')
+        where r.oid <> p.proowner and r.rolname not in ('anon', 'authenticated', 'service_role', 'mux_worker')
       )
     ) order by p.proname), '[]')
     from pg_catalog.pg_proc p

@@ -17,13 +17,21 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.kept_connections import KeptConnections
 from tests.worker_process import WorkerProcess, worker_environment
+from worker.project_key import WORKER_ROLE
 
-# No time limits, since the machine may be busy, and the same examples in every run. Other examples:
-# --hypothesis-profile=default.
+# No time limits, since the machine may be busy, and the same examples in every run. Others in every
+# run, and thirty times as many: HYPOTHESIS_PROFILE=thorough.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("steady")
+settings.register_profile(
+    "thorough",
+    settings.get_profile("steady"),
+    derandomize=False,
+    max_examples=3000,
+    print_blob=True,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 Connect = Callable[..., AbstractContextManager[psycopg.Connection]]
 
@@ -35,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that selects the Postgres of every sandbox."""
     versions = ("15", "17", "18")
     parser.addoption("--postgres", choices=versions, help="Postgres of the sandbox (default: 17)")
+    parser.addoption(
+        "--worker-role", action="store_true", help="give the workers a key of the role mux_worker"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -151,9 +162,16 @@ def course(db: psycopg.Connection) -> Course:
 
 
 @pytest.fixture
-def environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
+def key_role(request: pytest.FixtureRequest) -> str:
+    """Return the role of the workers' key; tests that are marked by WITH_BOTH_KEYS select it."""
+    default = WORKER_ROLE if request.config.getoption("--worker-role") else "service_role"
+    return str(getattr(request, "param", default))
+
+
+@pytest.fixture
+def environment(supabase: LocalSupabase, mux: MuxSimulator, key_role: str) -> dict[str, str]:
     """Return the environment of a worker for this Supabase and this Mux."""
-    return worker_environment(supabase, mux)
+    return worker_environment(supabase, mux, key_role)
 
 
 @pytest.fixture

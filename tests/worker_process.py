@@ -13,17 +13,23 @@ from typing import Any
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.commands import CHECKOUT, start, start_python
+from tests.worker_role import key_settings
 
 Line = dict[str, Any]
 
 
-def worker_environment(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
-    """Return the environment of a worker for this Supabase and this Mux, with short intervals."""
+def worker_environment(
+    supabase: LocalSupabase, mux: MuxSimulator, role: str = "service_role"
+) -> dict[str, str]:
+    """Return the environment of a worker for this Supabase and this Mux, with short intervals.
+
+    `role` is that of its key.
+    """
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(CHECKOUT),
         "SUPABASE_URL": supabase.url,
-        "SUPABASE_SERVICE_ROLE_KEY": supabase.service_role_key,
+        **key_settings(supabase, role),
         "MUX_TOKEN_ID": mux.token_id,
         "MUX_TOKEN_SECRET": mux.token_secret,
         "MUX_BASE_URL": mux.url,

@@ -13,8 +13,8 @@
     shutdown       signals, and how long the process may take to stop; `retry`: repeated requests
     telemetry/     the log, metrics, scan history and liveness: all subscribe to one `Telemetry`
     decide         what an observation means; `backoff`: when to check again
-    settings       every setting; `network` and `project_url` help it
-    model          the terms as frozen types, with `lesson`
+    settings       every setting; `env_file`, `network`, `project_key` and `project_url` help it
+    model          the terms as frozen types, with `lesson`, and `overview` of all lessons
     wording, text  every reason in a sentence; durations, ids and foreign text made safe to print
     errors         the exceptions
 

@@ -78,7 +78,7 @@ def decide(observation: Observation, claim: Claim | None, rules: Rules) -> Verdi
         return _recheck(observation, verdict, claim, rules)
     if claim is None or verdict.action != "wait":
         return verdict
-    if not (observation.found or observation.subject == "row" or rules.environment_matches):
+    if not (observation.found or rules.environment_matches):
         if observation.status == "fault":
             return verdict
         return Verdict("wait", "wrong_environment", REASONS["wrong_environment"], grace="unchanged")

@@ -1,5 +1,8 @@
 """Define the exceptions of the worker, and explain them to a person."""
 
+import os
+import re
+
 
 class WorkerError(Exception):
     """End the command, with the message as its explanation; the message says what to do."""
@@ -91,4 +94,14 @@ def explain(error: Exception) -> str:
         case WorkerError():
             return message
         case _:
-            return f"{type(error).__name__}: {message} Set LOG_LEVEL=debug to see the traceback."
+            return f"An unexpected error: {message} Set LOG_LEVEL=debug to see the traceback."
+
+
+def error_text(error: BaseException) -> str:
+    """Return why a connection failed, in the words of the system or the library."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = str(error)
+    if refused := re.search(r"\[Errno (\d+)\] Connect call failed", text):  # asyncio's own words
+        return os.strerror(int(refused[1]))
+    return re.sub(r"^\[Errno -?\d+\] ", "", text) or "the connection was closed"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from worker.errors import SettingsError
+from worker.errors import SettingsError, error_text
 
 PORTS = {"http": 80, "https": 443}
 
@@ -128,4 +128,4 @@ async def send_through(proxy: str, url: str) -> int:
         try:
             return (await client.head(url)).status_code
         except httpx.HTTPError as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+            raise ConnectionError(error_text(error)) from error

@@ -1,21 +1,17 @@
-"""Read all settings from the environment or `.env`, check them, and report all problems at once."""
+"""Define every setting, and what a right value of it is."""
 
-import base64
-import binascii
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic_settings import NoDecode
 
 from worker.decide import Rules
-from worker.errors import SettingsError
+from worker.env_file import FileSettings
 from worker.network import check_certificates, proxy_credentials, proxy_for
+from worker.project_key import WORKER_ROLE, publishable_key, role_of, service_role_key
 from worker.project_url import base_url, project_url
 
 MIN_OPS_TOKEN_CHARS = 16
-ENV_FILE = ".env"
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 """The loopback address that reaches a server which listens on all interfaces."""
 
@@ -30,30 +26,15 @@ def _strip_pasted(text: str) -> str:
     return text
 
 
-def _service_role_key(key: SecretStr) -> SecretStr:
-    """Raise ValueError for the other keys that Supabase's dashboard shows beside this one."""
-    text = key.get_secret_value()
-    if text.startswith("sb_secret_"):
-        return key
-    if text.startswith("sb_publishable_"):
-        raise ValueError("is the publishable key; it must be the secret key (sb_secret_...)")
-    role = _role_of(text)
-    if role is None:
-        raise ValueError("is neither a service_role JWT nor an sb_secret_... key")
-    if role != "service_role":
-        raise ValueError(f"is the key of role {role!r}; it must be the key of service_role")
+def _beside_worker_role(key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    """Raise ValueError where the publishable key is missing that a key of `mux_worker` needs."""
+    beside = info.data.get("supabase_service_role_key")
+    if key is None and beside is not None and role_of(beside.get_secret_value()) == WORKER_ROLE:
+        raise ValueError(
+            f"is missing: SUPABASE_SERVICE_ROLE_KEY is of the role {WORKER_ROLE}, which the "
+            "gateway accepts only beside the publishable key"
+        )
     return key
-
-
-def _role_of(token: str) -> str | None:
-    """Return the role claim of a JWT, unverified: Supabase verifies it, this only finds mix-ups."""
-    try:
-        _, payload, _ = token.split(".")
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        role = claims.get("role")
-    except (ValueError, binascii.Error, AttributeError):
-        return None
-    return role[:40] if isinstance(role, str) else None
 
 
 def _header_safe(secret: SecretStr) -> SecretStr:
@@ -87,6 +68,11 @@ Secret = Annotated[SecretStr, AfterValidator(_header_safe)]
 OpsToken = Annotated[
     Annotated[Secret, AfterValidator(_not_guessable)] | None, BeforeValidator(_not_empty)
 ]
+PublishableKey = Annotated[
+    Annotated[Secret, AfterValidator(publishable_key)] | None,
+    BeforeValidator(_not_empty),
+    AfterValidator(_beside_worker_role),
+]
 Url = Annotated[str, AfterValidator(_strip_pasted), AfterValidator(base_url)]
 ProjectUrl = Annotated[
     str, AfterValidator(_strip_pasted), AfterValidator(project_url), AfterValidator(base_url)
@@ -95,16 +81,18 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Policy = Literal["public", "signed", "drm"]
 
 
-class Settings(BaseSettings):
+class Settings(FileSettings):
     """The worker's settings; each has its name, in capitals, in the environment."""
 
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
-
     supabase_url: ProjectUrl = Field(description="Address of the Supabase project")
-    supabase_service_role_key: Annotated[Secret, AfterValidator(_service_role_key)] = Field(
-        description="Service-role JWT or `sb_secret_…` key"
+    supabase_service_role_key: Annotated[Secret, AfterValidator(service_role_key)] = Field(
+        description="Service-role JWT or `sb_secret_…` key, or a JWT of the role `mux_worker`"
+    )
+    supabase_publishable_key: PublishableKey = Field(
+        None,
+        validate_default=True,
+        description="Publishable or anon key; required where the key above is of the role "
+        "`mux_worker`, else unused",
     )
     mux_token_id: Secret = Field(
         description="Mux access token id, if possible of a low-priority token"
@@ -162,6 +150,11 @@ class Settings(BaseSettings):
         description="Password of the dashboard and of `/metrics`, 16 characters or more; without "
         "it there is no dashboard, and `/metrics` is public",
     )
+    dashboard_thumbnails: bool = Field(
+        False,
+        description="`true`: a lesson's page shows a picture of its video, loaded from "
+        "`image.mux.com`, if its playback id is public",
+    )
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )
@@ -179,10 +172,19 @@ class Settings(BaseSettings):
         )
 
     @property
+    def supabase_api_key(self) -> str:
+        """Return what the header `apikey` has: Supabase's gateway knows its own keys alone."""
+        key = self.supabase_service_role_key.get_secret_value()
+        if self.supabase_publishable_key and role_of(key) == WORKER_ROLE:
+            return self.supabase_publishable_key.get_secret_value()
+        return key
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Return all secrets in plain text, for the redaction of the log."""
         values = (
             self.supabase_service_role_key,
+            *([self.supabase_publishable_key] if self.supabase_publishable_key else []),
             self.mux_token_id,
             self.mux_token_secret,
             *self.mux_webhook_secret,
@@ -196,39 +198,10 @@ class Settings(BaseSettings):
         return LOOPBACK.get(self.host, self.host)
 
     @classmethod
-    def load(cls) -> Self:
-        """Read the settings.
-
-        Raises SettingsError, which names every problem and how to correct it, but never a secret.
-        """
-        try:
-            if Path(ENV_FILE).is_dir():
-                raise SettingsError(".env is a directory. Replace it with a file, or remove it.")
-            settings = cls()
-            check_certificates()
-            for url in (settings.supabase_url, settings.mux_base_url):
-                proxy_for(url)
-            return settings
-        except UnicodeDecodeError:
-            raise SettingsError(".env is not UTF-8 text. Save it in that encoding.") from None
-        except OSError as error:
-            raise SettingsError(
-                f".env cannot be read ({error.strerror}). Make it readable, or remove it."
-            ) from None
-        except ValidationError as error:
-            problems = [_explain(detail) for detail in error.errors(include_url=False)]
-            raise SettingsError(
-                "The settings are incomplete or wrong:\n"
-                + "\n".join(f"  {problem}" for problem in problems)
-                + "\nSet them in the environment or in .env; .env.example lists them all."
-            ) from None
-
-
-def _explain(detail: Any) -> str:
-    name = str(detail["loc"][0])
-    problem = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "missing":
-        problem = f"is missing: {Settings.model_fields[name].description}"
-    elif detail["type"] != "value_error":
-        problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
-    return f"{name.upper()} {problem}"
+    def load(cls, env_file: str | None = None) -> Self:
+        """Read the settings, and check that certificates and proxies can be used."""
+        settings = super().load(env_file)
+        check_certificates()
+        for url in (settings.supabase_url, settings.mux_base_url):
+            proxy_for(url)
+        return settings

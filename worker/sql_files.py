@@ -10,6 +10,11 @@ def sql_files() -> list[Path]:
     return sorted(_folder().glob("*.sql"))
 
 
+def undo_files() -> list[Path]:
+    """Return the files of sql/down in their order: what was applied last is undone first."""
+    return sorted((_folder() / "down").glob("*.sql"), reverse=True)
+
+
 def optional_files() -> dict[str, Path]:
     """Return the files of sql/optional by their names without `.sql`."""
     return {file.stem: file for file in sorted((_folder() / "optional").glob("*.sql"))}

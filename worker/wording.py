@@ -3,7 +3,10 @@
 The database, the dashboard, the commands and the documentation take their sentences from here.
 """
 
+import re
 from collections.abc import Mapping
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 MAX_MUX_TEXT_LENGTH = 300
 """Characters of Mux's own message that are kept."""
@@ -95,6 +98,29 @@ EVENTS: Mapping[str, str] = {
 }
 """Each event of the audit, as the history of a lesson shows it."""
 
+STATES: Mapping[str, str] = {
+    "unplayable": "published, plays nothing",
+    "failed": "failed",
+    "stuck": "stuck",
+    "waiting": "waiting",
+    "published": "published",
+    "ready": "given its video",
+    "untracked": "not tracked",
+}
+"""Each state of a lesson; first those that need somebody, the worst first."""
+
+WAITS: Mapping[str, str] = {
+    "not_checked": "The worker has not checked the video yet. If this does not change, run "
+    "mux-worker doctor.",
+    "upload_waiting": "Mux waits for the file. If the upload was interrupted, upload the video "
+    "again.",
+    "asset_preparing": "Mux is preparing the video. A long video takes a while; if it does not "
+    "end, look at the asset in Mux.",
+    "missing": "Mux does not know the video. Check that MUX_TOKEN_ID belongs to the environment of "
+    "the upload.",
+}
+"""What a lesson waits for, and what to do if it waits for long; for the operator."""
+
 STATUSES: Mapping[str, str] = {
     "processing": "waits for its video",
     "ready": "has its video",
@@ -116,6 +142,12 @@ def detail_of(error_type: str | None, message: str | None) -> str:
     return (message or "").removeprefix(failure(error_type)).strip()
 
 
+def why_and_advice(sentences: str) -> tuple[str, str]:
+    """Return the first of some sentences, which says what happened, and the rest: what to do."""
+    why, _, advice = sentences.partition(". ")
+    return f"{why}.", advice
+
+
 def backfill_result(name: str, detail: str | None = None) -> str:
     """Return the sentences for a result of the backfill, which may be an error type."""
     return _joined(BACKFILL_RESULTS.get(name) or failure(name), detail)
@@ -130,9 +162,15 @@ def mux_says(error_type: str | None, message: str | None) -> str | None:
     return f"Mux says: {text[:MAX_MUX_TEXT_LENGTH]}{'...' if is_long else ''}"
 
 
-def actor(text: str) -> str:
-    """Return the name of an audit event's actor for people."""
-    return "the worker" if text == "service_role" else text
+def actor(text: str, owner: str | None = None) -> str:
+    """Return the name of an audit event's actor for people; `owner` is the lesson's instructor."""
+    if text == owner:
+        return "the instructor"
+    if text.startswith("operator "):
+        return f"an operator: {text.removeprefix('operator ')}"
+    if _UUID.fullmatch(text):
+        return "another user"
+    return "the worker" if text in ("service_role", "mux_worker") else text
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

@@ -79,6 +79,13 @@ class Environment:
             self._assets_by_age.remove(self.assets.pop(upload.asset_id))
             upload.asset_id = None
 
+    def remove_upload(self, upload_id: str) -> None:
+        """Remove an upload and its asset."""
+        upload = self.uploads.pop(upload_id)
+        del self._uploads_by_url_token[upload.url_token]
+        self._uploads_by_age.remove(upload)
+        self.remove_asset_of(upload)
+
     def upload_by_url_token(self, url_token: str) -> Upload:
         """Return the upload whose URL ends in `url_token`."""
         return self._uploads_by_url_token[url_token]

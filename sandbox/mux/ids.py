@@ -28,3 +28,12 @@ class Ids:
         """Return an id of `length` letters and digits."""
         with self._lock:
             return "".join(self._random.choices(_ALPHABET, k=length))
+
+
+@dataclass(frozen=True, slots=True)
+class SeededUpload:
+    """The ids of an upload that `MuxState.seed` created, and of its asset."""
+
+    upload_id: str
+    asset_id: str
+    playback_ids: tuple[str, ...]

@@ -2,26 +2,17 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sandbox.mux.clock import Clock
 from sandbox.mux.environment import Environment
-from sandbox.mux.ids import Credentials, Ids
+from sandbox.mux.ids import Credentials, Ids, SeededUpload
 from sandbox.mux.resumable import ReceivedFile
 from sandbox.mux.timeline import AT_ONCE, Asset, AssetSettings, PlaybackId, Timeline, Upload
 
 
 class UploadNotWaitingError(Exception):
     """The upload is not `waiting`, so it can neither be cancelled nor receive a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class SeededUpload:
-    """The ids of an upload that `MuxState.seed` created, and of its asset."""
-
-    upload_id: str
-    asset_id: str
-    playback_ids: tuple[str, ...]
 
 
 class MuxState:
@@ -128,6 +119,14 @@ class MuxState:
                 ids = tuple(playback_id.id for playback_id in asset.playback_ids)
                 seeded.append(SeededUpload(upload.id, asset.id, ids))
         return seeded
+
+    def forget_upload(self, upload_id: str) -> None:
+        """Remove an upload and its asset, as if they had never been; for long measurements.
+
+        Raises `KeyError` when there is no such upload.
+        """
+        with self._lock:
+            self._environment.remove_upload(upload_id)
 
     def delete_asset(self, asset_id: str) -> None:
         """Delete an asset; raises `KeyError` when there is none."""

@@ -25,13 +25,13 @@ NOTIFY_EVERY_SECONDS = 1.0
 class PostgREST:
     """Run PostgREST in a run directory, which also holds its Unix socket."""
 
-    def __init__(self, directory: RunDirectory, database_dsn: str, jwt_secret: str) -> None:
+    def __init__(self, directory: RunDirectory, database_dsn: str, key_set: str) -> None:
         self.socket = directory.server_path / "postgrest.sock"
         self._directory = directory
         self._program = _executable_program(directory)
         self._environment = {
             "PGRST_DB_URI": database_dsn,
-            "PGRST_JWT_SECRET": jwt_secret,
+            "PGRST_JWT_SECRET": key_set,
             "PGRST_SERVER_UNIX_SOCKET": str(self.socket),
             "PGRST_DB_ANON_ROLE": "anon",
             "PGRST_DB_SCHEMAS": "public",

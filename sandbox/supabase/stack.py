@@ -13,7 +13,7 @@ from sandbox.http_server import Server
 from sandbox.supabase.databases import OWNER, Databases, find_sql_files
 from sandbox.supabase.errors import LocalStackError
 from sandbox.supabase.gateway import Gateway
-from sandbox.supabase.keys import make_keys
+from sandbox.supabase.keys import KEY_LIFETIME_SECONDS, make_keys
 from sandbox.supabase.postgres import Postgres, apply_sql
 from sandbox.supabase.postgrest import PostgREST, find_postgrest
 from sandbox.supabase.request_log import RequestLog
@@ -80,7 +80,7 @@ class LocalSupabase:
         else:
             self._join_postgres(self._shared_postgres, directory, starting)
         dsn = self.dsn("authenticator")
-        self._postgrest = PostgREST(directory, dsn, self._keys.jwt_secret)
+        self._postgrest = PostgREST(directory, dsn, self._keys.key_set)
         starting.callback(self._postgrest.stop)
         self._postgrest.start()
         self._gateway = Gateway(self._keys, self._postgrest.socket)
@@ -129,6 +129,16 @@ class LocalSupabase:
         return self._keys.secret_key
 
     @property
+    def jwt_secret(self) -> str:
+        """Return the legacy JWT secret."""
+        return self._keys.jwt_secret
+
+    @property
+    def signing_key(self) -> str:
+        """Return the private JWK of a signing key, by which PostgREST verifies tokens as well."""
+        return self._keys.signing_key
+
+    @property
     def faults(self) -> Faults:
         """Return the faults of the gateway."""
         return self._gateway.faults
@@ -141,6 +151,10 @@ class LocalSupabase:
     def user_token(self, user_id: UUID, lifetime_seconds: int = 3600) -> str:
         """Return the JWT of a signed-in user; with a negative lifetime, one that has expired."""
         return self._keys.user_token(user_id, lifetime_seconds)
+
+    def role_token(self, role: str, lifetime_seconds: int = KEY_LIFETIME_SECONDS) -> str:
+        """Return a JWT of a role; the gateway takes it beside an API key, not as one."""
+        return self._keys.role_token(role, lifetime_seconds)
 
     def dsn(self, user: str = OWNER, database: str | None = None) -> str:
         """Return a connection string for `postgres`, `authenticator` or `supabase_admin`.

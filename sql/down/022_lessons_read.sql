@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('022_lessons_read', array[
-      'lesson_title', 'lessons_holding', 'lessons_are_indexed', 'waiting_lessons_after', 'lessons_after', 'lessons',
+      'lessons_matching', 'lesson_title', 'lessons_holding', 'lessons_are_indexed', 'waiting_lessons_after', 'lessons_after', 'lessons',
       'lesson', 'is_owner', 'owner_of', 'lesson_key'
     ],
       types => array['mux_private.lesson_keys', 'mux_private.lesson_key', 'mux_private.lesson']);

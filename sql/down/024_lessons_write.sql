@@ -7,7 +7,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('024_lessons_write', array[
-      'write_video', 'close_upload_history', 'lock_lesson'
+      'lessons_denied', 'write_video', 'close_upload_history', 'lock_lesson'
     ]);
   end if;
 end

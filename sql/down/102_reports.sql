@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('102_reports', array[
-      'worker_schema_version', 'missing_files', 'worker_status', 'worker_summary', 'failed_count'
+      'worker_schema_version', 'missing_files', 'worker_summary', 'unplayable_count', 'failed_count'
     ]);
   end if;
 end

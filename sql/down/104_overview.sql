@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('104_overview', array[
-      'worker_lesson_events', 'worker_overview', 'overview_row', 'events_of_the_day'
+      'worker_lesson_events', 'worker_overview', 'day', 'events_of_the_day'
     ]);
   end if;
 end

@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('130_doctor', array[
-      'worker_doctor', 'schedule_gaps', 'differences', 'objects'
+      'worker_doctor', 'trigger_doubts', 'lessons_hidden', 'role_excess', 'schedule_gaps', 'differences', 'objects'
     ], tables => array['mux_private.snapshot']);
   end if;
 end

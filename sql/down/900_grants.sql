@@ -22,7 +22,7 @@ begin
   if to_regclass('public.mux_asset_events') is not null then
     revoke all on public.mux_asset_events from authenticated, service_role;
   end if;
-  call mux_private.undo('900_grants');
+  call mux_private.undo('900_grants', array['open_to_worker_role']);
 end
 $$;
 commit;

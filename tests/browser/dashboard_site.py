@@ -53,12 +53,12 @@ class StatusSite:
 
 
 @contextmanager
-def status_site(supabase: LocalSupabase) -> Iterator[StatusSite]:
-    """Run a worker with a dashboard, on a free port."""
+def status_site(supabase: LocalSupabase, **settings: str) -> Iterator[StatusSite]:
+    """Run a worker with a dashboard, on a free port, with these settings."""
     port = free_port()
     with MuxSimulator(limits=RateLimits.per_second(None, None)) as mux:
         worker = WorkerProcess(worker_environment(supabase, mux))
-        worker.start("run", PORT=str(port), HOST="127.0.0.1", OPS_TOKEN=TOKEN)
+        worker.start("run", PORT=str(port), HOST="127.0.0.1", OPS_TOKEN=TOKEN, **settings)
         try:
             worker.wait_for("web.listening")
             yield StatusSite(f"http://127.0.0.1:{port}", worker, mux)

@@ -1,5 +1,6 @@
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
 from uuid import UUID
@@ -60,7 +61,9 @@ def story(course: Course, db: psycopg.Connection) -> dict[str, UUID]:
         error_message="No file for an hour.",
     )
     db.execute("update mux_asset_tracking set settled_at = now() where status <> 'processing'")
-    note(db, lessons["published"], "published")
+    looked_before = datetime.now(UTC) - timedelta(seconds=90)
+    seen = json.dumps({"looked_before": looked_before.isoformat()})
+    note(db, lessons["published"], "published", observation=seen)
     note(db, lessons["failed"], "failed")
     return lessons
 
@@ -88,21 +91,35 @@ def test_the_overview_shows_lessons_and_services(
 ) -> None:
     """Waiting, stuck, failed and why, published and how fast, and the services."""
     lessons = story(course, db)
+    page.set_viewport_size({"width": 390, "height": 844})
     site.log_in(page, lesson=lessons["failed"])
-    expect(page).to_have_title("2 waiting, 1 stuck, 1 failed. · mux-worker")
+    sections = page.locator("main section").evaluate_all(
+        "(all) => all.map((s) => [s.getBoundingClientRect().top, s.querySelector('h2').id])"
+    )
+    assert [name for _, name in sorted(sections)] == [
+        "failed", "stuck", "day", "services", "waiting", "published",
+    ]  # fmt: skip
+    page.set_viewport_size({"width": 1280, "height": 900})
+    expect(page).to_have_title("1 failed, 1 stuck, 1 waiting. · mux-worker")
     expect(row_of(page, "Waiting", lessons["waiting"])).to_contain_text("next check in")
-    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("Waiting for 2 h, 0 checks.")
+    expect(row_of(page, "Stuck", lessons["stuck"])).to_contain_text("for 2 h, next check in")
     failed = row_of(page, "Failed", lessons["failed"])
     expect(failed).to_contain_text(FAILURES["upload_timed_out"])
     expect(failed).to_contain_text("upload_timed_out No file for an hour.")
     expect(row_of(page, "Recently published", lessons["published"])).to_contain_text("took 90")
     expect(page.get_by_role("img", name="Published and failed in each hour")).to_be_visible()
-    page.get_by_text("Show as a table").click()
+    expect(page.get_by_role("row", name=re.compile("^last hour"))).to_contain_text("90 s")
+    expect(page.locator("#scans table")).to_be_hidden()
+    page.get_by_text("Show the chart as a table").click()
     hour = page.get_by_role("row", name="the last hour")
     expect(hour.get_by_role("cell")).to_have_text(["1", "1"])
     expect(page.get_by_role("region", name="Services")).to_contain_text("answered this page in")
-    expect(page.get_by_role("region", name="Recent scans")).to_contain_text("nothing to do")
+    page.get_by_text("Recent scans of this worker").click()
+    expect(page.get_by_role("group", name="Table of scans")).to_contain_text("nothing to do")
     assert_has_landmarks_and_headings(page)
+    page.get_by_role("link", name="1 failed").click()
+    expect(page).to_have_url(f"{site.url}/lessons?state=failed")
+    expect(page.get_by_role("link", name="A failed lesson")).to_be_visible()
 
 
 def test_a_lesson_page_shows_its_whole_history(
@@ -121,7 +138,11 @@ def test_a_lesson_page_shows_its_whole_history(
     history.last.get_by_text("Details").click()
     expect(history.last).to_contain_text('"status": "ready"')
     expect(history.last).to_contain_text(course.row(lesson)["mux_playback_id"])
-    expect(page.get_by_role("button", name="Retry")).to_have_count(0)
+    expect(page.get_by_role("button", name=re.compile("Retry|Publish|Check"))).to_have_count(0)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+    page.get_by_role("button", name=f"Copy {lesson}").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == str(lesson)
 
 
 def test_a_deleted_lesson_leaves_its_history(
@@ -139,7 +160,7 @@ def test_a_deleted_lesson_leaves_its_history(
 def test_the_search_finds_lessons_by_any_of_their_ids(
     site: StatusSite, page: Page, console: Console, course: Course, db: psycopg.Connection
 ) -> None:
-    """A single lesson opens, several are listed."""
+    """A single lesson opens, several are listed; what is no id is searched for in titles."""
     lessons = story(course, db)
     with db.transaction():
         two = [course.tracked_lesson("shared") for _ in range(2)]
@@ -152,7 +173,11 @@ def test_the_search_finds_lessons_by_any_of_their_ids(
     page.get_by_role("searchbox").fill("shared")
     page.keyboard.press("Enter")
     for lesson in two:
-        expect(page.get_by_role("link", name=str(lesson))).to_be_visible()
+        expect(page.locator(f'main a[href="/lessons/{lesson}"]')).to_be_visible()
+    page.get_by_role("searchbox").fill("PUBLISHED less")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{site.url}/lessons?search=PUBLISHED+less")
+    expect(page.locator("main .lesson")).to_have_text(["A published lesson"])
 
 
 def test_foreign_text_is_never_run(
@@ -180,7 +205,8 @@ def test_foreign_text_is_never_run(
                  asset_id=EVIL, playback_id=EVIL, observation=seen)  # fmt: skip
     page.clock.install()
     site.log_in(page, name=EVIL[:60], lesson=lessons["failed"])
-    for path in ("/", *(f"/lessons/{lesson}" for lesson in lessons.values())):
+    lists = ("/lessons", "/lessons?state=failed")
+    for path in ("/", *lists, *(f"/lessons/{lesson}" for lesson in lessons.values())):
         page.goto(site.url + path)
         page.clock.install()
         for _ in range(2):
@@ -194,8 +220,8 @@ def test_foreign_text_is_never_run(
     assert_harmless(page)
     page.get_by_role("searchbox").fill(EVIL)
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Search")
-    expect(page.get_by_role("searchbox")).to_have_value(EVIL)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lessons")
+    expect(page.get_by_label("Title or instructor")).to_have_value(EVIL)
     assert_harmless(page)
 
 
@@ -215,7 +241,7 @@ def test_an_id_cannot_look_like_another(
         lesson = course.tracked_lesson("up\u202e1\u200b2")
         later(db)
     site.log_in(page, f"/lessons/{lesson}")
-    expect(page.get_by_role("region", name="State")).to_contain_text("up\\u{202e}1\\u{200b}2")
+    expect(page.get_by_role("region", name="Upload")).to_contain_text("up\\u{202e}1\\u{200b}2")
 
 
 @pytest.mark.parametrize("width", [320, 1280])
@@ -230,7 +256,8 @@ def test_the_pages_fit_and_are_readable(
     window = browser.new_context(viewport={"width": width, "height": 844}, has_touch=width < 500)
     page = window.new_page()
     site.log_in(page, name="W" * 60, lesson=lessons["failed"])
-    for path in ("/", f"/lessons/{lessons['failed']}", f"/search?q={LONG}", "/lessons/none"):
+    lists = (f"/lessons?state=failed&search={LONG}", "/lessons", "/lessons?state=x")
+    for path in ("/", *lists, f"/lessons/{lessons['failed']}", "/lessons/none"):
         page.goto(site.url + path)
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
@@ -303,7 +330,7 @@ def test_a_refresh_keeps_focus_scroll_and_open_details(
     lessons = story(course, db)
     page.clock.install()
     site.log_in(page, lesson=lessons["failed"])
-    page.get_by_text("Show as a table").click()
+    page.get_by_text("Show the chart as a table").click()
     page.get_by_role("searchbox").fill("half an i")
     link = row_of(page, "Failed", lessons["failed"]).get_by_role("link")
     link.focus()
@@ -316,14 +343,15 @@ def test_a_refresh_keeps_focus_scroll_and_open_details(
     db.execute("update mux_asset_tracking set settled_at = now() where lesson_id = %s", [newer])
     top = link.bounding_box()
     news_until(page, row_of(page, "Failed", newer))
-    expect(page).to_have_title("2 waiting, 1 stuck, 2 failed. · mux-worker")
-    expect(page.locator("[aria-live=polite]")).to_have_text("2 waiting, 1 stuck, 2 failed.")
+    headline = "2 failed, 1 stuck, 1 waiting."
+    expect(page).to_have_title(f"{headline} · mux-worker")
+    expect(page.locator("[aria-live=polite]")).to_have_text(headline)
     expect(link).to_be_focused()
     expect(page.get_by_role("searchbox")).to_have_value("half an i")
     expect(page.locator("#chart-table")).to_have_attribute("open", "")
     assert page.evaluate("scrollY") >= 300
     assert top is not None
-    first = page.get_by_role("region", name=re.compile("^Failed")).get_by_role("link").first
+    first = page.get_by_role("region", name=re.compile("^Failed")).locator(".lesson").first
     expect(first).to_have_text("A newer failure")
 
     db.execute("delete from lessons where id = %s", [lessons["failed"]])
@@ -451,12 +479,11 @@ def test_an_outage_of_supabase_is_shown(
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     supabase.stop_postgrest()
     try:
-        out = page.get_by_text(re.compile("Supabase (is unavailable|does not answer this page):"))
-        news_until(page, out.first)
-        news_until(page, page.get_by_text("The lessons are shown as they were"))
-        expect(page.get_by_role("region", name="Recent scans")).to_contain_text(
-            "interrupted: supabase"
-        )
+        news_until(page, page.locator(".bad-box", has_text="has not answered since"))
+        expect(page.get_by_text("The lessons are shown as they were at")).to_be_visible()
+        expect(page.locator("b.good")).to_have_count(0)
+        page.get_by_text("Recent scans of this worker").click()
+        expect(page.locator("#scans")).to_contain_text("interrupted: supabase")
     finally:
         supabase.start_postgrest()
     site.worker.wait_for("supabase.recovered")

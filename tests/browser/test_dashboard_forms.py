@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -61,7 +62,38 @@ def test_retry_has_a_failed_lesson_published(
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))
     assert course.state(lesson)["status"] == "published"
     assert deeds(course, lesson) == [("tracked", "operator Inés O'Hara", "Mux mended it")]
-    expect(page.get_by_role("region", name="History")).to_contain_text("by operator Inés O'Hara")
+    expect(page.get_by_role("region", name="History")).to_contain_text(
+        "by an operator: Inés O'Hara"
+    )
+
+
+def test_many_lessons_are_retried_at_once(
+    browser: Browser, site: StatusSite, course: Course
+) -> None:
+    """The selected ones, then all that match, with one reason; without JavaScript too."""
+    first, second, third = (failed_lesson(course, site) for _ in range(3))
+    for has_script in (True, False):
+        window = browser.new_context(java_script_enabled=has_script)
+        page = window.new_page()
+        site.log_in(page, "/lessons?state=failed")
+        reason = page.get_by_label("Reason")
+        reason.fill(f"Script: {has_script}")
+        if has_script:
+            page.get_by_role("checkbox", name=re.compile("Select all")).check()
+            expect(page.locator("[name=lesson]:checked")).to_have_count(3)
+            for lesson in (second, third):
+                page.locator(f"[value='{lesson}']").uncheck()
+            answer = "1 lesson is due again, as if the upload had just begun."
+        else:
+            page.get_by_role("radio", name="All 2").check()
+            answer = "2 lessons are due again, as if the upload had just begun."
+        page.get_by_role("button", name="Retry", exact=True).click()
+        expect(page.get_by_role("alert")).to_have_text(answer)
+        expect(page).to_have_url(f"{site.url}/lessons?state=failed")
+        window.close()
+    for lesson, why in ((first, "True"), (second, "False"), (third, "False")):
+        site.worker.wait_for("lesson.published", lesson_id=str(lesson))
+        assert deeds(course, lesson) == [("tracked", "operator Ines", f"Script: {why}")]
 
 
 def test_publish_checks_the_video_in_mux_first(
@@ -185,7 +217,8 @@ def test_it_works_without_javascript(browser: Browser, site: StatusSite, course:
     console = Console(page)
     lesson = waiting_lesson(course, site.mux.state.create_upload())
     site.log_in(page, lesson=lesson)
-    page.get_by_role("link", name="A lesson").first.click()
+    page.locator(f'a[href="/lessons/{lesson}"]').click()
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
     press(page, "Check now", "No script")
     expect(page.get_by_role("alert")).to_have_text("The next scan checks the lesson.")
     site.worker.wait_for("lesson.published", lesson_id=str(lesson))

@@ -5,6 +5,8 @@ import pytest
 
 from tests.worker_process import WorkerProcess
 
+OF_MUX = ("MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
+
 
 @pytest.fixture(autouse=True)
 def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -20,9 +22,7 @@ def no_run_prints_a_secret(request: pytest.FixtureRequest) -> Iterator[None]:
 def secrets_in(output: str, environment: dict[str, str]) -> list[str]:
     """Return the names of the settings whose secret is in the output."""
     token = f"{environment['MUX_TOKEN_ID']}:{environment['MUX_TOKEN_SECRET']}"
-    secrets = {
-        name: environment[name]
-        for name in ("SUPABASE_SERVICE_ROLE_KEY", "MUX_TOKEN_ID", "MUX_TOKEN_SECRET")
-    }
+    settings = ("SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_PUBLISHABLE_KEY", *OF_MUX)
+    secrets = {str(name): environment[name] for name in settings if name in environment}
     secrets["the Authorization header"] = base64.b64encode(token.encode()).decode()
     return [name for name, secret in secrets.items() if secret in output]

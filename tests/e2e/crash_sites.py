@@ -261,7 +261,9 @@ CALLS = (
     command("worker_doctor of a backfill", untracked, *BACKFILL),
     command("worker_adopt of a backfill", untracked, *BACKFILL, match=nth(2)),
     command("worker_settle of a backfill", untracked, *BACKFILL),
-    command("worker_status", some, "status"),
+    command("worker_overview of status", some, "status"),
+    command("worker_list_lessons", some, "status", "--waiting"),
+    command("worker_failures", failed, "retry", "--all-failed", "--type", "gave_up"),
     command("worker_doctor of the doctor", some, "doctor"),
     command("worker_claim of the doctor", some, "doctor"),
 )

@@ -20,6 +20,7 @@ from tests.e2e.evidence import (
 )
 from tests.e2e.test_backfill import SLOW, VIDEO, untracked, video
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 from worker import wording
 
 pytestmark = pytest.mark.stack
@@ -45,6 +46,7 @@ def save_form_again(db: psycopg.Connection, upload_id: str, lesson: UUID | None 
     )
 
 
+@WITH_BOTH_KEYS
 def test_lessons_that_nobody_tracked_are_adopted(
     worker: WorkerProcess, course: Course, mux: MuxSimulator
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_ready_video_is_not_published_over_a_placeholder_that_may_be_newer(
     ]
 
 
+@WITH_BOTH_KEYS
 def test_what_a_form_left_open_overwrote_is_restored(
     worker: WorkerProcess, course: Course, db: psycopg.Connection, mux: MuxSimulator
 ) -> None:

@@ -19,6 +19,7 @@ from tests.commands import run
 from tests.course import Course
 from tests.e2e.evidence import picked, tables
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 
 pytestmark = pytest.mark.stack
 
@@ -51,6 +52,7 @@ def untracked(course: Course, upload_id: str, creator: UUID | None = None, **col
     return course.lesson(creator, **{**ids, **columns})
 
 
+@WITH_BOTH_KEYS
 def test_every_shape_that_the_report_names_is_repaired(
     environment: dict[str, str], course: Course, mux: MuxSimulator
 ) -> None:

@@ -220,7 +220,7 @@ def test_a_scan_does_not_call_due_what_it_leaves_to_webhooks(
     assert (result.returncode, result.stdout.splitlines()) == (
         0,
         [
-            "Checked 0 rows: nothing due.",
-            "Now 3 processing (0 due, 0 stuck), 0 failed.",
+            "Checked 0 lessons: nothing was due.",
+            "Now 3 waiting, 0 stuck, 0 of them due; 0 failed, 0 unplayable.",
         ],
     )

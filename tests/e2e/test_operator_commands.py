@@ -228,10 +228,15 @@ def test_an_id_that_is_wrong_or_of_several_is_one_sentence(
     for name in ("publish", "status", "retry"):
         done = command(environment, name, upload)
         assert (done.returncode, done.stdout) == (1, "")
-        assert all(str(lesson) in done.stderr for lesson in two)
+        assert done.stderr == (
+            f'"{upload}" belongs to several lessons:\n'
+            + "".join(f"  {lesson}  A lesson (waiting)\n" for lesson in sorted(map(str, two)))
+            + "Name one by its id.\n"
+        )
         unknown = command(environment, name, "\x1b[2J../nobody")
         assert unknown.returncode == 1
-        assert unknown.stderr.startswith("No lesson, upload or asset has the id '\\x1b[2J")
+        said = 'No lesson, upload or asset has the id or the title "\\u{001b}[2J../nobody". '
+        assert unknown.stderr.startswith(said)
         assert len(unknown.stderr.strip().splitlines()) == 1
 
 
@@ -275,7 +280,8 @@ def test_retry_starts_failed_lessons_anew(
     for lesson in lessons:
         course.backdate(lesson, 9000)
     done = command(environment, "retry", str(lessons[0]), "--reason", "Mux mended it", USER="olaf")
-    assert (done.returncode, done.stdout) == (0, f"{lessons[0]} is due again.\n")
+    label = f'"A lesson" ({lessons[0]})'
+    assert (done.returncode, done.stdout) == (0, f"{label} is due again.\n")
     row = course.row(lessons[0])
     assert picked(row, "status", "error_type", "check_count") == ("processing", None, 0)
     assert row["next_check_at"] >= row["tracked_at"] > row["created_at"]
@@ -287,13 +293,75 @@ def test_retry_starts_failed_lessons_anew(
     again = command(environment, "retry", str(lessons[0]))
     assert (again.returncode, again.stdout) == (
         1,
-        f"{lessons[0]} is processing: there is nothing to retry.\n",
+        f"{label} has not failed: it is waiting. There is nothing to retry.\n",
     )
     done = command(environment, "retry", "--all-failed", "--type", "gave_up")
-    assert (done.returncode, done.stdout) == (0, "2 failed lessons due again.\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        (
+            "2 lessons have failed:\n      2  gave_up: The video did not become ready in time.\n"
+            "2 failed lessons are due again.\n"
+        ),
+    )
     assert [course.row(x)["status"] for x in lessons[1:]] == ["error", "processing", "processing"]
-    assert command(environment, "retry", "--all-failed").stdout == "1 failed lesson due again.\n"
+    done = command(environment, "retry", "--all-failed")
+    assert done.stdout.startswith("1 lesson has failed:\n      1  upload_timed_out: Mux waited ")
+    assert done.stdout.endswith("\n1 failed lesson is due again.\n")
     assert command(environment, "retry").returncode == 2
+
+
+def test_retry_says_what_it_would_do_and_refuses_a_type_that_does_not_exist(
+    environment: dict[str, str], course: Course, db: psycopg.Connection
+) -> None:
+    """Nothing is written, and an error names the types that failed lessons have."""
+    done = command(environment, "retry", "--all-failed", "--type", "gave_up")
+    nothing = "No lesson has failed with gave_up. There is nothing to retry.\n"
+    assert (done.returncode, done.stdout) == (0, nothing)
+    failed = course.tracked_lesson("up1", status="error", error_type="gave_up")
+    waiting = course.tracked_lesson("up2")
+    db.execute("update lessons set title = 'Rye' where id = %s", [failed])
+    before = tables(db)
+    done = command(environment, "retry", "rye", str(waiting), "--dry-run")
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith(f'"Rye" ({failed}) would be due again. It failed')
+    assert first.endswith(": The video did not become ready in time.")
+    assert (done.returncode, rest) == (
+        1,
+        [
+            f'"A lesson" ({waiting}) has not failed: it is waiting. There is nothing to retry.',
+            "Nothing was changed.",
+        ],
+    )
+    listed = "1 lesson has failed:\n      1  gave_up: The video did not become ready in time.\n"
+    done = command(environment, "retry", "--all-failed", "--dry-run")
+    said = f"{listed}They would be due again. Nothing was changed.\n"
+    assert (done.returncode, done.stdout) == (0, said)
+    done = command(environment, "retry", "--all-failed", "--type", "gaveup")
+    said = f"There is no error type gaveup. Did you mean gave_up?\n{listed}"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert tables(db) == before
+
+
+def test_a_lesson_may_be_named_by_its_title(
+    environment: dict[str, str], course: Course, db: psycopg.Connection
+) -> None:
+    """In any case, tracked or not; where that is no single lesson, those that may be meant."""
+    titles = ("Rye bread", "Sourdough", "Dough, part 2", "dough, Part 2")
+    lessons = {title: course.lesson(title=title) for title in titles}
+    done = command(environment, "status", "rye BREAD", "--json")
+    assert json.loads(done.stdout)["lesson_id"] == str(lessons["Rye bread"])
+    done = command(environment, "publish", "dough, part 2")
+    assert done.returncode == 1
+    first, *candidates, last = done.stderr.splitlines()
+    assert first == 'Several lessons are called "dough, part 2":'
+    assert sorted(candidates) == sorted(
+        f"  {lessons[title]}  {title} (not tracked)" for title in titles[2:]
+    )
+    assert last == "Name one by its id."
+    done = command(environment, "status", "dough")
+    first, *candidates, _ = done.stderr.splitlines()
+    assert first == 'No lesson is called "dough", but titles contain it:'
+    assert len(candidates) == 3
 
 
 def test_retry_says_why_a_failed_lesson_is_left_as_it_is(
@@ -307,8 +375,8 @@ def test_retry_says_why_a_failed_lesson_is_left_as_it_is(
         done = command(environment, "retry", str(held), str(other), "--type", "gave_up")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f"{held} is locked by another transaction. Try again in a moment.",
-        f"{other} failed with upload_timed_out, not with gave_up: it is left unchanged.",
+        f'"A lesson" ({held}) is locked by another transaction. Try again in a moment.',
+        f'"A lesson" ({other}) failed with upload_timed_out, not with gave_up. It is unchanged.',
     ]
 
 
@@ -326,21 +394,55 @@ def test_status_counts_and_tells_what_failed(
     )
     done = command(environment, "status")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"^processing +1$", done.stdout, re.MULTILINE)
-    assert re.search(r"^  stuck +1  oldest tracked 2 h ago$", done.stdout, re.MULTILINE)
-    assert re.search(r"at most p50 \S+ s  p95 \S+ s  p99 \S+ s  of 3$", done.stdout, re.MULTILINE)
-    assert str(failed) in done.stdout
-    assert f" {failed}\n" in done.stdout
-    assert "no video " * 33 in done.stdout  # the database gives its first 300 characters
-    assert "\x1b" not in done.stdout
+    *counts, gap, first, second = done.stdout.splitlines()
+    assert [line.split(",")[0].split(";")[0] for line in counts] == [
+        "     0  published",
+        "     1  failed",
+        "     1  stuck",
+        "     0  waiting",
+        "     3  published in the last day",
+    ]
+    assert re.search(r"; half of the ready videos within \S+ s, 95 % within \S+ s$", counts[-1])
+    assert gap == ""
+    state, lesson, title, _, error_type, why = first.split("\t")
+    assert (state, lesson, title, error_type) == (
+        *("failed", str(failed), "A lesson", "asset_errored"),
+    )
+    assert "no video " * 39 in why
+    assert second.startswith(f"stuck\t{waiting}\t")
+    assert command(environment, "status", "--failed").stdout == f"{first}\n"
     result = json.loads(command(environment, "status", "--json").stdout)
-    assert picked(result, "processing", "ready", "error", "stuck") == (1, 3, 1, 1)
-    assert result["ready_to_published"]["count"] == 3
-    assert [one["error_type"] for one in result["failures"]] == ["asset_errored"]
+    assert picked(result["counts"], "failed", "stuck", "waiting") == (1, 1, 0)
+    assert result["day"]["delays_of_day"]["count"] == 3
+    assert [one["id"] for one in result["lists"]["failed"]] == [str(failed)]
+
+
+def test_status_lists_lessons_by_state_title_and_error_type(
+    environment: dict[str, str], course: Course, db: psycopg.Connection
+) -> None:
+    """As many as asked for; JSON says whether there are more."""
+    for n, title in enumerate(("Rye", "Sourdough", "Pizza dough")):
+        lesson = course.tracked_lesson(f"up{n}", status="error" if n else "processing")
+        db.execute("update lessons set title = %s where id = %s", [title, lesson])
+    db.execute("update mux_asset_tracking set error_type = 'gave_up' where upload_id = 'up2'")
+
+    def titles(*arguments: str) -> set[str]:
+        done = command(environment, "status", *arguments)
+        return {line.split("\t")[2] for line in done.stdout.splitlines()}
+
+    assert titles("--failed") == {"Sourdough", "Pizza dough"}
+    assert titles("--waiting") == {"Rye"}
+    assert titles("--stuck") == titles("--published") == set()
+    assert titles("--search", "DOUGH") == {"Sourdough", "Pizza dough"}
+    assert titles("--type", "gave_up") == {"Pizza dough"}
+    one = json.loads(command(environment, "status", "--failed", "--limit", "1", "--json").stdout)
+    assert (len(one["lessons"]), one["has_more"]) == (1, True)
+    rest = json.loads(command(environment, "status", "--failed", "--limit", "2", "--json").stdout)
+    assert (len(rest["lessons"]), rest["has_more"]) == (2, False)
 
 
 def test_status_of_a_lesson_is_its_story(
-    environment: dict[str, str], course: Course, mux: MuxSimulator
+    environment: dict[str, str], course: Course, mux: MuxSimulator, key_role: str
 ) -> None:
     """Itself, its row, what Mux says now, and each step with the time since the one before."""
     upload = mux.state.create_upload()
@@ -352,7 +454,9 @@ def test_status_of_a_lesson_is_its_story(
         assert done.returncode == 0
         for text in (str(lesson), upload, asset, f"{playback} (public)"):
             assert text in done.stdout
-        assert re.search(r"\+\d+\.\d s  published  asset_ready by service_role", done.stdout)
+        assert re.search(
+            r"\+\d+\.\d s  Published by the worker\n +The video is ready\.", done.stdout
+        )
     result = json.loads(command(environment, "status", upload, "--json").stdout)
     assert result["mux"]["status"] == "ready"
     assert [event["event"] for event in result["events"]] == ["tracked", "published"]

@@ -14,6 +14,7 @@ from tests.course import Course
 from tests.e2e.evidence import assert_published, assert_works_on, lines, picked, published_line
 from tests.sql.instructor import Browser
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 
 pytestmark = pytest.mark.stack
 
@@ -52,6 +53,7 @@ def assert_attached(
     return result
 
 
+@WITH_BOTH_KEYS
 def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     worker: WorkerProcess,
     course: Course,
@@ -59,6 +61,7 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     browser: Browser,
     supabase: LocalSupabase,
     db: psycopg.Connection,
+    key_role: str,
 ) -> None:
     """The next look was an hour away; the button makes it the next scan's."""
     clock = mux.state.clock = ManualClock()
@@ -84,9 +87,9 @@ def test_a_lesson_published_by_hand_gets_its_playback_id_from_the_worker(
     happened = [picked(e, "event", "reason", "actor") for e in course.events(lesson)]
     assert happened == [
         ("tracked", None, str(course.anna)),
-        ("waiting", "asset_preparing", "service_role"),
+        ("waiting", "asset_preparing", key_role),
         ("published", "by_hand", str(course.anna)),
-        ("attached", "asset_ready", "service_role"),
+        ("attached", "asset_ready", key_role),
     ]
     assert_works_on(worker, course, mux)
 

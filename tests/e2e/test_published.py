@@ -24,14 +24,16 @@ from tests.e2e.evidence import (
     tables,
 )
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 from worker.wording import failure
 
 IN_BROWSER = Timeline(file_after_seconds=None, prepare_seconds=30)
 """The instructor has begun: the file comes when the browser sends it, then takes half a minute."""
 
 
+@WITH_BOTH_KEYS
 def test_a_draft_follows_its_upload_from_waiting_to_published(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, key_role: str
 ) -> None:
     """Nothing happens while the upload waits; the asset is noted; when it is ready, published."""
     clock = mux.state.clock = ManualClock()
@@ -58,8 +60,8 @@ def test_a_draft_follows_its_upload_from_waiting_to_published(
     happened = [picked(e, "event", "reason", "to_status", "actor") for e in course.events(lesson)]
     assert happened == [
         ("tracked", None, "processing", "postgres"),
-        ("waiting", "asset_preparing", "processing", "service_role"),
-        ("published", "asset_ready", "ready", "service_role"),
+        ("waiting", "asset_preparing", "processing", key_role),
+        ("published", "asset_ready", "ready", key_role),
     ]
     assert_works_on(worker, course, mux)
 
@@ -221,8 +223,8 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     ran = _scan(environment)
     logged, words = _split(ran.stderr)
     assert ran.stdout == (
-        "Checked 3 rows: 1 failed, 1 published, 1 waiting.\n"
-        "Now 1 processing (0 due, 0 stuck), 1 failed.\n"
+        "Checked 3 lessons: 1 failed, 1 published, 1 waiting.\n"
+        "Now 1 waiting, 0 stuck, 0 of them due; 1 failed, 0 unplayable.\n"
     )
     assert ran.returncode == 0
     assert words == []
@@ -234,7 +236,8 @@ def test_scan_looks_once_at_what_is_due_and_sums_up(
     again = _scan(environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout == (
-        "Checked 0 rows: nothing due.\nNow 1 processing (0 due, 0 stuck), 1 failed.\n"
+        "Checked 0 lessons: nothing was due.\n"
+        "Now 1 waiting, 0 stuck, 0 of them due; 1 failed, 0 unplayable.\n"
     )
 
 
@@ -269,7 +272,7 @@ def test_scan_says_in_one_sentence_what_is_down(
 
     if down == "mux":
         mux.start()
-    assert _scan(environment).stdout.startswith("Checked 1 rows: 1 published.\n")
+    assert _scan(environment).stdout.startswith("Checked 1 lesson: 1 published.\n")
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

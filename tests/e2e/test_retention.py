@@ -12,6 +12,7 @@ from sandbox.fault_injection import Fault
 from sandbox.mux.server import MuxSimulator
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
+from tests.worker_role import WITH_BOTH_KEYS
 from worker.app import parts
 from worker.daemon.loop import Daemon, Timing
 from worker.daemon.retention import Retention
@@ -64,6 +65,7 @@ async def work_until(
         await running
 
 
+@WITH_BOTH_KEYS
 async def test_old_audit_rows_go_while_lessons_are_published(
     environment: dict[str, str],
     mux: MuxSimulator,

@@ -44,13 +44,12 @@ NO_ANSWER = {
         Fault("truncate"),
         supabase_out(
             "connection",
-            "Supabase did not answer: RemoteProtocolError: peer closed connection without "
-            "sending complete message body",
+            "Supabase did not answer: peer closed connection without sending complete message body",
         ),
     ),
     "a reset": (
         Fault("reset"),
-        supabase_out("connection", "Supabase did not answer: ReadError."),
+        supabase_out("connection", "Supabase did not answer: the connection was closed."),
     ),
     "a hang": (Fault("hang"), TOO_LATE),
     "an answer without end": (Fault("trickle", status=200), TOO_LATE),

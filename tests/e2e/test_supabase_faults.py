@@ -88,19 +88,20 @@ def test_postgres_may_be_restarted_in_the_middle(
 
 
 def test_a_grant_that_is_taken_away_is_named(
-    worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection
+    worker: WorkerProcess, course: Course, mux: MuxSimulator, db: psycopg.Connection, key_role: str
 ) -> None:
     """For real: the line says which function may not be called, and the grant heals it."""
     worker.start()
     worker.wait_for("scan.finished")
-    db.execute("revoke execute on function worker_claim from service_role")
+    db.execute(f"revoke execute on function worker_claim from {key_role}".encode())
     try:
         worker.wait_for("supabase.unavailable")
     finally:
-        db.execute("grant execute on function worker_claim to service_role")
+        db.execute(f"grant execute on function worker_claim to {key_role}".encode())
     message = (
         "The key may not call worker_claim (42501: permission denied for function worker_claim). "
-        "Apply the files of sql/ again, in order."
+        "Apply the files of sql/ again, in order; if it is of the role mux_worker, "
+        "sql/optional/worker_role.sql as well."
     )
     assert supabase_outages(worker) == [
         supabase_out("forbidden", message, "error"),
@@ -254,6 +255,6 @@ def test_an_outage_of_settling_alone_is_one_outage(
     supabase.faults.wait_for_hits(hits + 3 * MAX_ATTEMPTS)
     supabase.faults.clear()
     assert_published(worker, course, mux, lesson, upload_id)
-    began = supabase_out("connection", "Supabase did not answer: ReadError.")
+    began = supabase_out("connection", "Supabase did not answer: the connection was closed.")
     assert supabase_outages(worker) == [began, SUPABASE_RECOVERED]
     assert_works_on(worker, course, mux)

@@ -92,8 +92,8 @@ def test_the_same_fault_twice_is_two_outages(
         supabase.faults.clear()
         worker.wait_for("supabase.recovered", times=number)
     message = (
-        "Supabase refuses SUPABASE_SERVICE_ROLE_KEY (401: Invalid API key). Set the project's "
-        "service_role or secret key, and restart the worker."
+        "Supabase refuses the API key (401: Invalid API key). Check SUPABASE_SERVICE_ROLE_KEY, and "
+        "SUPABASE_PUBLISHABLE_KEY if the former is of the role mux_worker. Then restart the worker."
     )
     pair = [supabase_out("unauthorized", message, "error"), SUPABASE_RECOVERED]
     assert supabase_outages(worker, 2) == pair * 2

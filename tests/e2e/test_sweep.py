@@ -15,11 +15,11 @@ import pytest
 from aiohttp import web
 
 from sandbox.fault_injection import Fault
+from sandbox.mux.ids import SeededUpload
 from sandbox.mux.rate_limit import RateLimits
 from sandbox.mux.request_log import LoggedRequest, peak_per_second
 from sandbox.mux.responses import asset_json
 from sandbox.mux.server import MuxSimulator
-from sandbox.mux.state import SeededUpload
 from sandbox.mux.timeline import Timeline
 from tests.course import Course, let_pass
 from tests.e2e.evidence import lines, picked, refuse_lists

@@ -29,6 +29,7 @@ from tests.course import Course
 from tests.e2e.evidence import picked, published_line
 from tests.e2e.test_two_workers import due_at_once
 from tests.worker_process import WorkerProcess
+from tests.worker_role import WITH_BOTH_KEYS
 from worker.wording import FAILURES, failure
 
 pytestmark = pytest.mark.stack
@@ -115,6 +116,7 @@ def source(course: Course, lesson: UUID) -> str:
     return result
 
 
+@WITH_BOTH_KEYS
 def test_a_lesson_is_published_when_its_event_is_answered(
     hooked: Hooked, course: Course, arriving: None
 ) -> None:
@@ -229,6 +231,7 @@ def test_an_old_event_does_not_overwrite_what_is_newer(
     assert hooked.worker.events("lesson.unplayable") == []
 
 
+@WITH_BOTH_KEYS
 def test_the_deletion_of_a_published_video_is_told(
     hooked: Hooked, course: Course, arriving: None
 ) -> None:
@@ -448,6 +451,7 @@ def replace_playback_id(mux: MuxSimulator, asset_id: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("how", [{}, {"copies": 3}, {"newest_first": True}])
+@WITH_BOTH_KEYS
 def test_a_published_lesson_follows_its_replaced_playback_id(
     hooked: Hooked, course: Course, arriving: None, how: dict[str, Any]
 ) -> None:

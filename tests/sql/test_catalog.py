@@ -120,6 +120,7 @@ def test_an_empty_table_has_no_oldest(service: Service) -> None:
     assert service.summary() == {
         "processing": 0,
         "error": 0,
+        "unplayable": 0,
         "due": 0,
         "stuck": 0,
         "oldest_due_seconds": None,
@@ -150,6 +151,7 @@ def test_the_summary_counts(
     assert summary == {
         "processing": 6,
         "error": 1,
+        "unplayable": 0,
         "due": 2,
         "stuck": 5,
     }

@@ -103,7 +103,7 @@ def test_a_later_file_is_pushed_with_grants_and_snapshot_and_all_is_undone(
     ]
 
     status, output = push(app, database, COPY_UNDO)
-    undone = [f"undo_{stem}" for stem in reversed(STEMS)]
+    undone = ["undo_optional_worker_role", *(f"undo_{stem}" for stem in reversed(STEMS))]
     assert (status, history(database)) == (0, [*pushed, *undone]), output
     assert {**ours(database), "column grants": []} == {**before, "column grants": []}
 

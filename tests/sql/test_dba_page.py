@@ -4,20 +4,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import jwt
 import psycopg
 import pytest
 
 from bench.locks import indexes_first
 from sandbox.supabase.databases import find_sql_files
 from sandbox.supabase.stack import LocalSupabase
+from tests.plain_http import NO_TLS
 from tests.sql.dba_page import BLOCKS, names, run_block, section, table, write_program
 from tests.sql.installing import DOWN, OF_THE_APP, REPORT, SQL, apply_all, catalog, run, undo_all
+from tests.sql.supabase_cli import MISSING, PROGRAM, environment
 from tests.sql.test_realtime import PUBLICATION, PUBLISHED, as_superuser
+from tests.worker_role import create_worker_role
 
 pytestmark = pytest.mark.stack
 
 CHECKOUT = SQL.parent
-APPLY, ONE_FILE, COPY, LIST, REALTIME, UPGRADE, UNDO, COPY_UNDO = BLOCKS
+APPLY, ONE_FILE, COPY, LIST, REALTIME, UPGRADE, UNDO, COPY_UNDO, *OF_ROLE = BLOCKS
+APPLY_ROLE, SIGN_BY_SECRET, GENERATE, SIGN_BY_KEY = OF_ROLE
 
 GRANTS = f"""
     with tables (oid, name, owner, acl) as (
@@ -44,7 +50,7 @@ GRANTS = f"""
     group by 1, 2""".encode()
 CALLABLE = f"""
     select role, array_agg(proname::text order by proname)
-    from pg_proc, unnest(array['anon', 'authenticated', 'service_role']) role
+    from pg_proc, unnest(array['anon', 'authenticated', 'service_role', 'mux_worker']) role
     where pronamespace = 'public'::regnamespace and has_function_privilege(role, oid, 'execute')
       and proname not in {OF_THE_APP}
     group by 1""".encode()
@@ -100,11 +106,12 @@ def test_the_grants_are_those_of_the_database(database: str) -> None:
     """Table by table and role by role, the page says exactly what is granted."""
     run(database, "revoke all on lessons from anon, authenticated, service_role")
     apply_all(database)
+    assert run_block(APPLY_ROLE, where=CHECKOUT, dsn=database).returncode == 0
     with psycopg.connect(database) as connection:
         granted = {(name, role): may for name, role, may in connection.execute(GRANTS)}
         callable_: dict[str, list[str]] = dict(connection.execute(CALLABLE).fetchall())
         for_users = {name for (name,) in connection.execute(FOR_USERS)}
-    roles = ("anon", "authenticated", "service_role")
+    roles = ("anon", "authenticated", "service_role", "mux_worker")
     returned, functions = {}, {}
     for what, *cells in table("Who may do what"):
         for role, cell in zip(roles, cells, strict=True):
@@ -161,12 +168,45 @@ def test_the_file_for_review_is_what_is_applied(database: str, tmp_path: Path) -
     assert applied(database) == [file.stem for file in files]
 
 
+@pytest.mark.parametrize("by", ["the legacy secret", "a signing key"])
+def test_the_key_of_the_role_is_signed_as_it_says(
+    supabase: LocalSupabase, tmp_path: Path, by: str
+) -> None:
+    """The gateway takes what is printed beside the publishable key, and not alone."""
+    create_worker_role(supabase)
+    (tmp_path / "signing-key.json").write_text(supabase.signing_key)
+    block = SIGN_BY_SECRET if by == "the legacy secret" else SIGN_BY_KEY
+    variables = {"PATH": write_program(tmp_path / "bin")}
+    result = run_block(
+        block, where=tmp_path, dsn="", variables=variables, said=f"{supabase.jwt_secret}\n"
+    )
+    key = result.stdout.strip()
+    for api_key, status in ((supabase.publishable_key, 200), (key, 401)):
+        headers = {"apikey": api_key, "Authorization": f"Bearer {key}"}
+        answer = httpx.post(
+            f"{supabase.url}/rest/v1/rpc/worker_doctor", headers=headers, verify=NO_TLS
+        )
+        assert answer.status_code == status
+        assert answer.json().get("role") == ("mux_worker" if status == 200 else None)
+
+
+@pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+def test_a_signing_key_of_the_cli_signs(tmp_path: Path) -> None:
+    """What the CLI generates is for its owner alone, and is what the next command reads."""
+    variables = environment(tmp_path) | {"PATH": write_program(tmp_path / "bin")}
+    generate = GENERATE.replace("npx supabase", str(PROGRAM))
+    done = run_block(f"{generate}\n{SIGN_BY_KEY}", where=tmp_path, dsn="", variables=variables)
+    assert (tmp_path / "signing-key.json").stat().st_mode & 0o077 == 0
+    claims = jwt.decode(done.stdout.strip(), options={"verify_signature": False})
+    assert (claims["role"], claims["exp"] - claims["iat"]) == ("mux_worker", 365 * 86_400)
+
+
 def test_a_large_table_is_upgraded_step_by_step(supabase: LocalSupabase, database: str) -> None:
     """Its indexes are asked for; built as the page says, everything is applied over them."""
     run(database, REPORT.read_text())
     as_superuser(supabase, LARGE)
     stopped = run_block(APPLY, where=CHECKOUT, dsn=database)
-    assert "index idx_mux_asset_tracking_mux_asset_id is missing" in stopped.stderr
+    assert "index idx_mux_asset_tracking_unplayable is missing" in stopped.stderr
     assert "psql -f sql/optional/tracking_indexes.sql" in stopped.stderr
     assert applied(database) == [file.stem for file in find_sql_files() if file.stem < "031"]
     upgraded = run_block(UPGRADE, where=CHECKOUT, dsn=database)

@@ -12,8 +12,9 @@ from tests.conftest import ANNA
 from tests.sql.installing import DOWN, REPORT, SQL, Catalog, apply_all, catalog, run, undo_all
 from worker.supabase.errors import REQUIRED_SCHEMA
 
-FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), SQL / "optional" / "realtime.sql"])
-"""All but the optional index, which is built outside of a transaction."""
+OPTIONAL = [SQL / "optional" / "realtime.sql", SQL / "optional" / "worker_role.sql"]
+FILES = sorted([*SQL.glob("*.sql"), *DOWN.glob("*.sql"), *OPTIONAL])
+"""All but the optional indexes, which are built outside of a transaction."""
 pytestmark = pytest.mark.stack
 
 
@@ -222,7 +223,7 @@ def test_every_column_of_the_tracking_table_is_known_by_its_type(installed: str)
 def test_each_file_can_be_undone_and_applied_alone_from_the_top(installed: str) -> None:
     """Going down by one, two, three … files and up again always ends where it began."""
     up = catalog(installed)
-    down = sorted(DOWN.glob("*.sql"), reverse=True)
+    down = sorted(DOWN.glob("[0-9]*.sql"), reverse=True)
     for count in (1, 3, 5):
         apply_sql(installed, down[:count])
         apply_sql(installed, find_sql_files()[-count:])
@@ -230,9 +231,10 @@ def test_each_file_can_be_undone_and_applied_alone_from_the_top(installed: str) 
 
 
 def test_every_file_can_be_undone() -> None:
-    """sql/down has a file of the same name for each file of sql/."""
+    """sql/down has a file of the same name for each file of sql/, and before them the role's."""
     assert [file.name for file in sorted(DOWN.glob("*.sql"))] == [
-        file.name for file in find_sql_files()
+        *(file.name for file in find_sql_files()),
+        "optional_worker_role.sql",
     ]
 
 

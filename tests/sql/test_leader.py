@@ -205,3 +205,17 @@ def test_the_word_migrated_is_no_upload(service: Service, db: psycopg.Connection
     )
     assert service.outcomes(fact(PUBLISH, "migrated", "as2")) == ["unmatched"]
     assert db.execute("select count(*) from lessons where status = 'draft'").fetchone() == (1000,)
+
+
+def test_a_lead_that_is_prolonged_forgets_no_environment(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """A page on which none of our ids was found names none."""
+    due(course, 3)
+    claim(service, "one")
+    service.connection.execute("select worker_settle('[]', 'env1', 'one')")
+    db.execute("update mux_private.worker_state set leads_until = now() + interval '3 s'")
+    service.connection.execute("select worker_settle('[]', null, 'one')")
+    recorded = db.execute("select environment_id from mux_private.worker_state").fetchone()
+    assert recorded == ("env1",)
+    assert lease(db) == ("one", pytest.approx(15, abs=1))

@@ -76,7 +76,7 @@ def everything(course: Course, service: Service, anna: Instructor) -> list[Any]:
         ask("select mux_private.holders(array['as4', 'up9'])"),
         adopt(str(by_hand), str(copy), dry_run=True),
         adopt(str(by_hand)),
-        ask("select jsonb_array_length(worker_overview() -> 'waiting')"),
+        ask("select jsonb_array_length(worker_overview() #> '{lists,waiting,lessons}')"),
         ask("select jsonb_array_length(worker_retry(null, operator => 'me'))"),
         course.state(published)["status"],
     ]

@@ -68,5 +68,5 @@ def test_the_options_of_the_page_are_those_of_the_command() -> None:
     explained = set(re.findall(r"`(--[a-z]+)", PAGE.split("## The options")[1]))
     helped = mux_worker("mux-worker sql --help", CHECKOUT)
     assert explained == set(re.findall(r"^  (--[a-z]+) ", helped, re.MULTILINE)) - {
-        *("--write", "--inspect", "--optional")
+        *("--write", "--inspect", "--optional", "--undo")
     }

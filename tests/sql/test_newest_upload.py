@@ -10,7 +10,7 @@ import pytest
 from sandbox.supabase.stack import LocalSupabase
 from tests.course import Course
 from tests.sql.instructor import Instructor, refusal
-from tests.sql.service import Service
+from tests.sql.service import PUBLISH, Service, fact
 from tests.sql.upload_world import RULES, Mux, Stage, Video, World
 from worker.decide import settlement
 from worker.model import Observation, OnSent
@@ -727,3 +727,12 @@ def test_what_else_happens_to_a_lesson_hides_none_of_its_uploads(
         "from mux_asset_tracking t, generate_series(1, 600)"
     )
     assert refusal(lambda: track(world, lesson, world.mux.video("50")))[0] == "PT429"
+
+
+def test_a_placeholder_that_the_app_named_itself_is_no_newer_upload(
+    course: Course, service: Service, db: psycopg.Connection
+) -> None:
+    """The app said which placeholder it is when it began to track; then it saved the lesson."""
+    lesson = course.tracked_lesson("up1", temp_asset_id="temp_7f3a")
+    db.execute("update lessons set mux_asset_id = 'temp_7f3a' where id = %s", [lesson])
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]

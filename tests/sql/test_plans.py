@@ -70,6 +70,19 @@ def settle_page(service: Service) -> None:
     service.settle(*(fact(FAIL, "migrated", f"other{n}") for n in range(100)))
 
 
+LISTS = ("failed", "published", "stuck", "unplayable", "waiting")
+
+
+def list_lessons(service: Service, state: str, search: str | None = None) -> object:
+    """Read two pages of a list; return the second."""
+    query = b"select worker_list_lessons(%s, %s, at_most => 3, after => (%s::jsonb) ->> 'next')"
+    first = service.connection.execute(
+        b"select worker_list_lessons(%s, %s, at_most => 3)", [state, search]
+    ).fetchone()
+    assert first is not None
+    return service.connection.execute(query, [state, search, Jsonb(first[0])]).fetchone()
+
+
 CALLS: dict[str, Callable[[Service], object]] = {
     "claim": lambda service: service.claim(100),
     "claim as the leader": lambda service: service.connection.execute(
@@ -82,6 +95,9 @@ CALLS: dict[str, Callable[[Service], object]] = {
     "release": lambda service: service.release(service.claim(100)),
     "summary": lambda service: service.summary(),
     "overview": lambda service: service.connection.execute("select worker_overview()"),
+    "lists": lambda service: [list_lessons(service, state) for state in LISTS],
+    "search": lambda service: [list_lessons(service, state, "x") for state in LISTS],
+    "failures": lambda service: service.connection.execute("select worker_failures()"),
     "make due": lambda service: service.connection.execute(
         "select worker_make_due(md5('lesson7999')::uuid::text, 'ines')"
     ),

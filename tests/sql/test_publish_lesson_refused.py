@@ -13,6 +13,7 @@ from tests.sql.instructor import NO_SUCH_LESSON, Browser, Instructor, refusal
 from tests.sql.service import PUBLISH, WAIT, Service, fact
 from tests.sql.test_publish_lesson import BROKEN, VIDEO, everything, failed, picked, preparing
 from tests.sql.test_settle_app_interferes import app_trigger
+from worker.wording import FAILURES
 
 pytestmark = pytest.mark.stack
 
@@ -65,6 +66,20 @@ def test_an_asset_that_mux_called_broken_is_refused(
             instructor.publish_lesson(lesson)
         assert (refused.value.sqlstate, refused.value.diag.message_hint) == ("PT409", "it cannot")
         assert everything(db) == before
+
+
+def test_a_video_that_was_deleted_before_its_row_knew_it_is_refused(
+    course: Course, instructor: Instructor, service: Service, db: psycopg.Connection
+) -> None:
+    """The event came while the upload waited; then Mux named the asset."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact({"verdict": "mark_deleted", "reason": "asset_deleted"}, "up1", "as1"))
+    service.settle(fact(WAIT, "up1", "as1"))
+    before = everything(db)
+    with pytest.raises(psycopg.Error, match="the video cannot be played") as refused:
+        instructor.publish_lesson(lesson)
+    assert refused.value.diag.message_hint == FAILURES["asset_deleted"]
+    assert everything(db) == before
 
 
 def of_another_lesson(course: Course, service: Service) -> None:

@@ -50,6 +50,15 @@ def settled(service: Service, *items: Json) -> list[tuple[Any, ...]]:
     return [(one["outcome"], one.get("reason")) for one in service.settle(*items)]
 
 
+def adopt(service: Service, lesson: UUID) -> str:
+    """Adopt a lesson; return the outcome."""
+    adoptions = Jsonb([{"lesson_id": str(lesson)}])
+    query = b"select worker_adopt(%s) -> 0 ->> 'outcome'"
+    row = service.connection.execute(query, [adoptions]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def stands(course: Course, lesson: UUID) -> tuple[Any, ...]:
     """Give the status and the playback id of lesson and row, and why the row does not play."""
     state, row = course.state(lesson), course.row(lesson)
@@ -194,16 +203,28 @@ def test_a_lesson_that_somebody_unpublished_is_not_published(
 def test_a_lesson_whose_ids_the_app_changed_keeps_them(
     course: Course, service: Service, db: psycopg.Connection, lesson: UUID
 ) -> None:
-    """Before the event, so that nothing follows from it, or while Mux is asked."""
-    db.execute("update lessons set mux_playback_id = 'own' where id = %s", [lesson])
-    assert settled(service, event(listing("two"))) == [("unchanged", "asset_ready")]
-    db.execute("update lessons set mux_playback_id = 'one' where id = %s", [lesson])
+    """Before the event or while Mux is asked; its row follows alone."""
+    for before, after, id_ in (("own", "own", "two"), ("two", "own", "three")):
+        db.execute("update lessons set mux_playback_id = %s where id = %s", [before, lesson])
+        service.settle(event(listing(id_)))
+        (row,) = service.claim()
+        db.execute("update lessons set mux_playback_id = %s where id = %s", [after, lesson])
+        assert settled(service, look(row, listing(id_))) == [("unchanged", CHANGED)]
+        assert stands(course, lesson) == ("published", "own", "ready", id_, None)
+        assert service.claim() == []
+
+
+def test_what_is_restored_has_the_latest_playback_id(
+    course: Course, service: Service, db: psycopg.Connection, lesson: UUID
+) -> None:
+    """Also where a form had overwritten the lesson's ids when the event came."""
+    form = "update lessons set mux_asset_id = 'temp_up1', mux_playback_id = 'temp_playback_up1'"
+    db.execute(form.encode())
     service.settle(event(listing("two")))
     (row,) = service.claim()
-    db.execute("update lessons set mux_playback_id = 'own' where id = %s", [lesson])
-    assert settled(service, look(row, listing("two"))) == [("unchanged", CHANGED)]
-    assert course.state(lesson)["mux_playback_id"] == "own"
-    assert service.claim() == []
+    service.settle(look(row, listing("two")))
+    adopt(service, lesson)
+    assert stands(course, lesson) == PLAYS_TWO
 
 
 def test_an_upload_that_was_replaced_changes_nothing(
@@ -359,7 +380,19 @@ def test_dead_ids_are_not_given_back(
     delete(service)
     db.execute("update lessons set mux_playback_id = 'temp_playback_up1' where id = %s", [lesson])
     state = course.state(lesson)
-    adoptions = Jsonb([{"lesson_id": str(lesson)}])
-    query = b"select worker_adopt(%s) -> 0 ->> 'outcome'"
-    assert service.connection.execute(query, [adoptions]).fetchone() == ("unchanged",)
+    assert adopt(service, lesson) == "unchanged"
     assert course.state(lesson) == state
+
+
+def test_a_video_that_is_deleted_after_its_ids_were_withdrawn_is_told_to_be_deleted(
+    course: Course, service: Service, lesson: UUID
+) -> None:
+    """The later reason counts: no playback id can bring it back."""
+    service.settle(event(listing()))
+    service.settle(look(service.claim()[0], listing()))
+    assert stands(course, lesson) == WITHDRAWN
+    assert delete(service) == [("unplayable", "asset_deleted")]
+    assert stands(course, lesson) == (*PLAYS[:4], "asset_deleted")
+    assert audit(course, lesson)[1:] == [
+        ("unplayable", "playback_ids_withdrawn"), ("unplayable", "asset_deleted"),
+    ]  # fmt: skip

@@ -26,7 +26,7 @@ def scratch(supabase: LocalSupabase) -> Iterator[psycopg.Connection]:
 def test_no_function_of_ours_is_refused_for_want_of_a_where(db: psycopg.Connection) -> None:
     """No statement reaches all rows, and none is put together where it cannot be read.
 
-    Three put statements together: one evaluates the app's constraints and changes nothing, the
+    Four put statements together: one evaluates the app's constraints and changes nothing, the
     others are called by files of sql/ and sql/down, which no request can.
     """
     read = bodies(db)
@@ -35,6 +35,7 @@ def test_no_function_of_ours_is_refused_for_want_of_a_where(db: psycopg.Connecti
     assert {name for name, body in read.items() if body.dynamic} == {
         "mux_private.keep_check(regclass,text,text)",
         "mux_private.lessons_refuse(text,boolean)",
+        "mux_private.open_to_worker_role()",
         "mux_private.undo(text,text[],text[],text[])",
     }
 

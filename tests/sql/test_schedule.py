@@ -1,5 +1,6 @@
 """The schedule: what is in it, whose turn it is, and that polling writes nowhere else."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import psycopg
@@ -241,3 +242,29 @@ def test_a_video_of_which_nothing_sensible_is_said_is_published(
     row = course.tracking(lesson)
     assert (row["duration_seconds"], row["aspect_ratio"]) == (None, '{"a": 1}')
     assert len(row["max_resolution"]) == 50
+
+
+def test_of_one_owner_what_mux_does_not_know_comes_after_what_it_may_know(
+    course: Course, service: Service
+) -> None:
+    """Also where the garbage has been due for much longer."""
+    hour_ago = timedelta(hours=-1)
+    for n in range(3):
+        course.tracked_lesson(
+            f"gone{n}", missing_count=1, missing_since=hour_ago, next_check_at=hour_ago
+        )
+    course.tracked_lesson("up1", next_check_at=timedelta())
+    order = [service.claim(1)[0]["upload_id"] for _ in range(2)]
+    assert (order[0], order[1][:4]) == ("up1", "gone")
+
+
+def test_a_look_that_says_nothing_of_progress_keeps_it(course: Course, service: Service) -> None:
+    """The app shows how far the encoding was."""
+    lesson = course.tracked_lesson("up1")
+    for progress in ({"progress": 40.0}, {}):
+        course.make_due()
+        (row,) = service.claim()
+        seen = {"source": "probe", "subject": "asset", **progress}
+        item = {**fact(WAIT, "up1", "as1", claimed=[looked_at(row)]), "observation": seen}
+        assert service.outcomes(item) == ["waiting"]
+    assert course.row(lesson)["progress"] == 40.0

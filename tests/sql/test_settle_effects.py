@@ -251,3 +251,13 @@ def test_settle_needs_an_array(service: Service, argument: str) -> None:
     with pytest.raises(psycopg.Error, match="an array") as refused:
         service.connection.execute(f"select worker_settle({argument})".encode())
     assert refused.value.sqlstate == "PT400"
+
+
+def test_a_failure_without_an_asset_keeps_the_one_that_is_known(
+    course: Course, service: Service
+) -> None:
+    """The app and the operator still see which video it was."""
+    lesson = course.tracked_lesson("up1", mux_asset_id="as1")
+    (outcome,) = service.settle(fact(FAIL, "up1"))
+    assert (outcome["outcome"], outcome["asset_id"]) == ("failed", "as1")
+    assert course.row(lesson)["mux_asset_id"] == "as1"

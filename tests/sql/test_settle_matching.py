@@ -250,3 +250,50 @@ def test_a_claim_that_names_no_row_is_nothing(
     """The fact holds for its rows all the same."""
     course.tracked_lesson("up1")
     assert service.outcomes(fact(PUBLISH, "up1", "as1", claimed=claimed)) == ["published"]
+
+
+def test_a_claimed_row_is_not_settled_by_a_fact_about_another_upload(
+    course: Course, service: Service
+) -> None:
+    """Not even where it holds the same asset."""
+    lesson = course.tracked_lesson("up2", mux_asset_id="as1")
+    (claimed,) = service.claim()
+    item = fact(PUBLISH, "up1", "as1", claimed=[looked_at(claimed, PUBLISH)])
+    assert service.outcomes(item) == ["unmatched"]
+    assert video(course, lesson) == ("draft", None, None)
+
+
+def test_who_tracked_an_asset_first_has_it(course: Course, service: Service) -> None:
+    """Also where its upload is known to nobody, or only to the other."""
+    first = course.tracked_lesson("migrated", mux_asset_id="as1")
+    thief = course.tracked_lesson("migrated", course.bert, mux_asset_id="as1")
+    sniffer = course.tracked_lesson("up1", course.bert)
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    assert video(course, first) == ("published", "as1", "play-as1")
+    for lesson in (thief, sniffer):
+        assert video(course, lesson) == ("draft", None, None)
+        assert course.row(lesson)["error_type"] == "lesson_mismatch"
+
+
+def test_of_two_who_track_an_upload_the_one_whose_lesson_the_video_names_has_it(
+    course: Course, service: Service
+) -> None:
+    """Whoever was the first to track an upload of somebody else does not get it for that."""
+    sniffer, named = course.tracked_lesson("up1", course.bert), course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1", lesson_references=[str(named)]))
+    assert video(course, sniffer) == ("draft", None, None)
+    assert course.row(sniffer)["error_type"] == "lesson_mismatch"
+
+
+def test_a_look_that_ends_after_its_row_failed_changes_nothing(
+    course: Course, service: Service
+) -> None:
+    """An event was faster; the late look neither lets the row wait nor fails it once more."""
+    lesson = course.tracked_lesson("up1")
+    (claimed,) = service.claim()
+    service.settle(fact(FAIL, "up1", "as1"))
+    before, events = course.row(lesson), course.events(lesson)
+    for verdict in (WAIT, FAIL):
+        item = fact(verdict, "up1", "as1", claimed=[looked_at(claimed, verdict)])
+        assert service.outcomes(item) == ["unchanged"]
+    assert (course.row(lesson), course.events(lesson)) == (before, events)

@@ -321,3 +321,18 @@ def test_an_event_about_a_failed_row_that_meets_a_lock_has_to_come_again(
     assert {
         outcome["lesson_id"]: (outcome["outcome"], outcome.get("reason")) for outcome in outcomes
     } == {str(failed): ("busy", "not_scanned"), str(waiting): ("busy", None)}
+
+
+def test_what_an_event_says_in_passing_does_not_end_a_refusal(
+    app_trigger: psycopg.Connection, course: Course, service: Service
+) -> None:
+    """That Mux encodes another asset of the upload says nothing of what the database refused."""
+    lesson = stubborn_lesson(course, "up1", "23514")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    course.make_due()
+    refusal = course.row(lesson)["error_message"]
+    assert service.outcomes(fact(WAIT, "up1", "as2")) == ["waiting"]
+    row = course.row(lesson)
+    assert (row["mux_asset_id"], row["error_type"], row["error_message"]) == (
+        "as2", "refused", refusal,
+    )  # fmt: skip

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.course import Course
-from tests.sql.service import FAIL, PUBLISH, WAIT, Service, fact
+from tests.sql.service import FAIL, WAIT, Service, fact
 
 pytestmark = pytest.mark.stack
 
@@ -34,56 +34,39 @@ def make_due(service: Service, lesson: UUID, why: str | None = None) -> dict[str
     return result
 
 
-def lessons(rows: list[dict[str, Any]]) -> list[str]:
-    """Name the lessons of a list."""
-    return [row["lesson_id"] for row in rows]
-
-
 def test_an_empty_database_has_nothing_to_show(service: Service) -> None:
     """All lists are empty, all counts zero, and nothing is missing from the answer."""
     result = overview(service)
-    assert result.pop("now") is not None
+    now = result.pop("now")
+    none = {"count": 0, "p50": None, "p95": None, "p99": None}
+    states = ("unplayable", "failed", "stuck", "waiting", "published")
     assert result == {
-        **service.summary(),
+        "counts": service.summary(),
         "events_seconds": None,
-        "waiting": [],
-        "stuck_rows": [],
-        "failed_rows": [],
-        "published": [],
-        "hours": [],
-        "counted_seconds": None,
+        "day": {
+            "published": 0,
+            "failed": 0,
+            "hours": [],
+            "counted_seconds": None,
+            "ready_to_published": {"hour": none, "day": none},
+        },
+        "lists": {state: {"lessons": [], "next": None, "now": now} for state in states},
     }
 
 
-def test_the_lists_hold_what_they_are_named_for_the_worst_first(
-    service: Service, course: Course, db: psycopg.Connection
-) -> None:
-    """What waits by when it is due, what is stuck by age, what failed and was published by time."""
-    waits = [course.tracked_lesson(f"up{n}") for n in range(3)]
-    for n, lesson in enumerate(waits):
-        course.backdate(lesson, 3600 * n)
-        course.reschedule(lesson, next_check_at=timedelta(seconds=100 * n))
-    failed = [course.tracked_lesson(f"bad{n}") for n in range(3)]
+def test_the_overview_has_the_first_page_of_each_list(service: Service, course: Course) -> None:
+    """As worker_list_lessons gives it."""
     for n in range(3):
+        course.tracked_lesson(f"up{n}")
+        course.tracked_lesson(f"bad{n}")
         service.settle(fact(FAIL, f"bad{n}"))
-    db.execute("update mux_asset_tracking set settled_at = null where upload_id = 'bad2'")
-    done = [course.tracked_lesson(f"good{n}") for n in range(2)]
-    course.backdate(done[1], 60)
-    for n in range(2):
-        service.settle(fact(PUBLISH, f"good{n}", f"as{n}"))
-
-    result = overview(service)
-    assert lessons(result["waiting"]) == [str(x) for x in waits]
-    assert lessons(result["stuck_rows"]) == [str(waits[2]), str(waits[1])]
-    assert lessons(result["failed_rows"]) == [str(failed[n]) for n in (1, 0, 2)]
-    assert result["failed_rows"][0]["error_message"] == "not a video"
-    assert lessons(result["published"]) == [str(done[1]), str(done[0])]
-    assert 60 <= result["published"][0]["waited_seconds"] < 65
-    assert result["hours"] == [{"hours_ago": 0, "published": 2, "failed": 3}]
-    assert (result["processing"], result["stuck"], result["error"]) == (3, 2, 3)
-    few = overview(service, 1)
-    shown = [len(few[x]) for x in ("waiting", "stuck_rows", "failed_rows", "published")]
-    assert shown == [1, 1, 1, 1]
+    lists = overview(service, 2)["lists"]
+    for state in ("failed", "waiting"):
+        page = call(service, "select worker_list_lessons(%s, at_most => 2)", state)
+        assert [x["lesson_id"] for x in lists[state]["lessons"]] == [
+            x["lesson_id"] for x in page["lessons"]
+        ]
+        assert lists[state]["next"] == page["next"] is not None
 
 
 def test_the_hours_are_those_of_the_last_day(
@@ -102,7 +85,7 @@ def test_the_hours_are_those_of_the_last_day(
                 lesson,
             ],
         )
-    result = overview(service)
+    result = overview(service)["day"]
     assert result["hours"] == [
         {"hours_ago": 23, "published": 0, "failed": 1},
         {"hours_ago": 2, "published": 1, "failed": 0},
@@ -119,7 +102,7 @@ def test_where_more_happened_than_is_counted_it_says_since_when(
         "select now() - make_interval(secs => 0.5 * (100005 - n)), 'test', 'failed', "
         "gen_random_uuid(), gen_random_uuid() from generate_series(1, 100005) n"
     )
-    result = overview(service)
+    result = overview(service)["day"]
     assert sum(hour["failed"] for hour in result["hours"]) == 100_000
     assert 50_000 <= result["counted_seconds"] < 50_100
 

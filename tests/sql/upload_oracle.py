@@ -108,6 +108,9 @@ class Oracle:
         self._linked: set[Video] = set()
         """Videos whose asset the database certainly knows to be their upload's."""
 
+        self._forgotten: set[str] = set()
+        """Ids of which the history dropped an entry, so that it may be open whose they are."""
+
     # What the database is told.
 
     def is_made(self, lesson: UUID, owner: UUID, seen: Seen) -> None:
@@ -128,6 +131,20 @@ class Oracle:
         for life in self.lives.values():
             if video in life.order:
                 life.deleted.add(video)
+
+    def forgets(self, lesson: UUID | None, mux_id: str) -> None:
+        """Know that an id was dropped from a lesson's history, or from that of a deleted one."""
+        self._forgotten.add(mux_id)
+        life, video = self.lives.get(lesson) if lesson else None, self.mux.by_id(mux_id)
+        if life is None or video is None:
+            return
+        life.tracked.discard(mux_id)
+        life.stood.discard(mux_id)
+        if not life.knows(video.upload, video.asset):
+            life.order = [one for one in life.order if one is not video]
+            if life.newest is video:
+                tracked = [v for v in life.order if {v.upload, v.asset} & life.tracked]
+                life.newest = tracked[-1] if tracked else None
 
     # What may be tracked after it.
 
@@ -166,9 +183,9 @@ class Oracle:
         if life.knows(*asked):
             return keeps
         owners = {self._first[one][1] for one in asked if one in self._first}
-        if owners and life.owner not in owners:
+        if owners and life.owner not in owners and self._forgotten.isdisjoint(asked):
             return keeps | {life.current}
-        if video.stage == "unknown":
+        if video.stage in ("unknown", "deleted"):
             life.unknown |= asked
         if (
             life.knows(video.asset)
@@ -187,12 +204,13 @@ class Oracle:
         if video is None or video.asset not in seen.names:
             return {life.current}
         is_known = life.knows(video.asset) or (video in self._linked and life.knows(video.upload))
-        if seen.row is None:
-            return {None, life.newest} if is_known else {None, video}
+        if seen.row is None:  # the app goes back on purpose
+            return {None, video} | ({life.newest} if is_known else set())
         if video is life.current or seen.is_ready or is_known:
             return {life.current}
-        owner = self._first.get(video.asset, (0, life.owner))[1]
-        if life.knows(video.upload) or owner != life.owner or self._is_disputed(video, life):
+        owners = {self._first[i][1] for i in (video.upload, video.asset) if i in self._first}
+        is_of_another = not owners <= {life.owner}
+        if life.knows(video.upload) or is_of_another or self._is_disputed(video, life):
             return {life.current, video}
         return {video}
 
@@ -227,14 +245,14 @@ class Oracle:
         if newest.stage == "ready" and self._may_have(life, newest):
             assert seen.is_ready, f"{_name(newest)} is ready, and its row is not"
             assert seen.holds == newest.ids, f"{_name(newest)} is ready, and is not played"
-        elif self.plays(seen.holds) is None and seen.holds != newest.ids:
+        elif self.plays(seen.holds) is None and not newest.has(seen.holds):
             best = life.playable()
             assert best is None or best.stage != "ready", f"it could play {_name(best)}"
 
     def plays(self, holds: Ids) -> Video | None:
         """Give the video that a lesson with these ids plays, if any."""
         video = self.mux.by_id(holds[0])
-        return video if video and video.stage == "ready" and holds == video.ids else None
+        return video if video and video.stage == "ready" and video.has(holds) else None
 
     # The rest.
 
@@ -251,7 +269,7 @@ class Oracle:
     def _begins(self, life: Life, video: Video, *, is_new: bool) -> None:
         """Enter what stood in the lesson, then the video that is tracked from now on."""
         stood = self._named(life.seen)
-        if stood is not None and life.seen.holds == stood.ids:
+        if stood is not None and stood.has(life.seen.holds):
             life.may_play.add(stood)
         if stood is not None and stood is not video:
             for mux_id in life.seen.names & {stood.upload, stood.asset}:
@@ -280,6 +298,8 @@ class Oracle:
 
     def _is_contested(self, video: Video) -> bool:
         """Whether the rule leaves open whose a video is: its ids, or its reference, disagree."""
+        if not self._forgotten.isdisjoint((video.upload, video.asset)):
+            return True
         upload, asset = self._first.get(video.upload), self._first.get(video.asset)
         if upload and asset and asset < upload and asset[1] != upload[1]:
             return True
@@ -298,8 +318,9 @@ class Oracle:
             return
         asset, playback = seen.row.ids
         assert asset in (None, tracks.asset), f"the row of {_name(tracks)} has {asset}"
-        assert playback in (None, tracks.playback), f"the row of {_name(tracks)} has {playback}"
-        assert not seen.is_ready or seen.row.ids == tracks.ids, f"{_name(tracks)} lacks an id"
+        is_own = playback in (None, *tracks.playbacks)
+        assert is_own, f"the row of {_name(tracks)} has {playback}"
+        assert not seen.is_ready or tracks.has(seen.row.ids), f"{_name(tracks)} lacks an id"
 
     def _judge_lesson(self, life: Life, was: Seen, by: By) -> None:
         now = life.seen
@@ -309,13 +330,18 @@ class Oracle:
         assert video is not None, f"it was given {now.holds}"
         if now.holds != was.holds:
             self._judge_ids(video, was, now, by)
-        if by != "instructor" or video in self._linked:
+        # Mux is asked only about what is tracked. Of other ids the database knows what it was told.
+        if video in self._linked or (by != "instructor" and video is life.current):
             owner = self._owner(video)
         else:
             owner = self._first.get(video.asset, (0, life.owner))[1]
         is_owners = owner in (None, life.owner) or self._is_contested(video)
         assert is_owners, f"{_name(video)} is another instructor's"
         assert video not in life.deleted, f"{_name(video)} was deleted"
+        # A deletion is reported once, perhaps before any lesson had the video.
+        is_unreported = video.stage == "deleted" and video not in life.deleted
+        plays_no_more = self.plays(was.holds) and not self.plays(now.holds)
+        assert is_unreported or not plays_no_more, "it plays no more"
         self._judge_age(life, video)
         if now.status != was.status:
             assert now.status == "published", f"it was made {now.status}"
@@ -326,8 +352,7 @@ class Oracle:
     def _judge_ids(self, video: Video, was: Seen, now: Seen, by: By) -> None:
         other = self.mux.by_id(now.holds[1])
         assert other in (None, video), f"{_name(video)} has the playback id of {_name(other)}"
-        assert by == "instructor" or now.holds == video.ids, f"it was given {now.holds}"
-        assert self.plays(now.holds) or not self.plays(was.holds), "it plays no more"
+        assert by == "instructor" or video.has(now.holds), f"it was given {now.holds}"
 
     def _judge_age(self, life: Life, video: Video) -> None:
         """Only the newest is given, or the newest that plays while that one does not."""
@@ -345,7 +370,10 @@ class Oracle:
         """Only a new upload publishes; what was overwritten gives the status back once."""
         if video is life.current and video not in life.published:
             return
-        assert not self.plays(was.holds), f"{_name(video)} is published again, as nobody wanted"
+        played = self.plays(was.holds)
+        # The database knows only what the lesson has played, and by which playback id.
+        is_known = played in life.played and (played is not video or was.holds == life.seen.holds)
+        assert not is_known, f"{_name(video)} is published again, as nobody wanted"
         given = (video, life.current)
         assert given not in life.given_back, f"{_name(video)} gave the status back twice"
         life.given_back.add(given)

@@ -114,13 +114,14 @@ class Story:
         """Act, then let all be decided."""
         for number, act in enumerate(acts):
             try:
-                self._act(act)
+                self.act(act)
             except AssertionError as error:
                 error.add_note(f"at act {number}: {act}")
                 raise
-        self._ends()
+        self.ends()
 
-    def _act(self, act: Act) -> None:
+    def act(self, act: Act) -> None:
+        """Do one thing, and judge what came of it."""
         life = self._oracle.lives.get(self.lessons[act.lesson])
         match act.verb:
             case "becomes" | "event" | "late":
@@ -251,7 +252,7 @@ class Story:
                 error.add_note(f"of lesson {self.lessons.index(lesson)}, which was {life.seen}")
                 raise
 
-    def _ends(self) -> None:
+    def ends(self) -> None:
         """Let every event arrive, and the worker come by until nothing is left to do."""
         for video in self._videos:
             if video.stage == "deleted":

@@ -16,6 +16,7 @@ from tests.sql.instructor import Instructor
 from tests.sql.service import Json, Service
 from worker.backfill import publish
 from worker.backfill.backfill import Backfill, Options, Road
+from worker.cli.lessons import find_lesson
 from worker.decide import Rules, settlement
 from worker.errors import WorkerError
 from worker.model import (
@@ -56,6 +57,9 @@ class Video:
     reference: str | None = None
     """The asset's `passthrough`."""
 
+    replaced: int = 0
+    """How often its playback id was replaced."""
+
     @property
     def upload(self) -> str:
         """Give the upload's id."""
@@ -69,12 +73,24 @@ class Video:
     @property
     def playback(self) -> str:
         """Give the playback id."""
-        return f"play{self.name}"
+        return self._playback(self.replaced)
+
+    @property
+    def playbacks(self) -> tuple[str, ...]:
+        """Return every playback id that it has had, the latest last."""
+        return tuple(map(self._playback, range(self.replaced + 1)))
+
+    def _playback(self, number: int) -> str:
+        return f"play{self.name}" + "r" * number
 
     @property
     def ids(self) -> Ids:
         """Give what a lesson holds that plays this video."""
         return self.asset, self.playback
+
+    def has(self, ids: Ids) -> bool:
+        """Whether these ids are its asset's, with a playback id that it has had."""
+        return ids[0] == self.asset and ids[1] in self.playbacks
 
     @property
     def placeholder(self) -> Ids:
@@ -117,7 +133,7 @@ class Mux:
     def by_id(self, mux_id: str | None) -> Video | None:
         """Find the video of an upload's, an asset's or a playback id."""
         videos = self.videos.values()
-        return next((v for v in videos if mux_id in (v.upload, v.asset, v.playback)), None)
+        return next((v for v in videos if mux_id in (v.upload, v.asset, *v.playbacks)), None)
 
     async def environment(self) -> str:
         """Name the token's environment."""
@@ -295,19 +311,24 @@ class World:
     async def _scan(self) -> list[Json]:
         """Look at what is due, and settle; give the outcomes."""
         rows = self.service.claim()
+        items = await self._look_at(rows)
+        outcomes = self.service.settle(*items, environment=ENVIRONMENT)
+        self.service.release(rows)
+        await self._adopts_newer(outcomes)
+        return outcomes
+
+    def looks_at(self, rows: Sequence[Json]) -> list[Json]:
+        """Ask Mux about claimed rows; return what is to be settled."""
+        return asyncio.run(self._look_at(rows))
+
+    async def _look_at(self, rows: Sequence[Json]) -> list[Json]:
         claims = {claim.id: claim for claim in map(Claim.from_json, rows)}
         matches = await self._observe([claim.query for claim in claims.values()])
         settlements = (
             settlement(m.observation, tuple((claims[q.key], 0.5) for q in m.queries), RULES)
             for m in matches
         )
-        outcomes = self.service.settle(
-            *map(settlement_json, settlements),
-            environment=ENVIRONMENT,
-        )
-        self.service.release(rows)
-        await self._adopts_newer(outcomes)
-        return outcomes
+        return [settlement_json(one) for one in settlements]
 
     async def _observe(self, queries: Sequence[Query]) -> list[MatchedObservation]:
         pages = observe(queries, self.mux, asyncio.Event())
@@ -326,8 +347,12 @@ class World:
     def hears(self, *seen: Observation) -> list[Json]:
         """Settle what events say, about whichever rows they concern."""
         outcomes = self.service.settle(*(settlement_json(settlement(s, (), RULES)) for s in seen))
-        asyncio.run(self._adopts_newer(outcomes))
+        self.adopts_newer(outcomes)
         return outcomes
+
+    def adopts_newer(self, outcomes: Sequence[Json]) -> None:
+        """Adopt what was not settled since the lesson names a newer upload."""
+        asyncio.run(self._adopts_newer(outcomes))
 
     async def _adopts_newer(self, outcomes: Sequence[Json]) -> None:
         """Adopt, as the worker does, what was not settled since the lesson names a newer upload."""
@@ -375,7 +400,7 @@ class World:
         return None
 
     async def _publish(self, lesson_id: str) -> None:
-        lesson = await publish.find_lesson(self._ledger, lesson_id)
+        lesson = await find_lesson(self._ledger, lesson_id)
         await publish.publish(lesson, self.mux, self._ledger, RULES, ("Olga", None))
 
     def retries(self, lesson: UUID) -> None:

@@ -19,7 +19,8 @@ LAYERS = (
     {"scan", "daemon", "shutdown", "retry"},
     {"telemetry"},
     {"adapter"},
-    {"decide", "backoff", "lesson", "settings", "network", "project_url", "sql_files"},
+    {"decide", "backoff", "lesson", "overview", "settings"},
+    {"env_file", "network", "project_key", "project_url", "sql_files"},
     {"model", "wording", "text", "errors", "__init__"},
 )
 """From the top down. A package or module imports from its own layer and from those below."""
@@ -27,7 +28,7 @@ LAYERS = (
 APART = {"mux", "supabase"}
 """Neither of these imports the other, though they are on one layer."""
 
-PURE = {"model", "decide", "backoff", "wording", "text", "lesson"}
+PURE = {"model", "decide", "backoff", "wording", "text", "lesson", "overview"}
 """These import the standard library and each other only, and no clock and no I/O of it."""
 
 EXCEPTIONS: dict[tuple[str, str], str] = {}

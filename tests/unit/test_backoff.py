@@ -125,3 +125,8 @@ def test_a_row_whose_id_fails_backs_off_to_five_minutes(faults: int, seconds: fl
     """5 s, times 1.5 at each fault in a row, whatever the number of checks."""
     claim = replace(CLAIM, check_count=9)
     assert next_check_seconds(upload("fault"), claim, 0.5, fault_count=faults) == seconds
+
+
+def test_a_row_whose_faults_are_not_counted_has_the_first_pause() -> None:
+    """As after a restart of the worker."""
+    assert next_check_seconds(upload("fault"), CLAIM, 0.5) == 5

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from worker.decide import Rules, decide, settlement, unknown_values
 from worker.model import Claim, Observation, PlaybackId, Verdict
-from worker.wording import FAILURES
+from worker.wording import FAILURES, REASONS
 
 RULES = Rules(("public",), give_up_after_seconds=604_800)
 CLAIM = Claim(
@@ -202,12 +202,17 @@ def test_in_another_environment_nothing_is_missing() -> None:
     elsewhere = replace(RULES, environment_matches=False)
     old = replace(missing(9999, 9), age_seconds=9e6)
     for observation in (upload("missing"), asset("missing"), asset("rejected")):
-        verdict = decide(observation, old, elsewhere)
-        assert (verdict.action, verdict.reason, verdict.grace) == (
-            "wait",
-            "wrong_environment",
-            "unchanged",
+        assert decide(observation, old, elsewhere) == Verdict(
+            "wait", "wrong_environment", REASONS["wrong_environment"], grace="unchanged"
         )
+
+
+def test_what_is_found_in_another_environment_is_given_up_as_in_any() -> None:
+    """It is not one of the ids that are a 404 there; nor is an id that cannot be one."""
+    elsewhere = replace(RULES, environment_matches=False)
+    old = replace(CLAIM, age_seconds=9e6)
+    assert decide(upload("waiting"), old, elsewhere).reason == "gave_up"
+    assert decide(Observation("row", "invalid_id", "probe"), old, elsewhere).reason == "invalid_id"
 
 
 BACKLOG = replace(CLAIM, is_backlog=True, check_count=0)
@@ -296,7 +301,8 @@ def test_unknown_values_are_listed() -> None:
         ("asset_status", "upside_down"),
         ("policy", "holographic"),
     )
-    assert unknown_values(asset("ready", PUBLIC)) == ()
+    known = (PUBLIC, SIGNED, PlaybackId("drm1", "drm"))
+    assert unknown_values(asset("ready", *known)) == ()
     assert unknown_values(upload("missing")) == ()
 
 
@@ -374,7 +380,12 @@ GONE = "playback_ids_withdrawn"
         (asset("ready", SIGNED), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("ready"), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("preparing"), Verdict("wait", "asset_preparing")),
+        (asset("errored", OTHER), Verdict("fail", GONE, FAILURES[GONE])),
         (asset("rejected"), Verdict("wait", "mux_rejected")),
+        (
+            asset("rejected", error_message="no"),
+            Verdict("wait", "mux_rejected", "Mux says: no"),
+        ),
         (
             asset("missing"),
             Verdict("wait", "asset_not_found", grace="runs"),
@@ -397,3 +408,25 @@ def test_a_published_video_that_stays_missing_was_deleted() -> None:
     assert decide(asset("missing"), claim, elsewhere) == Verdict(
         "wait", "wrong_environment", grace="unchanged"
     )
+
+
+def test_several_policies_are_told_in_a_row() -> None:
+    """Those that the asset has by name, and those that are accepted in their order."""
+    rules = replace(RULES, playback_policies=("public", "drm"))
+    verdict = decide(asset("ready", SIGNED, PlaybackId("x", "odd")), None, rules)
+    assert verdict.message == (
+        "The asset has only playback ids of policy odd, signed; accepted: public, drm."
+    )
+
+
+def test_a_claims_next_check_is_by_the_rules_of_the_scan() -> None:
+    """By its interval, and by whether the token's environment is the recorded one."""
+    rules = replace(RULES, interval_seconds=0.2)
+    ((soon,), (far,)) = (
+        settlement(observation, ((CLAIM, 0.5),), rule).claims
+        for observation, rule in (
+            (asset("preparing"), rules),
+            (upload("missing"), replace(rules, environment_matches=False)),
+        )
+    )
+    assert (soon.pause_seconds, far.pause_seconds) == (0.1, CLAIM.age_seconds / 10)

@@ -16,16 +16,21 @@ def adoption(outcome: str, upload_id: str | None = None, asset_id: str | None = 
 
 def test_a_lesson_is_read_with_its_tracking_row() -> None:
     """Fields of a newer database are ignored; a lesson may be without a row."""
-    row = {
+    row = dict.fromkeys(Row.__slots__) | {
         "id": "r",
         "upload_id": "up1",
         "status": "error",
         "error_type": "gave_up",
+        "is_missing": False,
         "mood": "good",
     }
     lesson: dict[str, Any] = {
         "lesson_id": "l1",
+        "title": "Sourdough",
         "owner": "anna",
+        "state": "failed",
+        "since": "2026-01-01T00:00:00+00:00",
+        "since_seconds": 5.0,
         "status": "draft",
         "is_published": False,
         "asset_id": "temp_new",
@@ -33,10 +38,12 @@ def test_a_lesson_is_read_with_its_tracking_row() -> None:
         "row": row,
         "mood": "good",
     }
+    known = ("Sourdough", "anna", "failed", "2026-01-01T00:00:00+00:00", 5.0)
+    failed = Row("error", "gave_up", upload_id="up1")
     assert Lesson.from_json(lesson) == Lesson(
-        "l1", "draft", False, "temp_new", None, Row("error", "gave_up")
+        "l1", "draft", False, "temp_new", None, failed, *known
     )
-    untracked = Lesson("l1", "draft", False, "temp_new", None, None)
+    untracked = Lesson("l1", "draft", False, "temp_new", None, None, *known)
     assert Lesson.from_json({**lesson, "row": None}) == untracked
 
 

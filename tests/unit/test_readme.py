@@ -16,7 +16,12 @@ from worker.telemetry.metrics import Metrics
 CHECKOUT = Path(__file__).parents[2]
 README = CHECKOUT / "README.md"
 DOCS = CHECKOUT / "docs"
-PAGES = [README, *sorted(DOCS.glob("*.md")), CHECKOUT / "sql" / "README.md"]
+PAGES = [
+    README,
+    CHECKOUT / "SECURITY.md",
+    *sorted(DOCS.glob("*.md")),
+    CHECKOUT / "sql" / "README.md",
+]
 EVENT = re.compile(
     r"(worker|scan|backfill|adoption|lesson|mux|supabase|web|webhook|events)\.[a-z_]+"
 )
@@ -42,6 +47,8 @@ def shown(default: Any) -> str:
         return ""
     if isinstance(default, tuple):
         return f"`{','.join(default)}`"
+    if isinstance(default, bool):
+        return f"`{default}`".lower()
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 

@@ -13,9 +13,10 @@ from worker.settings import Settings
 CHECKOUT = Path(__file__).parents[2]
 
 
-def jwt(role: str) -> str:
+def jwt(role: str, **claims: Any) -> str:
     """Make a token that looks like Supabase's."""
-    payload = base64.urlsafe_b64encode(json.dumps({"role": role}).encode()).decode().rstrip("=")
+    text = json.dumps({"role": role, **claims}).encode()
+    payload = base64.urlsafe_b64encode(text).decode().rstrip("=")
     return f"eyJhbGciOiJIUzI1NiJ9.{payload}.c2lnbmF0dXJl"
 
 
@@ -61,8 +62,12 @@ def test_all_faults_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.load()
     text = str(refused.value)
-    assert re.findall(r"^  (\w+) is missing", text, re.MULTILINE) == list(GOOD)
-    assert ".env.example" in text
+    assert text.startswith("Settings are missing:\n")
+    assert re.findall(r"^  (\w+): \w", text, re.MULTILINE) == list(GOOD)
+    assert text.endswith(
+        "\nThey were read from the environment alone: there is no .env here. "
+        ".env.example lists all settings."
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,8 @@ def test_all_faults_are_named_at_once() -> None:
         ("SUPABASE_SERVICE_ROLE_KEY", "nonsense", "neither a service_role JWT nor"),
         ("SUPABASE_SERVICE_ROLE_KEY", jwt("anon"), "is the key of role 'anon'"),
         ("SUPABASE_SERVICE_ROLE_KEY", "sb_publishable_abc", "is the publishable key"),
+        ("SUPABASE_PUBLISHABLE_KEY", "sb_secret_abc", "is not the publishable key"),
+        ("SUPABASE_PUBLISHABLE_KEY", jwt("service_role"), "nor the legacy anon key"),
         ("MUX_TOKEN_ID", "", "is empty"),
         ("MUX_TOKEN_SECRET", "two words", "was it pasted whole?"),
         ("MUX_TOKEN_SECRET", '"token-secret"', "has quotes around it; remove them"),
@@ -105,6 +112,13 @@ def test_a_wrong_setting_is_named_with_what_is_right(
     (fault,) = refusal(monkeypatch, **{name: value})
     assert fault.startswith(f"  {name} ")
     assert result in fault
+
+
+def test_a_problem_that_several_parts_have_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two policies that do not exist, or two secrets that were not pasted whole."""
+    chosen = {"PLAYBACK_POLICIES": "none,all", "MUX_WEBHOOK_SECRET": "one two,three four"}
+    faults = refusal(monkeypatch, **chosen)
+    assert [fault.split()[0] for fault in faults] == ["MUX_WEBHOOK_SECRET", "PLAYBACK_POLICIES"]
 
 
 REF = "abcdefghijklmnopqrst"
@@ -156,7 +170,9 @@ def test_an_address_that_is_mistaken_for_the_projects_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str, said: str
 ) -> None:
     """In one sentence, with the right address, and without a password."""
-    assert refusal(monkeypatch, SUPABASE_URL=address) == [f"  SUPABASE_URL {said}"]
+    assert refusal(monkeypatch, SUPABASE_URL=address) == [
+        f"  SUPABASE_URL {said} (from the environment)"
+    ]
 
 
 def test_no_secret_is_in_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +216,9 @@ def test_values_are_read_as_they_are_meant(
     assert getattr(load(monkeypatch, **{name: text}), name.lower()) == value
 
 
-@pytest.mark.parametrize("name", ["PORT", "OPS_TOKEN", "MUX_WEBHOOK_SECRET"])
+@pytest.mark.parametrize(
+    "name", ["PORT", "OPS_TOKEN", "MUX_WEBHOOK_SECRET", "SUPABASE_PUBLISHABLE_KEY"]
+)
 def test_an_optional_setting_that_is_empty_is_not_set(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -215,6 +233,37 @@ def test_a_secret_key_of_the_new_kind_is_taken(monkeypatch: pytest.MonkeyPatch) 
     assert settings.supabase_service_role_key.get_secret_value() == key
 
 
+@pytest.mark.parametrize("publishable", ["sb_publishable_" + "x" * 20, jwt("anon")])
+def test_a_key_of_the_workers_own_role_goes_beside_the_publishable_key(
+    monkeypatch: pytest.MonkeyPatch, publishable: str
+) -> None:
+    """The gateway would refuse it as an API key. Both are secrets for the log."""
+    key = jwt("mux_worker")
+    settings = load(
+        monkeypatch, SUPABASE_SERVICE_ROLE_KEY=key, SUPABASE_PUBLISHABLE_KEY=publishable
+    )
+    assert settings.supabase_api_key == publishable
+    assert {key, publishable} <= set(settings.secrets)
+
+
+def test_without_the_publishable_key_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the gateway does, and with what is missing."""
+    assert refusal(monkeypatch, SUPABASE_SERVICE_ROLE_KEY=jwt("mux_worker")) == [
+        (
+            "  SUPABASE_PUBLISHABLE_KEY is missing: SUPABASE_SERVICE_ROLE_KEY is of the role "
+            "mux_worker, which the gateway accepts only beside the publishable key"
+        )
+    ]
+
+
+def test_beside_a_key_of_the_service_role_the_publishable_key_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An app's environment often has it."""
+    settings = load(monkeypatch, SUPABASE_PUBLISHABLE_KEY="sb_publishable_" + "x" * 20)
+    assert settings.supabase_api_key == GOOD["SUPABASE_SERVICE_ROLE_KEY"]
+
+
 def test_the_environment_wins_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -224,6 +273,46 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("LOG_LEVEL", "warning")
     settings = Settings.load()
     assert (settings.log_level, settings.scan_batch_size) == ("warning", 7)
+
+
+def test_what_is_missing_is_told_from_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With the file that was read, and where each wrong value stands."""
+    (tmp_path / "prod.env").write_text("PORT=x\nLEASE_SECONDS=0\nMUX_TOKEN_ID=id\n")
+    monkeypatch.setenv("LEASE_SECONDS", "soon")
+    monkeypatch.setenv("SUPABASE_URL", GOOD["SUPABASE_URL"])
+    with pytest.raises(SettingsError) as refused:
+        Settings.load("prod.env")
+    assert (
+        str(refused.value)
+        == f"""\
+Settings are missing:
+  SUPABASE_SERVICE_ROLE_KEY: Service-role JWT or `sb_secret_…` key, or a JWT of the role \
+`mux_worker`
+  MUX_TOKEN_SECRET: Mux access token secret
+Settings are wrong:
+  LEASE_SECONDS must be a valid number (from the environment)
+  PORT must be a valid integer (from prod.env)
+They were read from the environment and from {tmp_path / "prod.env"}. .env.example lists all \
+settings."""
+    )
+
+
+def test_a_named_file_is_read_instead_of_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The environment goes before it; a file that does not exist is an error."""
+    (tmp_path / ".env").write_text("SCAN_BATCH_SIZE=7")
+    (tmp_path / "prod.env").write_text("LOG_LEVEL=error\nLEASE_SECONDS=9")
+    for name, value in {**GOOD, "LEASE_SECONDS": "5"}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load("prod.env")
+    assert (settings.log_level, settings.lease_seconds, settings.scan_batch_size) == (
+        *("error", 5, 200),
+    )
+    with pytest.raises(SettingsError, match=r"^lost\.env does not exist\. Name another file"):
+        Settings.load("lost.env")
 
 
 def test_a_file_that_is_no_text_is_one_sentence(

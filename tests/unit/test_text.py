@@ -28,7 +28,9 @@ def test_input_becomes_one_printable_line() -> None:
     ("seconds", "text"),
     [
         (0.04, "0.0 s"),
-        (119.9, "119.9 s"),
+        (9.94, "9.9 s"),
+        (10.4, "10 s"),
+        (119.9, "120 s"),
         (120, "2 min"),
         (7199, "119 min"),
         (7200, "2 h"),

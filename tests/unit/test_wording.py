@@ -186,3 +186,16 @@ def test_numbers_agree_with_their_nouns() -> None:
     assert wording.outcomes({"failed": 1, "waiting": 0, "published": 1200}) == (
         "1,200 published, 1 failed"
     )
+
+
+def test_people_are_named_by_what_they_are() -> None:
+    """Not by an id; a database's user has only its name."""
+    owner, other = (f"{letter * 8}-0000-4000-8000-000000000001" for letter in "ab")
+    named = ("service_role", owner, other, "operator Ines", "postgres")
+    assert [wording.actor(text, owner) for text in named] == [
+        "the worker",
+        "the instructor",
+        "another user",
+        "an operator: Ines",
+        "postgres",
+    ]

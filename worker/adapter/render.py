@@ -9,8 +9,6 @@ from worker.adapter.options import Options
 from worker.adapter.quoting import quote_name, quote_table, quote_word
 from worker.sql_files import sql_files
 
-INDEXES = "lesson_indexes.sql.jinja"
-
 
 def scripts(options: Options) -> dict[str, str]:
     """Return the SQL of each file by the file's name without `.sql`, in the order of applying."""
@@ -27,14 +25,14 @@ def is_adapter(file: Path) -> bool:
 
 def render(options: Options, file: str) -> str:
     """Return the SQL of a part of the adapter; `file` is its name in sql/, without `.sql`."""
-    arguments = "".join(f" {shlex.quote(argument)}" for argument in options.arguments())
-    return _render(_template(file), options, file=file, arguments=arguments)
+    return _render(_template(file), options, file=file)
 
 
 def optional_script(options: Options, file: Path) -> str:
-    """Return the SQL of a file of sql/optional."""
-    if file.stem == INDEXES.partition(".")[0]:
-        return _render(INDEXES, options)
+    """Return the SQL of a file of sql/optional, rendered if it names the table of lessons."""
+    template = f"{file.stem}.sql.jinja"
+    if (_TEMPLATES / template).is_file():
+        return _render(template, options)
     return file.read_text("utf-8")
 
 
@@ -44,9 +42,9 @@ def _template(file: str) -> str:
 
 def _render(template: str, options: Options, **values: str) -> str:
     hops = options.owner.hops if options.owner else ()
-    fragments = _fragments(options)
+    arguments = "".join(f" {shlex.quote(argument)}" for argument in options.arguments())
     return _ENVIRONMENT.get_template(template).render(
-        options=options, hops=hops, **fragments, **values
+        options=options, hops=hops, arguments=arguments, **_fragments(options), **values
     )
 
 
@@ -57,9 +55,10 @@ def _fragments(options: Options) -> dict[str, object]:
     key = quote_name(options.key)
     if owner and owner.hops:
         owner_text = f"mux_private.owner_of(l.{key})"
+    owner_text = owner_text or "null::text"
     columns = [
         f"l.{key}",
-        owner_text or "null::text",
+        owner_text,
         f"left({status}::text, 300)" if status else "null::text",
         *(f"left(l.{quote_name(name)}::text, 300)" for name in (options.asset, options.playback)),
     ]
@@ -76,6 +75,7 @@ def _fragments(options: Options) -> dict[str, object]:
         "status": options.status and quote_name(options.status),
         "updated": options.updated and quote_name(options.updated),
         "title": options.title and quote_name(options.title),
+        "owner_text": owner_text,
         "owner_column": owner and quote_name(owner.column),
         "columns": ", ".join(columns) + ",\n    " + ", ".join(words),
         "written": [quote_name(name) for name in written if name],

@@ -16,7 +16,7 @@ from worker.scan.observe import observe
 from worker.supabase.lessons import By, LessonStore
 from worker.supabase.serialize import settlement_json
 from worker.telemetry.hooks import Telemetry
-from worker.text import plain_id, quoted
+from worker.text import plain_id
 
 LEASE_SECONDS = 5.0
 
@@ -46,23 +46,6 @@ class PublishResult:
                 return f"{name} was settled by another process just now. Check its status."
             case "published_before":
                 return f"{name} is published already, and plays as {self.playback_id}."
-
-
-async def find_lesson(lessons: LessonStore, id_: str) -> Lesson:
-    """Return the only lesson with this id, be it a lesson's, an upload's or an asset's.
-
-    Raises WorkerError where there is none, or more than one.
-    """
-    found = await lessons.find_lessons(id_)
-    if not found:
-        raise WorkerError(
-            f"No lesson, upload or asset has the id {quoted(id_)}. Copy the whole id from the "
-            "app's address, from Mux or from the log."
-        )
-    if len(found) > 1:
-        ids = ", ".join(plain_id(lesson.id) for lesson in found[:5])
-        raise WorkerError(f"{quoted(id_)} belongs to several lessons. Name one of them: {ids}.")
-    return found[0]
 
 
 async def look(query: Query, mux: MuxReader) -> Observation:

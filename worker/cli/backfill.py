@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.cli.command import Subparsers, run_command
-from worker.cli.console import columns, show
+from worker.cli.console import columns, console, show
 from worker.cli.exit_codes import DONE, FAILED, WRONG_USE
-from worker.wording import backfill_result
+from worker.wording import backfill_result, count
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,21 @@ MAX_EXAMPLES = 3
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
-        "backfill", help="adopt and publish the lessons that are older than the worker"
+        "backfill",
+        help="adopt and publish the lessons that are older than the worker",
+        description="Find the lessons that are older than the worker, ask Mux about the videos "
+        "that they name, and adopt and publish them. Without --apply it prints what it would do. "
+        "It can be interrupted, and continues where it was.",
+        examples={
+            "mux-worker backfill": "what would be done, and why",
+            "mux-worker backfill --apply": "the same, then a question, then the backfill",
+            "mux-worker backfill --apply --yes --report rest.csv": "with a list of the rest",
+        },
+        uses_schema=True,
+        exit_codes={
+            0: "all lessons were processed, and none failed",
+            1: "failed, was stopped or not confirmed, or a lesson failed",
+        },
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
@@ -129,11 +143,12 @@ async def _plan(work: "Backfill", report: "Report") -> int:
 def _planned(counts: Counter[str], examples: "dict[str, list[Result]]") -> "RenderableType":
     table = columns(9)
     table.columns[0].justify = "right"
-    for kind, count in _sorted(counts):
-        table.add_row(f"\n{count:,}", f"\n{kind}: {backfill_result(kind)}")
+    between = "\n  " if console().is_terminal else " "  # three ids are wider than most terminals
+    for kind, number in _sorted(counts):
+        table.add_row(f"\n{number:,}", f"\n{kind}: {backfill_result(kind)}")
         for result in sorted(examples[kind], key=lambda result: result.lesson_id):
             ids = [f"{name.removesuffix('_id')} {id_}" for name, id_ in result.ids.items() if id_]
-            table.add_row("", " ".join([result.lesson_id, *ids]))
+            table.add_row("", between.join([result.lesson_id, *ids]))
     return table
 
 
@@ -176,7 +191,8 @@ def _summarize(work: "Backfill", report: "Report", began: float) -> None:
 
     show(summary(work.progress, work.road.mux.requests, time.monotonic() - began))
     if report.path is not None:
-        print(f"{report.count} lessons are listed in {report.path}.")
+        lessons = count(report.count, "lesson is", "lessons are")
+        print(f"{lessons} listed in {report.path}.")
 
 
 def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -106,5 +106,6 @@ def summary(progress: Progress, requests: int, seconds: float) -> "RenderableTyp
         f"Skipped: {totals['skipped']:,}",
         f"Failed: {totals['failed']:,}",
         *([table] if table.row_count else []),
-        f"Read {progress.walked:,} lessons with {requests:,} requests to Mux in {seconds:,.0f} s.",
+        f"Read {wording.count(progress.walked, 'lesson')} with "
+        f"{wording.count(requests, 'request')} to Mux in {seconds:,.0f} s.",
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.exit_codes import FAILED
-from worker.errors import SchemaRefused, SettingsError, WorkerError, explain
+from worker.errors import SchemaRefused, SettingsError, UsageError, WorkerError, explain
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 Subparsers = Any
 """What `add_subparsers` returns; argparse has no public name for its type."""
 
-LESSON_HELP = "its id, or the id of its upload or asset; after -- where it begins with a hyphen"
+LESSON_HELP = "its id or title, or the id of its upload or asset"
+
+REASON_HELP = "the reason, for the audit"
+
+
+def no_completions(**_: Any) -> tuple[()]:
+    """Complete nothing, also no file names: what is expected is known to the database alone."""
+    return ()
 
 
 def run_command(
@@ -38,7 +45,7 @@ def run_command(
     from worker.settings import Settings
     from worker.telemetry import logs
 
-    settings = Settings.load()
+    settings = Settings.load(arguments.env_file)
     is_debug = settings.log_level == "debug"
     level = "error" if log_errors_only and not is_debug else settings.log_level
     logs.configure(
@@ -46,7 +53,7 @@ def run_command(
     )
     try:
         return asyncio.run(body(arguments, settings))
-    except (SettingsError, SchemaRefused, BrokenPipeError):
+    except (SettingsError, UsageError, SchemaRefused, BrokenPipeError):
         raise
     except KeyboardInterrupt:
         return interrupted

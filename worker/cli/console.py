@@ -28,13 +28,18 @@ def console() -> "Console":
 
 
 def show(*renderables: "RenderableType") -> None:
-    """Print to standard output, without the blanks that rich adds at the end of lines."""
+    """Print to standard output."""
+    print(text_of(*renderables), end="", flush=True)
+
+
+def text_of(*renderables: "RenderableType") -> str:
+    """Return what is to be printed, without the blanks that rich adds at the end of lines."""
     target = console()
     with target.capture() as capture:
         for renderable in renderables:
             target.print(renderable)
     lines = capture.get().split("\n")
-    print("\n".join(line.rstrip() for line in lines), end="", flush=True)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def columns(*widths: int) -> "Table":

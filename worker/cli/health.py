@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from worker.cli.command import Subparsers
 from worker.cli.exit_codes import DONE, FAILED
+from worker.errors import error_text
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -17,15 +18,22 @@ TIMEOUT_SECONDS = 5.0
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("health", help="check whether this machine's worker works")
+    parser = subparsers.add_parser(
+        "health",
+        help="check whether this machine's worker works",
+        description="Check whether the worker on this machine works, for platforms without HTTP "
+        "checks: ask its /healthz where PORT is set, else read its liveness file.",
+        examples={"mux-worker health": "as the health check of a container"},
+        exit_codes={0: "the worker works", 1: "it does not, for the reason that is printed"},
+    )
     parser.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from worker.settings import Settings
 
-    problem = _problem(Settings.load())
+    problem = _problem(Settings.load(arguments.env_file))
     print(problem or "ok")
     return DONE if problem is None else FAILED
 
@@ -55,7 +63,7 @@ def _problem_over_http(host: str, port: int) -> str | None:
         response = connection.getresponse()
         body = response.read(65536)
     except (OSError, http.client.HTTPException) as error:
-        return f"nothing answers at {host}:{port}: {type(error).__name__}"
+        return f"nothing answers at {host}:{port} ({error_text(error)})"
     finally:
         connection.close()
     return None if response.status == 200 else _reason(response.status, body)

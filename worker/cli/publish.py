@@ -4,7 +4,14 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from worker.cli.command import LESSON_HELP, Subparsers, operator_name, run_command
+from worker.cli.command import (
+    LESSON_HELP,
+    REASON_HELP,
+    Subparsers,
+    no_completions,
+    operator_name,
+    run_command,
+)
 from worker.cli.exit_codes import DONE
 
 if TYPE_CHECKING:
@@ -13,9 +20,24 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("publish", help="check one lesson at Mux, and publish it")
-    parser.add_argument("lesson", metavar="LESSON", help=LESSON_HELP)
-    parser.add_argument("--reason", metavar="TEXT", help="the reason, for the audit")
+    parser = subparsers.add_parser(
+        "publish",
+        help="check one lesson at Mux, and publish it",
+        description="Ask Mux about one lesson's video, and publish the lesson if the video can be "
+        "played. Nothing is written otherwise.",
+        examples={
+            'mux-worker publish "Sourdough"': "by the lesson's title",
+            'mux-worker publish LESSON --reason "She asked by phone."': "with the reason",
+        },
+        uses_schema=True,
+        exit_codes={
+            0: "published, now or before",
+            1: "not published, for the reason that is printed",
+        },
+    )
+    lesson = parser.add_argument("lesson", metavar="LESSON", help=LESSON_HELP)
+    lesson.completer = no_completions
+    parser.add_argument("--reason", metavar="TEXT", help=REASON_HELP)
     parser.set_defaults(run=run)
 
 
@@ -28,7 +50,8 @@ async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
     import asyncio
 
     from worker.app import parts
-    from worker.backfill.publish import find_lesson, publish
+    from worker.backfill.publish import publish
+    from worker.cli.lessons import find_lesson
     from worker.supabase.lessons import LessonStore
     from worker.telemetry.hooks import Telemetry
     from worker.telemetry.outcome_log import OutcomeLog

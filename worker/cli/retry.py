@@ -1,33 +1,66 @@
 """The command `retry`: make failed lessons due again."""
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from worker.cli.command import LESSON_HELP, Subparsers, operator_name, run_command
+from worker.cli.command import (
+    LESSON_HELP,
+    REASON_HELP,
+    Subparsers,
+    no_completions,
+    operator_name,
+    run_command,
+)
 from worker.cli.exit_codes import DONE, FAILED
-from worker.text import plain_id
-from worker.wording import count
+from worker.cli.parser import did_you_mean
+from worker.errors import UsageError
+from worker.text import ago, plain_id
+from worker.wording import FAILURES, STATES, count, failure, why_and_advice
 
 if TYPE_CHECKING:
     from worker.lesson import Lesson
     from worker.settings import Settings
     from worker.supabase.lessons import By, LessonStore
 
+UNKNOWN = "unknown"
+"""The error type of a failure that has none."""
+
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("retry", help="make failed lessons due again")
-    parser.add_argument("lessons", metavar="LESSON", nargs="*", help=LESSON_HELP)
-    parser.add_argument("--all-failed", action="store_true", help="every failed lesson")
-    parser.add_argument("--type", metavar="TYPE", help="only this error type: upload_timed_out")
-    parser.add_argument("--reason", metavar="TEXT", help="the reason, for the audit")
-    parser.set_defaults(run=run, parser=parser)
+    parser = subparsers.add_parser(
+        "retry",
+        help="make failed lessons due again",
+        description="Make failed lessons due again and restart their clocks, as if their uploads "
+        "had just begun. The next scan asks Mux about them; what is still wrong fails again. Use "
+        "it once the cause is fixed.",
+        examples={
+            'mux-worker retry "Sourdough"': "one lesson, by its title",
+            "mux-worker retry --all-failed --dry-run": "what would be retried",
+            "mux-worker retry --all-failed --type upload_timed_out": "all with one error type",
+        },
+        uses_schema=True,
+        exit_codes={1: "failed, or a LESSON was left unchanged for the reason that is printed"},
+    )
+    lessons = parser.add_argument("lessons", metavar="LESSON", nargs="*", help=LESSON_HELP)
+    lessons.completer = no_completions
+    parser.add_argument("--all-failed", action="store_true", help="retry every failed lesson")
+    error_type = parser.add_argument(
+        "--type",
+        metavar="TYPE",
+        help="only lessons with this error type, such as upload_timed_out; unknown: without one",
+    )
+    error_type.completer = lambda **_: [*FAILURES, UNKNOWN]
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done only")
+    parser.add_argument("--reason", metavar="TEXT", help=REASON_HELP)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if bool(arguments.lessons) == arguments.all_failed:
-        arguments.parser.error("name lessons, or use --all-failed, not both")
+        arguments.parser.error("Name lessons, or use --all-failed, not both")
     return run_command(_retry, arguments)
 
 
@@ -41,41 +74,93 @@ async def _retry(arguments: argparse.Namespace, settings: "Settings") -> int:
     async with parts(settings, asyncio.Event()) as (_, scan_store, _, _):
         await scan_store.check_schema()
         store = LessonStore(scan_store.call)
-        if arguments.all_failed:
-            return await _retry_all(store, arguments.type, by)
-        return await _retry_named(store, arguments.lessons, arguments.type, by)
+        failed = await store.failure_counts()
+        _check_type(arguments.type, failed)
+        if not arguments.all_failed:
+            return await _retry_named(store, arguments, by)
+        chosen = {name: number for name, number in failed.items() if arguments.type in (None, name)}
+        return await _retry_all(store, arguments, chosen, by)
 
 
-async def _retry_named(
-    store: "LessonStore", names: list[str], error_type: str | None, by: "By"
-) -> int:
-    from worker.backfill.publish import find_lesson
+def _check_type(error_type: str | None, failed: Mapping[str, int]) -> None:
+    """Raise UsageError for an error type that does not exist, with those of failed lessons."""
+    known = {*FAILURES, UNKNOWN, *failed}
+    if error_type is None or error_type in known:
+        return
+    meant = did_you_mean(error_type, sorted(known))
+    raise UsageError(
+        f"There is no error type {plain_id(error_type)}.{meant}\n{_listed_types(failed)}"
+    )
 
-    lessons = [await find_lesson(store, name) for name in names]
-    retried = await store.retry([lesson.id for lesson in lessons], error_type, None, by)
-    for lesson in lessons:
-        print(f"{plain_id(lesson.id)} {_result(lesson, lesson.id in retried, error_type)}")
-    return DONE if len(retried) == len({lesson.id for lesson in lessons}) else FAILED
+
+def _listed_types(failed: Mapping[str, int]) -> str:
+    """Return how many lessons have failed with each error type, and why."""
+    lines = [f"{count(sum(failed.values()), 'lesson has', 'lessons have')} failed:"]
+    for name, number in sorted(failed.items(), key=lambda item: (-item[1], item[0])):
+        lines.append(f"  {number:>5,}  {plain_id(name)}: {why_and_advice(failure(name))[0]}")
+    return "\n".join(lines) if failed else "No lesson has failed."
 
 
-def _result(lesson: "Lesson", is_retried: bool, error_type: str | None) -> str:
-    row = lesson.row
-    if is_retried:
-        return "is due again."
-    if row is None or row.status != "error":
-        return f"is {row.status if row else 'not tracked'}: there is nothing to retry."
-    if error_type not in (None, row.error_type):
-        return f"failed with {row.error_type}, not with {error_type}: it is left unchanged."
+async def _retry_named(store: "LessonStore", arguments: argparse.Namespace, by: "By") -> int:
+    from worker.cli.lessons import find_lesson
+
+    found = [await find_lesson(store, name) for name in arguments.lessons]
+    lessons = {lesson.id: lesson for lesson in found}
+    if arguments.dry_run:
+        retried = [id_ for id_, lesson in lessons.items() if _fits(lesson, arguments.type)]
+    else:
+        retried = await store.retry(list(lessons), arguments.type, None, by)
+    for id_, lesson in lessons.items():
+        if id_ not in retried:
+            result = _left_alone(lesson, arguments.type)
+        elif arguments.dry_run:
+            result = f"would be due again. It failed {ago(lesson.since_seconds)}: {lesson.why}"
+        else:
+            result = "is due again."
+        print(f"{_label(lesson)} {result}")
+    if arguments.dry_run:
+        print("Nothing was changed.")
+    return DONE if len(retried) == len(lessons) else FAILED
+
+
+def _label(lesson: "Lesson") -> str:
+    return plain_id(f'"{lesson.title}" ({lesson.id})' if lesson.title else lesson.id)
+
+
+def _fits(lesson: "Lesson", error_type: str | None) -> bool:
+    return lesson.state == "failed" and error_type in (None, _type_of(lesson))
+
+
+def _type_of(lesson: "Lesson") -> str:
+    return (lesson.row and lesson.row.error_type) or UNKNOWN
+
+
+def _left_alone(lesson: "Lesson", error_type: str | None) -> str:
+    if lesson.state != "failed":
+        return f"has not failed: it is {STATES[lesson.state]}. There is nothing to retry."
+    if not _fits(lesson, error_type):
+        return f"failed with {plain_id(_type_of(lesson))}, not with {error_type}. It is unchanged."
     return "is locked by another transaction. Try again in a moment."
 
 
-async def _retry_all(store: "LessonStore", error_type: str | None, by: "By") -> int:
+async def _retry_all(
+    store: "LessonStore", arguments: argparse.Namespace, chosen: Mapping[str, int], by: "By"
+) -> int:
+    """Retry all failed lessons of the chosen types, after saying which these are."""
     from worker.supabase.lessons import RETRIES_PER_CALL
 
+    if not chosen:
+        with_type = f" with {arguments.type}" if arguments.type else ""
+        print(f"No lesson has failed{with_type}. There is nothing to retry.")
+        return DONE
+    print(_listed_types(chosen))
+    if arguments.dry_run:
+        print("They would be due again. Nothing was changed.")
+        return DONE
     total, after = 0, None
-    while retried := await store.retry(None, error_type, after, by):
+    while retried := await store.retry(None, arguments.type, after, by):
         total, after = total + len(retried), retried[-1]
         if len(retried) < RETRIES_PER_CALL:
             break
-    print(f"{count(total, 'failed lesson')} due again.")
+    print(f"{count(total, 'failed lesson is', 'failed lessons are')} due again.")
     return DONE

@@ -19,11 +19,23 @@ if TYPE_CHECKING:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("run", help="run until SIGTERM or SIGINT: the daemon")
+    parser = subparsers.add_parser(
+        "run",
+        help="run until SIGTERM or SIGINT: the daemon",
+        description="Run the daemon: scan for lessons whose video is ready and publish them, until "
+        "SIGTERM, SIGINT or SIGHUP. With PORT it also serves webhooks, health and metrics, and "
+        "with OPS_TOKEN the dashboard.",
+        examples={
+            "mux-worker run": "with the settings of the environment and .env",
+            "PORT=8080 mux-worker run": "with the HTTP server",
+        },
+        uses_schema=True,
+        exit_codes={0: "stopped by a signal", 1: "stopped by an error, which the log names"},
+    )
     parser.set_defaults(run=run)
 
 
-def run(_arguments: argparse.Namespace) -> NoReturn:
+def run(arguments: argparse.Namespace) -> NoReturn:
     """Run the command."""
     import asyncio
 
@@ -31,7 +43,7 @@ def run(_arguments: argparse.Namespace) -> NoReturn:
     with _without_rich():
         from worker.settings import Settings
         from worker.telemetry import logs
-    settings = Settings.load()
+    settings = Settings.load(arguments.env_file)
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets)
     asyncio.run(run_daemon(settings, began))
 

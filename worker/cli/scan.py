@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.cli.command import Subparsers, run_command
 from worker.cli.exit_codes import DONE, FAILED
+from worker.wording import count, outcomes
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -31,7 +32,15 @@ class _Total:
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
-    parser = subparsers.add_parser("scan", help="check everything that is due once, then exit")
+    parser = subparsers.add_parser(
+        "scan",
+        help="check everything that is due once, then exit",
+        description="Check every upload that is due once, publish what is ready, and print the "
+        "result. Log lines go to standard error. It may run beside the daemon.",
+        examples={"mux-worker scan": "once, by hand or by a cron job"},
+        uses_schema=True,
+        exit_codes={1: "failed, was interrupted, or the database refused a lesson"},
+    )
     parser.set_defaults(run=run)
 
 
@@ -64,11 +73,12 @@ async def _scan(_arguments: argparse.Namespace, settings: "Settings") -> int:
 
 
 def _print(total: _Total, summary: dict[str, int]) -> None:
-    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(total.outcomes.items()))
-    print(f"Checked {total.looked_at} rows: {outcomes or 'nothing due'}.")
+    result = outcomes(total.outcomes) or "nothing was due"
+    print(f"Checked {count(total.looked_at, 'lesson')}: {result}.")
     if total.left_to_others:
         print("Another worker is checking what is due.")
     print(
-        f"Now {summary['processing']} processing ({summary['due']} due, {summary['stuck']} stuck), "
-        f"{summary['error']} failed."
+        f"Now {summary['processing'] - summary['stuck']:,} waiting, {summary['stuck']:,} stuck, "
+        f"{summary['due']:,} of them due; {summary['error']:,} failed, "
+        f"{summary['unplayable']:,} unplayable."
     )

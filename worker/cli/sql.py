@@ -1,7 +1,6 @@
 """The command `sql`: print the SQL that prepares the database, for the app's table of lessons."""
 
 import argparse
-import os
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -43,7 +42,13 @@ def add_parser(subparsers: Subparsers) -> None:
         "sql",
         help="print the SQL that prepares the database",
         description="Print the SQL that prepares the database. The options describe the app's "
-        "table of lessons; their defaults are in parentheses.",
+        "table of lessons; their defaults are in parentheses. Without a table of that form, "
+        "--inspect proposes the options.",
+        examples={
+            'mux-worker sql | psql "$DATABASE_URL" -v ON_ERROR_STOP=1': "apply it",
+            "mux-worker sql --write supabase/migrations": "write migrations for supabase db push",
+            "mux-worker sql --inspect": "find the options that fit the database",
+        },
     )
     for option, (takes, help_text) in OPTIONS.items():
         parser.add_argument(f"--{option}", metavar=takes, help=help_text)
@@ -56,7 +61,13 @@ def add_parser(subparsers: Subparsers) -> None:
     action.add_argument(
         "--optional",
         metavar="NAME",
-        help="print a file of sql/optional instead: lesson_indexes, realtime or tracking_indexes",
+        help="print a file of sql/optional instead: lesson_indexes, realtime, tracking_indexes or "
+        "worker_role",
+    )
+    action.add_argument(
+        "--undo",
+        action="store_true",
+        help="print the SQL that removes everything again, the worker's tables with their rows too",
     )
     action.add_argument(
         "--inspect",
@@ -70,7 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     given: dict[str, str | None] = {option: getattr(arguments, option) for option in OPTIONS}
     if arguments.inspect:
-        _inspect(given)
+        _inspect(given, arguments.env_file)
+        return DONE
+    if arguments.undo:
+        _print_undo()
         return DONE
     from worker.adapter.options import Options
 
@@ -90,6 +104,14 @@ def _print(options: "Options") -> None:
 
     for script in scripts(options).values():
         sys.stdout.buffer.write(script.encode())
+
+
+def _print_undo() -> None:
+    """Print one script, which asks the database itself what the options were."""
+    from worker.sql_files import undo_files
+
+    for file in undo_files():
+        sys.stdout.buffer.write(file.read_bytes())
 
 
 def _print_optional(options: "Options", name: str) -> None:
@@ -116,8 +138,10 @@ def _write(options: "Options", directory: str) -> None:
         print(f"Nothing has changed in {directory}.", file=sys.stderr)
 
 
-def _inspect(given: dict[str, str | None]) -> None:
-    url = os.environ.get("DATABASE_URL")
+def _inspect(given: dict[str, str | None], env_file: str | None) -> None:
+    from worker.env_file import DatabaseSettings
+
+    url = DatabaseSettings.load(env_file).database_url
     if not url:
         raise UsageError("--inspect needs DATABASE_URL, the address of the database.")
     try:

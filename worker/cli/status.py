@@ -1,25 +1,79 @@
-"""The command `status`: counts and failures of all lessons, or one lesson with its history."""
+"""The command `status`: the lessons that need somebody, a list of lessons, or one lesson."""
 
 import argparse
 import json
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from worker.cli.command import LESSON_HELP, Subparsers, run_command
-from worker.cli.console import console, show
+from worker.cli.command import LESSON_HELP, Subparsers, no_completions, run_command
+from worker.cli.console import console, show, text_of
 from worker.cli.exit_codes import DONE, FAILED
+from worker.wording import FAILURES
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from worker.lesson import Lesson
     from worker.model import Query
+    from worker.overview import Overview
     from worker.settings import Settings
     from worker.supabase.lessons import LessonStore
+
+    Render = Callable[[], Awaitable[RenderableType]]
+    """Reads what is to be shown: a text where that is not for a terminal."""
+
+LIST_HELP = {
+    "unplayable": "list the lessons that are published and play nothing",
+    "failed": "list the lessons that failed, the latest first",
+    "stuck": "list the lessons that wait for over half an hour, the oldest first",
+    "waiting": "list the other lessons that wait for their video, the oldest first",
+    "published": "list the lessons that were published last",
+}
+SHOWN_OF_EACH_LIST = 5
+DEFAULT_LIMIT = 30
 
 
 def add_parser(subparsers: Subparsers) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
-        "status", help="print the state of all lessons, or of one with its history"
+        "status",
+        usage="%(prog)s [options] [LESSON | --STATE]",
+        help="list the lessons that need somebody, or show one with its history",
+        description="Count the lessons in each state, and list those that need somebody, with the "
+        "reason and what to do. With a state, list all lessons in it; with a LESSON, show what is "
+        "known of it, what Mux says now, and its history.",
+        examples={
+            "mux-worker status": "what needs somebody",
+            "mux-worker status --failed --search bread": "failed lessons with bread in the title",
+            'mux-worker status "Sourdough"': "one lesson, by its title",
+            "mux-worker status --json | jq .counts": "for a program",
+        },
+        uses_schema=True,
+        exit_codes={1: "failed, or Mux did not answer about the LESSON"},
     )
-    parser.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON_HELP)
+    lesson = parser.add_argument("lesson", metavar="LESSON", nargs="?", help=LESSON_HELP)
+    lesson.completer = no_completions
+    lists = parser.add_mutually_exclusive_group()
+    for state, help_text in LIST_HELP.items():
+        lists.add_argument(
+            f"--{state}", dest="state", action="store_const", const=state, help=help_text
+        )
+    parser.add_argument(
+        "--search",
+        metavar="TEXT",
+        help="only lessons with TEXT in the title, or of the instructor whose id begins with it",
+    )
+    error_type = parser.add_argument(
+        "--type", metavar="TYPE", help="only lessons with this error type, such as asset_errored"
+    )
+    error_type.completer = lambda **_: FAILURES
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=DEFAULT_LIMIT,
+        metavar="N",
+        help=f"list N lessons at most, {DEFAULT_LIMIT} by default",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--watch",
@@ -27,16 +81,20 @@ def add_parser(subparsers: Subparsers) -> None:
         nargs="?",
         const=2.0,
         metavar="SECONDS",
-        help="repeat the table of all lessons every SECONDS, 2 by default",
+        help="repeat it every SECONDS, 2 by default, until Ctrl-C",
     )
-    parser.set_defaults(run=run, parser=parser)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; Ctrl-C is the way to end --watch."""
-    if arguments.lesson is not None and arguments.watch is not None:
-        arguments.parser.error("--watch is for the table of all lessons")
+    if arguments.lesson is not None and (_is_list(arguments) or arguments.watch is not None):
+        arguments.parser.error("A LESSON is shown alone, without --watch and a list")
     return run_command(_status, arguments, interrupted=DONE)
+
+
+def _is_list(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.state or arguments.search or arguments.type)
 
 
 def _seconds(text: str) -> float:
@@ -44,6 +102,13 @@ def _seconds(text: str) -> float:
     if not 0.1 <= seconds <= 3600:
         raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
     return seconds
+
+
+def _limit(text: str) -> int:
+    limit = int(text)
+    if not 1 <= limit <= 100_000:
+        raise argparse.ArgumentTypeError("must be from 1 to 100000")
+    return limit
 
 
 async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -57,43 +122,100 @@ async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
         lessons = LessonStore(store.call)
         if arguments.lesson is not None:
             return await _show_lesson(arguments, lessons, mux)
+
+        async def render() -> "RenderableType":
+            return await (_list if _is_list(arguments) else _overview)(arguments, lessons)
+
         if arguments.watch is not None:
-            await _watch(arguments, lessons)
-        _show_table(await lessons.status(), as_json=arguments.json)
+            await _watch(arguments, render)
+        _print(await render())
     return DONE
 
 
-def _show_table(status: dict[str, Any], *, as_json: bool) -> None:
-    from worker.cli.status_view import status_view
+async def _overview(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":
+    from worker.cli.status_view import NEED_SOMEBODY, counts_view, line, overview_view
 
-    if as_json:
-        print(json.dumps(status), flush=True)
-    else:
-        show(status_view(status))
+    overview = await lessons.overview(SHOWN_OF_EACH_LIST)
+    if arguments.json:
+        return _json(overview_json(overview))
+    if console().is_terminal:
+        return overview_view(overview)
+    listed = [lesson for state in NEED_SOMEBODY for lesson in overview.lists[state].lessons]
+    return "\n".join([text_of(counts_view(overview)), *map(line, listed)]).rstrip("\n")
 
 
-async def _watch(arguments: argparse.Namespace, lessons: "LessonStore") -> None:
-    """Show the table until the process is interrupted: in place on a terminal, else repeatedly."""
+async def _list(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":
+    from worker.cli.lessons import read_list
+    from worker.cli.status_view import line, list_view
+    from worker.overview import ALL
+
+    state = arguments.state or ("failed" if arguments.type else ALL)
+    found, has_more = await read_list(
+        lessons, state, arguments.limit, search=arguments.search, error_type=arguments.type
+    )
+    if arguments.json:
+        return _json({"lessons": [lesson_json(x) for x in found], "has_more": has_more})
+    if not console().is_terminal:
+        return "\n".join(map(line, found))
+    return list_view(state, found, has_more=has_more)
+
+
+def overview_json(overview: "Overview") -> dict[str, Any]:
+    """Return the overview as the command prints it for programs."""
+    from dataclasses import asdict
+
+    lists = {
+        state: [lesson_json(lesson) for lesson in page.lessons]
+        for state, page in overview.lists.items()
+    }
+    return {
+        "now": overview.now,
+        "counts": asdict(overview.counts),
+        "day": asdict(overview.day),
+        "lists": lists,
+    }
+
+
+def lesson_json(lesson: "Lesson") -> dict[str, Any]:
+    """Return a lesson of a list as the command prints it for programs."""
+    from dataclasses import asdict
+
+    return {**asdict(lesson), "why": lesson.why, "advice": lesson.advice}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2 if console().is_terminal else None)
+
+
+def _print(view: "RenderableType") -> None:
+    """Print a view; a text as it is, since rich would break its lines and expand its tabs."""
+    if not isinstance(view, str):
+        show(view)
+    elif view:
+        print(view, flush=True)
+
+
+async def _watch(arguments: argparse.Namespace, render: "Render") -> None:
+    """Show it until the process is interrupted: in place on a terminal, else repeatedly."""
     import asyncio
 
     from rich.live import Live
 
-    from worker.cli.status_view import status_view
-
     target = console()
     if arguments.json or not target.is_terminal:
         while True:
-            _show_table(await lessons.status(), as_json=arguments.json)
+            _print(await render())
             await asyncio.sleep(arguments.watch)
     with Live(console=target, auto_refresh=False) as live:
         while True:
-            live.update(status_view(await lessons.status()), refresh=True)
+            live.update(await render(), refresh=True)
             await asyncio.sleep(arguments.watch)
 
 
 async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mux: Any) -> int:
-    from worker.backfill.publish import find_lesson, look
-    from worker.cli.status_view import lesson_view
+    from worker.backfill.publish import look
+    from worker.cli.lesson_view import lesson_view
+    from worker.cli.lessons import find_lesson
     from worker.errors import Unavailable, explain
 
     lesson = await find_lesson(lessons, arguments.lesson)
@@ -104,10 +226,7 @@ async def _show_lesson(arguments: argparse.Namespace, lessons: "LessonStore", mu
     except Unavailable as error:
         details["mux"] = {"unavailable": explain(error)}
         code = FAILED
-    if arguments.json:
-        print(json.dumps(details, indent=2))
-    else:
-        show(lesson_view(details))
+    _print(_json(details) if arguments.json else lesson_view(lesson, details))
     return code
 
 

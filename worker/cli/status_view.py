@@ -1,138 +1,147 @@
-"""The status of all lessons, and of one lesson, as rich renders them."""
+"""The counts of all lessons, and lists of lessons, as the command `status` prints them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from worker.cli.console import columns
+from worker.lesson import Lesson, Publication
+from worker.overview import Day, Overview
 from worker.text import ago, duration, plain_id
-from worker.wording import failure
-
-Details = Mapping[str, Any]
+from worker.wording import STATES, actor, count
 
 STYLES = {
-    "ready": "green",
-    "published": "green",
-    "attached": "green",
-    "error": "red",
+    "unplayable": "bold red",
     "failed": "red",
-    "unplayable": "red",
+    "stuck": "yellow",
+    "waiting": "cyan",
+    "published": "green",
+    "ready": "green",
+    "untracked": "dim",
 }
+"""The style of each state."""
+
+NEED_SOMEBODY = ("unplayable", "failed", "stuck")
+
+NONE_IN = {
+    "unplayable": "Every published lesson has its video.",
+    "failed": "No lesson has failed.",
+    "stuck": "No lesson is stuck.",
+    "waiting": "No lesson waits for its video.",
+    "published": "No lesson was published lately.",
+}
+"""What a list says that is empty."""
+
+RETRY = "Once the cause is fixed: mux-worker retry LESSON, or retry --all-failed."
 
 
-def status_view(status: Details) -> RenderableType:
-    """Return the counts of all lessons, the delays of the last day, and the failures."""
-    counts = columns(12, 9)
-    counts.columns[1].justify = "right"
-    for name, key, remark in (
-        ("processing", "processing", ""),
-        ("  due", "due", _oldest("longest due", status["oldest_due_seconds"])),
-        ("  stuck", "stuck", _oldest("oldest tracked", status["oldest_processing_seconds"])),
-        ("ready", "ready", ""),
-        ("failed", "error", ""),
-    ):
-        counts.add_row(name, f"{status[key]:,}", remark)
-    return Group(counts, "", _delays(status["ready_to_published"]), *_failures(status["failures"]))
+def overview_view(overview: Overview) -> RenderableType:
+    """Return the counts, and the first lessons of each list that needs somebody."""
+    parts: list[RenderableType] = [counts_view(overview)]
+    for state in NEED_SOMEBODY:
+        page = overview.lists[state]
+        if page.lessons:
+            hidden = (overview.counts.of(state) or 0) - len(page.lessons)
+            more = f"{hidden:,} more: mux-worker status --{state}" if hidden > 0 else ""
+            parts.append(_listed(state, page.lessons, more))
+    if len(parts) == 1:
+        parts.append("\nNo lesson needs somebody.")
+    return Group(*parts)
 
 
-def _oldest(name: str, seconds: float | None) -> str:
-    return "" if seconds is None else f"{name} {ago(seconds)}"
+def list_view(state: str, lessons: Sequence[Lesson], *, has_more: bool) -> RenderableType:
+    """Return a list of lessons, each in some lines."""
+    if not lessons:
+        return Group(NONE_IN.get(state, "There is no such lesson."))
+    more = f"The first {count(len(lessons), 'lesson')}. --limit shows more." if has_more else ""
+    return _listed(state, lessons, more)
 
 
-def _delays(delays: Details) -> str:
-    if not delays["count"]:
-        return "ready to published, the last day: none"
-    values = "  ".join(f"{p} {duration(delays[p])}" for p in ("p50", "p95", "p99"))
-    return f"ready to published, the last day: at most {values}  of {delays['count']:,}"
+def line(lesson: Lesson) -> str:
+    """Return a lesson in one line of columns between tabs, for other programs.
+
+    They are state, id, title, since when, error type, and why and what to do.
+    """
+    error_type = lesson.row.error_type if lesson.row else None
+    since = lesson.publication.happened_at if lesson.publication else lesson.since
+    texts = " ".join(filter(None, (lesson.why, lesson.advice, lesson.detail)))
+    cells = (lesson.state, lesson.id, lesson.title, since, error_type, texts)
+    return "\t".join(plain_id(cell or "") for cell in cells)
 
 
-def _failures(failures: Sequence[Details]) -> Iterator[RenderableType]:
-    if not failures:
-        return
-    yield "\nfailures, the most recent first"
-    table = columns(18, 3, 8)
-    table.columns[1].justify = "right"
-    for row in failures:
-        sentences = failure(row["error_type"], row["last_message"])
-        table.add_row(
-            Text(plain_id(row["error_type"]), "red"),
-            f"{row['count']:,}",
-            ago(row["last_seconds"]),
-            f"{plain_id(row['last_lesson_id'])}\n{plain_id(sentences)}",
-        )
-    yield table
+def counts_view(overview: Overview) -> RenderableType:
+    """Return the counts of all lessons, and how fast ready videos were published."""
+    counts, day = overview.counts, overview.day
+    table = columns(6)
+    table.columns[0].justify = "right"
+    for state in ("unplayable", "failed", "stuck", "waiting"):
+        number = counts.of(state) or 0
+        oldest = counts.oldest_waiting_seconds if state == "stuck" and number else None
+        remark = "" if oldest is None else f", the oldest for {duration(oldest)}"
+        style = STYLES[state] if number else "dim"
+        table.add_row(Text(f"{number:,}", style), f"{STATES[state]}{remark}")
+    published = Text(f"{day.published:,}", "green" if day.published else "dim")
+    table.add_row(published, f"published in the last day{_delays(day)}")
+    if counts.late_seconds is None:
+        return table
+    late = f"A lesson has been due for {duration(counts.late_seconds)}. Check that a worker runs."
+    return Group(table, Text(f"\n{late}", "yellow"))
 
 
-def lesson_view(lesson: Details) -> RenderableType:
-    """Return one lesson: its columns, its tracking row, what Mux reports, its history."""
-    table = columns(9)
-    _add(table, "lesson", lesson["lesson_id"])
-    if lesson["title"]:
-        _add(table, "title", lesson["title"])
-    _add(table, "status", lesson["status"] or "none")
-    _add(table, "asset", lesson["asset_id"] or "none")
-    _add(table, "playback", lesson["playback_id"] or "none")
-    table.add_row()
-    _add_row(table, lesson["row"])
-    table.add_row()
-    _add_mux(table, lesson["mux"])
-    return Group(table, "", *_history(lesson["events"]))
+def _delays(day: Day) -> str:
+    delays = day.delays_of_day
+    if delays.p50 is None or delays.p95 is None:
+        return ""
+    return (
+        f"; half of the ready videos within {duration(delays.p50)}, "
+        f"95 % within {duration(delays.p95)}"
+    )
 
 
-def _add(table: Table, name: str, value: str) -> None:
-    table.add_row(name, Text(plain_id(value), STYLES.get(value, "")))
+def _listed(state: str, lessons: Sequence[Lesson], more: str) -> RenderableType:
+    parts: list[RenderableType] = []
+    if state in STATES:
+        heading = STATES[state]
+        parts.append(Text(f"\n{heading[0].upper()}{heading[1:]}", f"bold {STYLES[state]}"))
+    for lesson in lessons:
+        parts += ["", Padding(_block(lesson, state), (0, 0, 0, 2))]
+    hints = [more, RETRY if state == "failed" else ""]
+    if any(hints):
+        parts.append(Text("\n" + "\n".join(filter(None, hints)), "dim"))
+    return Group(*parts)
 
 
-def _add_row(table: Table, row: Details | None) -> None:
-    if row is None:
-        _add(table, "tracking", "none")
-        return
-    _add(table, "tracking", row["status"])
-    _add(table, "  upload", row["upload_id"])
-    _add(table, "  asset", row["asset_id"] or "none")
-    if row["status"] == "error" or row["error_type"]:
-        sentences = failure(row["error_type"], row["error_message"])
-        _add(table, "  error", f"{row['error_type'] or 'unknown'}: {sentences}")
-    checks = "" if row["check_count"] is None else f", {row['check_count']} checks"
-    _add(table, "  tracked", f"{ago(row['age_seconds'])}{checks}")
+def _block(lesson: Lesson, listed_as: str) -> RenderableType:
+    """Return a lesson in some lines: its title, since when, why, what to do, and its ids."""
+    title = Text(plain_id(lesson.name), "bold")
+    if lesson.state != listed_as and not lesson.publication:
+        title.append(f"  {STATES[lesson.state]}", f"not bold {STYLES[lesson.state]}")
+    if when := _when(lesson):
+        title.append(f"  {when}", "not bold dim")
+    why = " ".join(filter(None, (lesson.why, plain_id(lesson.detail))))
+    ids = [plain_id(lesson.id)]
+    if lesson.row is not None and lesson.row.error_type:
+        ids.append(plain_id(lesson.row.error_type))
+    lines = [title, Text(why), Text(lesson.advice, "italic"), Text("  ".join(ids), "dim")]
+    return Group(*(line for line in lines if line.plain))
 
 
-def _add_mux(table: Table, mux: Details | None) -> None:
-    if mux is None:
-        _add(table, "Mux", "not asked, because the lesson has no id that can be an id of Mux")
-        return
-    if "unavailable" in mux:
-        _add(table, "Mux", mux["unavailable"])
-        return
-    _add(table, "Mux", mux["status"])
-    _add(table, f"  {mux['subject']}", mux.get(f"{mux['subject']}_id") or "?")
-    for playback in mux.get("playback_ids", ()):
-        _add(table, "  playback", f"{playback['id']} ({playback['policy']})")
-    if error := ": ".join(mux[x] for x in ("error_type", "error_message") if mux.get(x)):
-        _add(table, "  error", error)
+def _when(lesson: Lesson) -> str:
+    if lesson.publication is not None:
+        return _when_published(lesson.publication)
+    if lesson.since_seconds is None:
+        return ""
+    if lesson.state in ("waiting", "stuck"):
+        return f"for {duration(lesson.since_seconds)}"
+    return ago(lesson.since_seconds)
 
 
-def _history(events: Sequence[Details]) -> Iterator[RenderableType]:
-    if not events:
-        yield "history    none"
-        return
-    yield "history"
-    table = columns(19, 8, 9)
-    table.columns[1].justify = "right"
-    previous = None
-    for event in events:
-        at = datetime.fromisoformat(event["happened_at"])
-        since = "" if previous is None else f"+{duration((at - previous).total_seconds())}"
-        previous = at
-        actor = f"{event['reason'] or ''} by {event['actor']}".strip()
-        table.add_row(
-            f"{at:%Y-%m-%d %H:%M:%S}",
-            since,
-            Text(event["event"], STYLES.get(event["event"], "")),
-            "\n".join(plain_id(text) for text in (actor, event["message"]) if text),
-        )
-    yield table
+def _when_published(publication: Publication) -> str:
+    at = ago(publication.ago_seconds)
+    if publication.reason == "by_hand":
+        return f"{at}, by {plain_id(actor(publication.actor))}"
+    if publication.waited_seconds is None:
+        return at
+    return f"{at}, {duration(publication.waited_seconds)} after the upload began"

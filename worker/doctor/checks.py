@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 from worker.model import Environment
+from worker.project_key import WORKER_ROLE
 from worker.text import plain_id
 
 Health = Literal["ok", "warning", "failed", "skipped"]
@@ -14,9 +16,15 @@ NEEDED_TABLES = frozenset({"lessons", "mux_asset_tracking", "mux_asset_events"})
 MUX_READS_PER_SECOND = 5  # https://www.mux.com/docs/core/make-api-requests
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
+EXPIRES_SOON_SECONDS = 30 * 24 * 3600.0
 REAPPLY = (
     "Apply the files of sql/ again, or what mux-worker sql printed for your table of lessons, in "
     "order, as the owner of that table."
+)
+REAPPLY_ROLE = (
+    "Apply sql/optional/worker_role.sql again, or what mux-worker sql --optional worker_role "
+    "prints for your table of lessons. If a policy of the app is in the way, restrict it to the "
+    "roles that it is for, such as: to authenticated."
 )
 MAX_LISTED = 12  # differences; with more, the cause is larger than each of them
 
@@ -55,16 +63,25 @@ def check_pace(requests_per_second: float, lease_seconds: float, timeout_seconds
     return Check("settings", "ok", "complete and without unusual values")
 
 
-def check_role(facts: Facts) -> Check:
+def check_role(facts: Facts, expires_at: float | None, now: float) -> Check:
     """Check the role of the key; the anon key is the usual mistake."""
     role = facts["role"]
-    if role != "service_role":
+    if role not in ("service_role", WORKER_ROLE):
         advice = "Set SUPABASE_SERVICE_ROLE_KEY to the service_role or secret key."
         return Check("key", "failed", f"belongs to the role {role}", advice)
-    if not facts["passes_row_security"]:
+    if role == "service_role" and not facts["passes_row_security"]:
         advice = "Run: alter role service_role bypassrls. It is Supabase's default."
         return Check("key", "failed", "service_role is subject to row level security", advice)
-    return Check("key", "ok", "accepted, belongs to the role service_role")
+    if role == WORKER_ROLE and facts["role_excess"]:
+        detail = f"belongs to the role {role}, which {', and '.join(facts['role_excess'])}"
+        advice = "Take these rights from the role. The worker does not need them."
+        return Check("key", "warning", detail, advice)
+    detail = f"belongs to the role {role}"
+    if expires_at is not None and expires_at - now < EXPIRES_SOON_SECONDS:
+        day = datetime.fromtimestamp(expires_at, UTC).date()
+        advice = "Set a new key before that day, and restart the worker."
+        return Check("key", "warning", f"{detail}, and expires on {day}", advice)
+    return Check("key", "ok", f"accepted, {detail}")
 
 
 def check_schema(facts: Facts, needed: int) -> Check:
@@ -102,10 +119,30 @@ def check_lessons(facts: Facts) -> Check:
             "mux-worker sql prints for it."
         )
         return Check("lessons", "failed", f"{table}: {'; '.join(problems)}", advice)
-    if not facts["lessons_may_be_used"]:
-        detail = f"service_role cannot read {table} or write its ids"
-        return Check("lessons", "failed", detail, REAPPLY)
+    if denied := facts["lessons_denied"]:
+        detail = f"{facts['role']} cannot read {table} or write its ids: {denied}"
+        return Check("lessons", "failed", detail, _advice_for(facts))
+    if hidden := facts["lessons_hidden"]:
+        return Check("lessons", "failed", f"{table}: {'; '.join(hidden)}", _advice_for(facts))
     return Check("lessons", "ok", f"{table} has all needed columns, and can be written")
+
+
+def check_triggers(facts: Facts) -> Check:
+    """Warn of triggers of the app that name what the worker's role has no right to.
+
+    They run with its rights when the worker publishes, and what they raise refuses the lesson.
+    """
+    if doubts := facts["trigger_doubts"]:
+        advice = (
+            "Such a trigger refuses the lesson if it runs there. Make its function security "
+            f"definer, or grant {facts['role']} what it needs. docs/database.md has the details."
+        )
+        return Check("triggers", "warning", "; ".join(doubts), advice)
+    return Check("triggers", "ok", f"name nothing that {facts['role']} has no right to")
+
+
+def _advice_for(facts: Facts) -> str:
+    return REAPPLY_ROLE if facts["role"] == WORKER_ROLE else REAPPLY
 
 
 def check_row_security(facts: Facts) -> Check:

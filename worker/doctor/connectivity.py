@@ -6,6 +6,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from worker.doctor.checks import Check
+from worker.errors import error_text
 from worker.network import PORTS, proxy_for, send_through, tls_context
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -50,7 +51,7 @@ async def _direct_failure(
         advice = f"Check {setting}, and whether a proxy replaces the certificate."
         return Check(name, "failed", f"no TLS with {host}: {_tls_reason(error)}", advice)
     except (OSError, TimeoutError) as error:
-        detail = f"{host}:{port} does not answer: {type(error).__name__}"
+        detail = f"{host}:{port} does not answer: {error_text(error)}"
         return Check(name, "failed", detail, f"Check {setting}, and the firewall.")
     return None
 
@@ -62,7 +63,7 @@ async def _proxy_failure(proxy: str, name: str, setting: str, url: str) -> Check
             status = await send_through(proxy, url)
         reason = f"status {status}" if status in PROXY_ERRORS else ""
     except (ConnectionError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
+        reason = error_text(error)
     if not reason:
         return None
     detail = f"{to.hostname} does not answer through the proxy {through.hostname}: {reason}"
@@ -71,7 +72,7 @@ async def _proxy_failure(proxy: str, name: str, setting: str, url: str) -> Check
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
-    """Return the reason for a rejected certificate, or the name of another TLS error."""
+    """Return the reason for a rejected certificate, or of another TLS error."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return error.reason or type(error).__name__
+    return error.reason or error_text(error)

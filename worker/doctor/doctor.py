@@ -11,6 +11,7 @@ from worker.doctor.connectivity import check_network
 from worker.doctor.webhook_check import check_webhook
 from worker.errors import SchemaOutdated, Unavailable
 from worker.model import UPLOAD_UNKNOWN, Environment, Observation, is_mux_id
+from worker.project_key import expires_at
 from worker.settings import Settings
 from worker.supabase.errors import REQUIRED_SCHEMA
 
@@ -19,6 +20,7 @@ OF_DATABASE = (
     "schema",
     "objects",
     "lessons",
+    "triggers",
     "row security",
     "functions",
     "app functions",
@@ -85,7 +87,11 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
     )
     network = await check_network("Supabase", "SUPABASE_URL", settings.supabase_url)
     yield network
-    recorded, database = await _check_database(store, is_reachable=network.health != "failed")
+    recorded, database = await _check_database(
+        store,
+        expires_at(settings.supabase_service_role_key.get_secret_value()),
+        is_reachable=network.health != "failed",
+    )
     for check in database:
         yield check
     network = await check_network("Mux", "MUX_BASE_URL", settings.mux_base_url)
@@ -99,7 +105,7 @@ async def _examine(settings: Settings, mux: MuxPort, store: DatabasePort) -> Asy
 
 
 async def _check_database(
-    store: DatabasePort, *, is_reachable: bool
+    store: DatabasePort, key_expires_at: float | None, *, is_reachable: bool
 ) -> tuple[Recorded | None, list[Check]]:
     """Return what the database has recorded, if it answers, and the checks of its facts."""
     if not is_reachable:
@@ -107,10 +113,11 @@ async def _check_database(
     try:
         facts = await store.doctor_facts()
         judged = [
-            checks.check_role(facts),
+            checks.check_role(facts, key_expires_at, time.time()),
             checks.check_schema(facts, REQUIRED_SCHEMA),
             checks.check_objects(facts),
             checks.check_lessons(facts),
+            checks.check_triggers(facts),
             checks.check_row_security(facts),
             grants.check_functions(facts),
             grants.check_app_functions(facts),

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from worker.doctor.checks import REAPPLY, Check, Facts
+from worker.doctor.checks import REAPPLY, REAPPLY_ROLE, Check, Facts
+from worker.project_key import WORKER_ROLE
 
 NEEDED_FUNCTIONS = frozenset(
     f"worker_{what}"
@@ -13,8 +14,8 @@ NEEDED_FUNCTIONS = frozenset(
         *("note_events", "summary"),
         *("adopt", "backfill_begin", "backfill_candidates", "backfill_end"),
         *("backfill_failures", "backfill_progress", "untracked"),
-        *("find_lessons", "lesson", "publish", "retry", "status"),
-        *("overview", "lesson_events", "make_due"),
+        *("find_lessons", "lesson", "publish", "retry"),
+        *("failures", "list_lessons", "overview", "lesson_events", "make_due"),
     )
 )
 CALLED_AS_USER = {"is_owner", "lesson_key"}  # by the policies and by track_upload
@@ -33,21 +34,24 @@ RENAME = "Rename or drop the app's functions, and change their callers."
 
 
 def check_functions(facts: Facts) -> Check:
-    """Check that each function exists, and that only the service role may call it."""
+    """Check that each function exists, and that only the worker's roles may call it."""
     functions = [f for f in facts["functions"] if not f["is_for_app"]]
+    role = facts["role"] if facts["role"] == WORKER_ROLE else "service_role"
     problems = {
         "missing": sorted(NEEDED_FUNCTIONS - {f["name"] for f in functions}),
-        "closed to service_role": _named(
-            functions, lambda f: not f["service_role"] and not f["is_trigger"]
-        ),
+        f"closed to {role}": _named(functions, lambda f: not f[role] and not f["is_trigger"]),
         "open to browsers": _named(
             functions,
             lambda f: f["anon"] or (f["authenticated"] and f["name"] not in CALLED_AS_USER),
         ),
         "created by the app with a name of the worker's": facts["functions_of_the_app"],
     }
-    good = f"all {len(functions)} are for service_role alone"
-    advice = f"{RENAME} {REAPPLY}" if facts["functions_of_the_app"] else REAPPLY
+    alone = "service_role alone"
+    if role == WORKER_ROLE:
+        alone = f"service_role and {role} alone"
+    good = f"all {len(functions)} are for {alone}"
+    reapply = REAPPLY_ROLE if role == WORKER_ROLE else REAPPLY
+    advice = f"{RENAME} {reapply}" if facts["functions_of_the_app"] else reapply
     return _check_grants("functions", functions, problems, good, advice)
 
 
@@ -66,6 +70,7 @@ def check_app_functions(facts: Facts) -> Check:
         "missing": sorted(OPEN_TO_APP - {f["name"] for f in functions}),
         f"closed to {role}": _named(functions, lambda f: f["name"] in open_to_it and not f[role]),
         "open to anon": _named(functions, lambda f: f["anon"]),
+        f"open to {WORKER_ROLE}": _named(functions, lambda f: f[WORKER_ROLE]),
         "not closed": _named(
             functions,
             lambda f: f["name"] not in OPEN_TO_APP and (f["authenticated"] or f["service_role"]),

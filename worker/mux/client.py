@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import urllib3
 
-from worker.errors import MuxUnavailable
+from worker.errors import MuxUnavailable, error_text
 from worker.model import Environment, Observation, OnSent, Page, ignore
 from worker.mux.api import MuxApi
 from worker.mux.parse import read_asset, read_upload
@@ -230,5 +230,7 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
 
 
 def _message(error: urllib3.exceptions.HTTPError) -> str:
-    """Return the message of a transport error, without the address of a Python object."""
-    return f"No answer from Mux: {type(error).__name__}: {str(error).rpartition(': ')[2]}"[:200]
+    """Return the message of a transport error, without the name of a Python object."""
+    cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+    text = error_text(cause)
+    return f"No answer from Mux: {error_text(Exception(text.rpartition(': ')[2]))}"[:200]

@@ -10,7 +10,7 @@ import httpx
 from postgrest.exceptions import APIError
 from supabase import AsyncClient, AsyncClientOptions, create_async_client
 
-from worker.errors import SupabaseUnavailable
+from worker.errors import SupabaseUnavailable, error_text
 from worker.network import proxy_for, tls_context
 from worker.retry import RetryPolicy
 from worker.settings import Settings
@@ -69,7 +69,10 @@ class RpcClient:
             httpx_client=http, auto_refresh_token=False, persist_session=False
         )
         key = settings.supabase_service_role_key.get_secret_value()
-        client = await create_async_client(settings.supabase_url, key, options)
+        options.headers["Authorization"] = f"Bearer {key}"
+        client = await create_async_client(
+            settings.supabase_url, settings.supabase_api_key, options
+        )
         return cls(client, http, timeout, stopping, telemetry or Telemetry())
 
     async def close(self) -> None:
@@ -109,8 +112,7 @@ class RpcClient:
         except (httpx.TimeoutException, TimeoutError) as error:
             raise SupabaseUnavailable("timeout", "Supabase did not answer in time.") from error
         except httpx.HTTPError as error:
-            message = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise error_for(function, "connection", 0, message) from error
+            raise error_for(function, "connection", 0, error_text(error)) from error
         except (ValueError, RecursionError) as error:
             raise SupabaseUnavailable("unreadable", "Supabase's response is not JSON.") from error
 

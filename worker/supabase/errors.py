@@ -36,7 +36,11 @@ class _Rule(NamedTuple):
 _DISK = "Free disk space, or increase the disk size in the dashboard's database settings."
 _KEY = (
     "Supabase refuses SUPABASE_SERVICE_ROLE_KEY ({message}). Set the project's service_role or "
-    "secret key, and restart the worker."
+    "secret key, or a new one of the role mux_worker, and restart the worker."
+)
+_API_KEY = (
+    "Supabase refuses the API key ({message}). Check SUPABASE_SERVICE_ROLE_KEY, and "
+    "SUPABASE_PUBLISHABLE_KEY if the former is of the role mux_worker. Then restart the worker."
 )
 _LOGIN = (
     "The database refuses the login of PostgREST ({message}). Restart the project in the "
@@ -92,8 +96,16 @@ _RULES = (
         "PostgREST yourself, set PGRST_JWT_SECRET.",
         "jwt_secret_missing",
     ),
+    _Rule("401", SupabaseNeedsOperator, _API_KEY, "unauthorized", words="(?i)api key"),
     _Rule("PGRST30[123]|401", SupabaseNeedsOperator, _KEY, "unauthorized"),
-    _Rule("22023", SupabaseNeedsOperator, _KEY, "unauthorized", words="^role .* does not exist"),
+    _Rule(
+        "22023|42501",
+        SupabaseNeedsOperator,
+        "Supabase cannot use the role of SUPABASE_SERVICE_ROLE_KEY ({message}). If it is "
+        "mux_worker, apply sql/optional/worker_role.sql.",
+        "unauthorized",
+        words="^role .* does not exist|permission denied to set role",
+    ),
     _Rule(
         "PGRST[12]..",
         SupabaseNeedsOperator,
@@ -124,7 +136,8 @@ _RULES = (
     _Rule(
         "42501",
         SupabaseNeedsOperator,
-        "The key may not call {function} ({message}). Apply the files of sql/ again, in order.",
+        "The key may not call {function} ({message}). Apply the files of sql/ again, in order; if "
+        "it is of the role mux_worker, sql/optional/worker_role.sql as well.",
         "forbidden",
     ),
     # Transient: connections, resources, restarts, stale plans and prepared statements.

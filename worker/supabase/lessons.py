@@ -7,6 +7,7 @@ from typing import Any
 from worker.errors import StatementTimeout
 from worker.lesson import Adoption, Lesson
 from worker.model import Outcome
+from worker.overview import LessonPage, Overview
 from worker.supabase.serialize import adoption_timeout, expect, outcomes, parse
 
 ADOPTIONS_PER_CALL = 100
@@ -38,7 +39,7 @@ class LessonStore:
         """Return the lessons with this id, be it a lesson's, an upload's or an asset's."""
         params = {"id": id_, "at_most": at_most}
         rows = expect(await self._call("worker_find_lessons", params), list)
-        return [Lesson.from_json(row) for row in rows]
+        return parse(partial(list, map(Lesson.from_json, rows)))
 
     async def lesson(self, lesson_id: str) -> dict[str, Any]:
         """Return everything about a lesson, with its audit events."""
@@ -53,13 +54,39 @@ class LessonStore:
         """Return the latest audit events of a lesson, which may have been deleted."""
         return expect(await self._call("worker_lesson_events", {"lesson_id": lesson_id}), list)
 
-    async def overview(self) -> dict[str, Any]:
-        """Return what the dashboard shows of all lessons: counts, short lists, hours of the day."""
-        return expect(await self._call("worker_overview", {}), dict)
+    async def overview(self, at_most: int = 20) -> Overview:
+        """Return the counts, the last day, and the first `at_most` lessons of each list."""
+        response = expect(await self._call("worker_overview", {"at_most": at_most}), dict)
+        return parse(partial(Overview.from_json, response))
 
-    async def status(self) -> dict[str, Any]:
-        """Return counts of the rows, how long videos waited, and the failures by type."""
-        return expect(await self._call("worker_status", {}), dict)
+    async def list_lessons(
+        self,
+        state: str,
+        *,
+        search: str | None = None,
+        error_type: str | None = None,
+        after: str | None = None,
+        at_most: int = 20,
+    ) -> LessonPage:
+        """Return a page of the lessons in a state, or of `all`.
+
+        `search` is a part of the title, the beginning of the instructor's id, or the lesson's id;
+        `after` is the `next` of the page before. A page of a search may have few lessons, or none,
+        and yet a next one.
+        """
+        params = {
+            "state": state,
+            "search": search,
+            "error_type": error_type,
+            "after": after,
+            "at_most": at_most,
+        }
+        response = expect(await self._call("worker_list_lessons", params), dict)
+        return parse(partial(LessonPage.from_json, response))
+
+    async def failure_counts(self) -> dict[str, int]:
+        """Return how many lessons have failed with each error type."""
+        return expect(await self._call("worker_failures", {}), dict)
 
     async def untracked(self, walk: int, at_most: int) -> list[str]:
         """Return ids from the next `walk` lessons of those that may name an untracked video."""

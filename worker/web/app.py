@@ -73,7 +73,14 @@ async def http_server(
         app.router.add_get("/metrics", auth.guard(page))
         state = service_state(settings, liveness, history, mux)
         add_dashboard(
-            app, auth, mux, store.call, rules=settings.rules, state=state, telemetry=telemetry
+            app,
+            auth,
+            mux,
+            store.call,
+            rules=settings.rules,
+            state=state,
+            telemetry=telemetry,
+            thumbnails=settings.dashboard_thumbnails,
         )
     async with _serving(app, settings.host, settings.port) as port:
         log.info("web.listening", host=settings.host, port=port)

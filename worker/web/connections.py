@@ -89,12 +89,14 @@ class Connection(web.RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,  # noqa: ARG002
+        request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002  # it would quote the request
     ) -> web.StreamResponse:
         """Return the response to an unreadable request, or to a handler's exception."""
+        if status >= 500 and not _is_utf8(request.headers.get("Expect", "")):
+            status = 400  # aiohttp quotes the header in a 417, which fails
         if status >= 500:
             self._connections.log_crash(exc)
         # The application's hooks are not called here, and aiohttp would name its version.
@@ -105,3 +107,11 @@ class Connection(web.RequestHandler):
         )
         response.force_close()
         return response
+
+
+def _is_utf8(header: str) -> bool:
+    try:
+        header.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -352,6 +352,16 @@ async def test_an_internal_error_shows_no_details(here: Site) -> None:
     assert (answer.status, answer.body) == (500, "failed\n")
 
 
+@pytest.mark.parametrize("path", ["/webhooks/mux", "/no/such/page"])
+async def test_an_expectation_that_is_not_utf8_is_a_bad_request(here: Site, path: str) -> None:
+    """It is no crash of the worker, and none is logged."""
+    request = b"POST %b HTTP/1.1\r\nHost: x\r\nExpect: \xff\r\nConnection: close\r\n\r\n"
+    with capture_logs() as lines:
+        answer = read(await here.raw(request % path.encode()))
+    assert (answer.status, answer.body) == (400, "bad request\n")
+    assert [line for line in lines if line["event"] == "web.crashed"] == []
+
+
 async def test_without_a_secret_there_is_no_such_route() -> None:
     """404, and the log says once why."""
     with capture_logs() as lines:

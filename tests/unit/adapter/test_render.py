@@ -30,7 +30,7 @@ def test_without_options_it_prints_the_files_of_sql() -> None:
 
 
 def test_without_options_it_prints_the_optional_files() -> None:
-    """The index is rendered for the table, too; the other file names nothing of it."""
+    """Indexes and role are rendered for the table, too; the other files name nothing of it."""
     files = optional_files()
     assert {name: optional_script(Options(), file) for name, file in files.items()} == {
         name: file.read_text("utf-8") for name, file in files.items()
@@ -38,6 +38,11 @@ def test_without_options_it_prints_the_optional_files() -> None:
     script = optional_script(ELSEWHERE, files["lesson_indexes"])
     assert 'idx_lessons_temporary_ids on app."Lesson" ("lessonId")' in script
     assert "left(\"muxAssetId\", 5) = 'temp_'" in script
+    script = optional_script(ELSEWHERE, files["worker_role"])
+    assert "grant usage on schema app to mux_worker;" in script
+    assert 'grant select ("lessonId", "courseId", state, "muxAssetId", "muxPlaybackId"' in script
+    assert "for update to mux_worker using (true) with check (true);" in script
+    assert "--title none --optional worker_role\n" in script
 
 
 def test_the_adapter_alone_is_rendered() -> None:

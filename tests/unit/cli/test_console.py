@@ -1,24 +1,10 @@
-import sys
-
 import pytest
 
 from worker.cli.console import show
-from worker.cli.doctor import check_row
+from worker.cli.doctor import check_row, folded
 from worker.doctor.checks import Check
 
 CHECK = Check("functions", "failed", "f" * 100, "do " * 40 + "now")
-
-
-@pytest.fixture
-def terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> pytest.MonkeyPatch:
-    """Let standard output be a terminal of 80 columns."""
-    monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: True)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    return monkeypatch
 
 
 def test_a_check_wraps_on_a_terminal(
@@ -53,4 +39,14 @@ def test_piped_output_is_whole_and_plain(
         f"FAIL  functions         {'f' * 100}",
         f"{'':24}-> {'do ' * 40}now",
         "[b]:bug: 1.5[/b]",
+    ]
+
+
+def test_checks_that_an_outage_skips_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason once, and the name of each."""
+    skipped = [Check(name, "skipped", "Supabase cannot be reached") for name in ("key", "schema")]
+    show(check_row(folded(skipped)), check_row(folded(skipped[:1])))
+    assert capsys.readouterr().out.splitlines() == [
+        "skip  2 checks          Supabase cannot be reached: key, schema",
+        "skip  key               Supabase cannot be reached",
     ]

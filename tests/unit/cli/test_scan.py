@@ -14,7 +14,7 @@ from worker.cli.exit_codes import DONE
 from worker.telemetry import logs
 from worker.telemetry.scan_report import ScanReport
 
-SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0}
+SUMMARY = {"processing": 5, "due": 5, "stuck": 0, "error": 0, "unplayable": 0}
 
 
 class FakeParts:
@@ -50,9 +50,9 @@ FOUND = ScanReport(claimed=1, outcomes=Counter(published=4), unclaimed=3, is_ful
 @pytest.mark.parametrize(
     ("scans", "done", "result"),
     [
-        ([FULL, LAST], 2, "Checked 3 rows: 1 published, 2 waiting."),
-        ([FULL], 3, "Checked 6 rows: 6 waiting."),
-        ([FOUND], 2, "Checked 8 rows: 8 published."),
+        ([FULL, LAST], 2, "Checked 3 lessons: 2 waiting, 1 published."),
+        ([FULL], 3, "Checked 6 lessons: 6 waiting."),
+        ([FOUND], 2, "Checked 8 lessons: 8 published."),
     ],
     ids=["until no more are due", "not again at what is due again", "what lists settled counts"],
 )
@@ -72,6 +72,6 @@ def test_a_scan_ends_when_all_that_was_due_has_been_looked_at(
     mocker.patch("worker.app.parts", fake.parts)
     mocker.patch("worker.shutdown.Signals.listen")
     mocker.patch.object(logs, "configure")
-    assert scan.run(argparse.Namespace()) == DONE
+    assert scan.run(argparse.Namespace(env_file=None)) == DONE
     assert fake.scans == done
     assert capsys.readouterr().out.splitlines()[0] == result

@@ -40,13 +40,16 @@ def test_it_prints_an_optional_file(capfd: pytest.CaptureFixture[str]) -> None:
     [
         (["--lessons", "lessons"], "--lessons: lessons is no SCHEMA.TABLE. Give both names, "),
         (["--status", "none", "--draft", "x"], "--draft has no meaning with --status none. "),
-        (["--inspect", "--write", "x"], "argument --write: not allowed with argument --inspect"),
+        (["--inspect", "--write", "x"], "Argument --write: not allowed with argument --inspect"),
         (["--inspect"], "--inspect needs DATABASE_URL, the address of the database.\n"),
         (
             ["--optional", "x"],
-            "--optional: there is no x. Give one of lesson_indexes, realtime, tracking_indexes.\n",
+            (
+                "--optional: there is no x. Give one of lesson_indexes, realtime, "
+                "tracking_indexes, worker_role.\n"
+            ),
         ),
-        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--unknown"], "There is no option --unknown."),
     ],
 )
 def test_wrong_use_is_told_with_exit_code_2(

@@ -1,6 +1,5 @@
 """The command `status` for one lesson: which id it asks Mux about."""
 
-import argparse
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,14 +11,25 @@ from pytest_mock import MockerFixture
 from tests.unit.backfill.listed_mux import ListedMux, listed, waiting
 from worker.cli import status
 from worker.cli.exit_codes import DONE, FAILED
+from worker.cli.main import build_parser
+from worker.lesson import Row
 from worker.telemetry import logs
 
 Json = dict[str, Any]
 
-ROW = {"status": "ready", "error_type": None, "upload_id": "u1", "asset_id": "a1"}
+ROW: Json = dict.fromkeys(Row.__slots__) | {
+    "status": "ready",
+    "upload_id": "u1",
+    "asset_id": "a1",
+    "is_missing": False,
+}
 LESSON: Json = {
     "lesson_id": "l1",
     "title": None,
+    "owner": None,
+    "state": "untracked",
+    "since": None,
+    "since_seconds": None,
     "status": "draft",
     "is_published": False,
     "asset_id": None,
@@ -84,7 +94,7 @@ def test_mux_is_asked_about_what_adopting_would_track_else_about_the_row(
 
     mocker.patch("worker.app.parts", parts)
     mocker.patch.object(logs, "configure")
-    arguments = argparse.Namespace(lesson="l1", json=True, watch=None)
+    arguments = build_parser().parse_args(["status", "l1", "--json"])
     assert status.run(arguments) == DONE
     shown = json.loads(capsys.readouterr().out)["mux"]
     assert mux.sent == sent

@@ -3,6 +3,7 @@ import time
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from tests.unit.log_lines import logged
 from worker.daemon.outage import Outage
@@ -179,3 +180,54 @@ def test_after_the_end_the_next_outage_begins_small(clock: Clock) -> None:
     assert (here.is_ongoing, here.seconds_to_next_try) == (False, 0.0)
     (first,) = pauses(here, DOWN, 1)
     assert first <= 6
+
+
+@pytest.mark.parametrize(
+    ("jitter", "expected"), [(0.8, [4, 8, 16, 32, 48]), (1.2, [6, 12, 24, 48, 72])]
+)
+def test_replicas_come_back_a_fifth_earlier_or_later(
+    clock: Clock, mocker: MockerFixture, jitter: float, expected: list[float]
+) -> None:
+    """Each pause is multiplied by a number from 0.8 to 1.2."""
+    uniform = mocker.patch("worker.daemon.outage.random.uniform", return_value=jitter)
+    assert pauses(outage(clock), DOWN, 5) == pytest.approx(expected)
+    assert uniform.call_args_list == [mocker.call(0.8, 1.2)] * 5
+
+
+def test_the_end_says_to_a_tenth_of_a_second_how_long_it_was(
+    clock: Clock, out: io.StringIO
+) -> None:
+    """And how many rows wait only where that is known."""
+    here = outage(clock)
+    here.record(DOWN)
+    clock.now += 12.34
+    here.end()
+    assert logged(out)[1] == {"level": "info", "event": "mux.recovered", "outage_seconds": 12.3}
+
+
+@pytest.mark.parametrize(
+    ("fault", "interval", "expected"),
+    [
+        (DOWN, 60.0, [60, 60]),
+        (DOWN, 300.0, [300, 300]),
+        (DOWN, 1.0, [1, 2, 4, 8, 12, 12]),
+        (REFUSED, 60.0, [300, 300]),
+        (REFUSED, 600.0, [600, 600]),
+        (REFUSED, 1.0, [6, 12, 24, 48, 60, 60]),
+    ],
+)
+def test_pauses_are_in_scan_intervals(
+    clock: Clock, mocker: MockerFixture, fault: Unavailable, interval: float, expected: list[float]
+) -> None:
+    """Within a minute, or five after a refused token; a single interval may be longer."""
+    mocker.patch("worker.daemon.outage.random.uniform", return_value=1.0)
+    here = Outage("mux", interval, clock)
+    assert pauses(here, fault, len(expected)) == expected
+
+
+def test_a_pause_that_is_over_is_none(clock: Clock) -> None:
+    """However long ago; the service is tried, and until then the outage goes on."""
+    here = outage(clock)
+    here.record(DOWN)
+    clock.now += 1000
+    assert (here.is_ongoing, here.seconds_to_next_try) == (True, 0.0)

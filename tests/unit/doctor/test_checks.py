@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from worker.doctor import checks
@@ -5,6 +7,7 @@ from worker.doctor.checks import Check
 from worker.model import Environment
 
 HERE = Environment("env1", "Production", "production")
+NOW = 86_400.0
 
 
 def verdict(check: Check) -> tuple[str, str]:
@@ -50,7 +53,40 @@ def test_the_key_must_be_of_the_service_role(
     role: str, passes: bool, expected: tuple[str, str]
 ) -> None:
     """And that role must pass row level security, or it sees no lesson."""
-    assert verdict(checks.check_role({"role": role, "passes_row_security": passes})) == expected
+    facts = {"role": role, "passes_row_security": passes}
+    assert verdict(checks.check_role(facts, None, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("excess", "expected"),
+    [
+        ([], ("ok", "accepted, belongs to the role mux_worker")),
+        (
+            ["may log in", "is a member of anon"],
+            (
+                "warning",
+                "belongs to the role mux_worker, which may log in, and is a member of anon",
+            ),
+        ),
+    ],
+)
+def test_or_of_the_workers_own_role(excess: list[str], expected: tuple[str, str]) -> None:
+    """That has policies instead, and is worth having only if it has no more rights."""
+    facts = {"role": "mux_worker", "passes_row_security": False, "role_excess": excess}
+    assert verdict(checks.check_role(facts, None, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (31, ("ok", "accepted, belongs to the role service_role")),
+        (29, ("warning", "belongs to the role service_role, and expires on 1970-01-31")),
+    ],
+)
+def test_a_key_that_expires_soon_is_warned_of(days: int, expected: tuple[str, str]) -> None:
+    """A month before, so that there is time to make another."""
+    facts = {"role": "service_role", "passes_row_security": True}
+    assert verdict(checks.check_role(facts, NOW + days * 86_400, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -128,19 +164,56 @@ def test_what_differs_from_what_sql_made_is_named(
 
 
 @pytest.mark.parametrize(
-    ("problems", "may_be_used", "expected"),
+    ("facts", "expected"),
     [
-        ([], True, ("ok", "app.videos has all needed columns, and can be written")),
-        (["one", "two"], True, ("failed", "app.videos: one; two")),
-        ([], False, ("failed", "service_role cannot read app.videos or write its ids")),
+        ({}, ("ok", "app.videos has all needed columns, and can be written")),
+        ({"lessons_problems": ["one", "two"]}, ("failed", "app.videos: one; two")),
+        (
+            {"lessons_denied": "permission denied for table videos"},
+            (
+                "failed",
+                (
+                    "service_role cannot read app.videos or write its ids: "
+                    "permission denied for table videos"
+                ),
+            ),
+        ),
+        (
+            {"lessons_hidden": ["no policy lets mux_worker read all rows"]},
+            ("failed", "app.videos: no policy lets mux_worker read all rows"),
+        ),
     ],
 )
-def test_lessons_must_have_what_is_needed(
-    problems: list[str], *, may_be_used: bool, expected: tuple[str, str]
+def test_lessons_must_have_what_is_needed(facts: dict[str, Any], expected: tuple[str, str]) -> None:
+    """What the database says of the table, the grants and the policies."""
+    good = {"lessons": "app.videos", "role": "service_role", "lessons_problems": []}
+    nothing = {"lessons_denied": None, "lessons_hidden": None}
+    assert verdict(checks.check_lessons({**good, **nothing, **facts})) == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "advice"),
+    [("service_role", checks.REAPPLY), ("mux_worker", checks.REAPPLY_ROLE)],
+)
+def test_the_advice_for_lessons_is_for_the_role_of_the_key(role: str, advice: str) -> None:
+    """Another file grants what the worker's own role needs."""
+    facts = {"lessons": "lessons", "lessons_problems": [], "lessons_denied": "no", "role": role}
+    assert checks.check_lessons(facts).advice == advice
+
+
+@pytest.mark.parametrize(
+    ("doubts", "expected"),
+    [
+        ([], ("ok", "name nothing that mux_worker has no right to")),
+        (["trigger a may not read b", "c"], ("warning", "trigger a may not read b; c")),
+    ],
+)
+def test_what_the_apps_triggers_may_not_do_is_warned_of(
+    doubts: list[str], expected: tuple[str, str]
 ) -> None:
-    """What the database says of the table, and the grants."""
-    facts = {"lessons_problems": problems, "lessons_may_be_used": may_be_used}
-    assert verdict(checks.check_lessons({**facts, "lessons": "app.videos"})) == expected
+    """Only the trigger itself shows whether it gets there."""
+    facts = {"trigger_doubts": doubts, "role": "mux_worker"}
+    assert verdict(checks.check_triggers(facts)) == expected
 
 
 def test_a_table_of_lessons_that_is_gone_has_no_name() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from worker.doctor import grants
-from worker.doctor.checks import REAPPLY, Check
+from worker.doctor.checks import REAPPLY, REAPPLY_ROLE, Check
 
 SQL = Path(__file__).parents[3] / "sql"
 
 
 def function(name: str, **more: Any) -> dict[str, Any]:
     """Describe a function that is granted as it should be."""
-    granted = {"anon": False, "authenticated": False, "service_role": True}
+    granted = {"anon": False, "authenticated": False, "service_role": True, "mux_worker": True}
     facts = {"name": name, "is_for_app": False, "is_trigger": False, "others": []}
     return {**facts, **granted, **more}
 
@@ -20,6 +20,7 @@ def function(name: str, **more: Any) -> dict[str, Any]:
 def app_function(name: str, **more: Any) -> dict[str, Any]:
     """Describe a function of the app that is granted as it should be."""
     granted = {"service_role": False, "authenticated": name in grants.OPEN_TO_APP}
+    granted |= {"mux_worker": False}
     return function(name, is_for_app=True, **{**granted, **more})
 
 
@@ -60,11 +61,11 @@ def test_the_apps_functions_that_are_looked_for_are_those_that_sql_opens() -> No
 @pytest.mark.parametrize(
     ("functions", "expected"),
     [
-        (ALL_FUNCTIONS, ("ok", "all 26 are for service_role alone")),
-        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 26 are for service_role alone")),
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role alone")),
+        ([*ALL_FUNCTIONS, *APP_FUNCTIONS], ("ok", "all 27 are for service_role alone")),
         (
             [*ALL_FUNCTIONS, function("note", is_trigger=True, service_role=False)],
-            ("ok", "all 27 are for service_role alone"),
+            ("ok", "all 28 are for service_role alone"),
         ),
         (
             [
@@ -87,13 +88,37 @@ def test_functions_must_be_there_and_for_the_service_role(
     functions: list[dict[str, Any]], expected: tuple[str, str]
 ) -> None:
     """Triggers need no grant; a grant to a role of the DBA's own is only worth a warning."""
-    facts = {"functions": functions, "functions_of_the_app": []}
+    facts = {"functions": functions, "functions_of_the_app": [], "role": "service_role"}
     assert verdict(grants.check_functions(facts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        (ALL_FUNCTIONS, ("ok", "all 27 are for service_role and mux_worker alone")),
+        (
+            [*without("worker_claim", ALL_FUNCTIONS), function("worker_claim", mux_worker=False)],
+            ("failed", "closed to mux_worker: worker_claim"),
+        ),
+    ],
+)
+def test_or_for_the_workers_own_role(
+    functions: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """With a key of that role, its grants count, and another file makes them."""
+    facts = {"functions": functions, "functions_of_the_app": [], "role": "mux_worker"}
+    check = grants.check_functions(facts)
+    assert verdict(check) == expected
+    assert check.advice == ("" if check.health == "ok" else REAPPLY_ROLE)
 
 
 def test_a_function_of_the_app_by_our_name_fails_with_what_to_do() -> None:
     """PostgREST could not tell it from ours; the files applied again would stop at it."""
-    facts = {"functions": ALL_FUNCTIONS, "functions_of_the_app": ["publish_lesson(text)"]}
+    facts = {
+        "functions": ALL_FUNCTIONS,
+        "functions_of_the_app": ["publish_lesson(text)"],
+        "role": "service_role",
+    }
     check = grants.check_functions(facts)
     assert verdict(check) == (
         "failed",
@@ -146,6 +171,13 @@ def test_a_function_of_the_app_by_our_name_fails_with_what_to_do() -> None:
                 app_function("app_y", service_role=True),
             ],
             ("failed", "not closed: app_x, app_y"),
+        ),
+        (
+            [
+                *without("track_upload", APP_FUNCTIONS),
+                app_function("track_upload", mux_worker=True),
+            ],
+            ("failed", "open to mux_worker: track_upload"),
         ),
         (
             [*APP_FUNCTIONS, app_function("app_x", others=["reporter"])],

@@ -151,7 +151,16 @@ def test_what_a_video_is_like_is_parsed() -> None:
     assert read_asset({"id": "a", "status": "ready", **facts}, "probe").max_resolution == "HD"
 
 
-@pytest.mark.parametrize("odd", [-1, True, "40", None, float("nan"), float("inf"), 1e12, [1]])
+@pytest.mark.parametrize("number", [0, 0.5, 1, 1e9 - 1])
+def test_a_number_is_finite_and_not_negative(number: float) -> None:
+    """Also 0, where the encoding has just begun."""
+    said = {"id": "a", "status": "preparing", "progress": {"progress": number}}
+    assert read_asset(said, "probe").progress == number
+
+
+@pytest.mark.parametrize(
+    "odd", [-1, -0.5, True, "40", None, float("nan"), float("inf"), 1e9, 1e12, [1]]
+)
 def test_a_number_that_makes_no_sense_is_left_out(odd: Any) -> None:
     """Mux says -1 of an asset that failed."""
     said = {"id": "a", "status": "errored", "duration": odd, "progress": {"progress": odd}}

@@ -249,3 +249,32 @@ async def test_what_the_database_would_not_adopt_or_restore_is_logged_once_an_ho
         {"level": "info", "event": "lesson.adopted", "lesson_id": "l2", "upload_id": "up2"},
         {**error, "lesson_id": "l2", "sqlstate": "23514"},
     ]
+
+
+async def test_an_asset_that_mux_does_not_answer_about_is_logged_as_one(out: io.StringIO) -> None:
+    """Ids about which Mux answers before and after it are adopted, each once."""
+
+    class PartlyDown(FakeMux):
+        async def asset(self, asset_id: str, on_sent: OnSent = ignore) -> Observation:
+            if asset_id == "bad":
+                raise MuxUnavailable("server_error", "Mux failed.")
+            return await super().asset(asset_id, on_sent)
+
+    mux = PartlyDown(ready("as1"), ready("as3"))
+    database = Database(
+        {
+            "l1": [asks(asset_id="as1"), UNCHANGED],
+            "l2": [asks(asset_id="bad")],
+            "l3": [asks(asset_id="as3"), UNCHANGED],
+        }
+    )
+    await adopter_of(mux, database).adopt(items("l1", "l2", "l3"))
+    identified = [
+        {"lesson_id": f"l{n}", "id": f"as{n}", "upload_id": None, "asset_id": f"as{n}"}
+        for n in (1, 3)
+    ]
+    assert sorted(database.items[1], key=lambda item: str(item["lesson_id"])) == identified
+    assert [{name: line.get(name) for name in ("lesson_id", "upload_id", "asset_id")}
+            for line in logged(out)] == [
+        {"lesson_id": "l2", "upload_id": None, "asset_id": "bad"}
+    ]  # fmt: skip

@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from pytest_mock import MockerFixture
 
 from worker.errors import MuxUnavailable
 from worker.model import MatchedObservation, Observation, OnSent, Page, Query, ignore
@@ -504,3 +505,67 @@ async def test_a_row_that_has_its_video_is_probed() -> None:
     assert mux.sent.count("asset as9") == 1
     assert not any("up9" in question for question in mux.sent)
     assert seen["t1"].source == "sweep"
+
+
+class SlowMux(FakeMux):
+    """A Mux whose uploads answer when the test lets them."""
+
+    def __init__(self, *uploads: str) -> None:
+        super().__init__(*(uploading(upload) for upload in uploads))
+        self.may_answer = {upload: asyncio.Event() for upload in uploads}
+        self.ended: list[str] = []
+        self.has_ended = asyncio.Event()
+
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Return an upload; a request that is cancelled takes a moment to end."""
+        try:
+            await self.may_answer[upload_id].wait()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.ended.append(upload_id)
+            self.has_ended.set()
+        return await super().upload(upload_id)
+
+
+async def test_what_was_observed_does_not_wait_long_for_a_probe_that_is_slow(
+    mocker: MockerFixture,
+) -> None:
+    """It is yielded after a while, and what comes later is another page."""
+    mocker.patch("worker.scan.observe.PAGE_SECONDS", 0.001)
+    mux = SlowMux("up1", "up2", "up3")
+    mux.may_answer["up1"].set()
+    queries = [row(f"up{n}", name=f"t{n}") for n in (1, 2, 3)]
+    pages, found = observe(queries, mux, asyncio.Event()), []
+    async for page in pages:
+        found.append([match.observation.upload_id for match in page])
+        following = f"up{len(found) + 1}"
+        if following in mux.may_answer:
+            mux.may_answer[following].set()
+    assert found == [["up1"], ["up2"], ["up3"]]
+
+
+async def test_observations_that_come_soon_after_each_other_are_one_page() -> None:
+    """One call settles them all."""
+    mux = SlowMux("up1", "up2")
+    pages = observe([row(f"up{n}", name=f"t{n}") for n in (1, 2)], mux, asyncio.Event())
+    reading = asyncio.ensure_future(anext(pages))
+    for answer in mux.may_answer.values():
+        for _ in range(9):
+            await asyncio.sleep(0)
+        answer.set()
+    assert len(await reading) == 2
+    await pages.aclose()
+
+
+async def test_whoever_stops_reading_leaves_no_request_behind() -> None:
+    """The requests under way are cancelled, and have ended when the reader goes on."""
+    mux = SlowMux("up1", "up2", "up3")
+    mux.may_answer["up1"].set()
+    pages = observe([row(f"up{n}", name=f"t{n}") for n in (1, 2, 3)], mux, asyncio.Event())
+    reading = asyncio.ensure_future(anext(pages))
+    await mux.has_ended.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await pages.aclose()
+    assert sorted(mux.ended) == ["up1", "up2", "up3"]

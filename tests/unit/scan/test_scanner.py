@@ -2,6 +2,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -763,3 +764,140 @@ async def test_rows_that_no_list_covers_are_probed_within_the_lease() -> None:
     assert sorted(reasons(store)) == ["t0", "t1", "t2"]
     assert store.released == [f"t{n}" for n in range(3, 9)]
     assert (report.claimed, report.released, report.is_full) == (9, 6, True)
+
+
+class Reported(Telemetry):
+    """Keeps the pages that were settled in another environment than the recorded one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mismatches: list[tuple[list[str | None], str, str | None]] = []
+
+    def environment_mismatched(
+        self, settlements: Sequence[Settlement], environment: str, recorded: str | None
+    ) -> None:
+        """Keep a page."""
+        uploads = [settlement.observation.upload_id for settlement in settlements]
+        self.mismatches.append((uploads, environment, recorded))
+
+
+async def test_a_page_of_another_environment_is_reported() -> None:
+    """With both environments; one of the recorded environment is not."""
+    there, here = Reported(), Reported()
+    await scanner(FakeMux(), FakeStore(rows(1), recorded="env2"), telemetry=there).scan()
+    await scanner(FakeMux(), FakeStore(rows(1)), telemetry=here).scan()
+    assert (there.mismatches, here.mismatches) == ([(["up0"], "env1", "env2")], [])
+
+
+class WhileEventsArrive(FakeStore):
+    """A database that says that webhooks arrive."""
+
+    async def claim(self, limits: ClaimLimits) -> ClaimedBatch:
+        """Lease rows."""
+        return replace(await super().claim(limits), events_arrive=True)
+
+
+async def test_while_webhooks_arrive_a_row_that_waits_is_left_to_them() -> None:
+    """A minute and a half after its second check, give or take a tenth."""
+    store = WhileEventsArrive(rows(1))
+    await scanner(FakeMux({"up0"}), store).scan()
+    ((claimed,),) = (settlement.claims for settlement in store.settled)
+    assert claimed.pause_seconds == pytest.approx(90, rel=0.11)
+
+
+async def test_each_scan_reports_its_own_requests_and_seconds(
+    probes_only: None, mocker: MockerFixture
+) -> None:
+    """Not those of the scans before it."""
+    store, mux = FakeStore([]), FakeMux({"up0", "up1"})
+    scan = scanner(mux, store)
+    times = iter([1000.0, 1000.5, 2000.0, 2003.0])
+    mocker.patch("worker.scan.scanner.time", SimpleNamespace(monotonic=lambda: next(times)))
+    reports = []
+    for count in (1, 2):
+        store.due = rows(count)
+        reports.append(await scan.scan())
+    assert [(report.requests, report.seconds) for report in reports] == [(1, 0.5), (2, 3.0)]
+
+
+def with_time_for(count: int, store: FakeStore) -> Scanner:
+    """Return a scanner that probes only so many rows."""
+    mux = FakeMux({f"up{n}" for n in range(9)})
+    limits = ClaimLimits(20, 60, count)
+    return Scanner(mux, store, limits=limits, rules=Rules(), stopping=asyncio.Event())
+
+
+async def test_a_single_row_that_is_left_is_a_reason_for_the_next_scan_at_once() -> None:
+    """It does not wait for the interval."""
+    report = await with_time_for(1, FakeStore(rows(2))).scan()
+    assert (report.released, report.is_full) == (1, True)
+
+
+class CannotRelease(FakeStore):
+    """A database that fails when rows are handed back."""
+
+    async def release(self, claims: Sequence[Claim]) -> int:
+        """Fail."""
+        raise SupabaseUnavailable("timeout", "x")
+
+
+async def test_rows_that_cannot_be_released_are_due_when_their_lease_ends() -> None:
+    """The scan ends as it would have, with its own error if it has one, and none was released."""
+    report = await with_time_for(1, CannotRelease(rows(2))).scan()
+    assert (report.claimed, report.released, report.is_full) == (2, 0, False)
+    with pytest.raises(MuxUnavailable):
+        await scanner(FakeMux(is_out_after=0), CannotRelease(rows(2))).scan()
+
+
+async def test_a_list_is_read_for_few_rows_where_more_are_due(mocker: MockerFixture) -> None:
+    """Its pages cover those that were not claimed, too."""
+    mocker.patch("worker.scan.scanner.CLAIMS_PER_SWEEP", 1)
+    mux = FakeMux({"up0"})
+    report = await scanner(mux, FakeStore(rows(2)), size=1).scan()
+    assert (report.claimed, report.requests) == (1, 2)
+
+
+class FailsOnAll(FakeMux):
+    """A Mux that fails for every upload, and answers the control request."""
+
+    async def upload(self, upload_id: str, on_sent: OnSent = ignore) -> Observation:
+        """Fail."""
+        raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("count", "pauses"), [(2, [5, 7.5, 11.25, 16.875]), (3, [5, 7.5, 7.5, 7.5])]
+)
+async def test_faults_are_counted_of_so_many_rows(
+    probes_only: None, mocker: MockerFixture, count: int, pauses: list[float]
+) -> None:
+    """Of more than that the counts begin again, so that memory stays flat."""
+    mocker.patch("worker.scan.scanner.MAX_FAULT_COUNTS", 2)
+    store = FakeStore([])
+    scan, found = scanner(FailsOnAll(), store), []
+    for _ in pauses:
+        store.due = rows(count)
+        await scan.scan()
+        found.append(store.settled[-1].claims[0].pause_seconds)
+    assert found == [pytest.approx(pause, rel=0.11) for pause in pauses]
+
+
+async def test_a_list_that_is_rate_limited_is_an_outage() -> None:
+    """Without a control request, and no row is probed."""
+    store = FakeStore(rows(3))
+    mux = FakeMux(lists_fail=True, fault=MuxUnavailable("rate_limited", "slower"))
+    with pytest.raises(MuxUnavailable):
+        await scanner(mux, store).scan()
+    assert (mux.controls, mux.requests, reasons(store)) == (0, 1, {})
+
+
+async def test_a_database_that_fails_after_mux_is_what_the_scan_ends_with() -> None:
+    """A page is still being settled when Mux fails, and then the database fails as well."""
+    store = SlowStore(rows(9))
+    mux = FakeMux(pages=PAGES[:1], is_out_after=1)
+    scan = asyncio.create_task(scanner(mux, store).scan())
+    await store.until("as-up0")
+    assert (mux.controls, scan.done()) == (1, False)
+    store.under_way["as-up0"].set_exception(SupabaseUnavailable("timeout", "x"))
+    with pytest.raises(SupabaseUnavailable):
+        await scan

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from worker.errors import MuxUnavailable
 from worker.model import MatchedObservation, Observation, Page, Query
-from worker.scan.sweep import INITIAL_PAGE_BUDGET, MAX_PAGE_BUDGET, SWEEP_ABOVE, PageBudget, sweep
+from worker.scan.sweep import (
+    INITIAL_PAGE_BUDGET,
+    MAX_PAGE_BUDGET,
+    SWEEP_ABOVE,
+    PageBudget,
+    QueryIndex,
+    sweep,
+)
 
 
 def query(upload: str, key: str | None = None) -> Query:
@@ -279,3 +286,91 @@ async def test_a_sweep_costs_no_more_than_it_finds(pages: list[list[int]], rows:
     assert len(matched) == len(set(matched))
     assert set(matched) <= {f"up{n}" for n in rows}
     assert listed.fetched <= INITIAL_PAGE_BUDGET + len(matched)
+
+
+def test_an_observation_answers_by_each_of_its_ids() -> None:
+    """The asset's own upload, its id where an upload's belongs, and its id alone; each once."""
+    by_upload, mixed_up, by_asset = query("up1"), query("as1"), Query("m", "migrated", "as1")
+    index = QueryIndex.of([by_asset, mixed_up, by_upload, query("up2")])
+    assert index.pop(asset("up1", "as1")) == (by_upload, mixed_up, by_asset)
+    assert index.pop(asset("up1", "as1")) == ()
+
+
+def test_an_upload_does_not_answer_for_its_asset() -> None:
+    """Whether that is ready only the asset says."""
+    index = QueryIndex.of([Query("m", "migrated", "as1"), query("as1"), query("up1")])
+    upload = Observation("upload", "asset_created", "sweep", "up1", "as1")
+    assert [found.key for found in index.pop(upload)] == ["row-up1"]
+
+
+@pytest.mark.parametrize("asset_id", [None, ""])
+def test_an_asset_without_ids_answers_nothing(asset_id: str | None) -> None:
+    """Also queries whose ids cannot be one are not in the index."""
+    index = QueryIndex.of([query(""), Query("m", "migrated", asset_id), query("up1")])
+    assert (list(index.by_upload), list(index.by_asset)) == (["up1"], [])
+    assert index.pop(Observation("asset", "ready", "sweep", None, asset_id)) == ()
+
+
+async def test_assets_without_an_upload_do_not_exclude_each_other() -> None:
+    """However many a page has; two of one upload do."""
+    page = Page((*(Observation("asset", "ready", "sweep", asset_id=f"as{n}") for n in range(3)),
+                 asset("up1", "as8"), asset("up1", "as9"), asset("up2")), None)  # fmt: skip
+
+    async def fetch(cursor: str | None) -> Page:
+        return page
+
+    (seen,) = [p async for p in sweep(QUERIES, fetch, PageBudget(20), asyncio.Event())]
+    assert [match.observation.asset_id for match in seen] == ["as0", "as1", "as2", "as-up2"]
+
+
+async def test_a_list_that_leads_back_is_unreadable() -> None:
+    """The reason and the sentence of the log."""
+
+    async def fetch(cursor: str | None) -> Page:
+        return Page((asset("up1"),), "1")
+
+    with pytest.raises(MuxUnavailable) as raised:
+        async for _ in sweep(QUERIES, fetch, PageBudget(20), asyncio.Event()):
+            pass
+    assert (raised.value.reason, raised.value.message) == (
+        "unreadable",
+        "Mux's list repeats a cursor.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("remaining", "more_are_due", "before", "after"),
+    [
+        (5, False, 10, 10),
+        (30, False, 20, 20),
+        (14, False, 20, 12),
+        (12, False, 20, 10),
+        (5, False, 20, 10),
+        (5, True, 20, 20),
+    ],
+)
+def test_no_more_pages_are_read_than_rows_remain(
+    remaining: int, more_are_due: bool, before: int, after: int
+) -> None:
+    """To probe the rest would cost no more; while more rows are due, the pages may cover those."""
+    budget = PageBudget(remaining, more_are_due, pages=before)
+    budget.match(2)
+    assert (budget.remaining, budget.pages) == (remaining - 2, after)
+
+
+@pytest.mark.parametrize(
+    ("budget", "allows"),
+    [
+        (PageBudget(SWEEP_ABOVE), False),
+        (PageBudget(SWEEP_ABOVE + 1), True),
+        (PageBudget(SWEEP_ABOVE + 1, pages=1), True),
+        (PageBudget(SWEEP_ABOVE + 1, pages=0), False),
+        (PageBudget(0, True), True),
+        (PageBudget(0, True, pages=0), False),
+    ],
+)
+def test_a_page_is_worth_its_request_for_more_than_a_few_rows(
+    budget: PageBudget, allows: bool
+) -> None:
+    """Or while more rows are due; and only while pages are left."""
+    assert budget.allows_page is allows

@@ -1,11 +1,23 @@
+import hashlib
 import json
 import os
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from worker.telemetry.liveness import Liveness, problem_in, remove, write
+from worker.settings import Settings
+from worker.telemetry.liveness import (
+    Liveness,
+    file_of,
+    longest_scan_seconds,
+    problem_in,
+    remove,
+    write,
+)
 
 
 class Clock:
@@ -136,3 +148,149 @@ def test_only_its_own_file_is_removed(tmp_path: Path) -> None:
     write(file, 1.0, 2.0)
     remove(file)
     assert not file.exists()
+
+
+def settings(**more: Any) -> Settings:
+    """Return the settings of a worker."""
+    needed: Any = {
+        "supabase_url": "https://a.supabase.co",
+        "supabase_service_role_key": "sb_secret_x",
+        "mux_token_id": "id1",
+        "mux_token_secret": "secret",
+    }
+    return Settings(**{**needed, **more}, _env_file=None)
+
+
+def test_the_longest_scan_is_a_row_that_is_tried_as_long_as_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three requests that wait their turn and are repeated, and a settle with its retries."""
+    monkeypatch.setenv("MUX_REQUESTS_PER_SECOND", "4")
+    monkeypatch.setenv("MUX_TIMEOUT_SECONDS", "7")
+    monkeypatch.setenv("SUPABASE_TIMEOUT_SECONDS", "11")
+    assert longest_scan_seconds(settings()) == 3 * (0.25 + 30 + 7) + 3 * 11
+
+
+def test_each_project_of_a_user_has_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Named by the user, the project and the token, which cannot be read from the name."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file, user = file_of(settings()), os.getuid()
+    assert file is not None
+    digest = hashlib.sha256(b"https://a.supabase.co id1").hexdigest()[:12]
+    assert file == tmp_path / f"mux-worker-{user}-{digest}.alive"
+    assert file_of(settings(mux_token_id="id2")) != file
+    assert file_of(settings(supabase_url="https://b.supabase.co")) != file
+
+
+def test_where_health_is_asked_over_http_there_is_no_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor where no directory for temporary files can be written."""
+    monkeypatch.setenv("PORT", "8080")
+    assert file_of(settings()) is None
+    monkeypatch.delenv("PORT")
+    monkeypatch.setattr(tempfile, "gettempdir", mocked_failure(FileNotFoundError()))
+    assert file_of(settings()) is None
+
+
+def mocked_failure(error: Exception) -> Callable[..., Any]:
+    """Return a function that raises an error."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_the_end_of_a_scan_is_known_in_unix_seconds(clock: Clock) -> None:
+    """There is none before the first; a page that is settled is no end."""
+    alive, before = liveness(clock), time.time()
+    alive.scan_progressed()
+    ends = [alive.last_scan_at]
+    alive.scan_ended(0)
+    ends.append(alive.last_scan_at)
+    assert ends[0] is None
+    assert before <= (ends[1] or 0.0) <= time.time()
+
+
+def deadlines(alive: Liveness, clock: Clock, file: Path, *steps: float) -> list[float]:
+    """Record progress after each step, and return what the file says then."""
+    found = []
+    for step in steps:
+        clock.now += step
+        alive.scan_ended(0)
+        found.append(float(json.loads(file.read_text())["deadline"]))
+    return found
+
+
+def test_the_file_is_written_once_a_second(clock: Clock, tmp_path: Path) -> None:
+    """A scan a hundredth of a second long writes no more often, and from a second on it does."""
+    file = tmp_path / "alive"
+    alive = liveness(clock, file=file)
+    assert deadlines(alive, clock, file, 0, 0.5, 0.25, 0.25, 0.5) == [
+        1115.0, 1115.0, 1115.0, 1116.0, 1116.0,
+    ]  # fmt: skip
+
+
+def test_a_pause_of_a_second_is_no_reason_to_write(clock: Clock, tmp_path: Path) -> None:
+    """The next regular line comes soon enough; a longer pause is written at once."""
+    file = tmp_path / "alive"
+    alive = liveness(clock, file=file)
+    alive.scan_ended(0)
+    alive.scan_ended(1.0)
+    assert json.loads(file.read_text())["deadline"] == 1115.0
+    alive = liveness(clock, file=file)
+    alive.scan_ended(0)
+    alive.scan_ended(1.5)
+    assert json.loads(file.read_text())["deadline"] == 1116.5
+
+
+def test_the_file_is_for_its_user_alone(tmp_path: Path) -> None:
+    """Nobody else reads it, or writes it, whatever the process allows for new files."""
+    old = os.umask(0)
+    try:
+        write(tmp_path / "alive", 1.0, 2.0)
+    finally:
+        os.umask(old)
+    assert (tmp_path / "alive").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_file_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    """The text comes first, and the spaces behind it."""
+    write(tmp_path / "alive", 1.0, 2.0)
+    text = (tmp_path / "alive").read_text()
+    assert (text[0], len(text)) == ("{", 200)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"pid": "x"}'])
+def test_what_no_worker_wrote_is_left(tmp_path: Path, text: str) -> None:
+    """To remove it is no reason to fail at the end."""
+    file = tmp_path / "alive"
+    remove(None)
+    remove(file)
+    file.write_text(text)
+    remove(file)
+    assert file.read_text() == text
+
+
+def test_without_a_file_there_is_no_worker(tmp_path: Path) -> None:
+    """The first seconds of a worker look the same."""
+    assert problem_in(tmp_path / "alive", 1.0) == (
+        "there is no worker of this user and project here, or its first scan is under way"
+    )
+
+
+def test_a_worker_is_well_in_the_moment_of_its_progress(tmp_path: Path) -> None:
+    """And in that of its deadline."""
+    write(tmp_path / "alive", 10.0, 20.0)
+    problems = [problem_in(tmp_path / "alive", now) for now in (9.5, 10.0, 20.0, 20.5)]
+    assert [problem is None for problem in problems] == [False, True, True, False]
+
+
+def test_a_process_of_another_user_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not be signalled, but it is there."""
+    write(tmp_path / "alive", 10.0, 20.0)
+    monkeypatch.setattr(os, "kill", mocked_failure(PermissionError()))
+    assert problem_in(tmp_path / "alive", 15.0) is None

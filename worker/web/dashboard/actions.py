@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -24,6 +23,9 @@ PUBLISH_TIMEOUT_SECONDS = 10.0
 MAX_MESSAGES = 100
 MAX_FIELDS = 10
 
+Form = dict[str, list[str]]
+"""The fields of a form, each with its values."""
+
 BUSY = "Another process is working on the lesson. Try again in a moment."
 
 
@@ -36,20 +38,20 @@ class Message:
 
 
 class Messages:
-    """Keeps the result of an action until the operator's next view of the lesson."""
+    """Keeps the result of an action until the operator's next view of its page."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], Message] = OrderedDict()
 
-    def keep(self, operator: str, lesson_id: str, message: Message) -> None:
+    def keep(self, operator: str, path: str, message: Message) -> None:
         """Keep a message; the oldest is dropped when there are many."""
-        self._kept[operator, lesson_id] = message
+        self._kept[operator, path] = message
         if len(self._kept) > MAX_MESSAGES:
             self._kept.popitem(last=False)
 
-    def take(self, operator: str, lesson_id: str) -> Message | None:
+    def take(self, operator: str, path: str) -> Message | None:
         """Return a message once."""
-        return self._kept.pop((operator, lesson_id), None)
+        return self._kept.pop((operator, path), None)
 
 
 class LessonActions:
@@ -74,17 +76,15 @@ class LessonActions:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Carry out an action; redirect a browser to the lesson, answer others in one line."""
         lesson_id, action = request.match_info["id"], request.match_info["action"]
-        reason = clean_input((await read_form(request)).get("reason", ""))
+        reason = clean_input((await read_form(request)).get("reason", [""])[-1])
         by = (request[OPERATOR], reason or None)
         try:
             message = Message(await self._act(action, lesson_id, by), is_done=True)
         except WorkerError as error:
             message = Message(explain(error), is_done=False)
         self._overview.invalidate()
-        if not is_browser(request):
-            return web.Response(status=200 if message.is_done else 409, text=f"{message.text}\n")
-        self._messages.keep(request[OPERATOR], lesson_id, message)
-        return see_other(lesson_path(lesson_id))
+        path = lesson_path(lesson_id)
+        return reply(request, self._messages, path, message, path)
 
     async def _act(self, action: str, lesson_id: str, by: By) -> str:
         match action:
@@ -130,7 +130,17 @@ class LessonActions:
             ) from error
 
 
-async def read_form(request: web.Request) -> Mapping[str, str]:
+def reply(
+    request: web.Request, messages: Messages, page: str, message: Message, path: str
+) -> web.Response:
+    """Redirect a browser to a path, whose page shows the message; answer others in one line."""
+    if not is_browser(request):
+        return web.Response(status=200 if message.is_done else 409, text=f"{message.text}\n")
+    messages.keep(request[OPERATOR], page, message)
+    return see_other(path)
+
+
+async def read_form(request: web.Request, max_fields: int = MAX_FIELDS) -> Form:
     """Return the fields of a form.
 
     Raises HTTPUnsupportedMediaType or HTTPBadRequest.
@@ -139,6 +149,6 @@ async def read_form(request: web.Request) -> Mapping[str, str]:
         raise web.HTTPUnsupportedMediaType(text="not a form\n")
     body = (await request.read()).decode(errors="replace")
     try:
-        return dict(parse_qsl(body, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+        return parse_qs(body, keep_blank_values=True, max_num_fields=max_fields)
     except ValueError as error:
         raise web.HTTPBadRequest(text="not a form of this page\n") from error

@@ -1,15 +1,14 @@
 """Find what needs an operator, from the state of the services and the lessons. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Literal
 
+from worker.overview import Counts
 from worker.telemetry.scan_history import OutageState, ScanEntry
 from worker.text import duration
 from worker.web.dashboard.overview_cache import Snapshot
-from worker.wording import count
-
-LATE_SECONDS = 300.0
 
 Severity = Literal["bad", "warn"]
 """An error or a warning, named like the style sheet's classes."""
@@ -42,7 +41,9 @@ class ServiceState:
 
 def alerts(state: ServiceState, snapshot: Snapshot) -> list[Alert]:
     """Return what needs an operator, errors first."""
-    found = [*_of_services(state, snapshot), *_of_lessons(snapshot.overview or {})]
+    found = list(_of_services(state, snapshot))
+    if snapshot.overview is not None:
+        found += _of_lessons(snapshot.overview.counts)
     return sorted(found, key=lambda alert: alert.severity != "bad")
 
 
@@ -51,31 +52,44 @@ def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
         message = f"The scan loop hangs: {state.loop_problem}."
         yield Alert("bad", message, "Restart the worker and report the problem.")
     if state.supabase is not None:
-        message = f"Supabase is unavailable: {state.supabase.message}"
-        yield Alert("bad", message, _supabase_advice(state))
+        message = f"Supabase has not answered since {_moment(state.supabase.since)}."
+        yield Alert("bad", message, _of_outage(state.supabase.message, state, snapshot))
     elif snapshot.error is not None:
-        message = f"Supabase does not answer this page: {snapshot.error}"
-        yield Alert("bad", message, _supabase_advice(state))
+        message = f"Supabase has not answered this page since {_moment(snapshot.out_since)}."
+        yield Alert("bad", message, _of_outage(snapshot.error, state, snapshot))
     if state.mux_is_unauthorized:
         advice = "Set a valid MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         yield Alert("bad", "Mux refuses the credentials.", advice)
     elif state.mux is not None:
         advice = "No lesson fails because of this. See status.mux.com."
-        yield Alert("bad", f"Mux is unavailable: {state.mux.message}", advice)
+        message = f"Mux has not answered since {_moment(state.mux.since)}. {state.mux.message}"
+        yield Alert("bad", message, advice)
 
 
-def _supabase_advice(state: ServiceState) -> str:
-    if state.supabase is not None and state.supabase.needs_operator:
-        return "This does not resolve by itself."
-    return "No lesson is lost. See status.supabase.com."
+def _of_outage(error: str, state: ServiceState, snapshot: Snapshot) -> str:
+    """Return the error, what is known of the lessons and since when, and what to do."""
+    if snapshot.overview is None:
+        known = "This worker has not read the lessons yet, so none are shown."
+    else:
+        at = _moment(datetime.fromisoformat(snapshot.overview.now).timestamp())
+        known = f"The lessons are shown as they were at {at}; what changed since is not known."
+    needs_operator = state.supabase is not None and state.supabase.needs_operator
+    advice = (
+        "This does not resolve by itself."
+        if needs_operator
+        else "The worker tries again by itself, and no lesson is lost. See status.supabase.com."
+    )
+    return f"{error} {known} {advice}"
 
 
-def _of_lessons(overview: Mapping[str, Any]) -> Iterator[Alert]:
-    if stuck := overview.get("stuck"):
-        message = f"{count(stuck, 'lesson has', 'lessons have')} waited for over half an hour."
-        yield Alert("warn", message, "See the list below. Each lesson's page shows Mux's response.")
-    late = overview.get("oldest_due_seconds")
-    if late is not None and late > LATE_SECONDS:
+def _moment(at: float | None) -> str:
+    return "now" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _of_lessons(counts: Counts) -> Iterator[Alert]:
+    """Yield that the worker is behind; the lists show each lesson that needs somebody."""
+    late = counts.late_seconds
+    if late is not None:
         message = f"A lesson has been due for {duration(late)}. The worker is behind."
         yield Alert("warn", message, "Check MUX_REQUESTS_PER_SECOND, and the log for an outage.")
 
@@ -85,11 +99,6 @@ def headline(state: ServiceState, snapshot: Snapshot) -> str:
     for alert in alerts(state, snapshot):
         if alert.severity == "bad":
             return alert.message
-    overview = snapshot.overview
-    if overview is None:
+    if snapshot.overview is None:
         return "The lessons are not known."
-    counts = [f"{overview['processing']:,} waiting"]
-    if overview["stuck"]:
-        counts.append(f"{overview['stuck']:,} stuck")
-    counts.append(f"{overview['error']:,} failed")
-    return ", ".join(counts) + "."
+    return snapshot.overview.headline

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 HOURS = 24
-HEIGHT, MARGIN_TOP = 112, 14
-STEP, BAR_WIDTH = 30, 22
+HEIGHT, MARGIN_TOP, MARGIN_BOTTOM, LEFT = 132, 10, 28, 40
+STEP, BAR_WIDTH = 16, 12
 MIN_BAR_HEIGHT = 2.0
+MAX_STEPS = 4
+"""Into how many steps the scale is divided, at most, up and down together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,25 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Tick:
+    """A line of the scale: its number of lessons, and where it is."""
+
+    value: int
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """The day, oldest hour first; published upwards from `base`, failed downwards."""
 
     bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
     base: float
+    left: int = LEFT
+    step: int = STEP
+    bar_width: int = BAR_WIDTH
+    width: int = LEFT + HOURS * STEP
+    height: int = MARGIN_TOP + HEIGHT + MARGIN_BOTTOM
 
     @property
     def published(self) -> int:
@@ -42,7 +58,7 @@ class Chart:
 
     @property
     def failed(self) -> int:
-        """Return how many lessons failed."""
+        """Return how many times lessons failed."""
         return sum(bar.failed for bar in self.bars)
 
     @property
@@ -55,11 +71,15 @@ class Chart:
         """Return in words what the chart shows."""
         if not self.published + self.failed:
             return "Nothing was published and nothing failed in the last day."
-        text = f"In the last day {self.published:,} were published and {self.failed:,} failed."
-        best = max(self.bars, key=lambda bar: bar.published)
-        if best.published:
-            text += f" Most in one hour: {best.published:,} published, {best.when}."
-        return text
+        up = max(self.bars, key=lambda bar: bar.published)
+        down = max(self.bars, key=lambda bar: bar.failed)
+        most = [f"{up.published:,} published, {up.when}"] if up.published else []
+        most += [f"{down.failed:,} failed, {down.when}"] if down.failed else []
+        return f"Most in one hour: {'; '.join(most)}."
+
+    def x_of(self, hours_ago: int) -> int:
+        """Return where so many hours ago are."""
+        return self.left + (HOURS - hours_ago) * STEP
 
 
 def draw(hours: Iterable[Mapping[str, Any]], counted_seconds: float | None = None) -> Chart:
@@ -67,21 +87,39 @@ def draw(hours: Iterable[Mapping[str, Any]], counted_seconds: float | None = Non
     by_age = {int(hour["hours_ago"]): hour for hour in hours}
     ups = [int(by_age.get(ago, {}).get("published", 0)) for ago in range(HOURS)]
     downs = [int(by_age.get(ago, {}).get("failed", 0)) for ago in range(HOURS)]
-    scale = HEIGHT / max(1, max(ups) + max(downs))
+    step = _step(max(ups), max(downs))
+    highest, lowest = _steps(max(ups), step) or 1, _steps(max(downs), step)
+    scale = HEIGHT / ((highest + lowest) * step)
+    base = round(MARGIN_TOP + highest * step * scale, 1)
     bars = tuple(
         Bar(
             ago,
             ups[ago],
             downs[ago],
-            (HOURS - 1 - ago) * STEP + (STEP - BAR_WIDTH) // 2,
+            LEFT + (HOURS - 1 - ago) * STEP + (STEP - BAR_WIDTH) // 2,
             _height(ups[ago], scale),
             _height(downs[ago], scale),
             counted_seconds is None or ago * 3600 < counted_seconds,
         )
         for ago in reversed(range(HOURS))
     )
-    base = MARGIN_TOP + (scale * max(ups) if max(ups) + max(downs) else HEIGHT)
-    return Chart(bars, round(base, 1))
+    ticks = tuple(
+        Tick(abs(number) * step, round(base - number * step * scale, 1))
+        for number in range(highest, -lowest - 1, -1)
+    )
+    return Chart(bars, ticks, base)
+
+
+def _step(most_up: int, most_down: int) -> int:
+    """Return the smallest round number of which `MAX_STEPS` suffice."""
+    step = 1
+    while _steps(most_up, step) + _steps(most_down, step) > MAX_STEPS:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
+
+
+def _steps(count: int, step: int) -> int:
+    return -(-count // step)
 
 
 def _height(count: int, scale: float) -> float:

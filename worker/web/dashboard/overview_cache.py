@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from worker.errors import SupabaseUnavailable, Unavailable
+from worker.overview import Overview
 from worker.supabase.lessons import LessonStore
 
 TIMEOUT_SECONDS = 5.0
 CACHE_SECONDS = 2.0
-MAX_AGE_SECONDS = 600.0
+LESSONS_OF_EACH = 8
+MAX_AGE_SECONDS = 86_400.0
 """How long an older overview is shown, with its age, while there is no newer one."""
 
 T = TypeVar("T")
@@ -19,25 +21,33 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The last overview, its age, and why there is no newer one."""
+    """The last overview, its age, and why there is no newer one; `out_since` is in unix seconds."""
 
-    overview: dict[str, Any] | None
+    overview: Overview | None
     age_seconds: float
     error: str | None
     query_seconds: float
+    out_since: float | None = None
 
 
 class OverviewCache:
     """Queries the overview with a timeout, and keeps it for all pages."""
 
-    def __init__(self, store: LessonStore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: LessonStore,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._wall_clock = wall_clock
         self._lock = asyncio.Lock()
         self._queried_at = self._received_at = float("-inf")
         self._query_seconds = 0.0
-        self._overview: dict[str, Any] | None = None
+        self._overview: Overview | None = None
         self._error: str | None = None
+        self._out_since: float | None = None
 
     async def get(self) -> Snapshot:
         """Return the overview, at most a few seconds old while the database answers."""
@@ -46,7 +56,7 @@ class OverviewCache:
                 await self._query()
         age = self._clock() - self._received_at
         overview = self._overview if age < MAX_AGE_SECONDS else None
-        return Snapshot(overview, age, self._error, self._query_seconds)
+        return Snapshot(overview, age, self._error, self._query_seconds, self._out_since)
 
     def invalidate(self) -> None:
         """Query again at the next request, since something was changed."""
@@ -55,11 +65,12 @@ class OverviewCache:
     async def _query(self) -> None:
         began = self._clock()
         try:
-            self._overview = await with_timeout(self._store.overview())
+            self._overview = await with_timeout(self._store.overview(LESSONS_OF_EACH))
             self._received_at = self._clock()
-            self._error = None
+            self._error = self._out_since = None
         except Unavailable as error:
             self._error = error.message
+            self._out_since = self._out_since or self._wall_clock()
         self._queried_at = self._clock()
         self._query_seconds = self._queried_at - began
 

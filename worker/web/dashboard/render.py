@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from worker import __version__, wording
 from worker.text import duration, plain_id, plain_text
+from worker.web.dashboard.lesson_view import MUX_IMAGES
 
 HERE = Path(__file__).parent
 ASSETS = {
@@ -21,6 +22,20 @@ ASSETS = {
     "icon.svg": "image/svg+xml",
 }
 ASSET_SECONDS = 86_400
+
+TONES = {
+    "unplayable": "bad",
+    "failed": "bad",
+    "stuck": "warn",
+    "waiting": "plain",
+    "published": "good",
+    "ready": "good",
+    "untracked": "plain",
+}
+"""The style sheet's class of each state of a lesson."""
+
+SHOWN_OF_EACH = 5
+"""How many lessons of a list that needs somebody the first page shows."""
 
 POLICY = "; ".join(
     (
@@ -45,6 +60,11 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+WITH_THUMBNAIL = {
+    "Content-Security-Policy": POLICY.replace("img-src 'self'", f"img-src 'self' {MUX_IMAGES}")
+}
+"""The policy of a page that shows a picture of a video, which Mux serves."""
+
 
 class Pages:
     """Renders pages; templates and assets are read once."""
@@ -63,26 +83,31 @@ class Pages:
             "id": plain_id,
             "path": lesson_path,
             "text": plain_text,
+            "exact": _exact,
             "moment": _moment,
             "day": _day,
             "duration": duration,
             "age": _age,
             "ago": _ago,
+            "since": _since,
             "json": _json,
         }
         self._environment.globals |= {
             "wording": wording,
             "version": __version__,
             "asset": self._asset,
+            "TONES": TONES,
+            "SHOWN": SHOWN_OF_EACH,
         }
 
     def page(self, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """Return the response with a rendered page."""
         html = self._environment.get_template(template).render(values)
+        headers = HEADERS | (WITH_THUMBNAIL if values.get("thumbnail_url") else {})
         return web.Response(
             status=status,
             body=html.encode(errors="replace"),
-            headers=HEADERS,
+            headers=headers,
             content_type="text/html",
             charset="utf-8",
         )
@@ -114,16 +139,17 @@ def see_other(path: str) -> web.Response:
     return web.Response(status=303, headers={**HEADERS, "Location": path})
 
 
+def _exact(text: str) -> Markup:
+    """Return a text for an attribute, whose value is exactly it; the source stays printable."""
+    return Markup("".join(c if c.isprintable() else f"&#{ord(c)};" for c in escape(text)))  # noqa: S704  # escaped
+
+
 def _moment(at: str | float | None, form: str = "%H:%M:%S") -> Markup | str:
     """Return a moment in UTC as HTML; any other value unchanged."""
     moment = _parse(at)
     if moment is None:
         return "" if at is None else str(at)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        moment.isoformat(timespec="seconds"),
-        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
-        moment.strftime(form),
-    )
+    return _time(moment, moment.strftime(form))
 
 
 def _day(at: str | float | None) -> Markup | str:
@@ -146,9 +172,26 @@ def _age(at: str, now: str) -> float:
     return (datetime.fromisoformat(now) - datetime.fromisoformat(at)).total_seconds()
 
 
-def _ago(at: str, now: str) -> str:
-    seconds = max(0.0, _age(at, now))
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{duration(seconds)} ago"
+def _since(at: str, now: str) -> Markup | str:
+    """Return how long ago a moment was, as HTML that names the moment."""
+    moment = _parse(at)
+    return "" if moment is None else _time(moment, _whole(_age(at, now)))
+
+
+def _ago(at: str, now: str) -> Markup | str:
+    """Return a moment as "5 min ago", as HTML that names the moment."""
+    moment = _parse(at)
+    return "" if moment is None else _time(moment, f"{_whole(_age(at, now))} ago")
+
+
+def _whole(seconds: float) -> str:
+    return f"{max(0.0, seconds):.0f} s" if seconds < 120 else duration(seconds)
+
+
+def _time(moment: datetime, text: str) -> Markup:
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M:%S} UTC", text
+    )
 
 
 def _json(value: Any) -> str:

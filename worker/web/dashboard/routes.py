@@ -14,6 +14,8 @@ from worker.telemetry.scan_history import ScanHistory
 from worker.web.dashboard.actions import LessonActions, Messages
 from worker.web.dashboard.alerts import ServiceState
 from worker.web.dashboard.auth import OperatorAuth
+from worker.web.dashboard.bulk_retry import BulkRetry
+from worker.web.dashboard.lesson_filter import PATH
 from worker.web.dashboard.overview_cache import OverviewCache
 from worker.web.dashboard.render import Pages
 from worker.web.dashboard.views import Views
@@ -32,15 +34,19 @@ def add_dashboard(  # noqa: PLR0913  # the parts of the pages and the actions
     rules: Rules,
     state: Callable[[], ServiceState],
     telemetry: Telemetry,
+    thumbnails: bool,
 ) -> None:
     """Add the pages, the actions, and the files that pages load."""
     pages, messages, store = Pages(), Messages(), LessonStore(call)
     overview = OverviewCache(store)
-    views = Views(pages, store, overview, state, messages)
+    views = Views(pages, store, overview, state, messages, thumbnails=thumbnails)
     actions = LessonActions(store, mux, rules, overview, messages, telemetry)
     app.router.add_get("/", auth.guard(views.index))
+    app.router.add_get(PATH, auth.guard(views.lessons))
     app.router.add_get(LESSON, auth.guard(views.lesson))
     app.router.add_get("/search", auth.guard(views.search))
+    bulk = BulkRetry(store, overview, messages)
+    app.router.add_post(PATH + "/retry", auth.guard(bulk.handle))
     app.router.add_post(LESSON + "/{action:check|retry|publish}", auth.guard(actions.handle))
     app.router.add_get("/assets/{name}", pages.serve_asset)
 

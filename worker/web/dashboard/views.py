@@ -1,19 +1,27 @@
-"""Answer with the dashboard's pages: the overview, a lesson, and the search."""
+"""Answer with the dashboard's pages: the overview, lists, a lesson, and the search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from worker.errors import Unavailable, explain
+from worker.errors import Unavailable, UsageError, explain
+from worker.overview import LessonPage
 from worker.supabase.lessons import LessonStore
+from worker.text import clean_input
 from worker.web.dashboard.actions import Messages
 from worker.web.dashboard.alerts import ServiceState, alerts, headline
 from worker.web.dashboard.auth import OPERATOR
 from worker.web.dashboard.chart import draw
+from worker.web.dashboard.lesson_filter import HEADINGS, PATH, LessonFilter
+from worker.web.dashboard.lesson_view import LessonView
 from worker.web.dashboard.overview_cache import OverviewCache, with_timeout
 from worker.web.dashboard.render import Pages, lesson_path, see_other
 
 MAX_FOUND = 20
+LESSONS_PER_PAGE = 50
+WRONG_PARAMETER = "PT400"
+"""The reason of the error that a function raises for a parameter that it cannot read."""
+
 MAX_SEARCH_LENGTH = 300
 
 
@@ -27,12 +35,15 @@ class Views:
         overview: OverviewCache,
         state: Callable[[], ServiceState],
         messages: Messages,
+        *,
+        thumbnails: bool,
     ) -> None:
         self._pages = pages
         self._store = store
         self._overview = overview
         self._state = state
         self._messages = messages
+        self._thumbnails = thumbnails
 
     async def index(self, request: web.Request) -> web.Response:
         """Return the overview; without Supabase, it shows what the process itself knows."""
@@ -47,8 +58,45 @@ class Views:
             overview=overview,
             alerts=alerts(state, snapshot),
             headline=headline(state, snapshot),
-            chart=draw(overview["hours"], overview["counted_seconds"]) if overview else None,
+            chart=draw(overview.day.hours, overview.day.counted_seconds) if overview else None,
         )
+
+    async def lessons(self, request: web.Request) -> web.Response:
+        """Return a page of a list of lessons."""
+        operator = request[OPERATOR]
+        try:
+            chosen = LessonFilter.from_query(request.query)
+            page, failures = await with_timeout(self._listed(chosen))
+        except UsageError as error:
+            return self._wrong(operator, str(error))
+        except Unavailable as error:
+            if error.reason == WRONG_PARAMETER:
+                return self._wrong(operator, "This page of the list does not exist.")
+            return self._error(operator, error)
+        is_refresh = "X-Refresh" in request.headers
+        overview = (await self._overview.get()).overview
+        return self._pages.page(
+            "lessons.html",
+            operator=operator,
+            chosen=chosen,
+            page=page,
+            failures=failures,
+            headings=HEADINGS,
+            counts=overview.counts if overview else None,
+            message=None if is_refresh else self._messages.take(operator, PATH),
+        )
+
+    async def _listed(self, chosen: LessonFilter) -> tuple[LessonPage, Mapping[str, int]]:
+        """Return a page of a list, and the failures of each type where these are listed."""
+        page = await self._store.list_lessons(
+            chosen.state,
+            search=chosen.search or None,
+            error_type=chosen.error_type or None,
+            after=chosen.after or None,
+            at_most=LESSONS_PER_PAGE,
+        )
+        is_failed = chosen.state == "failed"
+        return page, await self._store.failure_counts() if is_failed else {}
 
     async def lesson(self, request: web.Request) -> web.Response:
         """Return a lesson's page: its state, its history, and the actions."""
@@ -67,13 +115,22 @@ class Views:
         except Unavailable as error:
             return self._error(operator, error)
         is_refresh = "X-Refresh" in request.headers
-        message = None if is_refresh else self._messages.take(operator, lesson_id)
+        path = lesson_path(lesson_id)
+        message = None if is_refresh else self._messages.take(operator, path)
+        view = LessonView.from_json(lesson)
         return self._pages.page(
-            "lesson_detail.html", operator=operator, lesson=lesson, message=message
+            "lesson_detail.html",
+            operator=operator,
+            view=view,
+            thumbnail_url=view.thumbnail_url if self._thumbnails else None,
+            message=message,
         )
 
     async def search(self, request: web.Request) -> web.StreamResponse:
-        """Return the lessons with the id of a lesson, upload or asset; redirect to a single one."""
+        """Return the lessons with this id of a lesson, upload or asset; redirect to a single one.
+
+        What is no id is searched for in titles.
+        """
         query = request.query.get("q", "").strip()[:MAX_SEARCH_LENGTH]
         if not query:
             return see_other("/")
@@ -81,16 +138,27 @@ class Views:
             found = await with_timeout(self._store.find_lessons(query, MAX_FOUND + 1))
         except Unavailable as error:
             return self._error(request[OPERATOR], error)
+        if not found:
+            return see_other(LessonFilter(search=clean_input(query)).path())
         if len(found) == 1:
             return see_other(lesson_path(found[0].id))
         return self._pages.page(
             "search.html",
-            status=200 if found else 404,
             operator=request[OPERATOR],
             query=query,
             found=found[:MAX_FOUND],
             has_more=len(found) > MAX_FOUND,
         )
 
+    def _wrong(self, operator: str, message: str) -> web.Response:
+        return self._pages.page("wrong.html", status=400, operator=operator, message=message)
+
     def _error(self, operator: str, error: Unavailable) -> web.Response:
-        return self._pages.page("error.html", status=503, operator=operator, message=explain(error))
+        outage = self._state().supabase
+        return self._pages.page(
+            "error.html",
+            status=503,
+            operator=operator,
+            message=explain(error),
+            since=outage.since if outage else None,
+        )

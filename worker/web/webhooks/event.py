@@ -66,9 +66,7 @@ def read_event(body: bytes) -> Event:
     try:
         return replace(event, observation=_observation(type_, content.get("data")))
     except (UnreadableResponse, AttributeError) as error:
-        raise InvalidEvent(
-            f"its data is not that of {'.'.join(type_.split('.')[:2])[:40]}"
-        ) from error
+        raise InvalidEvent(f"its data is not that of {type_.rpartition('.')[0]}") from error
 
 
 def _observation(type_: str, data: Any) -> Observation | None:

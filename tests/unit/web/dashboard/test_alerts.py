@@ -1,30 +1,44 @@
 import re
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
 import pytest
 
 from worker.errors import SupabaseUnavailable
+from worker.overview import Counts, Day, Delays, Overview
 from worker.telemetry.scan_history import OutageState
 from worker.web.dashboard.alerts import ServiceState, alerts, headline
 from worker.web.dashboard.chart import HEIGHT, HOURS, MARGIN_TOP, draw
+from worker.web.dashboard.lesson_view import LessonView
 from worker.web.dashboard.overview_cache import Snapshot
 from worker.web.dashboard.render import Pages
 from worker.wording import FAILURES, UNKNOWN_FAILURE
 
 NOW = "2026-01-01T00:00:00+00:00"
 WELL = ServiceState(None, 1.0, 0.0, (), None, None, False, 3, ("5", "4"), accepts_webhooks=False)
-COUNTS = {"processing": 4, "due": 0, "stuck": 0, "error": 2, "oldest_due_seconds": None}
+COUNTS = Counts(0, 2, 0, 4, 0, None, None)
+NO_DELAYS = Delays(0, None, None, None)
+DAY = Day(0, 0, (), None, NO_DELAYS, NO_DELAYS)
 SUPABASE = SupabaseUnavailable("timeout", "Supabase did not answer in time.")
 
 
 def snapshot(error: str | None = None, **counts: Any) -> Snapshot:
     """Return an overview with these counts."""
-    return Snapshot({**COUNTS, **counts}, 1.0, error, 0.01)
+    return Snapshot(Overview(NOW, replace(COUNTS, **counts), DAY, {}, None), 1.0, error, 0.01, 60.0)
+
+
+def lesson_json(**more: Any) -> dict[str, Any]:
+    """Return a lesson as the database describes it."""
+    lesson: dict[str, Any] = dict.fromkeys(
+        ("title", "asset_id", "playback_id", "row", "since", "since_seconds", "environment_id")
+    )
+    lesson |= {"lesson_id": "l1", "status": "draft", "owner": "anna", "is_published": False}
+    return {**lesson, "state": "untracked", "now": NOW, "events": [], **more}
 
 
 def test_the_chart_has_one_scale() -> None:
-    """Published up, failed down, the tallest two fill it; a missing hour is empty."""
+    """Published up, failed down, between round numbers; a missing hour is empty."""
     chart = draw(
         [
             {"hours_ago": 0, "published": 6, "failed": 0},
@@ -36,12 +50,10 @@ def test_the_chart_has_one_scale() -> None:
     assert last.up == pytest.approx(HEIGHT * 6 / 8)
     assert fifth.up == pytest.approx(last.up / 2)
     assert fifth.down == pytest.approx(last.up / 3)
-    assert chart.base - last.up == pytest.approx(MARGIN_TOP)
-    assert chart.base + fifth.down == pytest.approx(MARGIN_TOP + HEIGHT)
-    assert chart.description == (
-        "In the last day 9 were published and 2 failed. "
-        "Most in one hour: 6 published, the last hour."
-    )
+    assert [tick.value for tick in chart.ticks] == [6, 4, 2, 0, 2]
+    assert chart.ticks[0].y == pytest.approx(chart.base - last.up) == MARGIN_TOP
+    assert chart.ticks[-1].y == pytest.approx(chart.base + fifth.down) == MARGIN_TOP + HEIGHT
+    assert chart.description == ("Most in one hour: 6 published, the last hour; 2 failed, 5 h ago.")
     assert chart.is_complete
 
 
@@ -54,6 +66,24 @@ def test_a_single_lesson_among_many_is_visible() -> None:
         ]
     )
     assert (chart.bars[-1].down, chart.bars[-2].up) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("published", "failed", "scale"),
+    [
+        (1, 0, [1, 0]),
+        (0, 3, [1, 0, 1, 2, 3]),
+        (7, 1, [10, 5, 0, 5]),
+        (8, 0, [8, 6, 4, 2, 0]),
+        (21, 0, [30, 20, 10, 0]),
+        (1001, 30, [1500, 1000, 500, 0, 500]),
+    ],
+)
+def test_the_scale_has_few_round_numbers(published: int, failed: int, scale: list[int]) -> None:
+    """At most four steps, and no bar is beyond it."""
+    chart = draw([{"hours_ago": 0, "published": published, "failed": failed}])
+    assert [tick.value for tick in chart.ticks] == scale
+    assert chart.bars[-1].up <= chart.base - MARGIN_TOP
 
 
 def test_an_empty_day_is_a_chart() -> None:
@@ -73,8 +103,9 @@ def test_hours_that_were_not_counted_are_marked() -> None:
 def test_when_all_is_well_there_is_no_alert() -> None:
     """The headline counts."""
     assert alerts(WELL, snapshot()) == []
-    assert headline(WELL, snapshot()) == "4 waiting, 2 failed."
-    assert headline(WELL, snapshot(processing=1, stuck=1)) == "1 waiting, 1 stuck, 2 failed."
+    assert headline(WELL, snapshot()) == "2 failed, 4 waiting."
+    assert headline(WELL, snapshot(waiting=1, stuck=1)) == "2 failed, 1 stuck, 1 waiting."
+    assert headline(WELL, snapshot(waiting=0, failed=0)) == "No lesson waits, and none has failed."
     assert headline(WELL, Snapshot(None, 1.0, None, 0.0)) == "The lessons are not known."
 
 
@@ -86,17 +117,16 @@ def test_when_all_is_well_there_is_no_alert() -> None:
             {"supabase": OutageState(1, "paused", "Gone.", True)},
             "x",
             {},
-            "Supabase is unavailable: Gone.",
+            "Supabase has not answered since 1970-01-01 00:00:01 UTC.",
         ),
-        ({}, "Slow.", {}, "Supabase does not answer this page: Slow."),
+        ({}, "Slow.", {}, "Supabase has not answered this page since 1970-01-01 00:01:00 UTC."),
         ({"mux_is_unauthorized": True}, None, {}, "Mux refuses the credentials."),
         (
             {"mux": OutageState(1, "http_503", "Down.", False)},
             None,
             {},
-            "Mux is unavailable: Down.",
+            "Mux has not answered since 1970-01-01 00:00:01 UTC. Down.",
         ),
-        ({}, None, {"stuck": 1}, "1 lesson has waited for over half an hour."),
         (
             {},
             None,
@@ -109,8 +139,6 @@ def test_each_alert_says_what_to_do(
     changes: dict[str, Any], error: str | None, counts: dict[str, Any], said: str
 ) -> None:
     """An error is the headline, too."""
-    from dataclasses import replace
-
     state = replace(WELL, **changes)
     (found,) = alerts(state, snapshot(error, **counts))
     assert found.message == said
@@ -120,10 +148,40 @@ def test_each_alert_says_what_to_do(
 
 def test_errors_come_before_warnings() -> None:
     """Services come before lessons."""
-    from dataclasses import replace
-
     state = replace(WELL, mux=OutageState(1, "http_503", "Down.", needs_operator=False))
-    assert [t.severity for t in alerts(state, snapshot(stuck=3))] == ["bad", "warn"]
+    found = alerts(state, snapshot(oldest_due_seconds=400.0))
+    assert [t.severity for t in found] == ["bad", "warn"]
+
+
+def test_lessons_that_need_somebody_are_no_alert() -> None:
+    """They have tiles and lists, which is enough."""
+    assert alerts(WELL, snapshot(stuck=3, unplayable=2, failed=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (
+            True,
+            (
+                "The lessons are shown as they were at 2026-01-01 00:00:00 UTC; what changed since "
+                "is not known."
+            ),
+        ),
+        (False, "This worker has not read the lessons yet, so none are shown."),
+    ],
+)
+def test_during_an_outage_it_says_what_is_known_since_when(known: bool, said: str) -> None:
+    """In sentences, and whether it ends by itself."""
+    shown = snapshot("Slow.") if known else Snapshot(None, 1.0, "Slow.", 0.01, 60.0)
+    (found,) = alerts(WELL, shown)
+    assert found.advice == (
+        f"Slow. {said} The worker tries again by itself, and no lesson is lost. "
+        "See status.supabase.com."
+    )
+    paused = replace(WELL, supabase=OutageState(1, "paused", "It is paused.", needs_operator=True))
+    (found,) = alerts(paused, shown)
+    assert found.advice == f"It is paused. {said} This does not resolve by itself."
 
 
 @pytest.mark.parametrize(
@@ -139,15 +197,22 @@ def test_a_failed_lesson_always_says_what_happened(
     error_type: str | None, message: str | None, shown: str
 ) -> None:
     """Also one that the app recorded without a text; a repeated sentence is shown once."""
-    lesson = dict.fromkeys(("title", "asset_id", "playback_id"))
-    lesson |= {"status": "draft", "owner": "anna"}
     row: dict[str, Any] = dict.fromkeys(
-        ("asset_id", "temp_asset_id", "playback_id", "last_checked_at", "next_check_at")
+        (
+            *("asset_id", "temp_asset_id", "playback_id", "last_checked_at", "next_check_at"),
+            *("settled_at", "progress"),
+        )
     )
     row |= {"status": "error", "upload_id": "up1", "age_seconds": 1.0, "check_count": 1}
     row |= {"tracked_at": NOW, "error_type": error_type, "error_message": message}
-    result: dict[str, Any] = {**lesson, "lesson_id": "l1", "now": NOW, "row": row, "events": []}
-    page = Pages().page("lesson_detail.html", lesson=result, message=None, operator="Ines")
+    result = lesson_json(state="failed", row={**row, "is_missing": False})
+    page = Pages().page(
+        "lesson_detail.html",
+        view=LessonView.from_json(result),
+        message=None,
+        operator="Ines",
+        thumbnail_url=None,
+    )
     assert isinstance(page.body, bytes)
     words = " ".join(unescape(re.sub(r"<[^>]*>", " ", page.body.decode())).split())
-    assert f"State {shown} Lesson Id l1" in words
+    assert f"State {shown} Actions" in words

@@ -77,13 +77,18 @@ async def test_an_item_that_met_a_lock_fails_for_its_submitter_alone() -> None:
     settling.may_end.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [getattr(one, "reason", None) for one in results] == [None, None, "locked", None]
+    assert str(results[2]) == "Another transaction has locked the lesson, or it is refused."
 
 
 async def test_settling_that_hangs_is_cut_off() -> None:
     """Its batch fails with a timeout."""
     batcher = EventBatcher(Settling(), timeout_seconds=0.01)
-    with pytest.raises(SupabaseUnavailable, match="in time"):
+    with pytest.raises(SupabaseUnavailable) as raised:
         await batcher.submit(1)
+    assert (raised.value.reason, raised.value.message) == (
+        "timeout",
+        "Supabase did not settle the events in time.",
+    )
 
 
 async def test_an_item_whose_submitter_was_cancelled_is_left_out() -> None:
@@ -96,3 +101,20 @@ async def test_an_item_whose_submitter_was_cancelled_is_left_out() -> None:
     settling.may_end.set()
     await asyncio.gather(*first, stays)
     assert settling.batches == [[1], [3]]
+
+
+async def test_a_submitter_that_is_cancelled_meanwhile_keeps_no_other_waiting() -> None:
+    """The items that come after it in its batch are answered."""
+    settling = Settling()
+    batcher = EventBatcher(settling, timeout_seconds=5)
+    first = await begun(batcher, 1)
+    (gone, stays) = await begun(batcher, 2, 3)
+    settling.may_end.set()
+    settling.may_end.clear()  # for the first batch alone
+    await asyncio.gather(*first)
+    assert settling.batches == [[1], [2, 3]]
+    gone.cancel()
+    settling.may_end.set()
+    async with asyncio.timeout(30):
+        await stays
+    assert settling.batches == [[1], [2, 3]]

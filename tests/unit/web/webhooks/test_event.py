@@ -1,4 +1,5 @@
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -115,8 +116,10 @@ def test_an_invalid_body_is_no_event(body: bytes) -> None:
     ("moment", "seconds"),
     [
         ("2026-09-21T14:13:20Z", 1790000000.0),
+        ("2026-09-21T16:13:20+02:00", 1790000000.0),
         ("2026-09-21T14:13:20", 1790000000.0),
         (1790000000, 1790000000.0),
+        (1, 1.0), (0, None), (10**11 - 1, 10.0**11 - 1), (10**11, None),
         ("yesterday", None), (None, None), (-1, None), (10**300, None), ([], None),
     ],
 )  # fmt: skip
@@ -158,3 +161,35 @@ def test_any_bytes_are_an_event_or_none(body: bytes) -> None:
         read_event(body)
     except InvalidEvent:
         return
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "message"),
+    [
+        ("video.asset.ready", {}, "its data is not that of video.asset"),
+        ("video.upload.errored", "x", "its data is not that of video.upload"),
+    ],
+)
+def test_an_event_without_its_data_says_which_it_lacks(kind: str, data: Any, message: str) -> None:
+    """For the log; the cause says what was wrong with it."""
+    with pytest.raises(InvalidEvent, match=f"^{message}$") as raised:
+        event(kind, data)
+    assert str(raised.value.__cause__) in ("no object with an id and a status", "no object")
+
+
+@pytest.mark.parametrize("id_", [5, None, ["e1"]])
+def test_an_id_that_is_no_text_is_none(id_: Any) -> None:
+    """It is only for the log."""
+    assert event("video.asset.ready", ASSET, id=id_).id == ""
+
+
+def test_a_moment_without_a_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the worker runs."""
+    monkeypatch.setenv("TZ", "EST5EDT")
+    time.tzset()
+    try:
+        read = event("video.asset.ready", ASSET, created_at="2026-09-21T14:13:20")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert read.happened_at == 1790000000.0

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from worker.decide import Rules
+from worker.errors import SupabaseUnavailable
 from worker.model import Observation, Outcome, PlaybackId, Settlement
 from worker.telemetry.hooks import Telemetry
 from worker.web.webhooks.event import Event
@@ -160,3 +161,98 @@ async def test_events_of_another_environment_do_not_hide_our_own() -> None:
     for environment in ("elsewhere", "home", "elsewhere", "home"):
         await ingest.mark_webhooks_active(environment)
     assert rows.marked == [("elsewhere", False), ("home", False)]
+
+
+async def test_a_row_that_matched_counts_until_that_is_recorded() -> None:
+    """Also where later events of the same few seconds match none."""
+    rows = Rows(unknown={"unknown"})
+    ingest = EventIngest(rows, Rules(), Telemetry())
+    await ingest.settle([ready("ours")])
+    await ingest.settle([ready("unknown")])
+    await ingest.mark_webhooks_active("elsewhere")
+    await ingest.mark_webhooks_active("home")
+    assert rows.marked == [("elsewhere", True), ("home", False)]
+
+
+async def test_that_webhooks_arrive_is_recorded_the_next_time_after_an_outage() -> None:
+    """The outage itself is reported where it matters: the event has to be sent again."""
+
+    class Down(Rows):
+        async def note_events(self, environment_id: str | None, *, has_matched: bool) -> str | None:
+            raise SupabaseUnavailable("connection", "down")
+
+    with capture_logs() as logged:
+        await EventIngest(Down(), Rules(), Telemetry()).mark_webhooks_active("home")
+    assert logged == []
+
+
+async def test_each_other_environment_is_logged_with_what_to_do() -> None:
+    """Two webhooks that are left over in two environments are two lines."""
+    ingest = EventIngest(Rows(), Rules(), Telemetry())
+    with capture_logs() as logged:
+        for environment in ("e1", "e2"):
+            await ingest.mark_webhooks_active(environment)
+    assert logged == [
+        {
+            "event": "webhook.wrong_environment",
+            "log_level": "warning",
+            "environment": environment,
+            "recorded": "home",
+            "message": "An event belongs to another Mux environment than the videos of the "
+            "lessons. Remove the webhook in that environment, or set MUX_WEBHOOK_SECRET and "
+            "the Mux token of the right environment.",
+        }
+        for environment in ("e1", "e2")
+    ]
+
+
+class Measured(Telemetry):
+    """Keeps the seconds from ready to published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def published_after_ready(self, seconds: float) -> None:
+        """Keep a measurement."""
+        self.seconds.append(seconds)
+
+
+class Publishing(Rows):
+    """Publishes the rows of some uploads, and lets the others wait."""
+
+    def __init__(self, *published: str) -> None:
+        super().__init__()
+        self._published = published
+
+    async def settle(
+        self, settlements: Sequence[Settlement], environment_id: str | None
+    ) -> list[Outcome]:
+        """Settle verdicts."""
+        outcomes = await super().settle(settlements, environment_id)
+        return [replace(o, name="published") if o.upload_id in self._published else o
+                for o in outcomes]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("happened_at", "seconds"), [(99.5, [0.5]), (40.0, [60.0]), (101.0, [0.0]), (None, [])]
+)
+async def test_the_time_from_ready_to_published_is_measured(
+    happened_at: float | None, seconds: list[float]
+) -> None:
+    """By the moment in the event, of lessons that were published; no clock makes it negative."""
+    measured = Measured()
+    ingest = EventIngest(Publishing("up1"), Rules(), measured, lambda: 100.0)
+    other = replace(ready("up2"), happened_at=1.0)
+    await ingest.settle([replace(ready("up1"), happened_at=happened_at), other])
+    assert measured.seconds == seconds
+
+
+async def test_only_the_event_that_an_asset_is_ready_says_since_when() -> None:
+    """Another event of the same asset has the time of something else."""
+    measured = Measured()
+    ingest = EventIngest(Publishing("up1"), Rules(), measured, lambda: 100.0)
+    updated = replace(ready("up1"), type="video.asset.updated", happened_at=90.0)
+    nothing = Event("e9", "video.asset.ready", 80.0)
+    await ingest.settle([updated, nothing])
+    assert measured.seconds == []

@@ -78,6 +78,8 @@ def test_five_minutes_either_way_are_tolerated(seconds: int) -> None:
         ("t=1790000000,v1=" + "g" * 64, "malformed"),
         ("t=1790000000,v0=" + "a" * 64, "malformed"),
         ("t=1790000000" + (",v1=" + "a" * 64) * 11, "malformed"),
+        ("t=1790000000,t=1=2,v1=" + "a" * 64, "malformed"),
+        ("t=1790000000" + (",v1=" + "a" * 64) * 10, False),
         ("t=1790000000,v1=" + "a" * 64, False),
         ("t=0,v1=" + "a" * 64, "stale"),
     ],

@@ -6,6 +6,7 @@
   const INTERVAL = 5000;
   const TIMEOUT = 12000;
   const notice = document.getElementById("notice");
+  const FIELDS = "input, select";
   let refreshedAt = new Date();
   let request = null;
   let timer = 0;
@@ -55,11 +56,11 @@
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     const section = focused && focused.closest("section");
     for (const details of old.querySelectorAll("details[open]")) {
-      const same = fresh.querySelector(`[id="${details.id}"]`);
+      const same = sameIn(fresh, details);
       if (same) same.open = true;
     }
-    for (const field of old.querySelectorAll("input")) {
-      const same = fresh.querySelector(`[id="${field.id}"]`);
+    for (const field of old.querySelectorAll(FIELDS)) {
+      const same = sameIn(fresh, field);
       if (same) same.replaceWith(field);
     }
     const scrolled = [...old.querySelectorAll(".wide")].map((table) => table.scrollLeft);
@@ -69,6 +70,10 @@
     document.title = page.title;
     const [headline, newHeadline] = [document, page].map((doc) => doc.getElementById("headline"));
     if (headline.textContent !== newHeadline.textContent) headline.textContent = newHeadline.textContent;
+  }
+
+  function sameIn(main, element) {
+    return element.id ? main.querySelector(`#${CSS.escape(element.id)}`) : null;
   }
 
   // The same element, else the heading of its section, else the page.
@@ -86,11 +91,25 @@
       element.textContent;
   }
 
+  async function copy(button) {
+    await navigator.clipboard.writeText(button.value);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  }
+
   document.addEventListener("visibilitychange", refresh);
   document.addEventListener("click", (event) => {
+    if (event.target.matches(".copy")) copy(event.target);
     if (event.target.id !== "refresh") return;
     event.preventDefault();
     refresh();
   });
+  document.addEventListener("change", ({ target }) => {
+    const boxes = target.form ? target.form.querySelectorAll("[name=lesson]") : [];
+    if (target.id === "every") boxes.forEach((box) => { box.checked = target.checked; });
+    if (target.name === "lesson" || target.id === "every") document.getElementById("which-selected").checked = true;
+  });
+  document.documentElement.classList.add("scripted");
+  if (navigator.clipboard) document.documentElement.classList.add("copies"); // only over https
   timer = setTimeout(refresh, INTERVAL);
 })();
