@@ -19,27 +19,37 @@ def install(requirements: Path) -> int:
     """Install the packages; return pip's exit status."""
     total = len(PACKAGE.findall(requirements.read_text()))
     command = [*PIP, "--require-hashes", "-r", str(requirements)]
+    printed: list[str] = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        printed = list(_show(pip.stdout or (), total))
+        for state in progress(_kept(pip.stdout or (), printed), total):
+            _show(state)
+    _show("")
     if pip.returncode:
         sys.stderr.writelines(printed)
     return pip.returncode
 
 
-def _show(lines: Iterable[str], total: int) -> Iterator[str]:
-    """Yield the lines that pip prints, and say on a terminal what it does."""
+def progress(lines: Iterable[str], total: int) -> Iterator[str]:
+    """Yield what pip does, after each line that it prints."""
     count = 0
     for line in lines:
-        yield line
         count += line.startswith(COUNTED)
-        if not sys.stdout.isatty():
-            continue
-        state = "installing them" if line.startswith("Installing") else f"{count} of {total}"
-        print(f"\r  packages: {state:20}", end="", flush=True)  # noqa: T201 - it is its purpose
+        is_installing = line.startswith("Installing collected packages")
+        yield f"packages: {'installing them' if is_installing else f'{count} of {total}'}"
+
+
+def _kept(lines: Iterable[str], kept: list[str]) -> Iterator[str]:
+    for line in lines:
+        kept.append(line)
+        yield line
+
+
+def _show(state: str) -> None:
     if sys.stdout.isatty():
-        print("\r" + " " * 40 + "\r", end="", flush=True)  # noqa: T201
+        sys.stdout.write(f"\r  {state:30}" if state else f"\r{'':32}\r")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def _addresses(app: SampleApp, worker: DemoWorker, env_file: Path) -> str:
         f"  OPS_TOKEN           {worker.ops_token}",
         "  (log in to the dashboard with your name and the OPS_TOKEN as password)",
         f"  Worker's settings   {env_file}",
-        f"  Use them            cd {env_file.parent} && {shlex.quote(str(command))} status",
+        f"  Use them            {shlex.quote(str(command))} --env-file {env_file} status",
         *filter(None, [app.files.missing]),
     )
     return "\n".join(lines)

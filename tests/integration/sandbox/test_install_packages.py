@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from sandbox.install_packages import install, progress
+
+PRINTED = (
+    "Collecting aiohttp==3.14.0 (from -r requirements-dev.txt (line 1))\n",
+    "  Using cached aiohttp.whl (1 MB)\n",
+    "Requirement already satisfied: attrs==26.1.0\n",
+    "Installing collected packages: aiohttp\n",
+)
+
+
+def test_it_counts_the_packages() -> None:
+    """Each package counts once, whether pip collects it or has it; then they are installed."""
+    assert list(progress(PRINTED, 131)) == [
+        "packages: 1 of 131",
+        "packages: 1 of 131",
+        "packages: 2 of 131",
+        "packages: installing them",
+    ]
+
+
+def test_what_pip_refuses_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal nothing is printed but the output of a pip that fails."""
+    empty, bare = tmp_path / "empty.txt", tmp_path / "bare.txt"
+    empty.write_text("# nothing\n")
+    assert install(empty) == 0
+    assert capfd.readouterr() == ("", "")
+    bare.write_text("a-package==1.0\n")
+    assert install(bare) == 1
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "--require-hashes" in printed.err
