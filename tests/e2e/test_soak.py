@@ -24,7 +24,9 @@ SETTINGS = {
 KINDS_OF_FAULTS = 10
 REST_SAMPLES = 25
 RETURN_SECONDS = 90.0
-COUNTED = ("File descriptors", "Sockets", "Threads", "asyncio tasks", "Database connections")
+COUNTED = ("File descriptors", "Sockets", "Threads", "asyncio tasks")
+"""What is the worker's own: PostgREST keeps each database connection that was once needed."""
+
 MEMORY = "Resident memory, MiB"
 MOST_MIB = 20.0
 
@@ -33,14 +35,14 @@ def work(traffic: Traffic) -> None:
     """Have every kind of fault come once, between uploads and visits."""
     enough = traffic.faults + KINDS_OF_FAULTS
     with traffic.running():
-        wait_until(lambda: traffic.faults >= enough, "every fault came")
+        wait_until(lambda: traffic.faults >= enough, lambda: f"{traffic.faults} faults came")
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + RETURN_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what()
         time.sleep(0.1)
 
 
@@ -68,13 +70,14 @@ def test_a_worker_holds_no_more_after_twice_the_work(
         work(traffic)
         before = at_rest(samples)
         work(traffic)
-        after: dict[str, float] = {}
+        after = at_rest(samples)
 
         def returned() -> bool:
-            after.update(held(samples))
+            for name, value in held(samples).items():
+                after[name] = min(after[name], value)
             return all(after[name] <= before[name] for name in COUNTED)
 
-        wait_until(returned, f"from {before} to {after}")
+        wait_until(returned, lambda: f"from {before} to {after}")
         assert after[MEMORY] <= before[MEMORY] + MOST_MIB
     assert traffic.deleted > 0
     assert min(before[name] for name in COUNTED) >= 1
