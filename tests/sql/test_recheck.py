@@ -384,6 +384,8 @@ def test_a_deleted_video_is_not_given_back_after_another_upload_began(
     service.settle(event(newer))
     delete(service, newer)
     course.track(lesson, "up3")
+    query = b"select worker_untracked()"
+    assert service.connection.execute(query).fetchone() == ([str(lesson)],)
     adopt(service, lesson)
     assert course.state(lesson)["mux_playback_id"] == "one"
     delete(service)
