@@ -8,16 +8,20 @@ PRINTED = (
     "Collecting aiohttp==3.14.0 (from -r requirements-dev.txt (line 1))\n",
     "  Using cached aiohttp.whl (1 MB)\n",
     "Requirement already satisfied: attrs==26.1.0\n",
-    "Installing collected packages: aiohttp\n",
+    "Processing /wheels/pip.whl (from -r requirements-dev.txt (line 90))\n",
+    "Installing collected packages: pip, aiohttp\n",
+    "  Attempting uninstall: pip\n",
 )
 
 
 def test_it_counts_the_packages() -> None:
-    """Each package counts once, whether pip collects it or has it; then they are installed."""
+    """Each counts once: pip collects it, has it, or finds it in a folder. Then they are installed."""
     assert list(progress(PRINTED, 131)) == [
         "packages: 1 of 131",
         "packages: 1 of 131",
         "packages: 2 of 131",
+        "packages: 3 of 131",
+        "packages: installing them",
         "packages: installing them",
     ]
 
