@@ -130,6 +130,9 @@ stack:
 
 $(NODE_READY): package.json package-lock.json
 	@echo "preparing node_modules (some seconds, only now) ..."
+	@version=$$(npm --version 2>/dev/null); case $$version in ''|[0-6].*) \
+	  echo "npm$${version:+ $$version} cannot read package-lock.json. Install Node 20 or later, then try again." >&2; \
+	  exit 1;; esac
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 

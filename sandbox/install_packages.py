@@ -15,6 +15,11 @@ PACKAGE = re.compile(r"^[\w.\[\]-]+==", re.MULTILINE)
 COUNTED = ("Collecting ", "Processing ", "Requirement already satisfied: ")
 """How pip begins the line of a package, which it finds at an index, in a folder, or installed."""
 
+FAILED = (
+    "The packages of {} were not installed. If pip found no version or no connection, check the "
+    "network, then try again.\n"
+)
+
 
 def install(requirements: Path) -> int:
     """Install the packages; return pip's exit status."""
@@ -28,7 +33,7 @@ def install(requirements: Path) -> int:
             _show(state)
     _show("")
     if pip.returncode:
-        sys.stderr.writelines(printed)
+        sys.stderr.writelines([*printed, FAILED.format(requirements)])
     return pip.returncode
 
 
