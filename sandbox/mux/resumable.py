@@ -1,7 +1,7 @@
 """Receive the file of a simulated upload in pieces, in any number of requests.
 
-The URLs of Mux's direct uploads are resumable sessions as Google Cloud Storage has them, there or at
-a host of Mux's own. They tell the client with 308 and `Range` how much they have, and keep what
+The URLs of Mux's direct uploads are resumable sessions as Google Cloud Storage has them, there or
+at a host of Mux's own. They tell the client with 308 and `Range` how much they have, and keep what
 arrived before a connection was cut:
 https://cloud.google.com/storage/docs/performing-resumable-uploads
 """

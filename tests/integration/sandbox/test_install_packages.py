@@ -18,7 +18,7 @@ PRINTED = (
 
 
 def test_it_counts_the_packages() -> None:
-    """Each counts once: pip collects it, has it, or finds it in a folder. Then they are installed."""
+    """Each counts once, also one that pip finds in a folder; then they are installed."""
     assert list(progress(PRINTED, 131)) == [
         "packages: 1 of 131",
         "packages: 1 of 131",
