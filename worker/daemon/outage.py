@@ -87,7 +87,7 @@ class Outage:
     def _next_pause(self, error: Unavailable) -> float:
         first, longest = _pauses(error, self._interval)
         jitter = random.uniform(0.8, 1.0)  # noqa: S311
-        pause = min(first * 2 ** min(self._pauses, 10), longest) * jitter
+        pause: float = min(first * 2 ** min(self._pauses, 10), longest) * jitter
         self._pauses += 1
         if error.retry_after_seconds is not None:
             return max(pause, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))
