@@ -51,6 +51,9 @@ begin
       message = 'lesson_id of a tracking row cannot be changed',
       hint = 'Delete the row and insert one for the other lesson.';
   end if;
+  if length(new.lesson_id::text) > 300 then
+    raise string_data_right_truncation using message = 'lesson_id has at most 300 characters';
+  end if;
   if greatest(length(new.upload_id), length(new.temp_asset_id)) > 1000 then
     raise string_data_right_truncation using
       message = 'upload_id and temp_asset_id have at most 1000 characters';
