@@ -169,12 +169,15 @@ declare
 begin
   select h.* into entry from mux_private.upload_history h
   where h.lesson_id = p_lesson_id and mux_private.is_mux_id(h.asset_id) and mux_private.is_mux_id(h.playback_id)
-    and not h.is_deleted
+    and not h.is_deleted and not exists (
+      -- A lesson keeps withdrawn ids, so they may have been noted once more, as what stood there.
+      select from mux_private.upload_history w
+      where w.lesson_id = p_lesson_id and w.is_withdrawn and (w.asset_id, w.playback_id) = (h.asset_id, h.playback_id))
   order by h.place desc limit 1;
   return entry;
 end
 $$;
-comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played and that was not deleted.';
+comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played, that was not deleted and whose playback id was not withdrawn.';
 
 create or replace function mux_private.first_instructors(p_ids text[]) returns table (mux_id text, owner text)
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$

@@ -17,7 +17,7 @@ from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
 from worker.scan.progress import ScanProgress
-from worker.scan.sweep import PageBudget
+from worker.scan.sweep import PageBudget, live_count
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -238,5 +238,6 @@ class Scanner:
 
 def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
     """Return the budget of a sweep, or None where all rows of the batch are probed."""
-    budget = PageBudget(batch.live_count, batch.more_live_are_due)
+    count = live_count(claim.query for claim in batch.claims)
+    budget = PageBudget(count, batch.more_live_are_due)
     return budget if budget.allows_first_page else None

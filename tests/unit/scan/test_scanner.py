@@ -315,6 +315,25 @@ async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
     assert (report.claimed, report.requests, len(store.due)) == (10, 10 + pages, live + 10)
 
 
+@pytest.mark.parametrize(
+    ("fields", "requests"),
+    [
+        ({"upload_id": "../assets/x"}, 0),
+        ({"upload_id": "migrated", "asset_id": None}, 0),
+        ({"status": "ready", "asset_id": "as1"}, 9),
+    ],
+    ids=["no id", "no asset", "rechecked"],
+)
+async def test_rows_that_no_list_answers_are_not_worth_a_page(
+    fields: dict[str, str | None], requests: int
+) -> None:
+    """An instructor could have three pages of each list read with rows that hold no id; a recheck is probed."""
+    mux = FakeMux(pages=foreign_pages(20))
+    store = FakeStore([replace(row, **fields) for row in rows(9)])
+    report = await scanner(mux, store).scan()
+    assert (report.claimed, report.requests) == (9, requests)
+
+
 async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
     """The claim that brings the first of the backlog is the last."""
     due = [*rows(12), *backlog(20, first=12)]
