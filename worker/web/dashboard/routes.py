@@ -66,6 +66,7 @@ def service_state(
             supabase=history.outages.get("supabase"),
             mux_is_unauthorized=mux.is_unauthorized,
             mux_requests=mux.requests,
+            mux_environment=mux.token_environment,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),
         )
