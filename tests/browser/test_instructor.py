@@ -15,6 +15,7 @@ from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Asset
+from sandbox.supabase.stack import LocalSupabase
 from tests.browser.instructor import (
     CUT_OFF,
     REFUSAL,
@@ -478,9 +479,12 @@ def test_the_encoding_is_shown(anna: Instructor, running: WorkerProcess, stage: 
 
 
 def test_without_mux_the_lesson_waits_for_its_upload(
-    anna: Instructor, mux: MuxSimulator, stage: Stage
+    anna: Instructor, mux: MuxSimulator, stage: Stage, supabase: LocalSupabase
 ) -> None:
-    """If Mux creates no upload, the lesson exists and the file can be sent again."""
+    """If Mux creates no upload, the lesson exists and the file can be sent again.
+
+    Beside a problem, the page does not say that the tab may be closed.
+    """
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
@@ -489,5 +493,11 @@ def test_without_mux_the_lesson_waits_for_its_upload(
     assert stage.lesson("Scales")["status"] == "draft"
     mux.faults.clear()
     card.get_by_role("button", name="Try again").click()
+    expect(video(card)).to_have_text(PROCESSING)
+    supabase.faults.add(Fault("answer", 503, '{"message": "down"}'), path="/rest/v1/lessons")
+    anna.look()
+    expect(video(card)).to_have_text("The video is being processed.")
+    supabase.faults.clear()
+    anna.look()
     expect(video(card)).to_have_text(PROCESSING)
     assert anna.unexpected(REFUSAL) == []
