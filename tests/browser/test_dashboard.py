@@ -444,7 +444,7 @@ def test_a_lessons_page_does_not_blame_the_worker_for_supabase(
     page.goto(f"{site.url}/lessons/{lessons['failed']}")
     supabase.faults.add(Fault("answer", 503, "{}"), path="/rest/v1/rpc/*")
     try:
-        news_until(page, page.get_by_text("Supabase does not answer. The page shows the state of"))
+        news_until(page, page.get_by_text("Supabase is unavailable. The page shows the state of"))
     finally:
         supabase.faults.clear()
     expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -479,7 +479,7 @@ def test_an_outage_of_supabase_is_shown(
     expect(page.get_by_role("region", name="Failed")).to_contain_text("A failed lesson")
     supabase.stop_postgrest()
     try:
-        news_until(page, page.locator(".bad-box", has_text="has not answered since"))
+        news_until(page, page.locator(".bad-box", has_text="has been unavailable since"))
         expect(page.get_by_text("The lessons are shown as they were at")).to_be_visible()
         expect(page.locator("b.good")).to_have_count(0)
         page.get_by_text("Recent scans of this worker").click()
