@@ -404,12 +404,10 @@ def test_a_file_is_sent_through_interruptions(
     clock = anna.page.clock
     clock.pause_at(anna.page.evaluate("Date.now()") / 1000 + 60)  # until the page has said so
     card = anna.create("Scales", "plays", file=file)
-    for hits in (1, 2, 3):
-        mux.faults.wait_for_hits(hits)
-        expect(video(card)).to_have_text(
-            "The connection to Mux was interrupted. The page tries again."
-        )
-        clock.fast_forward(1_100)
+    mux.faults.wait_for_hits(1)
+    interrupted = "The connection to Mux was interrupted. The page tries again."
+    expect(video(card)).to_have_text(interrupted)
+    clock.resume()  # Chromium itself repeats a lost reply on a kept connection: the page sees none
     expect(video(card)).to_have_text(PROCESSING)
     (upload,) = mux.state.uploads()
     assert upload.status(mux_clock.now()) == "asset_created"
