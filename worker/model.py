@@ -47,11 +47,12 @@ class PlaybackId:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The Mux environment that a token belongs to. Name and type are for display only."""
+    """The Mux environment that a token belongs to. Only `id` counts; the others are for display."""
 
     id: str
     name: str
     type: str
+    organization_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

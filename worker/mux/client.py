@@ -73,7 +73,7 @@ class MuxClient:
         self._retry_policy = RetryPolicy(
             stopping, first_pause_seconds=0.5, max_pause_seconds=8, on_retry=telemetry.mux_retried
         )
-        self._environment: str | None = None
+        self.token_environment: Environment | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The rate limit and what remains of it, by the last response."""
@@ -120,13 +120,13 @@ class MuxClient:
 
     async def environment(self) -> str:
         """Return the id of the token's environment, requested once: it never changes."""
-        return self._environment or (await self.check()).id
+        return (self.token_environment or await self.check()).id
 
     async def check(self) -> Environment:
         """Return the token's environment, by the one request that any valid token may send."""
         await in_daemon_thread(lambda: self._api)  # its import must not delay a reserved slot
         environment = await self._send(RetryLimits(), read_whoami, partial(self._whoami))
-        self._environment = environment.id
+        self.token_environment = environment
         return environment
 
     def _whoami(self, **options: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from worker.errors import Unavailable
+from worker.model import Environment
 from worker.telemetry.liveness import Liveness
 from worker.telemetry.scan_history import ScanHistory
 
@@ -29,6 +30,8 @@ class MuxState(Protocol):
 
     requests: int
     rate_limit: tuple[str | None, str | None]
+    token_environment: Environment | None
+    """The environment of the token, once Mux has said it."""
 
 
 class Health:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from worker.model import Environment
 from worker.overview import Counts
 from worker.telemetry.scan_history import OutageState, ScanEntry
 from worker.text import duration
@@ -34,6 +35,7 @@ class ServiceState:
     mux: OutageState | None
     supabase: OutageState | None
     mux_requests: int
+    mux_environment: Environment | None
     rate_limit: tuple[str | None, str | None]
     accepts_webhooks: bool
 
@@ -51,7 +53,7 @@ def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
         message = f"The scan loop hangs: {state.loop_problem}."
         yield Alert("bad", message, "Restart the worker and report the problem.")
     if state.supabase is not None:
-        message = f"Supabase has not answered since {_moment(state.supabase.since)}."
+        message = f"Supabase has been unavailable since {_moment(state.supabase.since)}."
         yield Alert("bad", message, _of_outage(state.supabase.message, state, snapshot))
     elif snapshot.error is not None:
         message = f"Supabase has not answered this page since {_moment(snapshot.out_since)}."
@@ -61,7 +63,7 @@ def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
         yield Alert("bad", "Mux refuses the credentials.", advice)
     elif state.mux is not None:
         advice = "No lesson fails because of this. See status.mux.com."
-        message = f"Mux has not answered since {_moment(state.mux.since)}. {state.mux.message}"
+        message = f"Mux has been unavailable since {_moment(state.mux.since)}. {state.mux.message}"
         yield Alert("bad", message, advice)
 
 

@@ -65,6 +65,7 @@ def service_state(
             mux=history.outages.get("mux"),
             supabase=history.outages.get("supabase"),
             mux_requests=mux.requests,
+            mux_environment=mux.token_environment,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),
         )
