@@ -13,9 +13,10 @@ create or replace function mux_private.note_columns(p_lesson_id mux_private.less
 language plpgsql security definer set search_path = public, extensions, pg_temp as $$
 begin
   delete from mux_private.upload_history h where h.lesson_id = p_lesson_id and h.how = 'passed over';
-  insert into mux_private.upload_history (lesson_id, owner, mux_id, asset_id, playback_id, how, is_known, was_published)
+  insert into mux_private.upload_history (
+    lesson_id, owner, mux_id, asset_id, playback_id, how, is_known, is_deleted, was_published)
   select l.id, l.owner, named.id, named.asset_id, named.playback_id, 'stood there', named.playback_id is not null,
-    l.is_published
+    mux_private.was_deleted(named.asset_id), l.is_published
   from mux_private.lesson(p_lesson_id) l
   cross join lateral (
     select mux_private.named_id(held.id) as id,

@@ -120,5 +120,7 @@ def test_workers_keep_every_rule_in_any_order(
 
     run_state_machine_as_test(
         begin,  # type: ignore[arg-type]  # anything that returns a machine
-        settings=settings(max_examples=settings().max_examples // 3, stateful_step_count=50),
+        settings=settings(
+            max_examples=max(100, settings().max_examples // 3), stateful_step_count=50
+        ),
     )

@@ -254,8 +254,9 @@ class WorkersStory(Story):
         assert len(rows) == len(ids) == min(size, len(due)), f"{len(due)} are due: {rows}"
         books = {str(book.row): book for book in self._read_books().values()}
         for row in rows:
-            leased_until = books[row["id"]].next_check_at
-            assert leased_until == datetime.fromisoformat(row["leased_until"])
+            book = books[row["id"]]
+            assert book.next_check_at == datetime.fromisoformat(row["leased_until"])
+            assert not book.is_due, f"{book} was claimed and is due"
         self._touched = {books[id_].lesson for id_ in ids}
         worker.hand += rows
         self._judges()
@@ -369,6 +370,11 @@ class WorkersStory(Story):
     def _judge_audit(self, books: dict[UUID, Book]) -> None:
         with self._db.cursor(row_factory=class_row(Event)) as cursor:
             events = cursor.execute(EVENTS, [self._last_event]).fetchall()
+        rechecked = {event.lesson for event in events if event.event == "rechecked"}
+        for lesson, book in books.items():
+            was_recheck = lesson in self._books and self._books[lesson].is_recheck
+            is_new = book.is_recheck and not was_recheck
+            assert not is_new or lesson in rechecked, f"{book} is checked again without a reason"
         for event in events:
             if event.event in ("published", "attached", "restored", "updated"):
                 self._judge_video(event)

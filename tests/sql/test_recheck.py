@@ -373,6 +373,31 @@ def test_what_cannot_be_played_is_not_published_by_hand(
         instructor.publish_lesson(lesson)
 
 
+def test_a_deleted_video_is_not_given_back_after_another_upload_began(
+    course: Course, service: Service, db: psycopg.Connection, lesson: UUID
+) -> None:
+    """Its ids stood in the lesson then; what is given back is the newest that was not deleted."""
+    newer = replace(
+        ASSET, upload_id="up2", asset_id="as2", playback_ids=(PlaybackId("two", "public"),)
+    )
+    course.track(lesson, "up2")
+    service.settle(event(newer))
+    delete(service, newer)
+    course.track(lesson, "up3")
+    query = b"select worker_untracked()"
+    assert service.connection.execute(query).fetchone() == ([str(lesson)],)
+    adopt(service, lesson)
+    assert course.state(lesson)["mux_playback_id"] == "one"
+    delete(service)
+    course.track(lesson, "up4")
+    db.execute(
+        "update lessons set mux_asset_id = 'temp_up4', mux_playback_id = 'temp_playback_up4'"
+    )
+    state = course.state(lesson)
+    adopt(service, lesson)
+    assert course.state(lesson) == state
+
+
 def test_dead_ids_are_not_given_back(
     course: Course, service: Service, db: psycopg.Connection, lesson: UUID
 ) -> None:
