@@ -12,7 +12,7 @@ RUN python -m pip --python /venv/bin/python install \
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY sql sql
-# The worker is installed from a wheel, as anybody else would install it.
+# The worker is installed from a wheel, as on any other machine.
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 RUN python -m pip --python /venv/bin/python install --no-index --no-deps /dist/*.whl
 
