@@ -32,8 +32,8 @@ ROWS = {
     "mux_asset_events": """
         insert into mux_asset_events (happened_at, actor, event, lesson_id, tracking_id, upload_id,
           asset_id, playback_id, from_status, to_status, reason, observation)
-        select moment, 'service_role', 'published', lesson, lesson, upload, asset, playback,
-               'processing', 'ready', 'asset_ready',
+        select moment - interval '29 days', 'service_role', 'published', lesson, lesson, upload,
+               asset, playback, 'processing', 'ready', 'asset_ready',
                jsonb_build_object('source', 'probe', 'upload_id', upload, 'asset_id', asset)""",
 }
 """The values of row number n in each table; ids are as long and as random as Mux's."""

@@ -104,6 +104,8 @@ end
 $$;
 comment on function mux_private.lessons is 'Lessons by their keys, in the order of their keys.';
 
+-- Where keys are texts, an instructor may choose one that lesson_key does not take: a walk that stopped
+-- there would begin again.
 create or replace function mux_private.lessons_after(p_after mux_private.lesson.id%type, p_most integer) returns setof mux_private.lesson
 language plpgsql stable set search_path = public, extensions, pg_temp as $$
 declare
@@ -112,7 +114,8 @@ begin
   return query
   select (row(l.id, l.creator_id::text, left(l.status::text, 300), left(l.mux_asset_id::text, 300), left(l.mux_playback_id::text, 300),
     coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
-  from public.lessons l where l.id >= first and l.id is distinct from p_after
+  from public.lessons l
+  where l.id >= first and l.id is distinct from p_after and length(l.id::text) <= 300
   order by l.id limit p_most;
 end
 $$;
@@ -133,7 +136,7 @@ begin
     coalesce(l.status::text = 'draft', false), coalesce(l.status::text = 'published', false))::mux_private.lesson).*
   from public.lessons l
   where (left(l.mux_asset_id, 5) = 'temp_' or left(l.mux_playback_id, 5) = 'temp_')
-    and l.id >= first and l.id is distinct from p_after
+    and l.id >= first and l.id is distinct from p_after and length(l.id::text) <= 300
   order by l.id limit p_most;
 end
 $$;

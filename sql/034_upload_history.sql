@@ -29,6 +29,7 @@ create table if not exists mux_private.upload_history (
   tracking_id uuid,
   is_known boolean not null default false,
   is_deleted boolean not null default false,
+  is_withdrawn boolean not null default false,
   was_published boolean not null default false,
   restored_at timestamptz,
   adopted_in timestamptz,
@@ -59,6 +60,7 @@ comment on column mux_private.upload_history.place is 'The order in which the id
 comment on column mux_private.upload_history.tracking_id is 'The row of mux_asset_tracking that tracked it last.';
 comment on column mux_private.upload_history.is_known is 'Whether Mux has known the id, or a lesson held it with a playback id.';
 comment on column mux_private.upload_history.is_deleted is 'Whether Mux has said that the asset was deleted.';
+comment on column mux_private.upload_history.is_withdrawn is 'Whether Mux has ceased to list the playback id, and has not listed one again.';
 comment on column mux_private.upload_history.was_published is 'Whether the lesson was published while it played it.';
 comment on column mux_private.upload_history.restored_at is 'When the lesson was published with it again, after the app had saved it as a draft. Once for each upload: a later draft is meant.';
 comment on column mux_private.upload_history.adopted_in is 'The last backfill that adopted it, or found it tracked, by the time at which that began.';

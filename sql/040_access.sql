@@ -51,15 +51,23 @@ begin
       message = 'lesson_id of a tracking row cannot be changed',
       hint = 'Delete the row and insert one for the other lesson.';
   end if;
+  if length(new.lesson_id::text) > 300 then
+    raise string_data_right_truncation using message = 'lesson_id has at most 300 characters';
+  end if;
   if greatest(length(new.upload_id), length(new.temp_asset_id)) > 1000 then
     raise string_data_right_truncation using
       message = 'upload_id and temp_asset_id have at most 1000 characters';
+  end if;
+  -- By the clock of the database: in a row from before the worker ages are counted from here, and a
+  -- time of the user's, such as infinity, would fail every claim and list that has the row.
+  if tg_op = 'INSERT' or new.updated_at is distinct from old.updated_at then
+    new.updated_at := now();
   end if;
   return new;
 end
 $$;
 comment on function mux_private.guard_tracking() is
-  'Trigger: lets only the service role, the worker''s own role and the owner write another status than processing, move a row to another lesson, or store a text of any length.';
+  'Trigger: lets only the service role, the worker''s own role and the owner write another status than processing, move a row to another lesson, store a text of any length, or choose updated_at.';
 
 create or replace trigger guard_tracking
   before insert or update on public.mux_asset_tracking for each row

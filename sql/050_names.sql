@@ -166,15 +166,22 @@ create or replace function mux_private.newest_playable(p_lesson_id mux_private.l
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare
   entry mux_private.upload_history;
+  tracking public.mux_asset_tracking;
+  lesson_owner text := mux_private.owner_of(p_lesson_id);
 begin
+  select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson_id;
   select h.* into entry from mux_private.upload_history h
   where h.lesson_id = p_lesson_id and mux_private.is_mux_id(h.asset_id) and mux_private.is_mux_id(h.playback_id)
-    and not h.is_deleted
+    and not h.is_deleted and not mux_private.is_of_another(tracking, lesson_owner, null, h.asset_id)
+    and not exists (
+      -- A lesson keeps withdrawn ids, so they may have been noted once more, as what stood there.
+      select from mux_private.upload_history w
+      where w.lesson_id = p_lesson_id and w.is_withdrawn and (w.asset_id, w.playback_id) = (h.asset_id, h.playback_id))
   order by h.place desc limit 1;
   return entry;
 end
 $$;
-comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played and that was not deleted.';
+comment on function mux_private.newest_playable is 'The newest video of a lesson that it has played, that was not deleted, whose playback id was not withdrawn, and that is no other instructor''s.';
 
 create or replace function mux_private.first_instructors(p_ids text[]) returns table (mux_id text, owner text)
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$

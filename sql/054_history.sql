@@ -47,11 +47,20 @@ language plpgsql security definer set search_path = public, extensions, pg_temp 
 begin
   update mux_private.upload_history h
   set asset_id = p_asset_id, playback_id = p_playback_id, was_published = p_was_published, is_known = true,
-      is_deleted = false
+      is_deleted = false, is_withdrawn = false
   where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
 end
 $$;
 comment on function mux_private.note_video is 'Keeps by which ids a lesson plays an upload.';
+
+create or replace function mux_private.note_withdrawn(p_lesson_id mux_private.lesson.id%type, p_key text) returns void
+language plpgsql security definer set search_path = public, extensions, pg_temp as $$
+begin
+  update mux_private.upload_history h set is_withdrawn = true
+  where h.lesson_id = p_lesson_id and h.mux_id_written = mux_private.as_written(p_key);
+end
+$$;
+comment on function mux_private.note_withdrawn is 'Keeps that the playback id of an upload was withdrawn, so that its lesson is not given it again.';
 
 -- What is locked is skipped: an instructor who holds a copy of an id keeps no other entry from being
 -- marked. A deletion is reported only once, so that its event has to come again.

@@ -40,7 +40,8 @@ comment on function mux_private.due_count() is 'How many rows are due.';
 -- where more are due than a batch, so that one owner's thousands do not delay another's. Of one owner,
 -- rows that wait come before those that are looked at once more, and rows that Mux knew before missing
 -- ones. Four batches are ranked and one of them is locked: a second worker, which ranks the same rows,
--- finds the others free.
+-- finds the others free. They are handed out in this order, since a scan asks one by one only for as
+-- many as its time allows.
 create or replace function mux_private.lease(p_most integer, p_seconds double precision) returns table (
   tracking_id uuid, due_at timestamptz, leased_until timestamptz, check_count integer, missing_since timestamptz,
   missing_count integer, is_backlog boolean
@@ -64,16 +65,20 @@ begin
     where s.next_check_at <= now()
     order by r.place limit p_most
     for no key update of s skip locked
+  ), leased as (
+    update mux_private.schedule s
+    set next_check_at = now() + make_interval(secs => p_seconds)
+    from free f
+    where s.tracking_id = f.tracking_id
+    returning s.tracking_id, f.next_check_at as due_at, s.next_check_at, s.check_count, s.missing_since,
+      s.missing_count, s.is_backlog, f.place
   )
-  update mux_private.schedule s
-  set next_check_at = now() + make_interval(secs => p_seconds)
-  from free f
-  where s.tracking_id = f.tracking_id
-  returning s.tracking_id, f.next_check_at, s.next_check_at, s.check_count, s.missing_since, s.missing_count,
-    s.is_backlog;
+  select l.tracking_id, l.due_at, l.next_check_at, l.check_count, l.missing_since, l.missing_count, l.is_backlog
+  from leased l order by l.place;
 end
 $$;
-comment on function mux_private.lease is 'Leases at most p_most due rows by moving their next_check_at into the future.';
+comment on function mux_private.lease is
+  'Leases at most p_most due rows by moving their next_check_at into the future; returns them in the order of their turns.';
 
 -- By index, whatever size the planner believes a table to have, now or when this connection began.
 -- Without jit: before Postgres 18 a disabled scan has so high a cost that it would be compiled.
@@ -124,8 +129,9 @@ begin
       'missing_seconds', extract(epoch from now() - s.missing_since),
       'missing_count', s.missing_count,
       'is_backlog', s.is_backlog
-    ) order by s.is_backlog, s.due_at) into claimed
-    from mux_private.lease(batch_size, lease_seconds) s
+    ) order by s.turn) into claimed
+    from mux_private.lease(batch_size, lease_seconds) with ordinality s (
+      tracking_id, due_at, leased_until, check_count, missing_since, missing_count, is_backlog, turn)
     join public.mux_asset_tracking t on t.id = s.tracking_id
     cross join lateral mux_private.lesson(t.lesson_id) l;
   end if;
@@ -144,7 +150,7 @@ begin
 end
 $$;
 comment on function public.worker_claim is
-  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog); where more are due than a batch, owners take turns. Ages are in seconds. With a leader''s name only the leader gets rows (leader: ours), and the other workers get none (leader: others); where nothing is due there is none (leader: none). With requests_per_second, and where there are rows, the next request to Mux is reserved as by worker_acquire_requests (slot). events_arrive: whether webhooks arrive; then rows that wait are left to them for a while. more_are_due: whether due rows are left.';
+  'For the worker: leases at most batch_size due rows by moving their next_check_at into the future; if the worker dies, they fall due again. Live rows come before a backfill''s (is_backlog), and owners take turns, also in the order of the rows that are returned. Ages are in seconds. With a leader''s name only the leader gets rows (leader: ours), and the other workers get none (leader: others); where nothing is due there is none (leader: none). With requests_per_second, and where there are rows, the next request to Mux is reserved as by worker_acquire_requests (slot). events_arrive: whether webhooks arrive; then rows that wait are left to them for a while. more_are_due: whether due rows are left.';
 
 -- A row keeps its place among those that are due. Otherwise the rows that a scan has no time for would
 -- come after those that it has just looked at, each time.

@@ -47,6 +47,9 @@ begin
   set error_type = p_error_type, error_message = p_message, updated_at = now()
   where t.id = p_tracking.id
   returning t.* into tracking;
+  if p_error_type = 'playback_ids_withdrawn' then
+    perform mux_private.note_withdrawn(tracking.lesson_id, mux_private.key_of(tracking.upload_id, tracking.mux_asset_id));
+  end if;
   perform mux_private.record_event(
     'unplayable', tracking, tracking.status, p_lesson_status, p_lesson_status, p_error_type, p_message, p_observation);
   return mux_private.outcome(

@@ -90,7 +90,8 @@ begin
     order by row_number() over (partition by l.owner order by l.id), l.id limit at_most);
   rows_ids := array(
     select t.lesson_id from public.mux_asset_tracking t
-    where position.rows_after is null or t.lesson_id > mux_private.lesson_key(position.rows_after)
+    where (position.rows_after is null or t.lesson_id > mux_private.lesson_key(position.rows_after))
+      and length(t.lesson_id::text) <= 300
     order by t.lesson_id limit walk);
   perform mux_private.mend_schedule(rows_ids);
   row_candidates := array(

@@ -68,16 +68,17 @@ begin
     paused := rate.paused_until - moment;
   end if;
   first_at := greatest(moment, rate.next_request_at, moment + paused);
+  -- No worker waits for a longer pause: the times would only be missing after it.
   update mux_private.rate_limit p
   set next_request_at = first_at + requests * gap
-  where p.only_row;
+  where p.only_row and paused <= interval '1 s';
   return jsonb_build_object(
     'first_in_seconds', extract(epoch from first_at - moment), 'gap_seconds', extract(epoch from gap),
     'paused_seconds', extract(epoch from paused));
 end
 $$;
 comment on function public.worker_acquire_requests is
-  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others. paused_seconds: how much of that is a pause that Mux asked for.';
+  'For the worker: reserves the next times at which requests may be sent to Mux, so that all workers together keep to per_second. Returns first_in_seconds, and gap_seconds between the others. paused_seconds: how much of that is a pause that Mux asked for; where that is more than a second, nothing is reserved.';
 
 create or replace function public.worker_slow_down(pause_seconds double precision default 0) returns void
 language plpgsql set search_path = public, extensions, pg_temp as $$

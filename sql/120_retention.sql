@@ -8,8 +8,8 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Security definer: this function is the only way to delete from the audit, and deletes no row
--- younger than a day. Ids grow with time: the first few rows show whether there is anything to do,
+-- Security definer: this function is the only way to delete from the audit. Who has got hold of the
+-- worker's key can call it too: what they did stays in the audit for a month at least. Ids grow with time: the first few rows show whether there is anything to do,
 -- however large the table is, or was when this connection began.
 create or replace function mux_private.prune_events(p_older_than_days integer, p_at_most integer) returns integer
 language plpgsql security definer set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
@@ -17,9 +17,9 @@ language plpgsql security definer set search_path = public, extensions, pg_temp 
 declare
   pruned integer;
 begin
-  if (p_older_than_days between 1 and 36500 and p_at_most between 1 and 1000) is not true then
+  if (p_older_than_days between 30 and 36500 and p_at_most between 1 and 1000) is not true then
     raise sqlstate 'PT400' using
-      message = 'worker_prune_events needs older_than_days (1 to 36500) and at_most (1 to 1000)';
+      message = 'worker_prune_events needs older_than_days (30 to 36500) and at_most (1 to 1000)';
   end if;
   delete from public.mux_asset_events e
   where e.id = any (array(
@@ -51,7 +51,7 @@ begin
 end
 $$;
 comment on function public.worker_prune_events is
-  'For the worker: removes audit rows that are older than a number of days (at least 1), the oldest first, up to a limit (1 to 1000). Returns how many it removed; called until that is 0, it removes all. Each call also removes, up to the same limit, ids from the upload history that were superseded as long ago and that Mux never knew.';
+  'For the worker: removes audit rows that are older than a number of days (at least 30), the oldest first, up to a limit (1 to 1000). Returns how many it removed; called until that is 0, it removes all. Each call also removes, up to the same limit, ids from the upload history that were superseded as long ago and that Mux never knew.';
 
 insert into mux_private.applied_files (name) values ('120_retention') on conflict do nothing;
 

@@ -88,7 +88,7 @@ begin
       'look_once_more', 'make_due', 'mark_deleted',
       'mark_unplayable', 'may_lead', 'mend_schedule', 'missing_files', 'named_by', 'named_id', 'named_in',
       'names_newer', 'newest_entry', 'newest_playable', 'note_backfill', 'note_columns', 'note_holders',
-      'note_look', 'note_restored', 'note_video', 'number_of', 'objects', 'outcome', 'owner_of',
+      'note_look', 'note_restored', 'note_video', 'note_withdrawn', 'number_of', 'objects', 'outcome', 'owner_of',
       'pass_over', 'pause_of', 'planned_adoption', 'plays', 'prune_events', 'public_functions',
       'publish', 'put_off', 'put_off_until', 'raised_by', 'rate_share', 'recheck', 'record_event',
       'record_refusal', 'referred_column',

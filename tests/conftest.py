@@ -105,10 +105,23 @@ def private_stack() -> Iterator[LocalSupabase]:
 
 
 @pytest.fixture
+def private_database(shared_postgres: Path) -> Iterator[LocalSupabase]:
+    """Yield a Supabase with a database of its own on the Postgres of the run.
+
+    The fixture `supabase`, and what depends on it, is then this one.
+    """
+    with LocalSupabase(shared_postgres=shared_postgres) as supabase:
+        yield supabase
+
+
+PRIVATE = ("private_stack", "private_database")
+
+
+@pytest.fixture
 def supabase(request: pytest.FixtureRequest) -> Iterator[LocalSupabase]:
     """Yield the Supabase of the test, with empty tables and without faults."""
-    if "private_stack" in request.fixturenames:
-        yield request.getfixturevalue("private_stack")
+    if private := [name for name in PRIVATE if name in request.fixturenames]:
+        yield request.getfixturevalue(private[0])
         return
     shared_supabase: LocalSupabase = request.getfixturevalue("shared_supabase")
     kept: KeptConnections = request.getfixturevalue("kept_connections")
@@ -135,7 +148,7 @@ def connect(request: pytest.FixtureRequest, supabase: LocalSupabase) -> Connect:
 
     On the shared Supabase it is the connection that other tests had before.
     """
-    if "private_stack" in request.fixturenames:
+    if any(name in request.fixturenames for name in PRIVATE):
         return supabase.connect
     kept: KeptConnections = request.getfixturevalue("kept_connections")
     return kept.lend

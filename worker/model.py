@@ -47,11 +47,12 @@ class PlaybackId:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The Mux environment that a token belongs to. Name and type are for display only."""
+    """The Mux environment that a token belongs to. Only `id` counts; the others are for display."""
 
     id: str
     name: str
     type: str
+    organization_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,12 @@ class Query:
     def has_upload(self) -> bool:
         """Whether it names an upload that can be requested."""
         return self.upload_id != UPLOAD_UNKNOWN and is_mux_id(self.upload_id)
+
+    @property
+    def listed_id(self) -> str | None:
+        """Return the id by which Mux's lists may have it; None where it can be no id in Mux."""
+        mux_id = self.asset_id if self.upload_id == UPLOAD_UNKNOWN else self.upload_id
+        return mux_id if is_mux_id(mux_id) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,8 +158,8 @@ class Settings(FileSettings):
     shutdown_seconds: Seconds = Field(
         20.0, description="Longest time from a signal to the end of the process"
     )
-    event_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
-        90, description="Number of days for which audit rows are kept"
+    event_retention_days: Annotated[int, Field(ge=30, le=36_500)] = Field(
+        90, description="Number of days for which audit rows are kept, 30 or more"
     )
 
     @property

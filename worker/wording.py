@@ -109,6 +109,15 @@ STATES: Mapping[str, str] = {
 }
 """Each state of a lesson; first those that need somebody, the worst first."""
 
+NONE_IN: Mapping[str, str] = {
+    "unplayable": "Every published lesson has its video.",
+    "failed": "No lesson has failed.",
+    "stuck": "No lesson is stuck.",
+    "waiting": "No lesson waits for its video.",
+    "published": "No lesson was published lately.",
+}
+"""What a list says that is empty."""
+
 WAITS: Mapping[str, str] = {
     "not_checked": "The worker has not checked the video yet. If this does not change, run "
     "mux-worker doctor.",

@@ -6,7 +6,7 @@ do $$
 begin
   if to_regnamespace('mux_private') is not null then
     call mux_private.undo('054_history', array[
-      'note_backfill', 'note_restored', 'pass_over', 'mark_deleted', 'note_video', 'learn'
+      'note_backfill', 'note_restored', 'pass_over', 'mark_deleted', 'note_withdrawn', 'note_video', 'learn'
     ]);
   end if;
 end

@@ -53,8 +53,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def window(browser: Browser) -> Iterator[BrowserContext]:
-    """Yield a window with its own cookies, as wide as a laptop's screen."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    """Yield a window with its own cookies, as wide as a laptop's screen.
+
+    Without a GPU, Chromium draws each frame of an animation on the processor.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
@@ -117,7 +120,7 @@ def new_window(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
     opened: list[BrowserContext] = []
 
     def open_window(**options: Any) -> BrowserContext:
-        opened.append(browser.new_context(**options))
+        opened.append(browser.new_context(reduced_motion="reduce", **options))
         opened[-1].set_default_timeout(TIMEOUT_MS)
         return opened[-1]
 

@@ -100,17 +100,18 @@ def test_publish_checks_the_video_in_mux_first(
     site: StatusSite, page: Page, console: Console, course: Course
 ) -> None:
     """It writes the real ids, with operator and reason; or the page says why not."""
-    (video,) = site.mux.state.seed(1)
-    lesson = course.lesson(mux_asset_id=video.asset_id, mux_playback_id="temp_playback_1")
+    upload = site.mux.state.create_upload()
+    lesson = waiting_lesson(course, upload)
     site.log_in(page, f"/lessons/{lesson}")
     press(page, "Publish", "From before")
     expect(page.get_by_role("alert")).to_have_text(f'"A lesson" ({lesson}) is published.')
     site.worker.wait_for("lesson.published", lesson_id=str(lesson), actor="operator Ines")
     state = course.state(lesson)
+    video = site.mux.state.asset(site.mux.state.upload(upload).asset_id or "")
     assert [state[x] for x in ("status", "mux_asset_id", "mux_playback_id")] == [
         "published",
-        video.asset_id,
-        video.playback_ids[0],
+        video.id,
+        video.playback_ids[0].id,
     ]
     assert ("published", "operator Ines", "From before") in deeds(course, lesson)
 

@@ -15,6 +15,7 @@ from sandbox.fault_injection import Fault
 from sandbox.mux.clock import ManualClock
 from sandbox.mux.server import MuxSimulator
 from sandbox.mux.timeline import Asset
+from sandbox.supabase.stack import LocalSupabase
 from tests.browser.instructor import (
     CUT_OFF,
     REFUSAL,
@@ -403,12 +404,10 @@ def test_a_file_is_sent_through_interruptions(
     clock = anna.page.clock
     clock.pause_at(anna.page.evaluate("Date.now()") / 1000 + 60)  # until the page has said so
     card = anna.create("Scales", "plays", file=file)
-    for hits in (1, 2, 3):
-        mux.faults.wait_for_hits(hits)
-        expect(video(card)).to_have_text(
-            "The connection to Mux was interrupted. The page tries again."
-        )
-        clock.fast_forward(1_100)
+    mux.faults.wait_for_hits(1)
+    interrupted = "The connection to Mux was interrupted. The page tries again."
+    expect(video(card)).to_have_text(interrupted)
+    clock.resume()  # Chromium itself repeats a lost reply on a kept connection: the page sees none
     expect(video(card)).to_have_text(PROCESSING)
     (upload,) = mux.state.uploads()
     assert upload.status(mux_clock.now()) == "asset_created"
@@ -478,9 +477,12 @@ def test_the_encoding_is_shown(anna: Instructor, running: WorkerProcess, stage: 
 
 
 def test_without_mux_the_lesson_waits_for_its_upload(
-    anna: Instructor, mux: MuxSimulator, stage: Stage
+    anna: Instructor, mux: MuxSimulator, stage: Stage, supabase: LocalSupabase
 ) -> None:
-    """If Mux creates no upload, the lesson exists and the file can be sent again."""
+    """If Mux creates no upload, the lesson exists and the file can be sent again.
+
+    Beside a problem, the page does not say that the tab may be closed.
+    """
     mux.faults.add(Fault("answer", status=500), method="POST")
     card = anna.create("Scales", "plays")
     expect(card.get_by_role("alert")).to_have_text(
@@ -489,5 +491,11 @@ def test_without_mux_the_lesson_waits_for_its_upload(
     assert stage.lesson("Scales")["status"] == "draft"
     mux.faults.clear()
     card.get_by_role("button", name="Try again").click()
+    expect(video(card)).to_have_text(PROCESSING)
+    supabase.faults.add(Fault("answer", 503, '{"message": "down"}'), path="/rest/v1/lessons")
+    anna.look()
+    expect(video(card)).to_have_text("The video is being processed.")
+    supabase.faults.clear()
+    anna.look()
     expect(video(card)).to_have_text(PROCESSING)
     assert anna.unexpected(REFUSAL) == []

@@ -56,8 +56,8 @@ LEASE_IGNORED = Mutant(
     (
         ("if not mux_private.may_lead(leader, lead_seconds) then", "if false then"),
         (
-            "  set next_check_at = now() + make_interval(secs => p_seconds)\n  from free f",
-            "  set next_check_at = s.next_check_at\n  from free f",
+            "set next_check_at = now() + make_interval(secs => p_seconds)\n    from free f",
+            "set next_check_at = s.next_check_at\n    from free f",
         ),
     ),
 )

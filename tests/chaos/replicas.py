@@ -22,10 +22,12 @@ WEBHOOK_SECRET = "whsec_of_the_chaos_run"
 OPS_TOKEN = "operators-token-of-the-chaos-run"
 
 
-def settings(supabase: LocalSupabase, mux: MuxSimulator) -> dict[str, str]:
-    """Return a worker's environment: the defaults, but for shorter times."""
+def settings(
+    supabase: LocalSupabase, mux: MuxSimulator, role: str = "service_role"
+) -> dict[str, str]:
+    """Return a worker's environment: the defaults, but for shorter times, with a key of a role."""
     return {
-        **worker_environment(supabase, mux),
+        **worker_environment(supabase, mux, role),
         "MUX_REQUESTS_PER_SECOND": f"{REQUESTS_PER_SECOND:g}",
         "SCAN_INTERVAL_SECONDS": f"{INTERVAL_SECONDS:g}",
         "LEASE_SECONDS": f"{LEASE_SECONDS:g}",

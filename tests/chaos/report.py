@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tests.chaos.run import BOUNDS, Result
 from tests.chaos.verdict import KINDS
+from worker.project_key import WORKER_ROLE
 
 SHOWN = 10
 """Violations of each kind that are printed."""
@@ -20,9 +21,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 def replay_command(result: Result) -> str:
     """Return the command that runs the same plan again."""
     plan = result.plan
+    options = " --worker-role" if result.role == WORKER_ROLE else ""
     return (
         f"python -m tests.chaos --seed {plan.seed} --seconds {plan.seconds:g}"
-        f" --lessons {len(plan.stories)}"
+        f" --lessons {len(plan.stories)}{options}"
     )
 
 
@@ -55,4 +57,12 @@ def _recovery_lines(result: Result) -> list[str]:
                 f"{len(seconds)} lessons {name}: published after p50, p99, most "
                 f"{values}, {max(seconds):.1f} s; the bound is {bound:.1f} s"
             )
-    return lines
+    return [*lines, takeover_line(result)]
+
+
+def takeover_line(result: Result) -> str:
+    """Return how many rows were leased when a worker was killed, and what became of them."""
+    seconds = [takeover.seconds for takeover in result.takeovers]
+    if not seconds:
+        return "no row was leased in a kill"
+    return f"{len(seconds)} rows leased in a kill, had again after {max(seconds):.1f} s at most"

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.chaos.replicas import (
     Replica,
     settings,
 )
-from tests.chaos.verdict import Bounds, Evidence, Recovery, Violation
+from tests.chaos.verdict import Bounds, Evidence, Recovery, Takeover, Violation
 from tests.chaos.webhooks import Webhooks
 from tests.chaos.world import World
 from tests.worker_process import WorkerProcess
@@ -47,7 +47,12 @@ TRACKED_SECONDS = (
 )
 """The lease or the longest pause of an outage, one interval, and a request that hangs."""
 
-BOUNDS = Bounds(TRACKED_SECONDS, TRACKED_SECONDS + EVERY * INTERVAL_SECONDS, LEASE_SECONDS)
+BOUNDS = Bounds(
+    TRACKED_SECONDS,
+    TRACKED_SECONDS + EVERY * INTERVAL_SECONDS,
+    LEASE_SECONDS,
+    LEASE_SECONDS + INTERVAL_SECONDS + 1.0,
+)
 POLL_SECONDS = 0.5
 LONGEST_RUN_SECONDS = 86_400.0
 
@@ -57,8 +62,10 @@ class Result:
     """What a run came to."""
 
     plan: Plan
+    role: str
     violations: list[Violation]
     recoveries: list[Recovery]
+    takeovers: list[Takeover]
     happened: list[Happened]
     requests: int
     webhooks: int
@@ -77,11 +84,13 @@ class Result:
 class Setup:
     """How a run differs from the usual one; the tests of the harness itself use it.
 
-    `mutant`: SQL applied over the product's. `module`: what runs in the worker's place.
+    `mutant`: SQL applied over the product's. `module`: what runs in the worker's place. `role`: the
+    role of the workers' key.
     """
 
     mutant: Path | None = None
     module: str = "worker"
+    role: str = "service_role"
     shared_postgres: Path | None = None
     bounds: Bounds = BOUNDS
 
@@ -104,10 +113,11 @@ class Stage:
 
     @classmethod
     def of(
-        cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, module: str, directory: Path
+        cls, supabase: LocalSupabase, mux: MuxSimulator, plan: Plan, setup: Setup, directory: Path
     ) -> Self:
         """Return a stage where nothing has begun; the directory is for its files."""
-        environment = settings(supabase, mux)
+        environment = settings(supabase, mux, setup.role)
+        module = setup.module
         replicas = [Replica(environment, module) for _ in range(plan.replicas)]
         if any(fault.kind == "clock" for fault in plan.faults):
             own = stepped_clock.settings(directory, directory / "clock")
@@ -127,13 +137,13 @@ def run(plan: Plan, setup: Setup | None = None) -> Result:
     setup = setup or Setup()
     began = time.monotonic()
     with _stack(setup) as (supabase, mux), TemporaryDirectory() as directory:
-        stage = Stage.of(supabase, mux, plan, setup.module, Path(directory))
+        stage = Stage.of(supabase, mux, plan, setup, Path(directory))
         try:
             _play(stage, plan)
             _wait_until_finished(stage, setup.bounds)
         finally:
             found = list(_stop(stage))
-        return _judge(stage, plan, setup.bounds, found, time.monotonic() - began)
+        return _judge(stage, plan, setup, found, time.monotonic() - began)
 
 
 @contextmanager
@@ -226,19 +236,22 @@ def _stop(stage: Stage) -> Iterator[Violation]:
 
 
 def _judge(
-    stage: Stage, plan: Plan, bounds: Bounds, found: Sequence[Violation], seconds: float
+    stage: Stage, plan: Plan, setup: Setup, found: Sequence[Violation], seconds: float
 ) -> Result:
+    bounds = setup.bounds
     with stage.supabase.connect() as db:
         evidence = _evidence(stage, db, *journal.KINDS)
         notifications = _notifications(db)
     stage.lag.stop()
     requests = stage.mux.requests.all()
     recovered = verdict.recoveries(evidence, stage.faults.happened)
+    taken_over = list(verdict.takeovers(evidence, stage.faults.happened))
     outputs = [process.output for replica in stage.replicas for process in replica.processes]
     secrets = records.secrets_of(stage.environment)
     violations = [
         *verdict.unfinished(evidence),
         *verdict.late(recovered, bounds),
+        *verdict.not_taken_over(taken_over, bounds, _lag(stage)),
         *verdict.duplicated(evidence, notifications, bounds),
         *verdict.wrong(evidence),
         *verdict.torn(evidence),
@@ -253,7 +266,7 @@ def _judge(
         for entry in evidence.journal
     )
     return Result(
-        plan, violations, recovered, stage.faults.happened,
+        plan, setup.role, violations, recovered, taken_over, stage.faults.happened,
         len(requests), stage.webhooks.accepted, published, sum(map(_lines, outputs)),
         [seconds for replica in stage.replicas for seconds in replica.stop_seconds], seconds,
     )  # fmt: skip
@@ -272,6 +285,11 @@ def _forged(stage: Stage) -> Iterator[Violation]:
 
 def _lines(output: str) -> int:
     return output.count("\n")
+
+
+def _lag(stage: Stage) -> Callable[[float, float], float]:
+    offset = time.time() - time.monotonic()
+    return lambda began, ended: stage.lag.within(began - offset, ended - offset)
 
 
 def _mux_record(stage: Stage, requests: Sequence[LoggedRequest]) -> records.MuxRecord:

@@ -1,5 +1,6 @@
 """The harness itself is tested: what breaks a promise is found, and called by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,10 @@ from tests.chaos import mutants
 from tests.chaos.mutants import Mutant
 from tests.chaos.plan import Plan
 from tests.chaos.run import BOUNDS, Setup, run
-from tests.chaos.verdict import Bounds
 
 pytestmark = pytest.mark.stack
 
-SHORT = Bounds(tracked_seconds=5.0, adopted_seconds=5.0, lease_seconds=BOUNDS.lease_seconds)
+SHORT = replace(BOUNDS, tracked_seconds=5.0, adopted_seconds=5.0)
 """For runs without a fault that concerns all; a mutant is not waited for."""
 
 

@@ -1,13 +1,14 @@
 """Judge a run by the database's own record and Mux's, never by what a worker says.
 
-The seven kinds of violation: `lost` (not published, not failed, or too late), `duplicated`
+The seven kinds of violation: `lost` (not published, not failed, or too late, or in the hands of a
+worker that was killed), `duplicated`
 (published or claimed twice), `wrong` (an id that is not the lesson's newest video's), `torn` (a
 lesson, its row and its audit changed in different transactions), `budget` (requests to Mux),
 `secret` (in the output of a process) and `process` (one that ended by itself or too late).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -53,12 +54,25 @@ class Recovery:
 
 
 @dataclass(frozen=True, slots=True)
+class Takeover:
+    """How long a row that was leased when a worker was killed stayed as it was.
+
+    It counts from the kill or from the end of the last fault in which it waited, if that is later.
+    """
+
+    tracking: UUID
+    since: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a lesson may take, and one that the app did not track."""
+    """How long a lesson may take, and one that the app did not track; and a killed worker's row."""
 
     tracked_seconds: float
     adopted_seconds: float
     lease_seconds: float
+    takeover_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +263,43 @@ def late(found: Sequence[Recovery], bounds: Bounds) -> Iterator[Violation]:
             after = f" after {', '.join(sorted(recovery.after))}" if recovery.after else ""
             text = f"published {recovery.seconds:.1f} s late{after}; the bound is {bound:.1f} s"
             yield Violation("lost", f"lesson {recovery.lesson}: {text}")
+
+
+def takeovers(evidence: Evidence, faults: Sequence[Happened]) -> Iterator[Takeover]:
+    """Yield for each kill the rows that were leased then, and when something was done to them."""
+    rows: dict[UUID, list[Entry]] = defaultdict(list)
+    for entry in evidence.journal:
+        if entry.kind == "schedule" and entry.tracking is not None:
+            rows[entry.tracking].append(entry)
+    for kill in (fault for fault in faults if fault.kind == "kill"):
+        for tracking, entries in rows.items():
+            before = [entry for entry in entries if entry.at <= kill.began_at]
+            if before and before[-1].call == "worker_claim":
+                done_at = next((e.at for e in entries[len(before) :]), evidence.now)
+                yield _takeover(tracking, kill, done_at, faults)
+
+
+def _takeover(
+    tracking: UUID, kill: Happened, done_at: float, faults: Sequence[Happened]
+) -> Takeover:
+    waited_in = [f for f in faults if f.began_at < done_at and f.ended_at > kill.ended_at]
+    since = max((fault.ended_at for fault in waited_in), default=kill.ended_at)
+    return Takeover(tracking, since, max(0.0, done_at - since))
+
+
+def not_taken_over(
+    found: Sequence[Takeover], bounds: Bounds, lag: Callable[[float, float], float]
+) -> Iterator[Violation]:
+    """Yield the rows of killed workers that no other worker had in time.
+
+    `lag` returns how long this process, which is the gateway too, stood still between two times.
+    """
+    for one in found:
+        seconds = one.seconds - lag(one.since, one.since + one.seconds)
+        if seconds > bounds.takeover_seconds:
+            text = f"had {one.seconds:.1f} s after its worker was killed"
+            bound = f"the bound is {bounds.takeover_seconds:.2f} s"
+            yield Violation("lost", f"row {one.tracking}: {text}; {bound}")
 
 
 # Wrong.

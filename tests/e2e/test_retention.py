@@ -79,14 +79,14 @@ async def test_old_audit_rows_go_while_lessons_are_published(
     db.execute(
         "insert into mux_asset_events (actor, event, lesson_id, tracking_id, happened_at) "
         "select 'test', 'published', gen_random_uuid(), gen_random_uuid(), "
-        "now() - make_interval(days => case when n <= 2100 then 8 else 6 end) "
+        "now() - make_interval(days => case when n <= 2100 then 31 else 29 end) "
         "from generate_series(1, 2150) n"
     )
 
     def is_done() -> bool:
         return bool(events(out, "events.pruned") and events(out, "lesson.published"))
 
-    await work_until(is_done, {**environment, "EVENT_RETENTION_DAYS": "7"}, monkeypatch)
+    await work_until(is_done, {**environment, "EVENT_RETENTION_DAYS": "30"}, monkeypatch)
     (line,) = events(out, "events.pruned")
     assert (line["level"], line["count"]) == ("info", 2100)
     rows = db.execute(

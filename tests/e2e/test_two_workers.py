@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -11,11 +12,14 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA, BERT
 from tests.course import Course
 from tests.e2e.evidence import assert_works_on, picked, refuse_lists
-from tests.worker_process import WorkerProcess
+from tests.worker_process import Line, WorkerProcess
 
 pytestmark = pytest.mark.stack
 
 Uploads = dict[UUID, str]
+
+CLOCK = timedelta(seconds=0.1)
+"""How exactly the log says when a scan began."""
 
 
 @pytest.fixture
@@ -158,15 +162,42 @@ def test_one_of_two_may_be_killed(
     mux: MuxSimulator,
     supabase: LocalSupabase,
 ) -> None:
-    """Killed in the middle of its batch, it leaves the rest to the other, one lease later."""
+    """Killed in the middle of its batch, it leaves the rest to the other.
+
+    The first scan that begins after the lease has all of it.
+    """
     refuse_lists(mux)
     uploads = due_at_once(supabase, mux, 30)
     other.start(LEASE_SECONDS="2", MUX_REQUESTS_PER_SECOND="5")
     other.wait_for("worker.started")
     mux.requests.wait_for(8)
     other.kill()  # it was the leader
-    worker.start()
+    leased_until = last_lease(supabase)
+    worker.start(LOG_LEVEL="debug")
     wait_for_published(supabase, worker, 30)
+    worker.wait_until(lambda: any(s["claimed"] for s in worker.events("scan.finished")))
+    scans = worker.events("scan.finished")
+    takeover = next(scan for scan in scans if scan["claimed"])
+    assert began_at(takeover) > leased_until - CLOCK
+    assert [s for s in scans[: scans.index(takeover)] if began_at(s) > leased_until + CLOCK] == []
     assert_each_published_once(course, mux, uploads)
+    assert takeover["claimed"] == len(worker.events("lesson.published"))
     assert_works_on(worker, course, mux)
-    assert_nobody_complained(worker)
+    assert [line for line in worker.lines if line["level"] not in ("debug", "info")] == []
+
+
+def last_lease(supabase: LocalSupabase) -> datetime:
+    """Return when the last lease ends, of a row or of the leader."""
+    with supabase.connect() as db:
+        row = db.execute(
+            "select greatest((select max(next_check_at) from mux_private.schedule),"
+            " (select leads_until from mux_private.worker_state))"
+        ).fetchone()
+    assert row is not None
+    ends_at: datetime = row[0]
+    return ends_at
+
+
+def began_at(scan: Line) -> datetime:
+    """Return when a scan began."""
+    return datetime.fromisoformat(scan["timestamp"]) - timedelta(seconds=scan["seconds"])

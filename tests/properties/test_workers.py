@@ -79,7 +79,7 @@ class Workers(RuleBasedStateMachine):
         """Go on with an upload, or deliver the latest event or an earlier one, again or late."""
         self.story.at_mux(verb, video, way)
 
-    @rule(seconds=st.sampled_from([5, 60, 700, 4000, 4000, 200_000]))
+    @rule(seconds=st.sampled_from([5, 60, 700, 4000, 4000, 200_000, 3_000_000]))
     def time_passes(self, seconds: int) -> None:
         """Let leases end, graces end, and audit rows become old."""
         self.story.passes(seconds)

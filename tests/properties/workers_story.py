@@ -56,7 +56,7 @@ EVENTS = b"""
 
 PRUNABLE = b"""
     select h.id, h.lesson_id, h.mux_id,
-      not h.is_known and h.heard_at < now() - interval '1 day' and not exists (
+      not h.is_known and h.heard_at < now() - interval '30 days' and not exists (
         select from mux_asset_tracking t where t.lesson_id = h.lesson_id
         and case t.upload_id when 'migrated' then t.mux_asset_id else t.upload_id end = h.mux_id)
     from mux_private.upload_history h"""
@@ -293,11 +293,11 @@ class WorkersStory(Story):
     def prunes(self) -> None:
         """Prune the audit and the upload history; only what is old and of no use goes."""
         before = self._db.execute(PRUNABLE).fetchall()
-        self._call("select worker_prune_events(1, 1000)")
+        self._call("select worker_prune_events(30, 1000)")
         left = {row[0] for row in self._db.execute(PRUNABLE)}
         gone = [row for row in before if row[0] not in left]
         assert all(is_prunable for *_, is_prunable in gone), gone
-        old = "select count(*) from mux_asset_events where happened_at < now() - interval '1 day'"
+        old = "select count(*) from mux_asset_events where happened_at < now() - interval '30 days'"
         assert self._value(old) == 0
         for _, lesson, mux_id, _ in gone:
             self._oracle.forgets(lesson, mux_id)

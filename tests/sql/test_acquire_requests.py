@@ -155,6 +155,20 @@ def test_a_pause_that_mux_asks_for_holds_all_workers(service: Service) -> None:
     assert paused <= first < paused + 1
 
 
+def test_a_request_that_a_pause_refuses_takes_no_time_after_it(
+    service: Service, db: psycopg.Connection
+) -> None:
+    """No worker waits for the end of the pause; then all find the limit as it was."""
+    service.connection.execute("select worker_slow_down(60)")
+    (before,) = db.execute("select next_request_at from mux_private.rate_limit").fetchall()
+    for _ in range(20):
+        acquire(service, 4)
+    assert db.execute("select next_request_at from mux_private.rate_limit").fetchall() == [before]
+    db.execute("update mux_private.rate_limit set paused_until = now() + interval '500 ms'")
+    acquire(service, 4)
+    assert acquire(service)[0] > 4 * GAP
+
+
 def test_a_pause_is_no_longer_than_an_hour(service: Service, db: psycopg.Connection) -> None:
     """A longer one is a mistake, and an end that is further away a clock that was set back."""
     service.connection.execute("select worker_slow_down(1e9)")

@@ -101,7 +101,7 @@ def test_an_instructor_reads_and_deletes_her_own_rows_alone(
         "select worker_settle('[]')",
         "select worker_release('[]')",
         "select worker_summary()",
-        "select worker_prune_events(1, 1000)",
+        "select worker_prune_events(90, 1000)",
         "select worker_doctor()",
         "select mux_private.app_publish(null)",
     ],

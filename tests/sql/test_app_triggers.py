@@ -138,7 +138,7 @@ def test_old_events_are_removed_under_a_trigger(
 ) -> None:
     """The retention runs with the owner's rights, and with the path of a request all the same."""
     course.tracked_lesson("up1")
-    busy_app.execute("update mux_asset_events set happened_at = now() - interval '9 days'")
-    row = service.connection.execute("select worker_prune_events(3, 10)").fetchone()
+    busy_app.execute("update mux_asset_events set happened_at = now() - interval '40 days'")
+    row = service.connection.execute("select worker_prune_events(30, 10)").fetchone()
     assert row == (1,)
     assert {"BEFORE DELETE mux_asset_events", "AFTER DELETE mux_asset_events"} <= logged(busy_app)

@@ -234,3 +234,41 @@ def test_a_wait_that_was_noted_is_not_undone_by_the_upsert(
     instructor.connection.execute(REPORTS_UPSERT.encode(), values)
     after = course.row(lesson)
     assert {**after, "updated_at": None} == {**before, "updated_at": None}
+
+
+TIMES = ["infinity", "-infinity", "0044-03-15 BC", "9999-12-31", "294276-12-31", "2020-01-01"]
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_when_a_row_changed_is_read_from_the_clock_of_the_database(
+    course: Course, instructor: Instructor, service: Service, db: psycopg.Connection, time: str
+) -> None:
+    """No time of an instructor's is taken: the age of a row from before the worker depends on it.
+
+    Of an infinite time Postgres 15 computes no age, so that nobody's row could be claimed.
+    """
+    lesson = course.tracked_lesson("up1", tracked_at=None)
+    instructor.connection.execute("update mux_asset_tracking set updated_at = %s", [time])
+    (row,) = service.claim()
+    assert 0 <= row["age_seconds"] < 60
+
+    values = [lesson, "up2", "temp_up2", "processing"]
+    upsert = REPORTS_UPSERT.replace("now()", "%s").encode()
+    instructor.connection.execute(upsert, [*values, time])
+    others = course.lesson()
+    instructor.connection.execute(upsert, [others, "up3", "temp_up3", "processing", time])
+    recent = "select count(*) from mux_asset_tracking where now() - updated_at < interval '1 min'"
+    assert db.execute(recent).fetchone() == (2,)
+
+
+def test_an_instructor_does_not_keep_the_list_of_unplayable_lessons_from_being_read(
+    course: Course, instructor: Instructor, service: Service
+) -> None:
+    """It is in the order of the time that they may write, of which the page has a place."""
+    lesson = course.tracked_lesson("up1")
+    service.settle(fact(PUBLISH, "up1", "as1"))
+    deleted = {"verdict": "mark_deleted", "reason": "asset_deleted", "message": "It is gone."}
+    service.settle(fact(deleted, "up1", "as1"))
+    instructor.connection.execute("update mux_asset_tracking set updated_at = 'infinity'")
+    query = b"select worker_overview() #>> '{lists,unplayable,lessons,0,lesson_id}'"
+    assert service.connection.execute(query).fetchone() == (str(lesson),)

@@ -36,6 +36,11 @@ FAILED_THEN_ANOTHER = [
 ]
 PLAYED = [Act("tracks"), Act("becomes"), Act("scan")]
 STOOD_IN_HERS = [Act("saves", 0, 1), Act("tracks", 0, 2)]
+SAVED_OVER_IT = [*PLAYED, Act("becomes", 0, 2, 1), Act("saves_real", 0, 2), Act("tracks", 0, 3)]
+COPIED_OVER_IT = [
+    *(Act("tracks", 2, 2), *PLAYED, Act("becomes", 0, 2), Act("saves_real", 0, 2)),
+    *(Act("becomes", 0, 1), Act("tracks", 0, 1), Act("saves"), Act("becomes", 0, 1)),
+]
 FAILED = [Act("becomes", 0, 1, 2), Act("tracks", 0, 1), Act("scan")]
 
 
@@ -73,6 +78,8 @@ def browsers(supabase: LocalSupabase) -> Iterator[tuple[psycopg.Connection, psyc
 @example([*PLAYED, Act("saves", 0, 4), Act("tracks", 2, 4)])
 @example([*PLAYED, Act("saves", 0, 4), Act("saves", 2, 4)])
 @example([Act("tracks"), Act("tracks", 2, 4), Act("saves", 0, 4), Act("becomes"), Act("scan")])
+@example(SAVED_OVER_IT)
+@example(COPIED_OVER_IT)
 @settings(
     max_examples=STORIES or 200,
     derandomize=not STORIES,

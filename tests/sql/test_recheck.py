@@ -421,3 +421,64 @@ def test_a_video_that_is_deleted_after_its_ids_were_withdrawn_is_told_to_be_dele
     assert audit(course, lesson)[1:] == [
         ("unplayable", "playback_ids_withdrawn"), ("unplayable", "asset_deleted"),
     ]  # fmt: skip
+
+
+def withdraw(service: Service) -> None:
+    """Let Mux list no playback id of the asset any more, and settle the look that finds it so."""
+    service.settle(event(listing()))
+    assert settled(service, look(service.claim()[0], listing())) == [
+        ("unplayable", "playback_ids_withdrawn")
+    ]
+
+
+def overwrite(db: psycopg.Connection, lesson: UUID, upload_id: str) -> None:
+    """Let a form that was left open save the placeholder of an upload, as a draft."""
+    db.execute(
+        "update lessons set status = 'draft', mux_asset_id = %s, mux_playback_id = null "
+        "where id = %s",
+        [f"temp_{upload_id}", lesson],
+    )
+
+
+OVERWRITTEN = ("draft", None)
+
+
+def test_a_withdrawn_video_is_not_restored_until_its_playback_id_is_back(
+    course: Course, service: Service, db: psycopg.Connection, lesson: UUID
+) -> None:
+    """A draft is not published with what plays nothing."""
+    withdraw(service)
+    overwrite(db, lesson, "up1")
+    assert adopt(service, lesson) == "unchanged"
+    assert stands(course, lesson)[:2] == OVERWRITTEN
+    service.settle(event(listing("one")))
+    service.settle(look(service.claim()[0], listing("one")))
+    assert adopt(service, lesson) == "restored"
+    assert stands(course, lesson) == PLAYS
+
+
+def test_the_video_before_a_withdrawn_one_is_restored(
+    course: Course, service: Service, db: psycopg.Connection, lesson: UUID
+) -> None:
+    """It is the newest that can be played."""
+    older = course.state(lesson)
+    course.track(lesson, "up2")
+    newer = replace(ASSET, upload_id="up2", asset_id="as2")
+    service.settle(event(replace(newer, playback_ids=(PlaybackId("two", "public"),))))
+    service.settle(event(newer))
+    service.settle(look(service.claim()[0], newer))
+    assert course.row(lesson)["error_type"] == "playback_ids_withdrawn"
+    overwrite(db, lesson, "up2")
+    assert adopt(service, lesson) == "restored"
+    assert course.state(lesson) == {**older, "updated_at": course.state(lesson)["updated_at"]}
+
+
+def test_a_withdrawn_video_is_not_restored_while_the_next_one_is_awaited(
+    course: Course, service: Service, db: psycopg.Connection, lesson: UUID
+) -> None:
+    """Its ids stand in the lesson when the next upload begins, and are noted there as well."""
+    withdraw(service)
+    course.track(lesson, "up2")
+    overwrite(db, lesson, "up2")
+    assert adopt(service, lesson) == "tracked"
+    assert stands(course, lesson)[:2] == OVERWRITTEN

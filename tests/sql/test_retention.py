@@ -78,12 +78,12 @@ def test_a_row_with_a_clock_that_was_ahead_holds_nothing_up(
 
 @pytest.mark.parametrize(
     ("days", "at_most"),
-    [(None, 10), (0, 10), (-1, 10), (36_501, 10), (1, None), (1, 0), (1, 1001)],
+    [(None, 10), (29, 10), (-1, 10), (36_501, 10), (30, None), (30, 0), (30, 1001)],
 )
 def test_a_request_that_makes_no_sense_is_refused(
     db: psycopg.Connection, service: Service, days: int | None, at_most: int | None
 ) -> None:
-    """Less than a day, or more than a thousand at once, removes nothing."""
+    """Less than 30 days, or more than a thousand at once, removes nothing."""
     lesson = happened(db, 100 * DAY)
     with pytest.raises(psycopg.Error) as refused:
         prune(service, days, at_most)
@@ -91,11 +91,11 @@ def test_a_request_that_makes_no_sense_is_refused(
     assert ages(db, lesson) == [100]
 
 
-def test_a_day_is_the_least_that_is_kept(db: psycopg.Connection, service: Service) -> None:
-    """Nothing younger than a day goes, whoever asks."""
-    lesson = happened(db, DAY + 60, DAY - 60, 0)
-    assert prune(service, 1) == 1
-    assert ages(db, lesson) == [1, 0]
+def test_a_month_is_the_least_that_is_kept(db: psycopg.Connection, service: Service) -> None:
+    """Nothing younger goes, whoever asks: neither from the audit nor from the upload history."""
+    lesson = happened(db, 30 * DAY + 60, 30 * DAY - 60, 0)
+    assert prune(service, 30) == 1
+    assert ages(db, lesson) == [30, 0]
 
 
 def test_it_removes_no_lesson_and_no_tracking_row(
@@ -116,10 +116,10 @@ def test_it_removes_no_lesson_and_no_tracking_row(
     [
         ("service_role", "delete from mux_asset_events"),
         ("service_role", "truncate mux_asset_events"),
-        ("authenticated", "select worker_prune_events(1, 1000)"),
-        ("anon", "select worker_prune_events(1, 1000)"),
-        ("authenticated", "select mux_private.prune_events(1, 1000)"),
-        ("anon", "select mux_private.prune_events(1, 1000)"),
+        ("authenticated", "select worker_prune_events(90, 1000)"),
+        ("anon", "select worker_prune_events(90, 1000)"),
+        ("authenticated", "select mux_private.prune_events(90, 1000)"),
+        ("anon", "select mux_private.prune_events(90, 1000)"),
     ],
 )
 def test_there_is_no_other_way_to_remove_audit_rows(

@@ -5,6 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.course import Course
 from tests.sql.conftest import Connections
@@ -83,6 +84,23 @@ def test_of_several_facts_about_a_row_the_one_that_says_most_is_settled(
     assert service.outcomes(*facts) == ["unchanged", "unchanged", "published"][::order]
     assert [event["event"] for event in course.events(lesson)] == ["tracked", "published"]
     assert course.row(lesson)["mux_asset_id"] == "as1"
+
+
+@pytest.mark.parametrize("verdict", [PUBLISH, FAIL, WAIT])
+def test_a_row_that_became_ready_since_it_was_matched_is_unchanged(
+    course: Course, service: Service, db: psycopg.Connection, verdict: dict[str, str]
+) -> None:
+    """Another worker settled it between the statement that found the row and its lock."""
+    lesson = course.tracked_lesson("up1")
+    assert service.outcomes(fact(PUBLISH, "up1", "as1")) == ["published"]
+    before = course.row(lesson), course.state(lesson), course.events(lesson)
+    outcome = db.execute(
+        "select mux_private.settle_row(mux_private.fact_of(%s), t.id, t.lesson_id, null)"
+        " ->> 'outcome' from mux_asset_tracking t",
+        [Jsonb(fact(verdict, "up1", "as2"))],
+    ).fetchone()
+    assert outcome == ("unchanged",)
+    assert (course.row(lesson), course.state(lesson), course.events(lesson)) == before
 
 
 def test_a_new_upload_waits_for_a_settle_and_then_starts_anew(

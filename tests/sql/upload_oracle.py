@@ -245,7 +245,7 @@ class Oracle:
         if newest.stage == "ready" and self._may_have(life, newest):
             assert seen.is_ready, f"{_name(newest)} is ready, and its row is not"
             assert seen.holds == newest.ids, f"{_name(newest)} is ready, and is not played"
-        elif self.plays(seen.holds) is None and not newest.has(seen.holds):
+        elif not self._may_go_on_playing(life) and not newest.has(seen.holds):
             best = life.playable()
             assert best is None or best.stage != "ready", f"it could play {_name(best)}"
 
@@ -255,6 +255,18 @@ class Oracle:
         return video if video and video.stage == "ready" and video.has(holds) else None
 
     # The rest.
+
+    def _may_go_on_playing(self, life: Life) -> bool:
+        """Whether a lesson plays, or holds ids that the app saved in it before it tracked others.
+
+        Mux is asked only about what is tracked, so the database takes such ids to play until it
+        hears that their asset was deleted.
+        """
+        holds = life.seen.holds
+        video = self.mux.by_id(holds[0])
+        if video is None or not video.has(holds):
+            return False
+        return video.stage == "ready" or video in life.may_play - life.deleted
 
     def _named(self, seen: Seen) -> Video | None:
         return next(filter(None, map(self.mux.by_id, sorted(seen.names))), None)

@@ -10,7 +10,7 @@ from worker.cli.console import columns
 from worker.lesson import Lesson, Publication
 from worker.overview import Day, Overview
 from worker.text import ago, duration, plain_id
-from worker.wording import STATES, actor, count
+from worker.wording import NONE_IN, STATES, actor, count
 
 STYLES = {
     "unplayable": "bold red",
@@ -24,15 +24,6 @@ STYLES = {
 """The style of each state."""
 
 NEED_SOMEBODY = ("unplayable", "failed", "stuck")
-
-NONE_IN = {
-    "unplayable": "Every published lesson has its video.",
-    "failed": "No lesson has failed.",
-    "stuck": "No lesson is stuck.",
-    "waiting": "No lesson waits for its video.",
-    "published": "No lesson was published lately.",
-}
-"""What a list says that is empty."""
 
 RETRY = "Once the cause is fixed: mux-worker retry LESSON, or retry --all-failed."
 

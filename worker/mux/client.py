@@ -73,13 +73,10 @@ class MuxClient:
         self._retry_policy = RetryPolicy(
             stopping, first_pause_seconds=0.5, max_pause_seconds=8, on_retry=telemetry.mux_retried
         )
-        self._environment: str | None = None
+        self.token_environment: Environment | None = None
         self.requests = 0
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The rate limit and what remains of it, by the last response."""
-
-        self.is_unauthorized = False
-        """Whether the last response refused the credentials."""
 
     @cached_property
     def _api(self) -> MuxApi:
@@ -123,13 +120,13 @@ class MuxClient:
 
     async def environment(self) -> str:
         """Return the id of the token's environment, requested once: it never changes."""
-        return self._environment or (await self.check()).id
+        return (self.token_environment or await self.check()).id
 
     async def check(self) -> Environment:
         """Return the token's environment, by the one request that any valid token may send."""
         await in_daemon_thread(lambda: self._api)  # its import must not delay a reserved slot
         environment = await self._send(RetryLimits(), read_whoami, partial(self._whoami))
-        self._environment = environment.id
+        self.token_environment = environment
         return environment
 
     def _whoami(self, **options: Any) -> Any:
@@ -180,7 +177,6 @@ class MuxClient:
             self._telemetry.mux_answered(route, error.reason)
             raise
         self._telemetry.mux_answered(route, str(response.status))
-        self.is_unauthorized = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second
         if response.asks_for_less or response.is_limit_used_by_others(per_second):

@@ -99,7 +99,8 @@ def read_environment(data: Any) -> Environment:
     if environment_id is None:
         raise UnreadableResponse("no environment with an id")
     name, kind = _text(fields.get("environment_name")), _text(fields.get("environment_type"))
-    return Environment(environment_id, name or "?", kind or "?")
+    organization_id = _text(fields.get("organization_id"))
+    return Environment(environment_id, name or "?", kind or "?", organization_id)
 
 
 def _id_and_status(data: Any) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from worker.scan.batch import ClaimedBatch, ClaimLimits
 from worker.scan.mux_reader import MuxReader
 from worker.scan.observe import ProbeLimits, observe
 from worker.scan.progress import ScanProgress
-from worker.scan.sweep import PageBudget
+from worker.scan.sweep import PageBudget, live_count
 from worker.telemetry.hooks import Telemetry
 from worker.telemetry.scan_report import ScanReport
 
@@ -30,7 +30,7 @@ MAX_FAULT_COUNTS = 1000
 """Rows whose faults are counted. Beyond them all counts restart, with the shortest pause."""
 
 
-def ignore_slot(_: RequestSlots) -> None:
+def ignore_slot(_slot: RequestSlots, _answer_seconds: float) -> None:
     """Do nothing: the default where requests to Mux are not limited."""
 
 
@@ -65,7 +65,7 @@ class Scanner:
         stopping: asyncio.Event,
         telemetry: Telemetry | None = None,
         adopt: Callable[[Sequence[Item]], Awaitable[object]] | None = None,
-        use_slot: Callable[[RequestSlots], None] = ignore_slot,
+        use_slot: Callable[[RequestSlots, float], None] = ignore_slot,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
@@ -117,9 +117,10 @@ class Scanner:
         return batch
 
     async def _claim_once(self) -> ClaimedBatch:
+        began = time.monotonic()
         batch = await self._store.claim(self._limits)
         if batch.slot is not None:
-            self._use_slot(batch.slot)
+            self._use_slot(batch.slot, time.monotonic() - began)
         return batch
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:
@@ -237,5 +238,6 @@ class Scanner:
 
 def _page_budget(batch: ClaimedBatch) -> PageBudget | None:
     """Return the budget of a sweep, or None where all rows of the batch are probed."""
-    budget = PageBudget(batch.live_count, batch.more_live_are_due)
+    count = live_count(claim.query for claim in batch.claims)
+    budget = PageBudget(count, batch.more_live_are_due)
     return budget if budget.allows_first_page else None

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from dataclasses import dataclass, field
 
 from worker.errors import MuxUnavailable
-from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query, is_mux_id
+from worker.model import UPLOAD_UNKNOWN, MatchedObservation, Observation, Page, Query
 
 SWEEP_FROM = 2
 """From this many due rows on, a page is read. It mostly has all of them, where they are few."""
@@ -75,12 +75,9 @@ class QueryIndex:
         """
         index = cls()
         for query in queries:
-            if query.upload_id == UPLOAD_UNKNOWN:
-                queries_by_id, mux_id = index.by_asset, query.asset_id
-            else:
-                queries_by_id, mux_id = index.by_upload, query.upload_id
-            if mux_id is not None and is_mux_id(mux_id):
-                queries_by_id.setdefault(mux_id, []).append(query)
+            by_id = index.by_asset if query.upload_id == UPLOAD_UNKNOWN else index.by_upload
+            if query.listed_id is not None:
+                by_id.setdefault(query.listed_id, []).append(query)
         return index
 
     def pop(self, observation: Observation) -> tuple[Query, ...]:
@@ -99,8 +96,11 @@ class QueryIndex:
 
 
 def live_count(queries: Iterable[Query]) -> int:
-    """Count the queries that a list is read for."""
-    return sum(not query.is_backlog for query in queries)
+    """Count the queries that a list is read for, and that it may answer."""
+    return sum(
+        query.listed_id is not None and not query.is_backlog and not query.is_recheck
+        for query in queries
+    )
 
 
 async def sweep(

@@ -47,7 +47,6 @@ const isSending = () => [...cards.values()].some((card) => card.busy);
 function showConnection() {
   const text = "You are offline. This page continues when you are online again.";
   showProblem("connection", navigator.onLine ? "" : text);
-  for (const card of cards.values()) card.draw();
   if (navigator.onLine) refresh();
 }
 
@@ -98,13 +97,16 @@ function showWorkspace(shown) {
 }
 
 const problems = new Map(); // by topic
+const hasProblem = () => problems.size > 0;
 
 function showProblem(topic, text) {
   if (text) problems.set(topic, text);
   else problems.delete(topic);
   const all = [...problems.values()].join(" ");
-  if (find("problem").textContent !== all) find("problem").textContent = all;
   find("problem").hidden = !all;
+  if (find("problem").textContent === all) return;
+  find("problem").textContent = all;
+  for (const card of cards.values()) card.draw(); // what they say depends on it
 }
 
 async function createLesson(event) {
@@ -180,7 +182,7 @@ function showOwn(lessons) {
 function cardOf(lesson) {
   let card = cards.get(lesson.id);
   if (!card) {
-    card = new LessonCard(find("card"), session, scenarios, refreshAgain);
+    card = new LessonCard(find("card"), session, scenarios, refreshAgain, hasProblem);
     cards.set(lesson.id, card);
   }
   card.show(lesson);
@@ -204,6 +206,7 @@ function showOthers(lessons) {
       const by = config.instructors.find(({ id }) => id === lesson.creator_id);
       const item = document.createElement("li");
       const title = document.createElement("strong");
+      title.dir = "auto";
       title.textContent = lesson.title;
       item.append(title, ` by ${by?.name ?? "another instructor"}`);
       if (isReal(lesson.mux_playback_id)) item.append(" ", playbackIdOf(lesson));

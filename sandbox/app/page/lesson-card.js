@@ -32,6 +32,7 @@ function mediaText({ durationSeconds, maxResolution, aspectRatio }) {
 export class LessonCard {
   #session;
   #changed;
+  #hasProblem;
   #parts = {};
   #lesson = {};
   #video = null; // as check_asset_status answers
@@ -42,10 +43,14 @@ export class LessonCard {
   #problem = null; // { text, retry }
   #answer = "";
 
-  /** `changed` is called when the lesson may have changed in the database. */
-  constructor(template, session, scenarios, changed) {
+  /**
+   * `changed` is called when the lesson may have changed in the database; `hasProblem` returns
+   * whether the page shows a problem.
+   */
+  constructor(template, session, scenarios, changed, hasProblem) {
     this.#session = session;
     this.#changed = changed;
+    this.#hasProblem = hasProblem;
     this.element = template.content.firstElementChild.cloneNode(true);
     for (const part of this.element.querySelectorAll("[data-part]")) {
       this.#parts[part.dataset.part] = part;
@@ -227,7 +232,7 @@ export class LessonCard {
     this.draw();
   }
 
-  /** Draw the lesson again; the page calls it too when the browser goes offline. */
+  /** Draw the lesson again; the page calls it too when its problems change. */
   draw() {
     const { title, description, price, status, mux_playback_id: playbackId } = this.#lesson;
     const video = this.#video?.status;
@@ -301,7 +306,7 @@ export class LessonCard {
   #processingText() {
     switch (this.#encodedShare() === null ? this.#file : "sent") {
       case "sent":
-        return this.#problem || !navigator.onLine
+        return this.#problem || this.#hasProblem()
           ? "The video is being processed."
           : "The video is being processed. You may close this tab.";
       case "failed":

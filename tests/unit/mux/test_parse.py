@@ -279,9 +279,11 @@ def test_retry_after_is_a_number_of_seconds(header: str, seconds: float | None) 
 
 
 def test_the_environment_needs_an_id() -> None:
-    """Whoami without one is unreadable."""
+    """Whoami without one is unreadable. The organization is optional."""
     result = {"environment_id": "env1", "environment_name": "Production"}
     assert read_environment(result) == Environment("env1", "Production", "?")
+    result["organization_id"] = "org1"
+    assert read_environment(result) == Environment("env1", "Production", "?", "org1")
     with pytest.raises(UnreadableResponse):
         read_environment({"environment_id": None})
 

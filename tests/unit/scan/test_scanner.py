@@ -236,7 +236,7 @@ async def test_the_slots_that_claims_reserved_are_used(due: int, slots: list[int
         limits=ClaimLimits(10, 60, 10),
         rules=Rules(),
         stopping=asyncio.Event(),
-        use_slot=lambda slot: used.append(slot.first_in_seconds),
+        use_slot=lambda slot, _: used.append(slot.first_in_seconds),
     )
     await scan.scan()
     assert used == slots
@@ -313,6 +313,25 @@ async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
     store, mux = FakeStore(due), FakeMux({f"up{n}" for n in range(30)})
     report = await scanner(mux, store, size=10).scan()
     assert (report.claimed, report.requests, len(store.due)) == (10, 10 + pages, live + 10)
+
+
+@pytest.mark.parametrize(
+    ("fields", "requests"),
+    [
+        ({"upload_id": "../assets/x"}, 0),
+        ({"upload_id": "migrated", "asset_id": None}, 0),
+        ({"status": "ready", "asset_id": "as1"}, 9),
+    ],
+    ids=["no id", "no asset", "rechecked"],
+)
+async def test_rows_that_no_list_answers_are_not_worth_a_page(
+    fields: dict[str, Any], requests: int
+) -> None:
+    """An instructor could have three pages read with rows that hold no id; a recheck is probed."""
+    mux = FakeMux(pages=foreign_pages(20))
+    store = FakeStore([replace(row, **fields) for row in rows(9)])
+    report = await scanner(mux, store).scan()
+    assert (report.claimed, report.requests) == (9, requests)
 
 
 async def test_live_rows_are_claimed_before_a_sweep_and_the_backlog_is_not() -> None:
@@ -811,7 +830,7 @@ async def test_each_scan_reports_its_own_requests_and_seconds(
     """Not those of the scans before it."""
     store, mux = FakeStore([]), FakeMux({"up0", "up1"})
     scan = scanner(mux, store)
-    times = iter([1000.0, 1000.5, 2000.0, 2003.0])
+    times = iter([1000.0] * 3 + [1000.5] + [2000.0] * 3 + [2003.0])
     mocker.patch("worker.scan.scanner.time", SimpleNamespace(monotonic=lambda: next(times)))
     reports = []
     for count in (1, 2):

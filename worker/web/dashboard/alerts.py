@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from worker.model import Environment
 from worker.overview import Counts
 from worker.telemetry.scan_history import OutageState, ScanEntry
 from worker.text import duration
@@ -33,8 +34,8 @@ class ServiceState:
     scans: tuple[ScanEntry, ...]
     mux: OutageState | None
     supabase: OutageState | None
-    mux_is_unauthorized: bool
     mux_requests: int
+    mux_environment: Environment | None
     rate_limit: tuple[str | None, str | None]
     accepts_webhooks: bool
 
@@ -52,17 +53,17 @@ def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
         message = f"The scan loop hangs: {state.loop_problem}."
         yield Alert("bad", message, "Restart the worker and report the problem.")
     if state.supabase is not None:
-        message = f"Supabase has not answered since {_moment(state.supabase.since)}."
+        message = f"Supabase has been unavailable since {_moment(state.supabase.since)}."
         yield Alert("bad", message, _of_outage(state.supabase.message, state, snapshot))
     elif snapshot.error is not None:
         message = f"Supabase has not answered this page since {_moment(snapshot.out_since)}."
         yield Alert("bad", message, _of_outage(snapshot.error, state, snapshot))
-    if state.mux_is_unauthorized:
+    if state.mux is not None and state.mux.needs_operator:
         advice = "Set a valid MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         yield Alert("bad", "Mux refuses the credentials.", advice)
     elif state.mux is not None:
         advice = "No lesson fails because of this. See status.mux.com."
-        message = f"Mux has not answered since {_moment(state.mux.since)}. {state.mux.message}"
+        message = f"Mux has been unavailable since {_moment(state.mux.since)}. {state.mux.message}"
         yield Alert("bad", message, advice)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from worker.lesson import Lesson
+from worker.model import Environment
 
 MUX_DASHBOARD = "https://dashboard.mux.com"
 MUX_IMAGES = "https://image.mux.com"
@@ -32,8 +33,8 @@ class LessonView:
     public_playback_id: str | None
 
     @classmethod
-    def from_json(cls, details: Mapping[str, Any]) -> Self:
-        """Return a lesson as `worker_lesson` describes it."""
+    def from_json(cls, details: Mapping[str, Any], environment: Environment | None) -> Self:
+        """Return a lesson as `worker_lesson` describes it; `environment` is the Mux token's."""
         lesson, row = Lesson.from_json(details), details["row"] or {}
         return cls(
             lesson,
@@ -41,7 +42,7 @@ class LessonView:
             row.get("age_seconds"),
             row.get("temp_asset_id"),
             details["events"],
-            _asset_url(details["environment_id"], row.get("asset_id")),
+            _asset_url(details["environment_id"], row.get("asset_id"), environment),
             _public_playback_id(lesson, details["events"]),
         )
 
@@ -74,11 +75,20 @@ class LessonView:
         return f"{MUX_IMAGES}/{id_}/thumbnail.webp?width={THUMBNAIL_WIDTH}"
 
 
-def _asset_url(environment_id: str | None, asset_id: str | None) -> str | None:
+def _asset_url(
+    environment_id: str | None, asset_id: str | None, token: Environment | None
+) -> str | None:
+    """Return the address of an asset in Mux's dashboard.
+
+    Mux documents none. Its dashboard's own addresses name the organization too; those without it
+    are in use as well.
+    """
     if not environment_id or not asset_id:
         return None
-    environment, asset = quote(environment_id, safe=""), quote(asset_id, safe="")
-    return f"{MUX_DASHBOARD}/environments/{environment}/video/assets/{asset}"
+    parts = ["environments", environment_id, "video", "assets", asset_id]
+    if token is not None and token.organization_id and token.id == environment_id:
+        parts = ["organizations", token.organization_id, *parts]
+    return "/".join([MUX_DASHBOARD, *(quote(part, safe="") for part in parts)])
 
 
 def _public_playback_id(lesson: Lesson, events: Sequence[Event]) -> str | None:

@@ -88,6 +88,7 @@ class Pages:
             "day": _day,
             "duration": duration,
             "age": _age,
+            "whole": _whole,
             "ago": _ago,
             "since": _since,
             "json": _json,
@@ -185,6 +186,7 @@ def _ago(at: str, now: str) -> Markup | str:
 
 
 def _whole(seconds: float) -> str:
+    """Return a duration of whole seconds, or of larger units."""
     return f"{max(0.0, seconds):.0f} s" if seconds < 120 else duration(seconds)
 
 

@@ -64,8 +64,8 @@ def service_state(
             scans=tuple(history.newest_first),
             mux=history.outages.get("mux"),
             supabase=history.outages.get("supabase"),
-            mux_is_unauthorized=mux.is_unauthorized,
             mux_requests=mux.requests,
+            mux_environment=mux.token_environment,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),
         )

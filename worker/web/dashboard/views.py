@@ -117,7 +117,7 @@ class Views:
         is_refresh = "X-Refresh" in request.headers
         path = lesson_path(lesson_id)
         message = None if is_refresh else self._messages.take(operator, path)
-        view = LessonView.from_json(lesson)
+        view = LessonView.from_json(lesson, self._state().mux_environment)
         return self._pages.page(
             "lesson_detail.html",
             operator=operator,

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from tests.unit.web.dashboard.test_alerts import NOW, lesson_json
+from worker.model import Environment
 from worker.web.dashboard.lesson_view import LessonView
 
 ROW: dict[str, Any] = {
@@ -13,10 +14,10 @@ ROW: dict[str, Any] = {
 }  # fmt: skip
 
 
-def view(**more: Any) -> LessonView:
+def view(token: Environment | None = None, **more: Any) -> LessonView:
     """Return the view of a published lesson, with some fields changed."""
     published = {"state": "published", "asset_id": "as/1", "playback_id": "pl1", "row": ROW}
-    return LessonView.from_json(lesson_json(**{**published, **more}))
+    return LessonView.from_json(lesson_json(**{**published, **more}), token)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,15 @@ def test_only_actions_that_make_sense_are_offered(
 
 
 def test_the_asset_has_an_address_in_muxs_dashboard() -> None:
-    """Once the environment is known; ids are percent-encoded."""
+    """With the organization, if the token is of that environment; ids are percent-encoded."""
     assert view().asset_url is None
     url = "https://dashboard.mux.com/environments/env%3F1/video/assets/as%2F1"
     assert view(environment_id="env?1").asset_url == url
+    token = Environment("env?1", "Production", "production", "org/1")
+    url = "https://dashboard.mux.com/organizations/org%2F1/environments/env%3F1/video/assets/as%2F1"
+    assert view(token, environment_id="env?1").asset_url == url
+    url = "https://dashboard.mux.com/environments/env2/video/assets/as%2F1"
+    assert view(token, environment_id="env2").asset_url == url
     assert view(environment_id="env1", row=None, state="untracked").asset_url is None
 
 
