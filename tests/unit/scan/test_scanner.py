@@ -325,9 +325,9 @@ async def test_only_live_rows_are_worth_a_page(live: int, pages: int) -> None:
     ids=["no id", "no asset", "rechecked"],
 )
 async def test_rows_that_no_list_answers_are_not_worth_a_page(
-    fields: dict[str, str | None], requests: int
+    fields: dict[str, Any], requests: int
 ) -> None:
-    """An instructor could have three pages of each list read with rows that hold no id; a recheck is probed."""
+    """An instructor could have three pages read with rows that hold no id; a recheck is probed."""
     mux = FakeMux(pages=foreign_pages(20))
     store = FakeStore([replace(row, **fields) for row in rows(9)])
     report = await scanner(mux, store).scan()
