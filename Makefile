@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 NODE_READY := node_modules/.ready
 REPORT_READY := bench/report/node_modules/.ready
 BUILD := build
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' worker/__init__.py)
 SBOM := dist/sbom.cdx.json
 SBOM_ENVIRONMENT := $(BUILD)/sbom
 
@@ -49,8 +50,9 @@ soak: $(VENV)/.ready-bench stack ## watch for an hour what the worker holds, and
 	@$(PY) -m bench.soak $(SOAK_MINUTES)
 
 sbom: $(VENV)/.ready $(SBOM_ENVIRONMENT)/.ready ## write dist/sbom.cdx.json, the list of what the worker is installed with (CycloneDX)
-	@mkdir -p $(dir $(SBOM))
-	@$(PY) -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible \
+	@mkdir -p $(BUILD) $(dir $(SBOM))
+	@sed 's/^dynamic = \["version"\]/version = "$(VERSION)"/' pyproject.toml >$(BUILD)/pyproject.toml
+	@$(PY) -m cyclonedx_py environment --pyproject $(BUILD)/pyproject.toml --output-reproducible \
 	  --output-file $(SBOM) $(SBOM_ENVIRONMENT)
 
 audit: $(VENV)/.ready ## look for known vulnerabilities in what the worker is installed with
@@ -128,6 +130,9 @@ stack:
 
 $(NODE_READY): package.json package-lock.json
 	@echo "preparing node_modules (some seconds, only now) ..."
+	@version=$$(npm --version 2>/dev/null); case $$version in ''|[0-6].*) \
+	  echo "npm$${version:+ $$version} cannot read package-lock.json. Install Node 20 or later, then try again." >&2; \
+	  exit 1;; esac
 	@npm ci --no-audit --no-fund --loglevel=error >/dev/null
 	@touch $@
 

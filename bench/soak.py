@@ -38,8 +38,9 @@ HEADS = ("Held by the worker", "At the start", "At the end", "Growth an hour", "
 PAGE_HEAD = "# Promises\n\nWhat the worker promises, and the runs that show it.\n\n"
 
 HOW = """\
-A worker with webhooks and otherwise the default settings ran for {minutes:g} minutes: {uploads:,}
-uploads, one a second; {visits:,} pages of the dashboard, the metrics and the health check;
+A worker with webhooks, the Dockerfile's `MALLOC_MMAP_THRESHOLD_` and otherwise the default settings
+ran for {minutes:g} minutes: {uploads:,} uploads, one a second;
+{visits:,} pages of the dashboard, the metrics and the health check;
 {faults} disturbances, one after the other: Mux unavailable, silent, or cutting connections;
 Supabase cutting connections before and after the commit; PostgREST stopped; clients that connect
 and send nothing; forged webhooks. Lessons were deleted after three minutes, {deleted:,} of them, so
@@ -61,6 +62,7 @@ def soaking(here: Stage, pace: Pace, **settings: str) -> Iterator[tuple[Traffic,
         "PORT": str(free_port()),
         "OPS_TOKEN": secrets.token_urlsafe(),
         "MUX_WEBHOOK_SECRET": secrets.token_hex(16),
+        "MALLOC_MMAP_THRESHOLD_": "131072",  # as in the Dockerfile
         **settings,
     }
     with tempfile.TemporaryDirectory() as directory:

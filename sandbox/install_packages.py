@@ -12,7 +12,13 @@ from pathlib import Path
 
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
 PACKAGE = re.compile(r"^[\w.\[\]-]+==", re.MULTILINE)
-COUNTED = ("Collecting ", "Requirement already satisfied: ")
+COUNTED = ("Collecting ", "Processing ", "Requirement already satisfied: ")
+"""How pip begins the line of a package, which it finds at an index, in a folder, or installed."""
+
+FAILED = (
+    "The packages of {} were not installed. If pip found no version or no connection, check the "
+    "network, then try again.\n"
+)
 
 
 def install(requirements: Path) -> int:
@@ -27,16 +33,16 @@ def install(requirements: Path) -> int:
             _show(state)
     _show("")
     if pip.returncode:
-        sys.stderr.writelines(printed)
+        sys.stderr.writelines([*printed, FAILED.format(requirements)])
     return pip.returncode
 
 
 def progress(lines: Iterable[str], total: int) -> Iterator[str]:
     """Yield what pip does, after each line that it prints."""
-    count = 0
+    count, is_installing = 0, False
     for line in lines:
         count += line.startswith(COUNTED)
-        is_installing = line.startswith("Installing collected packages")
+        is_installing |= line.startswith("Installing collected packages")
         yield f"packages: {'installing them' if is_installing else f'{count} of {total}'}"
 
 

@@ -12,6 +12,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.errors import SettingsError
 
 ENV_FILE = ".env"
+OTHER = "Name another file with --env-file"
+
+
+WANTED = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+}
+"""What a setting must be, by what pydantic calls it."""
 
 
 class FileSettings(BaseSettings):
@@ -30,9 +39,10 @@ class FileSettings(BaseSettings):
         file = Path(env_file or ENV_FILE)
         try:
             if file.is_dir():
-                raise SettingsError(f"{file} is a directory. Replace it with a file, or remove it.")
+                what_to_do = "Replace it with a file, or remove it" if env_file is None else OTHER
+                raise SettingsError(f"{file} is a directory. {what_to_do}.")
             if env_file is not None and not file.exists():
-                raise SettingsError(f"{file} does not exist. Name another file with --env-file.")
+                raise SettingsError(f"{file} does not exist. {OTHER}.")
             return cls(_env_file=file)
         except UnicodeDecodeError:
             raise SettingsError(f"{file} is not UTF-8 text. Save it in that encoding.") from None
@@ -73,7 +83,8 @@ def _wrong(detail: Any, file: Path) -> str:
     name = str(detail["loc"][0]).upper()
     problem = detail["msg"].removeprefix("Value error, ")
     if problem.startswith("Input should be "):
-        problem = f"must be {problem.removeprefix('Input should be ').partition(', unable')[0]}"
+        wanted = problem.removeprefix("Input should be ").partition(", unable")[0]
+        problem = f"must be {WANTED.get(wanted, wanted)}"
     elif detail["type"] != "value_error":
         problem = f"is wrong: {problem[0].lower()}{problem[1:]}"
     if problem.startswith("is missing"):

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from worker import wording
 from worker.model import UPLOAD_UNKNOWN, Claim, Observation, Outcome, Query
+from worker.text import plain_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ class Lesson:
     def name(self) -> str:
         """The title, or what stands in its place."""
         return self.title or "Untitled lesson"
+
+    @property
+    def label(self) -> str:
+        """The title and the id, printable, as a sentence names the lesson."""
+        return plain_id(f'"{self.title}" ({self.id})' if self.title else self.id)
 
     @property
     def why(self) -> str:

@@ -116,8 +116,8 @@ WAITS: Mapping[str, str] = {
     "again.",
     "asset_preparing": "Mux is preparing the video. A long video takes a while; if it does not "
     "end, look at the asset in Mux.",
-    "missing": "Mux does not know the video. Check that MUX_TOKEN_ID belongs to the environment of "
-    "the upload.",
+    "missing": "Mux does not know the video, or has no playback id for it that is accepted. Check "
+    "that MUX_TOKEN_ID belongs to the environment of the upload, and PLAYBACK_POLICIES.",
 }
 """What a lesson waits for, and what to do if it waits for long; for the operator."""
 

@@ -1,8 +1,8 @@
 """Add the CORS headers by which a page of an upload's `cors_origin` may send its file.
 
-Mux's API itself allows no browser. The URLs of its direct uploads are resumable sessions of Google
-Cloud Storage, which store the origin that they were created for: a response to that origin names it
-in `Access-Control-Allow-Origin`, a response to any other has no such header.
+Mux's API itself allows no browser. The URLs of its direct uploads are resumable sessions as Google
+Cloud Storage has them, which store the origin that they were created for: a response to that origin
+names it in `Access-Control-Allow-Origin`, a response to any other has no such header.
 https://cloud.google.com/storage/docs/cross-origin
 """
 

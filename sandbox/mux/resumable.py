@@ -1,7 +1,8 @@
 """Receive the file of a simulated upload in pieces, in any number of requests.
 
-The URLs of Mux's direct uploads are resumable sessions of Google Cloud Storage, which tell the
-client with 308 and `Range` how much they have, and keep what arrived before a connection was cut:
+The URLs of Mux's direct uploads are resumable sessions as Google Cloud Storage has them, there or
+at a host of Mux's own. They tell the client with 308 and `Range` how much they have, and keep what
+arrived before a connection was cut:
 https://cloud.google.com/storage/docs/performing-resumable-uploads
 """
 
@@ -94,7 +95,8 @@ class ReceivedFile:
 
         Of what is stored already nothing is stored again. If the connection is cut, the exception
         of `body` is raised, and what arrived before it stays. Raises `UnfitPieceError` for a piece
-        that begins after what is stored.
+        that begins after what is stored: Google answers it with 503 and plain text, as in
+        https://github.com/Byron/google-apis-rs/issues/438
         """
         if piece.start is None:
             return piece.total is not None and self.size == piece.total

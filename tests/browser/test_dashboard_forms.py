@@ -104,7 +104,7 @@ def test_publish_checks_the_video_in_mux_first(
     lesson = course.lesson(mux_asset_id=video.asset_id, mux_playback_id="temp_playback_1")
     site.log_in(page, f"/lessons/{lesson}")
     press(page, "Publish", "From before")
-    expect(page.get_by_role("alert")).to_have_text(f"{lesson} is published.")
+    expect(page.get_by_role("alert")).to_have_text(f'"A lesson" ({lesson}) is published.')
     site.worker.wait_for("lesson.published", lesson_id=str(lesson), actor="operator Ines")
     state = course.state(lesson)
     assert [state[x] for x in ("status", "mux_asset_id", "mux_playback_id")] == [

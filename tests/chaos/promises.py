@@ -70,16 +70,24 @@ PROMISES = (
     ),
     Promise(
         5,
-        "Health tells the truth",
-        "two intervals",
-        ("tests/unit/telemetry/test_liveness.py", "tests/e2e/test_process.py"),
+        "Health tells the truth: `/readyz` about Supabase, the schema and the credentials, "
+        "`/healthz` about the scans",
+        "`/readyz`: two intervals; when what only an operator can end has ended, the next try: a "
+        "minute, for Mux's token five. `/healthz`: 166 s without progress",
+        ("tests/e2e/test_health.py", "tests/unit/telemetry/test_liveness.py"),
     ),
     Promise(
         6,
         "All replicas together send no more requests to Mux than allowed, and none before the end "
         "of a pause that Mux asked for",
-        "Mux's 5 reads a second; requests reserved before the pause come within 1.5 s",
-        (CHAOS, "tests/integration/mux/test_shared_rate_limit.py"),
+        "at most 5 sent in any second, unless three reservations in a row are answered over 0.25 s "
+        "late; one more arrives for each that is held up on its way. Requests reserved before the "
+        "pause come within 1.5 s",
+        (
+            CHAOS,
+            "tests/unit/mux/test_rate_limit_of_workers.py",
+            "tests/integration/mux/test_shared_rate_limit.py",
+        ),
     ),
     Promise(
         7,

@@ -16,7 +16,8 @@ MUX_LIMIT = 5
 """GETs a second that Mux allows, sustained: it refuses the first that is over it."""
 
 MOST_IN_A_SECOND = MUX_LIMIT + 1
-"""One that a busy machine sends late may come in the same second as those that follow."""
+"""Workers send no more than the limit. One that is held up on its way, by a new connection or by a
+busy machine, may arrive in the same second as those that follow."""
 
 SAMPLE_SECONDS = 0.02
 RESERVED_SECONDS = 1.8

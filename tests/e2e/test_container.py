@@ -109,7 +109,7 @@ def test_it_works_as_another_user_where_nothing_can_be_written(
     lesson = course.tracked_lesson(upload_id)
     assert_published(worker, course, mux, lesson, upload_id)
     check = contained("health", env=worker.environment, stdout=subprocess.PIPE)
-    assert check.communicate()[0] == "ok\n"
+    assert check.communicate()[0] == "The worker works.\n"
     assert worker.stop() == 0
     warnings: list[Line] = [line for line in worker.lines if line["level"] != "info"]
     assert [line["event"] for line in warnings] == ["webhook.off"]

@@ -4,7 +4,9 @@ import http.client
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
+import httpx
 import pytest
 
 from sandbox.fault_injection import Fault
@@ -25,10 +27,10 @@ OK = (200, "")
 Ask = Callable[[str], tuple[int, str]]
 
 
-def serving(worker: WorkerProcess, interval_seconds: float) -> Ask:
+def serving(worker: WorkerProcess, interval_seconds: float, **settings: str) -> Ask:
     """Start a worker that serves HTTP; return what asks it, and returns the status and reason."""
     port = free_port()
-    settings = {"PORT": str(port), "HOST": "127.0.0.1"}
+    settings |= {"PORT": str(port), "HOST": "127.0.0.1"}
     worker.start(**settings, SCAN_INTERVAL_SECONDS=str(interval_seconds))
     worker.wait_for("web.listening")
     worker.wait_for("scan.finished")
@@ -94,3 +96,24 @@ def test_ready_follows_mux_by_each_answer(
     assert seconds_until(worker, lambda: ask("/readyz") == OK) < BOUND_SECONDS
     worker.wait_for("mux.unavailable", reason="http_503")
     assert (ask("/healthz"), ask("/readyz")) == (OK, OK)
+
+
+def test_ready_does_not_follow_what_a_person_asked(
+    worker: WorkerProcess, course: Course, mux: MuxSimulator
+) -> None:
+    """Where no lesson is due, no scan would find that Mux accepts the token again."""
+    token = "a-token-of-the-dashboard"
+    ask = serving(worker, 1, OPS_TOKEN=token)
+    upload = mux.state.create_upload(Timeline(0, 3600))
+    lesson = course.tracked_lesson(upload, next_check_at=timedelta(hours=1))
+    mux.faults.add(Fault("answer", status=403), path="/video/*")
+    (listening,) = worker.events("web.listening")
+    answer = httpx.post(
+        f"http://127.0.0.1:{listening['port']}/lessons/{lesson}/publish",
+        headers={"Authorization": f"Bearer {token}"},
+        data={"operator": "anna"},
+    )
+    assert answer.status_code == 409
+    assert [request.status for request in mux.requests.all()][-1] == 403
+    mux.faults.clear()
+    assert ask("/readyz") == OK

@@ -80,7 +80,7 @@ def test_with_a_port_no_temporary_directory_is_needed(
     worker.start(**web)
     worker.wait_for("scan.finished")
     result = command(worker.environment, "health", **web)
-    assert (result.returncode, result.stdout) == (0, "ok\n")
+    assert (result.returncode, result.stdout) == (0, "The worker works.\n")
     assert worker.stop() == 0
     assert lines(worker, "worker.started")[0]["level"] == "info"
 

@@ -97,14 +97,15 @@ def test_publish_asks_mux_and_publishes_with_the_real_ids(
         )
         assert done.returncode == 0
         assert published_by(done) == [("lesson.published", str(lesson), "operator ines")]
-        assert done.stdout.startswith(f"{lesson} is published.\n")
+        label = f'"A lesson" ({lesson})'
+        assert done.stdout.startswith(f"{label} is published.\n  asset     ")
         assert picked(course.state(lesson), *VIDEO) == ("published", *video(mux, upload))
         result = picked(course.events(lesson)[-1], "event", "actor", "message")
         assert result == ("published", "operator ines", "She asked by phone.")
         again = command(environment, "publish", name)
         assert (again.returncode, again.stdout.split(",")[0], again.stderr) == (
             0,
-            f"{lesson} is published already",
+            f"{label} is published already",
             "",
         )
 
@@ -155,8 +156,9 @@ def test_publish_says_how_to_go_back_to_an_older_video(
     before = tables(db)
     done = command(environment, "publish", str(lesson))
     why = (
-        f"{lesson} is not published: it has a newer video than the one it names. To go back to the "
-        "older one, delete its row of mux_asset_tracking and track that upload again."
+        f'"A lesson" ({lesson}) is not published: it has a newer video than the one it names. '
+        "To go back to the older one, delete its row of mux_asset_tracking and track that upload "
+        "again."
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", why)
     assert tables(db) == before
@@ -233,6 +235,9 @@ def test_an_id_that_is_wrong_or_of_several_is_one_sentence(
             + "".join(f"  {lesson}  A lesson (waiting)\n" for lesson in sorted(map(str, two)))
             + "Name one by its id.\n"
         )
+        empty = command(environment, name, " ")
+        said = "A LESSON has no name. Give its id or its title.\n"
+        assert (empty.returncode, empty.stdout, empty.stderr) == (2, "", said)
         unknown = command(environment, name, "\x1b[2J../nobody")
         assert unknown.returncode == 1
         said = 'No lesson, upload or asset has the id or the title "\\u{001b}[2J../nobody". '
@@ -339,6 +344,8 @@ def test_retry_says_what_it_would_do_and_refuses_a_type_that_does_not_exist(
     done = command(environment, "retry", "--all-failed", "--type", "gaveup")
     said = f"There is no error type gaveup. Did you mean gave_up?\n{listed}"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    done = command(environment, "status", "--type", "gaveup")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
     assert tables(db) == before
 
 
@@ -435,6 +442,9 @@ def test_status_lists_lessons_by_state_title_and_error_type(
     assert titles("--stuck") == titles("--published") == set()
     assert titles("--search", "DOUGH") == {"Sourdough", "Pizza dough"}
     assert titles("--type", "gave_up") == {"Pizza dough"}
+    first = command(environment, "status", "--failed", "--limit", "1")
+    assert (first.returncode, len(first.stdout.splitlines())) == (0, 1)
+    assert first.stderr == "There are more: 1 lesson is listed. Use --limit to list more.\n"
     one = json.loads(command(environment, "status", "--failed", "--limit", "1", "--json").stdout)
     assert (len(one["lessons"]), one["has_more"]) == (1, True)
     rest = json.loads(command(environment, "status", "--failed", "--limit", "2", "--json").stdout)

@@ -333,7 +333,7 @@ def test_the_health_command_says_what_health_is(
     worker.start(**settings)
     worker.wait_for("scan.finished")
     worker.wait_until(lambda: with_port or any(f.stat().st_size for f in tmp_path.iterdir()))
-    assert asked() == (0, "ok")
+    assert asked() == (0, "The worker works.")
     assert worker.stop() == 0
     assert asked()[0] == 1
 

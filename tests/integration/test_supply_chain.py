@@ -80,13 +80,14 @@ def sbom(runtime: Path) -> dict[str, Any]:
 
 def test_the_list_is_what_requirements_txt_installs(sbom: dict[str, Any]) -> None:
     """Each package once, at the locked version, with a licence, and why it is there."""
-    components = sbom["components"]
-    assert (sbom["bomFormat"], sbom["metadata"]["component"]["name"]) == ("CycloneDX", "mux-worker")
+    components, root = sbom["components"], sbom["metadata"]["component"]
+    assert sbom["bomFormat"] == "CycloneDX"
+    assert (root["name"], root["version"]) == ("mux-worker", __version__)
     assert {canonicalize_name(c["name"]): c["version"] for c in components} == locked()
     assert [c["name"] for c in components if not c.get("licenses")] == []
     uses = {entry["ref"]: entry.get("dependsOn", []) for entry in sbom["dependencies"]}
     reached: set[str] = set()
-    found = list(uses[sbom["metadata"]["component"]["bom-ref"]])
+    found = list(uses[root["bom-ref"]])
     while found:
         if (ref := found.pop()) not in reached:
             reached.add(ref)

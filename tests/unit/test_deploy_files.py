@@ -205,10 +205,15 @@ def test_kubernetes_finds_the_secrets_by_name() -> None:
 
 
 def test_heroku_installs_the_project_itself() -> None:
-    """After its dependencies, so that the command of the Procfile exists."""
+    """After its dependencies, so that the command of the Procfile exists; with hashed tools."""
     hook = CHECKOUT / "bin" / "post_compile"
     assert os.access(hook, os.X_OK)
-    assert "pip install --no-deps" in hook.read_text()
+    commands = re.sub(r" *\\\n *", " ", hook.read_text())
+    tools, project = re.findall(r"install --quiet (.*)$", commands, re.MULTILINE)
+    assert tools == (
+        '--require-hashes --only-binary=:all: --target "$tools" -r requirements-build.txt'
+    )
+    assert project == "--no-deps --no-build-isolation ."
 
 
 @pytest.mark.parametrize("name", sorted(file.name for file in CHECKOUT.glob("requirements*.txt")))

@@ -93,7 +93,7 @@ def test_all_faults_are_named_at_once() -> None:
         ("MUX_TOKEN_SECRET", "token\u200b-secret", "has a blank or an invisible character"),
         ("HOST", "127.0.0.1 0.0.0.0", "has a blank or an invisible character"),
         ("SCAN_INTERVAL_SECONDS", "0", "greater than 0"),
-        ("SCAN_INTERVAL_SECONDS", "soon", "valid number"),
+        ("SCAN_INTERVAL_SECONDS", "soon", "must be a number"),
         ("SCAN_INTERVAL_SECONDS", "nan", "finite"),
         ("SCAN_BATCH_SIZE", "1001", "less than or equal to 1000"),
         ("LEASE_SECONDS", "0.5", "greater than or equal to 1"),
@@ -292,8 +292,8 @@ Settings are missing:
 `mux_worker`
   MUX_TOKEN_SECRET: Mux access token secret
 Settings are wrong:
-  LEASE_SECONDS must be a valid number (from the environment)
-  PORT must be a valid integer (from prod.env)
+  LEASE_SECONDS must be a number (from the environment)
+  PORT must be a whole number (from prod.env)
 They were read from the environment and from {tmp_path / "prod.env"}. .env.example lists all \
 settings."""
     )

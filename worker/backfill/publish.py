@@ -34,7 +34,7 @@ class PublishResult:
 
     def __str__(self) -> str:
         """Return the outcome in a sentence for the operator."""
-        name, status = plain_id(self.lesson.id), self.lesson.status
+        name, status = self.lesson.label, self.lesson.status
         match self.outcome:
             case "published":
                 return f"{name} is published."
@@ -80,9 +80,7 @@ async def publish(
         await check_environment(mux, lessons)
     verdict = decide(observation, None, rules)
     if verdict.action != "publish":
-        raise WorkerError(
-            f"{plain_id(lesson.id)} is not published: {_reason(observation, verdict)}"
-        )
+        raise WorkerError(f"{lesson.label} is not published{_reason(observation, verdict)}")
     wanted = (True, observation.asset_id, verdict.playback_id)
     if (lesson.is_published, lesson.asset_id, lesson.playback_id) == wanted:
         return PublishResult("published_before", lesson, observation.asset_id, verdict.playback_id)
@@ -99,10 +97,10 @@ async def publish(
 def _reason(observation: Observation, verdict: Verdict) -> str:
     if observation.found and verdict.action == "wait" and verdict.grace == "ends":
         return (
-            f"its {observation.subject} is {observation.status} at Mux. Wait: the worker publishes "
-            "a tracked lesson by itself."
+            f": its {observation.subject} is {observation.status} at Mux. Wait: the worker "
+            "publishes a tracked lesson by itself."
         )
-    return f"{verdict.reason}: {wording.backfill_result(verdict.reason, verdict.message)}"
+    return f" ({verdict.reason}). {wording.backfill_result(verdict.reason, verdict.message)}"
 
 
 _NOT_ADOPTED = {
@@ -122,7 +120,7 @@ _NOT_ADOPTED = {
 
 def _not_adopted(lesson: Lesson, adoption: Adoption) -> str:
     """Return why a lesson is not published, in sentences."""
-    name, outcome = plain_id(lesson.id), adoption.outcome
+    name, outcome = lesson.label, adoption.outcome
     if outcome.name == "refused":
         return f"{name} is not published. The database refuses it: {outcome.message}"
     sentences = _NOT_ADOPTED.get(outcome.name) or _NOT_ADOPTED.get(outcome.reason or "")
@@ -131,7 +129,7 @@ def _not_adopted(lesson: Lesson, adoption: Adoption) -> str:
 
 def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
     outcome = next((outcome for outcome in outcomes if outcome.lesson_id == lesson.id), None)
-    name = plain_id(lesson.id)
+    name = lesson.label
     if outcome is None:
         raise WorkerError(CHANGED.format(name))
     match outcome.name:
@@ -140,7 +138,7 @@ def _result(lesson: Lesson, outcomes: Sequence[Outcome]) -> PublishResult:
         case "busy":
             raise WorkerError(f"{name} is locked by another transaction. Try again.")
         case "failed":
-            raise WorkerError(f"{name} is not published: {outcome.message}")
+            raise WorkerError(f"{name} is not published. {outcome.message}")
         case other:
             reason = outcome.message or other
             raise WorkerError(f"{name} is not published. The database refuses it: {reason}")

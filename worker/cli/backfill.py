@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from worker.backfill.backfill import Backfill
-    from worker.backfill.result import Result
+    from worker.backfill.result import Progress, Result
     from worker.cli.backfill_report import Report
     from worker.settings import Settings
     from worker.supabase.backfill import BackfillStore
+
+    Summary = Callable[[Progress, int, float], RenderableType]
 
 MAX_EXAMPLES = 3
 
@@ -70,6 +73,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; where it changes something, after confirmation."""
+    if arguments.yes and not arguments.apply:
+        arguments.parser.error("--yes needs --apply")
     asks = arguments.apply and not arguments.yes
     if asks and not (sys.stdin.isatty() and sys.stdout.isatty()):
         print("There is no terminal to confirm --apply. Add --yes.", file=sys.stderr)
@@ -121,6 +126,7 @@ async def _backfill(arguments: argparse.Namespace, settings: "Settings") -> int:
 
 async def _plan(work: "Backfill", report: "Report") -> int:
     from worker.cli.backfill_progress import progress_shown
+    from worker.cli.backfill_report import plan_summary
 
     examples: dict[str, list[Result]] = defaultdict(list)
 
@@ -133,7 +139,7 @@ async def _plan(work: "Backfill", report: "Report") -> int:
     async with progress_shown(work.progress, "planning"):
         await work.plan(record)
     show("What would be done; nothing is changed.", _planned(work.progress.counts, examples), "")
-    _summarize(work, report, began)
+    _summarize(work, report, began, plan_summary)
     if not work.progress.is_finished:
         print("The plan was stopped before the end. Run it again for the whole plan.")
         return FAILED
@@ -154,6 +160,7 @@ def _planned(counts: Counter[str], examples: "dict[str, list[Result]]") -> "Rend
 
 async def _apply(work: "Backfill", report: "Report") -> int:
     from worker.cli.backfill_progress import progress_shown
+    from worker.cli.backfill_report import summary
 
     began = time.monotonic()
     async with progress_shown(work.progress, "adopting"):
@@ -166,7 +173,7 @@ async def _apply(work: "Backfill", report: "Report") -> int:
     if report.count > len(report.first):
         more = report.count - len(report.first)
         print(f"and {more:,} more." + ("" if report.path else " --report FILE lists all."))
-    _summarize(work, report, began)
+    _summarize(work, report, began, summary)
     if not work.progress.is_finished:
         print("The backfill was stopped before the end. Run it again to continue.")
         return FAILED
@@ -186,10 +193,8 @@ async def _list_failures(run: str, lessons: "BackfillStore", report: "Report") -
         is_last = after is None
 
 
-def _summarize(work: "Backfill", report: "Report", began: float) -> None:
-    from worker.cli.backfill_report import summary
-
-    show(summary(work.progress, work.road.mux.requests, time.monotonic() - began))
+def _summarize(work: "Backfill", report: "Report", began: float, view: "Summary") -> None:
+    show(view(work.progress, work.road.mux.requests, time.monotonic() - began))
     if report.path is not None:
         lessons = count(report.count, "lesson is", "lessons are")
         print(f"{lessons} listed in {report.path}.")

@@ -10,7 +10,7 @@ from worker import wording
 from worker.backfill.result import UNANSWERED, Progress, Result, ending
 from worker.cli.console import columns
 from worker.errors import WorkerError
-from worker.text import plain_id
+from worker.text import duration, plain_id
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -87,6 +87,18 @@ def _csv_cell(value: str | None) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
+def plan_summary(progress: Progress, requests: int, seconds: float) -> "RenderableType":
+    """Return the totals of a plan, whose results are listed above it, and the cost."""
+    from rich.console import Group
+
+    totals = progress.by_ending()
+    return Group(
+        f"{totals['updated']:,} of {wording.count(totals['processed'], 'lesson')} would be "
+        f"updated, {totals['skipped']:,} skipped; {totals['failed']:,} would fail.",
+        _cost(progress, requests, seconds),
+    )
+
+
 def summary(progress: Progress, requests: int, seconds: float) -> "RenderableType":
     """Return the totals, the count of each result with its reason, and the cost."""
     from rich.console import Group
@@ -106,6 +118,12 @@ def summary(progress: Progress, requests: int, seconds: float) -> "RenderableTyp
         f"Skipped: {totals['skipped']:,}",
         f"Failed: {totals['failed']:,}",
         *([table] if table.row_count else []),
+        _cost(progress, requests, seconds),
+    )
+
+
+def _cost(progress: Progress, requests: int, seconds: float) -> str:
+    return (
         f"Read {wording.count(progress.walked, 'lesson')} with "
-        f"{wording.count(requests, 'request')} to Mux in {seconds:,.0f} s.",
+        f"{wording.count(requests, 'request')} to Mux in {duration(seconds)}."
     )

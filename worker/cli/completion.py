@@ -23,6 +23,7 @@ def add_parser(subparsers: Subparsers) -> None:
         },
     )
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    parser.names = [*SHELLS]
     parser.set_defaults(run=run)
 
 

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from worker.settings import Settings
 
     problem = _problem(Settings.load(arguments.env_file))
-    print(problem or "ok")
+    print(problem or "The worker works.")
     return DONE if problem is None else FAILED
 
 
@@ -51,7 +51,9 @@ def _problem_in_file(settings: "Settings") -> str | None:
     from worker.telemetry import liveness
 
     file = liveness.file_of(settings)
-    return liveness.NO_DIRECTORY if file is None else liveness.problem_in(file, time.monotonic())
+    if file is None:
+        return liveness.NO_DIRECTORY
+    return _sentence(liveness.problem_in(file, time.monotonic()))
 
 
 def _problem_over_http(host: str, port: int) -> str | None:
@@ -63,16 +65,26 @@ def _problem_over_http(host: str, port: int) -> str | None:
         response = connection.getresponse()
         body = response.read(65536)
     except (OSError, http.client.HTTPException) as error:
-        return f"nothing answers at {host}:{port} ({error_text(error)})"
+        return (
+            f"Nothing answers at {host}:{port} ({error_text(error)}). Check that the worker runs, "
+            "and that its PORT is the same."
+        )
     finally:
         connection.close()
-    return None if response.status == 200 else _reason(response.status, body)
+    return None if response.status == 200 else _sentence(_reason(response.status, body))
+
+
+def _sentence(problem: str | None) -> str | None:
+    """Return a problem as a sentence, and where to read more."""
+    if problem is None:
+        return None
+    return f"{problem[0].upper()}{problem[1:]}. Read the worker's log."
 
 
 def _reason(status: int, body: bytes) -> str:
     import json
 
     try:
-        return str(json.loads(body)["reason"])
+        return str(json.loads(body)["reason"]) or f"/healthz answered with {status}"
     except (ValueError, KeyError, TypeError):
         return f"/healthz answered with {status}"

@@ -56,9 +56,9 @@ def _add(table: Table, name: str, value: object) -> None:
 def _add_state(table: Table, lesson: Lesson) -> None:
     state = Text(STATES[lesson.state], STYLES[lesson.state])
     if lesson.since_seconds is not None:
-        is_waiting = lesson.state in ("waiting", "stuck")
+        lasts = lesson.state in ("waiting", "stuck", "unplayable")
         age = duration(lesson.since_seconds)
-        state.append(f" for {age}" if is_waiting else f" {age} ago", "default")
+        state.append(f" for {age}" if lasts else f" {age} ago", "default")
     table.add_row("  state", state)
     if lesson.why:
         table.add_row("  why", plain_id(" ".join(filter(None, (lesson.why, lesson.detail)))))
@@ -86,6 +86,9 @@ def _add_mux(table: Table, mux: Details | None) -> None:
         return
     if "unavailable" in mux:
         table.add_row("", plain_id(mux["unavailable"]))
+        return
+    if mux["subject"] == "row":  # no id that Mux could be asked about
+        table.add_row("", plain_id(f"Mux is not asked: {mux['error_message']}"))
         return
     _add(table, mux["subject"], mux.get(f"{mux['subject']}_id"))
     _add(table, "status", mux["status"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from worker.errors import WorkerError
+from worker.errors import UsageError, WorkerError
 from worker.lesson import Lesson
 from worker.overview import ALL
 from worker.supabase.lessons import LessonStore
@@ -16,8 +16,11 @@ LESSONS_PER_PAGE = 500
 async def find_lesson(lessons: LessonStore, name: str) -> Lesson:
     """Return the only lesson with this id or title, or whose upload or asset has the id.
 
-    Raises WorkerError where there is none, or more than one, with the lessons that may be meant.
+    Raises WorkerError where there is none, or more than one, with the lessons that may be meant;
+    UsageError for an empty name.
     """
+    if not name.strip():
+        raise UsageError("A LESSON has no name. Give its id or its title.")
     called = f'"{plain_id(name[:60])}"'
     found = await lessons.find_lessons(name)
     if len(found) == 1:
@@ -68,7 +71,7 @@ async def _titled(lessons: LessonStore, title: str) -> tuple[list[Lesson], list[
     """Return some lessons with this title, in any case, and some whose title contains it."""
     titled: list[Lesson] = []
     similar: list[Lesson] = []
-    after, is_last = None, not title.strip()
+    after, is_last = None, False
     while not is_last and len(titled) <= MAX_CANDIDATES:
         page = await lessons.list_lessons(ALL, search=title, after=after, at_most=LESSONS_PER_PAGE)
         titles = [(lesson, (lesson.title or "").casefold()) for lesson in page.lessons]

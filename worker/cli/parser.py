@@ -23,7 +23,19 @@ SCHEMA_CODE: Mapping[int, str] = {
 }
 """The exit code that commands have besides which use the database."""
 
-_INVALID_CHOICE = r"invalid choice: (?:'(?P<quoted>.*)'|(?P<plain>\S+)) \(choose from"
+_INVALID_CHOICE = r"argument (?P<of>\S+): invalid choice: '?(?P<given>.*?)'? \(choose from"
+
+QUOTES = '""'
+"""How an argument without any characters is written."""
+
+_SENTENCES: Mapping[str, str] = {
+    r"argument (\S+): not allowed with argument (\S+)": r"\1 and \2 do not go together.",
+    r"argument (\S+): expected one argument": r"\1 needs a value.",
+    r"argument (\S+): ignored explicit argument .*": r"\1 takes no value.",
+    r"the following arguments are required: (\S+)": r"\1 is missing.",
+    r"argument (--\S+): (.*)": r"\1 \2",
+}
+"""What argparse reports, as patterns, and how that is said here."""
 
 
 class Formatter(argparse.HelpFormatter):
@@ -37,7 +49,7 @@ class Formatter(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """An argument parser with examples and exit codes, that suggests what was meant.
 
-    `names` are its commands.
+    `names` are its commands, or what else its only argument chooses from.
     """
 
     def __init__(
@@ -64,14 +76,21 @@ class Parser(argparse.ArgumentParser):
 
         Without any argument, end with the help.
         """
-        if not (sys.argv[1:] if args is None else args):
+        args = sys.argv[1:] if args is None else args
+        if not args:
             self.print_help(sys.stderr)
             self.exit(WRONG_USE)
+        if args[0].startswith("-") and not self.knows(args[0]):
+            self.refuse_unknown(args[0])
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:
             command: Parser = getattr(arguments, "parser", self)
             command.refuse_unknown(unknown[0])
         return arguments
+
+    def knows(self, argument: str) -> bool:
+        """Whether an argument begins with an option of this parser."""
+        return argument.partition("=")[0] in self._option_string_actions
 
     def refuse_unknown(self, argument: str) -> NoReturn:
         """End because of an argument that no command takes."""
@@ -83,16 +102,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, in a sentence, and where to look; exit with WRONG_USE."""
-        if self.names and (found := re.search(_INVALID_CHOICE, message)):
-            given = found["quoted"] if found["quoted"] is not None else found["plain"]
-            message = f"There is no command {plain_id(given)}.{did_you_mean(given, self.names)}"
-        sentence = message[0].upper() + message[1:]
-        sentence += "" if sentence.endswith((".", "?")) else "."
-        self.exit(WRONG_USE, f"{sentence}\nSee {self.prog} --help.\n")
+        self.exit(WRONG_USE, f"{self._sentence(message)}\nSee {self.prog} --help.\n")
+
+    def _sentence(self, message: str) -> str:
+        """Return a message of argparse, or of a command, as a sentence."""
+        if found := re.fullmatch(f"{_INVALID_CHOICE}.*", message):
+            given, of = plain_id(found["given"]), found["of"].lower()
+            return f"There is no {of} {given or QUOTES}.{did_you_mean(given, self.names)}"
+        for pattern, sentence in _SENTENCES.items():
+            if found := re.fullmatch(pattern, message):
+                message = found.expand(sentence)
+                break
+        return message if message.endswith((".", "?")) else f"{message}."
 
     def format_help(self) -> str:
         """Return the help, followed by the examples and the exit codes."""
-        parts = [_without_placeholder(super().format_help())]
+        text = super().format_help().replace("\npositional arguments:\n", "\narguments:\n")
+        parts = [_without_placeholder(text)]
         if self.examples:
             examples = (f"  # {text}\n  {line}\n" for line, text in self.examples.items())
             parts.append("examples:\n" + "".join(examples))

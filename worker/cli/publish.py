@@ -64,5 +64,5 @@ async def _publish(arguments: argparse.Namespace, settings: "Settings") -> int:
         done = await publish(lesson, mux, lessons, settings.rules, by, Telemetry(OutcomeLog()))
     print(done)
     if done.outcome != "published_before":
-        print(f"asset {done.asset_id}\nplays as {done.playback_id}")
+        print(f"  asset     {done.asset_id}\n  playback  {done.playback_id}")
     return DONE

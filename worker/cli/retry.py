@@ -12,19 +12,15 @@ from worker.cli.command import (
     operator_name,
     run_command,
 )
+from worker.cli.error_types import UNKNOWN, check_error_type, listed_types
 from worker.cli.exit_codes import DONE, FAILED
-from worker.cli.parser import did_you_mean
-from worker.errors import UsageError
 from worker.text import ago, plain_id
-from worker.wording import FAILURES, STATES, count, failure, why_and_advice
+from worker.wording import FAILURES, STATES, count
 
 if TYPE_CHECKING:
     from worker.lesson import Lesson
     from worker.settings import Settings
     from worker.supabase.lessons import By, LessonStore
-
-UNKNOWN = "unknown"
-"""The error type of a failure that has none."""
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -59,8 +55,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    if bool(arguments.lessons) == arguments.all_failed:
-        arguments.parser.error("Name lessons, or use --all-failed, not both")
+    if arguments.lessons and arguments.all_failed:
+        arguments.parser.error("A LESSON and --all-failed do not go together")
+    if not arguments.lessons and not arguments.all_failed:
+        arguments.parser.error("Name a LESSON, or use --all-failed")
     return run_command(_retry, arguments)
 
 
@@ -75,30 +73,12 @@ async def _retry(arguments: argparse.Namespace, settings: "Settings") -> int:
         await scan_store.check_schema()
         store = LessonStore(scan_store.call)
         failed = await store.failure_counts()
-        _check_type(arguments.type, failed)
+        if arguments.type is not None:
+            check_error_type(arguments.type, failed)
         if not arguments.all_failed:
             return await _retry_named(store, arguments, by)
         chosen = {name: number for name, number in failed.items() if arguments.type in (None, name)}
         return await _retry_all(store, arguments, chosen, by)
-
-
-def _check_type(error_type: str | None, failed: Mapping[str, int]) -> None:
-    """Raise UsageError for an error type that does not exist, with those of failed lessons."""
-    known = {*FAILURES, UNKNOWN, *failed}
-    if error_type is None or error_type in known:
-        return
-    meant = did_you_mean(error_type, sorted(known))
-    raise UsageError(
-        f"There is no error type {plain_id(error_type)}.{meant}\n{_listed_types(failed)}"
-    )
-
-
-def _listed_types(failed: Mapping[str, int]) -> str:
-    """Return how many lessons have failed with each error type, and why."""
-    lines = [f"{count(sum(failed.values()), 'lesson has', 'lessons have')} failed:"]
-    for name, number in sorted(failed.items(), key=lambda item: (-item[1], item[0])):
-        lines.append(f"  {number:>5,}  {plain_id(name)}: {why_and_advice(failure(name))[0]}")
-    return "\n".join(lines) if failed else "No lesson has failed."
 
 
 async def _retry_named(store: "LessonStore", arguments: argparse.Namespace, by: "By") -> int:
@@ -114,17 +94,14 @@ async def _retry_named(store: "LessonStore", arguments: argparse.Namespace, by: 
         if id_ not in retried:
             result = _left_alone(lesson, arguments.type)
         elif arguments.dry_run:
-            result = f"would be due again. It failed {ago(lesson.since_seconds)}: {lesson.why}"
+            when = "" if lesson.since_seconds is None else f" {ago(lesson.since_seconds)}"
+            result = f"would be due again. It failed{when}: {lesson.why}"
         else:
             result = "is due again."
-        print(f"{_label(lesson)} {result}")
+        print(f"{lesson.label} {result}")
     if arguments.dry_run:
         print("Nothing was changed.")
     return DONE if len(retried) == len(lessons) else FAILED
-
-
-def _label(lesson: "Lesson") -> str:
-    return plain_id(f'"{lesson.title}" ({lesson.id})' if lesson.title else lesson.id)
 
 
 def _fits(lesson: "Lesson", error_type: str | None) -> bool:
@@ -153,7 +130,7 @@ async def _retry_all(
         with_type = f" with {arguments.type}" if arguments.type else ""
         print(f"No lesson has failed{with_type}. There is nothing to retry.")
         return DONE
-    print(_listed_types(chosen))
+    print(listed_types(chosen))
     if arguments.dry_run:
         print("They would be due again. Nothing was changed.")
         return DONE

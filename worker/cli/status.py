@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.command import LESSON_HELP, Subparsers, no_completions, run_command
@@ -31,6 +33,7 @@ LIST_HELP = {
 }
 SHOWN_OF_EACH_LIST = 5
 DEFAULT_LIMIT = 30
+MAX_LIMIT = 100_000
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -94,21 +97,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_list(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.state or arguments.search or arguments.type)
+    return bool(arguments.state or arguments.search or arguments.type is not None)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be from 0.1 to 3600")
-    return seconds
+    with suppress(ValueError):
+        if 0.1 <= float(text) <= 3600:
+            return float(text)
+    raise argparse.ArgumentTypeError("must be a number from 0.1 to 3600")
 
 
 def _limit(text: str) -> int:
-    limit = int(text)
-    if not 1 <= limit <= 100_000:
-        raise argparse.ArgumentTypeError("must be from 1 to 100000")
-    return limit
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_LIMIT}")
 
 
 async def _status(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -145,19 +147,25 @@ async def _overview(arguments: argparse.Namespace, lessons: "LessonStore") -> "R
 
 
 async def _list(arguments: argparse.Namespace, lessons: "LessonStore") -> "RenderableType":
+    from worker.cli.error_types import check_error_type
     from worker.cli.lessons import read_list
-    from worker.cli.status_view import line, list_view
+    from worker.cli.status_view import line, list_view, more_of
     from worker.overview import ALL
 
+    if arguments.type is not None:
+        check_error_type(arguments.type, await lessons.failure_counts())
     state = arguments.state or ("failed" if arguments.type else ALL)
     found, has_more = await read_list(
         lessons, state, arguments.limit, search=arguments.search, error_type=arguments.type
     )
     if arguments.json:
         return _json({"lessons": [lesson_json(x) for x in found], "has_more": has_more})
-    if not console().is_terminal:
-        return "\n".join(map(line, found))
-    return list_view(state, found, has_more=has_more)
+    if console().is_terminal:
+        is_filtered = bool(arguments.search or arguments.type)
+        return list_view(state, found, has_more=has_more, is_filtered=is_filtered)
+    if has_more:
+        print(more_of(found), file=sys.stderr)
+    return "\n".join(map(line, found))
 
 
 def overview_json(overview: "Overview") -> dict[str, Any]:

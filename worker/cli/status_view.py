@@ -45,18 +45,25 @@ def overview_view(overview: Overview) -> RenderableType:
         if page.lessons:
             hidden = (overview.counts.of(state) or 0) - len(page.lessons)
             more = f"{hidden:,} more: mux-worker status --{state}" if hidden > 0 else ""
-            parts.append(_listed(state, page.lessons, more))
+            parts += ["", _listed(state, page.lessons, more)]
     if len(parts) == 1:
         parts.append("\nNo lesson needs somebody.")
     return Group(*parts)
 
 
-def list_view(state: str, lessons: Sequence[Lesson], *, has_more: bool) -> RenderableType:
+def list_view(
+    state: str, lessons: Sequence[Lesson], *, has_more: bool, is_filtered: bool = False
+) -> RenderableType:
     """Return a list of lessons, each in some lines."""
     if not lessons:
-        return Group(NONE_IN.get(state, "There is no such lesson."))
-    more = f"The first {count(len(lessons), 'lesson')}. --limit shows more." if has_more else ""
-    return _listed(state, lessons, more)
+        return Group("No lesson matches." if is_filtered else NONE_IN[state])
+    return _listed(state, lessons, more_of(lessons) if has_more else "")
+
+
+def more_of(lessons: Sequence[Lesson]) -> str:
+    """Return the sentences that say that a list is not the whole one."""
+    shown = count(len(lessons), "lesson is", "lessons are")
+    return f"There are more: {shown} listed. Use --limit to list more."
 
 
 def line(lesson: Lesson) -> str:
@@ -104,9 +111,10 @@ def _listed(state: str, lessons: Sequence[Lesson], more: str) -> RenderableType:
     parts: list[RenderableType] = []
     if state in STATES:
         heading = STATES[state]
-        parts.append(Text(f"\n{heading[0].upper()}{heading[1:]}", f"bold {STYLES[state]}"))
+        parts.append(Text(f"{heading[0].upper()}{heading[1:]}\n", f"bold {STYLES[state]}"))
     for lesson in lessons:
-        parts += ["", Padding(_block(lesson, state), (0, 0, 0, 2))]
+        parts += [Padding(_block(lesson, state), (0, 0, 0, 2)), ""]
+    parts.pop()
     hints = [more, RETRY if state == "failed" else ""]
     if any(hints):
         parts.append(Text("\n" + "\n".join(filter(None, hints)), "dim"))

@@ -32,7 +32,8 @@ class Outage:
     """Whether a service does not answer as it should, since when, and when to try it again.
 
     The beginning is one log line. Another is logged when the operator has something else to do.
-    Pauses begin at one scan interval (six for a refused token) and double each time.
+    Pauses begin at one scan interval (six for a refused token) and double each time. Jitter only
+    shortens them, so that the longest is a bound.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class Outage:
 
     def _next_pause(self, error: Unavailable) -> float:
         first, longest = _pauses(error, self._interval)
-        pause: float = min(first * 2 ** min(self._pauses, 10), longest) * random.uniform(0.8, 1.2)  # noqa: S311  # jitter
+        jitter = random.uniform(0.8, 1.0)  # noqa: S311
+        pause: float = min(first * 2 ** min(self._pauses, 10), longest) * jitter
         self._pauses += 1
         if error.retry_after_seconds is not None:
             return max(pause, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))

@@ -78,9 +78,6 @@ class MuxClient:
         self.rate_limit: tuple[str | None, str | None] = (None, None)
         """The rate limit and what remains of it, by the last response."""
 
-        self.is_unauthorized = False
-        """Whether the last response refused the credentials."""
-
     @cached_property
     def _api(self) -> MuxApi:
         return MuxApi(self._settings)
@@ -180,7 +177,6 @@ class MuxClient:
             self._telemetry.mux_answered(route, error.reason)
             raise
         self._telemetry.mux_answered(route, str(response.status))
-        self.is_unauthorized = response.status in (401, 403)
         self.rate_limit = response.rate_limit
         per_second = self._rate_limiter.per_second
         if response.asks_for_less or response.is_limit_used_by_others(per_second):

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from worker.errors import MuxUnavailable
 from worker.model import RequestSlots
@@ -13,6 +13,11 @@ MAX_SLOTS_AT_ONCE = 200
 
 MAX_LATE_SECONDS = 0.02
 """A reserved slot is still used when it is at most so late."""
+
+MAX_HELD_UP_SECONDS = 0.25
+"""How much later than its slot a request is sent at most, whatever held it up: a slow answer about
+the slot, a busy machine, a stopped process. At the default rate no second has more than five then.
+"""
 
 MAX_PAUSE_WAITED_SECONDS = 1.0
 """The longest rest of a pause that a request waits for, though its retries may."""
@@ -66,20 +71,31 @@ class LocalBudget:
         self._paused_until = max(self._paused_until, now + pause_seconds)
 
 
+class Slot(NamedTuple):
+    """The time of a request, when it was reserved, and how late that answer was."""
+
+    at: float
+    reserved_at: float
+    late_seconds: float
+
+
 class RateLimiter:
     """Lets requests through in order, at most `per_second` of the shared budget.
 
     While requests have to wait, slots are reserved two, four, eight at a time, up to a second's
     worth: a call to the database costs as much as a request to Mux. A slot that has passed is lost,
     so that a burst after an idle time stays within Mux's limit.
+
+    The budget counts from its own time, so a slot may have been earlier than it seems by the time
+    that the answer took. Where all answers take as long, all slots are shifted alike, which does no
+    harm: what counts is how much longer one took than the quicker of the two before it.
     """
 
     def __init__(self, per_second: float, budget: RequestBudget) -> None:
         self.per_second = per_second
         self._budget = budget
-        self._slots: deque[tuple[float, float]] = deque()
-        """The time of each slot, and when it was reserved."""
-
+        self._slots: deque[Slot] = deque()
+        self._answer_seconds = deque([0.0], maxlen=2)
         self._reserved_at_once = 0
         self._lock = asyncio.Lock()
         # However late the event loop was, this many requests never go out within less time.
@@ -93,44 +109,61 @@ class RateLimiter:
         budget is kept there and cannot be reached.
         """
         async with self._lock:
-            slot, reserved_at = await self._next_slot()
-            if len(self._sent_at) == self._sent_at.maxlen:
-                slot = max(slot, self._sent_at[0] + self._window_seconds)
-            seconds = slot - time.monotonic()
-            if seconds > 0:
-                await asyncio.sleep(seconds)
-            if time.monotonic() - reserved_at > MAX_RESERVED_SECONDS:
-                await self._check_pause()
+            while not await self._is_in_time(await self._next_slot()):
+                continue
             self._sent_at.append(time.monotonic())
 
-    def add(self, slot: RequestSlots) -> None:
-        """Use a slot that was reserved for one request, unless it follows a pause."""
-        if not _is_paused(slot):
-            now = time.monotonic()
-            self._slots.append((now + slot.first_in_seconds, now))
+    def add(self, slots: RequestSlots, answer_seconds: float) -> None:
+        """Use a slot that was reserved for one request, unless it follows a pause.
+
+        `answer_seconds`: how long the call took that reserved it.
+        """
+        if not _is_paused(slots):
+            self._append(slots, 1, answer_seconds)
 
     async def slow_down(self, pause_seconds: float = 0.0) -> None:
         """Lower the rate of all workers, because Mux's limit is used up or Mux asks for a pause."""
         self._slots.clear()
         await self._budget.slow_down(pause_seconds)
 
-    async def _next_slot(self) -> tuple[float, float]:
-        """Return the time of the next slot, and when it was reserved."""
-        now = time.monotonic()
-        while self._slots:
-            slot, reserved_at = self._slots.popleft()
-            if slot > now - MAX_LATE_SECONDS:
-                return slot, reserved_at
-            self._reserved_at_once = 0
+    async def _next_slot(self) -> Slot:
+        while True:
+            while self._slots:
+                slot = self._slots.popleft()
+                if slot.at > time.monotonic() - MAX_LATE_SECONDS:
+                    return slot
+                self._reserved_at_once = 0
+            await self._reserve()
+
+    async def _reserve(self) -> None:
         count = min(max(1, 2 * self._reserved_at_once), self._max_at_once())
+        began = time.monotonic()
         slots = await self._budget.acquire_requests(count, self.per_second)
         if _is_paused(slots):
             raise MuxUnavailable("rate_limited", PAUSED, slots.paused_seconds)
         self._reserved_at_once = count if slots.first_in_seconds > 0 else 0
-        reserved_at = time.monotonic()
-        first = reserved_at + slots.first_in_seconds
-        self._slots.extend((first + n * slots.gap_seconds, reserved_at) for n in range(1, count))
-        return first, reserved_at
+        self._append(slots, count, time.monotonic() - began)
+
+    def _append(self, slots: RequestSlots, count: int, answer_seconds: float) -> None:
+        """Keep reserved slots, unless the answer was too late for all of them."""
+        late = max(0.0, answer_seconds - min(self._answer_seconds))
+        self._answer_seconds.append(answer_seconds)
+        if late <= MAX_HELD_UP_SECONDS:
+            now = time.monotonic()
+            first = now + slots.first_in_seconds
+            self._slots.extend(Slot(first + n * slots.gap_seconds, now, late) for n in range(count))
+
+    async def _is_in_time(self, slot: Slot) -> bool:
+        """Wait until the time of a slot, and return whether a request may still use it."""
+        at = slot.at
+        if len(self._sent_at) == self._sent_at.maxlen:
+            at = max(at, self._sent_at[0] + self._window_seconds)
+        seconds = at - time.monotonic()
+        if seconds > 0:
+            await asyncio.sleep(seconds)
+        if time.monotonic() - slot.reserved_at > MAX_RESERVED_SECONDS:
+            await self._check_pause()
+        return time.monotonic() - at + slot.late_seconds <= MAX_HELD_UP_SECONDS
 
     async def _check_pause(self) -> None:
         """Raise MuxUnavailable if a pause has begun since a slot was reserved."""

@@ -30,7 +30,7 @@ MAX_FAULT_COUNTS = 1000
 """Rows whose faults are counted. Beyond them all counts restart, with the shortest pause."""
 
 
-def ignore_slot(_: RequestSlots) -> None:
+def ignore_slot(_slot: RequestSlots, _answer_seconds: float) -> None:
     """Do nothing: the default where requests to Mux are not limited."""
 
 
@@ -65,7 +65,7 @@ class Scanner:
         stopping: asyncio.Event,
         telemetry: Telemetry | None = None,
         adopt: Callable[[Sequence[Item]], Awaitable[object]] | None = None,
-        use_slot: Callable[[RequestSlots], None] = ignore_slot,
+        use_slot: Callable[[RequestSlots, float], None] = ignore_slot,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mux = mux
@@ -117,9 +117,10 @@ class Scanner:
         return batch
 
     async def _claim_once(self) -> ClaimedBatch:
+        began = time.monotonic()
         batch = await self._store.claim(self._limits)
         if batch.slot is not None:
-            self._use_slot(batch.slot)
+            self._use_slot(batch.slot, time.monotonic() - began)
         return batch
 
     async def _process(self, batch: ClaimedBatch, report: ScanReport) -> None:

@@ -61,7 +61,7 @@ async def http_server(
     telemetry.subscribe(metrics)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_set_security_headers)
-    _add_health(app, Health(liveness, store, mux, history))
+    _add_health(app, Health(liveness, store, history))
     _add_webhooks(app, settings, store, telemetry)
     page = MetricsPage(metrics, store).handle
     if settings.ops_token is None:

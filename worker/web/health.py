@@ -27,9 +27,6 @@ class SchemaCheck(Protocol):
 class MuxState(Protocol):
     """What the server shows of Mux's client."""
 
-    is_unauthorized: bool
-    """Whether Mux refused the credentials when they were last used."""
-
     requests: int
     rate_limit: tuple[str | None, str | None]
 
@@ -41,13 +38,11 @@ class Health:
         self,
         liveness: Liveness,
         store: SchemaCheck,
-        mux: MuxState,
         history: ScanHistory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._liveness = liveness
         self._store = store
-        self._mux = mux
         self._history = history
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -61,10 +56,11 @@ class Health:
     async def readyz(self, _request: web.Request) -> web.Response:
         """Return whether Supabase answers, the schema fits, and Mux accepts the credentials.
 
-        An error that ended the last scan and needs an operator also counts: the database may answer
-        this check but refuse the scan.
+        An error that ended the last scan and needs an operator counts: the database may answer this
+        check but refuse the scan. What a person's request to Mux met does not, since no scan would
+        find that it has ended.
         """
-        return _response(await self._database() or self._last_scan() or self._credentials())
+        return _response(await self._database() or self._last_scan())
 
     async def _database(self) -> str | None:
         async with self._lock:
@@ -84,11 +80,11 @@ class Health:
         return None
 
     def _last_scan(self) -> str | None:
-        outage = self._history.outages.get("supabase")
-        return f"Supabase: {outage.reason}" if outage and outage.needs_operator else None
-
-    def _credentials(self) -> str | None:
-        return "Mux: unauthorized" if self._mux.is_unauthorized else None
+        outages = self._history.outages
+        supabase, mux = outages.get("supabase"), outages.get("mux")
+        if supabase is not None and supabase.needs_operator:
+            return f"Supabase: {supabase.reason}"
+        return "Mux: unauthorized" if mux is not None and mux.needs_operator else None
 
 
 def _response(problem: str | None) -> web.Response:

@@ -139,7 +139,7 @@ async def site(**more: str) -> AsyncIterator[tuple[str, FakeStore]]:
         **more,
     }
     settings = Settings(_env_file=None, **result).model_copy(update={"port": 0})
-    mux: Any = SimpleNamespace(is_unauthorized=False, rate_limit=("5", "4"), requests=1)
+    mux: Any = SimpleNamespace(rate_limit=("5", "4"), requests=1)
     store: Any = FakeStore()
     async with http_server(
         settings, Telemetry(), Liveness(5, 100), mux, store, ScanHistory(dict)

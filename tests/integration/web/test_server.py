@@ -159,7 +159,7 @@ async def site(**more: str) -> AsyncIterator[Site]:
     }
     settings = Settings(_env_file=None, **result)
     free = settings.model_copy(update={"port": 0})
-    store, mux = FakeStore(), SimpleNamespace(is_unauthorized=False, rate_limit=("5", "4"))
+    store, mux = FakeStore(), SimpleNamespace(rate_limit=("5", "4"))
     liveness, outages = Liveness(5, 100), dict[Service, OutageState]()
     telemetry, history = Telemetry(OutcomeLog()), ScanHistory(lambda: outages)
     async with http_server(free, telemetry, liveness, mux, store, history) as port:
@@ -383,7 +383,7 @@ async def test_healthz_is_the_state_of_the_loop(here: Site) -> None:
 
 
 async def test_readyz_is_whether_the_worker_can_work(here: Site, mocker: MockerFixture) -> None:
-    """Supabase answers, the schema fits, and Mux last accepted the credentials."""
+    """Supabase answers, the schema fits, and Mux accepted the last scan's credentials."""
     mocker.patch("worker.web.health.CACHE_SECONDS", -1)
     mocker.patch("worker.web.health.DATABASE_TIMEOUT_SECONDS", 0.5)
 
@@ -400,8 +400,10 @@ async def test_readyz_is_whether_the_worker_can_work(here: Site, mocker: MockerF
     here.store.may_go_on.clear()
     assert await readyz() == (503, "Supabase: timeout")
     here.store.may_go_on.set()
-    here.mux.is_unauthorized = True
+    here.outages["mux"] = OutageState(1.0, "http_401", "Refused.", needs_operator=True)
     assert await readyz() == (503, "Mux: unauthorized")
+    here.outages["mux"] = OutageState(1.0, "http_503", "Down.", needs_operator=False)
+    assert await readyz() == (200, "")
 
 
 async def test_readyz_fails_if_the_last_scan_needs_an_operator(here: Site) -> None:

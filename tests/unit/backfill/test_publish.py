@@ -158,17 +158,20 @@ async def test_a_lesson_that_is_not_adopted_is_refused_with_its_reason(word: str
     [
         (
             "new",
-            "its upload is waiting at Mux. Wait: the worker publishes a tracked lesson by itself.",
+            (
+                ": its upload is waiting at Mux. Wait: the worker publishes a tracked lesson by "
+                "itself."
+            ),
         ),
-        ("gone", f"upload_not_found: {wording.FAILURES['upload_not_found']}"),
+        ("gone", f" (upload_not_found). {wording.FAILURES['upload_not_found']}"),
         (
             "bad",
             (
-                f"mux_fault: {wording.BACKFILL_RESULTS['mux_fault']} Mux does not answer about "
+                f" (mux_fault). {wording.BACKFILL_RESULTS['mux_fault']} Mux does not answer about "
                 "this upload: Mux answered with 500."
             ),
         ),
-        ("u2", f"asset_errored: {wording.FAILURES['asset_errored']}"),
+        ("u2", f" (asset_errored). {wording.FAILURES['asset_errored']}"),
     ],
 )
 async def test_a_video_that_cannot_be_played_is_refused_before_anything_is_written(
@@ -180,7 +183,7 @@ async def test_a_video_that_cannot_be_played_is_refused_before_anything_is_writt
     database = Database({"outcome": "ask", "upload_id": upload_id})
     with pytest.raises(WorkerError) as error:
         await published(database, mux)
-    assert str(error.value) == f"l1 is not published: {sentences}"
+    assert str(error.value) == f"l1 is not published{sentences}"
     assert database.writes == []
 
 
@@ -198,7 +201,7 @@ async def test_a_token_of_another_environment_is_named_as_the_cause() -> None:
     [
         (None, "l1 was changed in the meantime. Check its status, then try again."),
         ({"outcome": "busy"}, "l1 is locked by another transaction. Try again."),
-        ({"outcome": "failed", "message": "It broke."}, "l1 is not published: It broke."),
+        ({"outcome": "failed", "message": "It broke."}, "l1 is not published. It broke."),
         (
             {"outcome": "refused", "message": "no"},
             "l1 is not published. The database refuses it: no",

@@ -27,7 +27,7 @@ usage: mux-worker publish [-h] [--reason TEXT] [--env-file FILE] LESSON
 Ask Mux about one lesson's video, and publish the lesson if the video can be
 played. Nothing is written otherwise.
 
-positional arguments:
+arguments:
   LESSON           its id or title, or the id of its upload or asset
 
 options:
@@ -100,17 +100,29 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
         ),
         (
             ["--env-fil=x", "run"],
-            "There is no option --env-fil. Did you mean --env-file?\nSee mux-worker run --help.\n",
+            "There is no option --env-fil. Did you mean --env-file?\nSee mux-worker --help.\n",
         ),
         (["retry", "--all"], "There is no option --all. Did you mean --all-failed?\n"),
-        (["publish"], "The following arguments are required: LESSON.\n"),
+        (["publish"], "LESSON is missing.\n"),
         (["publish", "a", "b"], "The argument b is one too many.\n"),
         (
             ["status", "a", "--failed"],
             "A LESSON is shown alone, without --watch and a list.\n",
         ),
-        (["status", "--limit", "0"], "Argument --limit: must be from 1 to 100000.\n"),
-        (["retry"], "Name lessons, or use --all-failed, not both.\n"),
+        (["status", "--limit", "0"], "--limit must be a whole number from 1 to 100000.\n"),
+        (["status", "--limit", "ten"], "--limit must be a whole number from 1 to 100000.\n"),
+        (["status", "--limit"], "--limit needs a value.\n"),
+        (["status", "--watch", "soon"], "--watch must be a number from 0.1 to 3600.\n"),
+        (["status", "--watch", "nan"], "--watch must be a number from 0.1 to 3600.\n"),
+        (["status", "--failed", "--stuck"], "--stuck and --failed do not go together.\n"),
+        (["status", "--json=1"], "--json takes no value.\n"),
+        (["retry"], "Name a LESSON, or use --all-failed.\n"),
+        (["retry", "a", "--all-failed"], "A LESSON and --all-failed do not go together.\n"),
+        (["backfill", "--yes"], "--yes needs --apply.\n"),
+        (["backfill", "--report", "x.txt"], "--report must end in .csv or .json.\n"),
+        (["completion", "zhs"], "There is no shell zhs. Did you mean zsh?\n"),
+        (["--nothing"], "There is no option --nothing.\nSee mux-worker --help.\n"),
+        ([""], 'There is no command "".\n'),
         (["statu\x1bs"], "There is no command statu\\x1bs. Did you mean status?\n"),
     ],
 )

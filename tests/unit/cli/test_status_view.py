@@ -118,7 +118,7 @@ def test_a_list_says_the_state_where_lessons_differ(drawn: Draw) -> None:
     shown = drawn(list_view("all", [STUCK, DELETED], has_more=True), 80)
     assert (
         shown
-        == f"""
+        == f"""\
   Untitled lesson  stuck  for 2 h
   Mux waits for the file.
   If the upload was interrupted, upload the video again.
@@ -129,7 +129,7 @@ def test_a_list_says_the_state_where_lessons_differ(drawn: Draw) -> None:
   Upload it again.
   {ID}3  asset_deleted
 
-The first 2 lessons. --limit shows more.
+There are more: 2 lessons are listed. Use --limit to list more.
 """
     )
 
@@ -137,9 +137,7 @@ The first 2 lessons. --limit shows more.
 def test_what_was_published_says_how_long_it_took(drawn: Draw) -> None:
     """Or by whom, where an operator did it."""
     shown = drawn(list_view("published", [PUBLISHED], has_more=False), 80)
-    assert shown == (
-        f"\nPublished\n\n  Focaccia  5.0 s ago, 70 s after the upload began\n  {ID}3\n"
-    )
+    assert shown == (f"Published\n\n  Focaccia  5.0 s ago, 70 s after the upload began\n  {ID}3\n")
     assert PUBLISHED.publication is not None
     by_hand = replace(PUBLISHED.publication, reason="by_hand", actor="operator ines")
     done = replace(PUBLISHED, publication=by_hand)
@@ -148,12 +146,12 @@ def test_what_was_published_says_how_long_it_took(drawn: Draw) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
-    [("failed", "No lesson has failed."), ("all", "There is no such lesson.")],
+    ("is_filtered", "said"), [(False, "No lesson has failed."), (True, "No lesson matches.")]
 )
-def test_an_empty_list_is_a_sentence(drawn: Draw, state: str, said: str) -> None:
-    """What is not there is said."""
-    assert drawn(list_view(state, [], has_more=False), 80) == f"{said}\n"
+def test_an_empty_list_is_a_sentence(drawn: Draw, is_filtered: bool, said: str) -> None:
+    """Lessons may have failed that a search does not find."""
+    view = list_view("failed", [], has_more=False, is_filtered=is_filtered)
+    assert drawn(view, 80) == f"{said}\n"
 
 
 def test_colours_tell_the_states_apart(
@@ -191,7 +189,7 @@ def test_a_line_for_other_programs_has_columns_between_tabs() -> None:
         ),
         (
             Row("processing", None, last_checked_at=SINCE, is_missing=True),
-            "Mux does not know the video.",
+            "Mux does not know the video, or has no playback id for it that is accepted.",
         ),
         (
             Row("processing", "refused", "23514: no", last_checked_at=SINCE),

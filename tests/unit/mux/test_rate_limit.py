@@ -34,6 +34,8 @@ class FakeBudget:
     paused_until: float = 0.0
     taken: list[int] = field(default_factory=list)
     slowed: int = 0
+    answer_seconds: list[float] = field(default_factory=list)
+    """How long the next answers take."""
 
     async def acquire_requests(self, count: int, per_second: float) -> RequestSlots:
         """Reserve slots."""
@@ -41,7 +43,9 @@ class FakeBudget:
         first = max(self.clock.now, self.next_at, self.paused_until)
         self.next_at = first + count * (0 if per_second == CHECK_PER_SECOND else self.gap)
         paused = max(0.0, self.paused_until - self.clock.now)
-        return RequestSlots(first - self.clock.now, self.gap, paused)
+        slots = RequestSlots(first - self.clock.now, self.gap, paused)
+        self.clock.now += self.answer_seconds.pop(0) if self.answer_seconds else 0.0
+        return slots
 
     async def slow_down(self, pause_seconds: float) -> None:
         """Count the call."""
@@ -104,7 +108,7 @@ async def test_a_slot_that_came_with_a_claim_saves_a_call(
     """A scan with one request reserves nothing else, and waits until the slot's time."""
     limiter = RateLimiter(4, budget)
     for _ in range(3):
-        limiter.add(RequestSlots(0.1, 0.25))
+        limiter.add(RequestSlots(0.1, 0.25), 0.0)
         assert await send_times(limiter, clock, 1) == [0]
         clock.now += 0.9
     assert (budget.taken, round(clock.now, 3)) == ([], 1003)
@@ -117,7 +121,7 @@ async def test_slots_are_used_in_the_order_in_which_they_were_reserved(
     limiter = RateLimiter(10, budget)
     await send_times(limiter, clock, 3)
     assert budget.taken == [1, 1, 2]
-    limiter.add(await budget.acquire_requests(1, 4))
+    limiter.add(await budget.acquire_requests(1, 4), 0.0)
     assert await send_times(limiter, clock, 3) == [0, 0.25, 0.5]
     assert budget.taken == [1, 1, 2, 1, 4]
 
@@ -163,7 +167,7 @@ async def test_no_request_is_sent_before_the_end_of_a_pause(
     await one.slow_down(60)
     for limiter, left in ((one, 60), (other, 45)):
         clock.now = budget.paused_until - left
-        limiter.add(await budget.acquire_requests(1, 4))  # with a claim
+        limiter.add(await budget.acquire_requests(1, 4), 0.0)  # with a claim
         with pytest.raises(MuxUnavailable) as raised:
             await limiter.acquire()
         assert (raised.value.reason, raised.value.retry_after_seconds) == ("rate_limited", left)
@@ -186,6 +190,50 @@ async def test_a_slot_that_was_reserved_long_before_a_pause_is_not_used(
     with pytest.raises(MuxUnavailable) as raised:
         await RateLimiter(4, budget).acquire()
     assert raised.value.retry_after_seconds == 2
+
+
+async def test_slots_whose_answer_came_late_are_not_used(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """Their times have passed, and other workers have those that follow."""
+    budget.answer_seconds = [0.1, 0.4]
+    limiter = RateLimiter(4, budget)
+    await send_times(limiter, clock, 1)
+    clock.now += 5
+    before = clock.now
+    await limiter.acquire()
+    assert (budget.taken, round(clock.now - before, 3)) == ([1] * 3, 0.4)
+    limiter.add(RequestSlots(0.0, 0.25), 0.6)
+    await limiter.acquire()
+    assert budget.taken == [1] * 4
+
+
+async def test_where_all_answers_take_as_long_the_slots_are_used(
+    clock: FakeClock, budget: FakeBudget
+) -> None:
+    """A database that is far away shifts all of them alike."""
+    budget.answer_seconds = [0.8, 0.9, 0.7, 0.9]
+    limiter = RateLimiter(4, budget)
+    await limiter.acquire()
+    assert budget.taken == [1] * 3
+    clock.now += 5
+    await limiter.acquire()
+    assert budget.taken == [1] * 4
+
+
+async def test_a_process_that_stood_still_until_its_slot_had_passed_reserves_another(
+    clock: FakeClock, budget: FakeBudget, mocker: MockerFixture
+) -> None:
+    """It was stopped, or the machine is busy."""
+    sleeps = iter([3.0])
+
+    async def sleep(seconds: float) -> None:
+        clock.now += next(sleeps, seconds)
+
+    mocker.patch("worker.mux.rate_limit.asyncio.sleep", sleep)
+    budget.next_at = clock.now + 0.5
+    await RateLimiter(4, budget).acquire()
+    assert (budget.taken, clock.now) == ([1, 1, 2], 1003)
 
 
 async def test_requests_are_sent_in_order(clock: FakeClock, budget: FakeBudget) -> None:

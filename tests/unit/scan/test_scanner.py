@@ -236,7 +236,7 @@ async def test_the_slots_that_claims_reserved_are_used(due: int, slots: list[int
         limits=ClaimLimits(10, 60, 10),
         rules=Rules(),
         stopping=asyncio.Event(),
-        use_slot=lambda slot: used.append(slot.first_in_seconds),
+        use_slot=lambda slot, _: used.append(slot.first_in_seconds),
     )
     await scan.scan()
     assert used == slots
@@ -830,7 +830,7 @@ async def test_each_scan_reports_its_own_requests_and_seconds(
     """Not those of the scans before it."""
     store, mux = FakeStore([]), FakeMux({"up0", "up1"})
     scan = scanner(mux, store)
-    times = iter([1000.0, 1000.5, 2000.0, 2003.0])
+    times = iter([1000.0] * 3 + [1000.5] + [2000.0] * 3 + [2003.0])
     mocker.patch("worker.scan.scanner.time", SimpleNamespace(monotonic=lambda: next(times)))
     reports = []
     for count in (1, 2):

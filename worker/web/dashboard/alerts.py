@@ -33,7 +33,6 @@ class ServiceState:
     scans: tuple[ScanEntry, ...]
     mux: OutageState | None
     supabase: OutageState | None
-    mux_is_unauthorized: bool
     mux_requests: int
     rate_limit: tuple[str | None, str | None]
     accepts_webhooks: bool
@@ -57,7 +56,7 @@ def _of_services(state: ServiceState, snapshot: Snapshot) -> Iterator[Alert]:
     elif snapshot.error is not None:
         message = f"Supabase has not answered this page since {_moment(snapshot.out_since)}."
         yield Alert("bad", message, _of_outage(snapshot.error, state, snapshot))
-    if state.mux_is_unauthorized:
+    if state.mux is not None and state.mux.needs_operator:
         advice = "Set a valid MUX_TOKEN_ID and MUX_TOKEN_SECRET."
         yield Alert("bad", "Mux refuses the credentials.", advice)
     elif state.mux is not None:

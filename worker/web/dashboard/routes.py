@@ -64,7 +64,6 @@ def service_state(
             scans=tuple(history.newest_first),
             mux=history.outages.get("mux"),
             supabase=history.outages.get("supabase"),
-            mux_is_unauthorized=mux.is_unauthorized,
             mux_requests=mux.requests,
             rate_limit=mux.rate_limit,
             accepts_webhooks=bool(settings.mux_webhook_secret),

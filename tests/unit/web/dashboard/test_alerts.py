@@ -16,7 +16,7 @@ from worker.web.dashboard.render import Pages
 from worker.wording import FAILURES, UNKNOWN_FAILURE
 
 NOW = "2026-01-01T00:00:00+00:00"
-WELL = ServiceState(None, 1.0, 0.0, (), None, None, False, 3, ("5", "4"), accepts_webhooks=False)
+WELL = ServiceState(None, 1.0, 0.0, (), None, None, 3, ("5", "4"), accepts_webhooks=False)
 COUNTS = Counts(0, 2, 0, 4, 0, None, None)
 NO_DELAYS = Delays(0, None, None, None)
 DAY = Day(0, 0, (), None, NO_DELAYS, NO_DELAYS)
@@ -120,7 +120,12 @@ def test_when_all_is_well_there_is_no_alert() -> None:
             "Supabase has not answered since 1970-01-01 00:00:01 UTC.",
         ),
         ({}, "Slow.", {}, "Supabase has not answered this page since 1970-01-01 00:01:00 UTC."),
-        ({"mux_is_unauthorized": True}, None, {}, "Mux refuses the credentials."),
+        (
+            {"mux": OutageState(1, "http_401", "Refused.", True)},
+            None,
+            {},
+            "Mux refuses the credentials.",
+        ),
         (
             {"mux": OutageState(1, "http_503", "Down.", False)},
             None,
