@@ -139,7 +139,8 @@ def test_what_may_run_as_the_owner_names_pg_temp_last(db: psycopg.Connection) ->
         from pg_proc p join pg_language l on l.oid = p.prolang
         where p.pronamespace = 'mux_private'::regnamespace and l.lanname = 'plpgsql'
           and not has_function_privilege('service_role', p.oid, 'execute')
-          or p.pronamespace in ('public'::regnamespace, 'mux_private'::regnamespace)
+          or (p.pronamespace = 'mux_private'::regnamespace
+              or p.oid in (select f.function from mux_private.public_functions() f where f.is_ours))
           and l.lanname = 'plpgsql' and p.prosecdef
         """
     ).fetchall()

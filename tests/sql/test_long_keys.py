@@ -1,6 +1,7 @@
 """Keys of lessons that are texts, one of which is longer than any id: an instructor chose it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,7 +10,7 @@ from sandbox.supabase.stack import LocalSupabase
 from tests.conftest import ANNA
 from tests.sql.instructor import Instructor
 from tests.sql.lesson_shapes import SHAPES, app_database
-from tests.sql.service import Json, Service
+from tests.sql.service import Service
 from tests.sql.test_lesson_shapes import install, parse
 
 pytestmark = pytest.mark.stack
@@ -43,12 +44,11 @@ def service(app: psycopg.Connection, shared_supabase: LocalSupabase) -> Iterator
         yield Service(connection)
 
 
-def ask(service: Service, query: str, *values: object) -> Json:
+def ask(service: Service, query: str, *values: object) -> Any:
     """Return the value of a query."""
     row = service.connection.execute(f"select {query}".encode(), values).fetchone()
     assert row is not None
-    value: Json = row[0]
-    return value
+    return row[0]
 
 
 def begin_again(app: psycopg.Connection) -> None:
