@@ -16,6 +16,7 @@ from tests.sql.installing import SQL, apply_all, catalog
 pytestmark = pytest.mark.stack
 
 OWNER = UUID("aaaaaaaa-0000-4000-8000-000000000001")
+INDEXES = SQL / "optional" / "lesson_indexes.sql"
 DOCTOR = "mux-worker doctor\n"
 """Needs settings: tests/integration/doctor runs it."""
 
@@ -47,10 +48,13 @@ def test_an_uninstalled_worker_leaves_the_lessons_and_a_file_of_the_audit(
     """What waits is listed, the audit is kept in a file, and the catalog is what it was."""
     before = catalog(database)
     apply_all(database)
+    apply_indexes = f'psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f {INDEXES}'
+    indexes = run_block(apply_indexes, where=tmp_path, dsn=database)
+    assert indexes.returncode == 0, indexes.stderr
     with psycopg.connect(database, autocommit=True) as connection:
         course = Course(connection, anna=OWNER, bert=OWNER)
         lesson = course.tracked_lesson("upload1")
-    look, undo = blocks("uninstall.md")
+    look, undo, drop_indexes = blocks("uninstall.md")
     listed = run_block(look, where=tmp_path, dsn=database)
     assert listed.returncode == 0, listed.stderr
     assert re.search(rf"{lesson} +\| upload1 +\| processing", listed.stdout)
@@ -60,6 +64,9 @@ def test_an_uninstalled_worker_leaves_the_lessons_and_a_file_of_the_audit(
     variables = {"PATH": write_program(tmp_path / "bin")}
     result = run_block(undo, where=tmp_path, dsn=database, variables=variables)
     assert (result.returncode, "ERROR" in result.stderr) == (0, False), result.stderr
+    assert catalog(database)["indexes"] != before["indexes"]
+    result = run_block(drop_indexes, where=tmp_path, dsn=database)
+    assert result.returncode == 0, result.stderr
     assert {**catalog(database), "column grants": []} == {**before, "column grants": []}
     with psycopg.connect(database) as connection:
         assert connection.execute(b"select id, status::text from lessons").fetchall() == [
