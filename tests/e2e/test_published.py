@@ -122,7 +122,7 @@ def test_a_migrated_row_is_published_by_its_asset(
     assert picked(course.row(nowhere), "status", "error_type") == ("error", "invalid_id")
     assert [seen.path for seen in mux.requests.all()] == [
         "/system/v1/whoami",
-        "/video/v1/assets",
+        f"/video/v1/assets/{asset_id}",
     ]
     assert_works_on(worker, course, mux)
 
