@@ -1,4 +1,5 @@
 import re
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -128,14 +129,11 @@ def test_publish_checks_the_video_in_mux_first(
 def test_without_the_token_the_browser_shows_nothing(site: StatusSite, page: Page) -> None:
     """Nor with a wrong one: it prompts for another, which no test can answer, or says so."""
     for credentials in ("", "Ines:not-the-token@"):
-        try:
-            answer = page.goto(site.url.replace("://", f"://{credentials}"))
-        except Error as error:
-            assert "ERR_INVALID_AUTH_CREDENTIALS" in error.message
-        else:  # without a window there is no prompt
-            assert answer is not None
-            assert answer.status == 401
-            expect(page.get_by_role("main")).to_have_count(0)
+        with suppress(Error):  # where there is no window there is no prompt, but an answer
+            page.goto(site.url.replace("://", f"://{credentials}"))
+        expect(page.get_by_role("main")).to_have_count(0)
+    site.log_in(page)
+    expect(page.get_by_role("main")).to_have_count(1)
 
 
 def test_another_site_can_do_nothing_in_an_operators_name(
