@@ -127,11 +127,16 @@ ENCODING = Plan(
 )
 """Three replicas, while Mux is slow to answer and encodes."""
 
-HELD = Fault(1.0, "lock a lesson", 8.5, 0)
+HELD = Fault(1.0, "lock a lesson", 13.0, 0)
+"""More than twice as long as a lease, which the row may have when it begins."""
 LOCKED = Plan(
     NO_SEED,
-    3.0,
-    (_simple(31, 0.1, prepare_seconds=8.0), *(_simple(n, 1.5) for n in range(32, 38))),
+    8.0,
+    (
+        _simple(31, 0.1, prepare_seconds=8.0),
+        *(_simple(n, 1.5) for n in range(32, 35)),
+        *(_simple(n, 7.5) for n in range(35, 38)),
+    ),
     (HELD,),
     replicas=1,
 )
