@@ -99,8 +99,7 @@ begin
   end if;
   if video.playback_id is null or concat(p_lesson.asset_id, p_lesson.playback_id) = ''
      or (p_lesson.asset_id, p_lesson.playback_id) is not distinct from (video.asset_id, video.playback_id)
-     or (plays and not is_ready)
-     or mux_private.is_of_another(p_tracking, p_lesson.owner, null, video.asset_id) then
+     or (plays and not is_ready) then
     return null;
   end if;
   return video;
