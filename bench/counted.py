@@ -23,6 +23,7 @@ run_uncounted = worker.app.run
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Run the daemon, with the count beside it."""
     counting = asyncio.create_task(_count(Path(os.environ[FILE_VARIABLE])))
+    await asyncio.sleep(0)  # the first count is written before the worker begins
     try:
         await run_uncounted(settings, stopping)
     finally:

@@ -8,11 +8,9 @@ worker holds must stay what it was. Writes docs/promises.md and docs/images/soak
 
 import argparse
 import secrets
-import socket
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,9 +21,9 @@ from bench.report_file import machine
 from bench.samples import BOUNDS, Samples, gauges_of_worker
 from bench.soak_traffic import Pace, Traffic
 from bench.stage import CHECKOUT, Stage, stage
+from bench.traffic import wait_for_port, web_settings
 from bench.trend import Trend, span_means
-from bench.writing import replace_between, table
-from sandbox.http_server import HOST, free_port
+from bench.writing import replace_block, table
 
 WORKER = "bench.counted"
 WARM_UP_SHARE = 1 / 6
@@ -33,7 +31,6 @@ SAMPLE_SECONDS = 1.0
 CHART_POINTS = 240
 START_TIMEOUT_SECONDS = 60.0
 MUX_GETS_PER_SECOND = 5
-MARKERS = ("<!-- soak -->", "<!-- /soak -->")
 HEADS = ("Held by the worker", "At the start", "At the end", "Growth an hour", "Verdict")
 PAGE_HEAD = "# Promises\n\nWhat the worker promises, and the runs that show it.\n\n"
 
@@ -58,33 +55,17 @@ has the gaps between them."""
 def soaking(here: Stage, pace: Pace, **settings: str) -> Iterator[tuple[Traffic, Samples]]:
     """Run a worker while the block lasts, with its traffic and the samples of what it holds."""
     settings = {
-        "HOST": HOST,
-        "PORT": str(free_port()),
+        **web_settings(),
         "OPS_TOKEN": secrets.token_urlsafe(),
-        "MUX_WEBHOOK_SECRET": secrets.token_hex(16),
         "MALLOC_MMAP_THRESHOLD_": "131072",  # as in the Dockerfile
         **settings,
     }
     with tempfile.TemporaryDirectory() as directory:
         counts = Path(directory) / "counts"
         with here.worker(WORKER, **settings, **{FILE_VARIABLE: str(counts)}) as process:
-            _wait_until_started(settings, counts)
+            wait_for_port(settings, START_TIMEOUT_SECONDS)
             samples = Samples(gauges_of_worker(process, counts, here.db))
             yield Traffic(here, settings, pace), samples
-
-
-def _wait_until_started(settings: dict[str, str], counts: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while True:
-        try:
-            counts.read_text()
-            socket.create_connection((settings["HOST"], int(settings["PORT"]))).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
 
 
 def soak(minutes: float) -> tuple[Traffic, Samples]:
@@ -98,10 +79,9 @@ def soak(minutes: float) -> tuple[Traffic, Samples]:
     return traffic, samples
 
 
-def report(minutes: float, traffic: Traffic, samples: Samples) -> str:
+def report(minutes: float, traffic: Traffic, trends: Mapping[str, Trend]) -> str:
     """Return what was seen as Markdown."""
     warm_up = minutes * WARM_UP_SHARE
-    trends = samples.trends(warm_up / 60)
     how = HOW.format(
         minutes=minutes,
         uploads=traffic.uploads,
@@ -127,11 +107,11 @@ def _row(name: str, trend: Trend, first: float, last: float) -> tuple[str, ...]:
     )
 
 
-def chart(minutes: float, samples: Samples) -> Panels:
+def chart(minutes: float, samples: Samples, trends: Mapping[str, Trend]) -> Panels:
     """Return a small chart of each gauge, with the line through it."""
     first, last = minutes * WARM_UP_SHARE, minutes
     charts = []
-    for name, trend in samples.trends(first / 60).items():
+    for name, trend in trends.items():
         points = tuple(
             (at * 60, value) for at, value in span_means(samples.points[name], CHART_POINTS)
         )
@@ -149,15 +129,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     page: Path = arguments.page
     traffic, samples = soak(arguments.minutes)
-    block = report(arguments.minutes, traffic, samples)
+    trends = samples.trends(arguments.minutes * WARM_UP_SHARE / 60)
+    block = report(arguments.minutes, traffic, trends)
     images = page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
-    draw(chart(arguments.minutes, samples), images / "soak.svg")
+    draw(chart(arguments.minutes, samples, trends), images / "soak.svg")
     if not page.exists():
-        page.write_text(f"{PAGE_HEAD}{MARKERS[0]}\n{MARKERS[1]}\n")
-    replace_between(page, MARKERS, block)
+        page.write_text(f"{PAGE_HEAD}<!-- soak: written by make soak -->\n<!-- end -->\n")
+    replace_block(page, "soak", block)
     print(block)
-    trends = samples.trends(arguments.minutes * WARM_UP_SHARE / 60)
     return int(any(trend.grows(BOUNDS[name]) for name, trend in trends.items()))
 
 

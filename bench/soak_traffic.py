@@ -11,10 +11,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from bench.stage import INSTRUCTOR, Stage
+from bench.stage import Stage
+from bench.traffic import webhooks_to
 from sandbox.fault_injection import Fault, Faults
 from sandbox.mux.timeline import Timeline
-from sandbox.mux.webhooks import MuxWebhooks, post_webhook
+from sandbox.mux.webhooks import post_webhook
 
 VISIT_TIMEOUT_SECONDS = 10.0
 SILENT_CLIENTS = 20
@@ -59,8 +60,7 @@ class Traffic:
         Raises what went wrong in a thread, and TimeoutError if a lesson is not published.
         """
         stopping = threading.Event()
-        url = f"http://{self.settings['HOST']}:{self.settings['PORT']}/webhooks/mux"
-        events = MuxWebhooks(self.stage.mux.state, url, self.settings["MUX_WEBHOOK_SECRET"])
+        events = webhooks_to(self.stage, self.settings)
         jobs = ((self.upload, self.pace.upload), (self.visit, self.pace.visit))
         with ThreadPoolExecutor() as threads, events:
             futures = [threads.submit(_repeat, job, pause, stopping) for job, pause in jobs]
@@ -77,13 +77,8 @@ class Traffic:
         """Track an upload for a new lesson, and delete lessons that are old and published."""
         seconds = self.chance.uniform(*self.pace.encoding)
         timeline = Timeline(file_after_seconds=0, prepare_seconds=seconds)
-        upload, lesson = self.stage.mux.state.create_upload(timeline), uuid4()
-        self.stage.db.execute(
-            "with lesson as (insert into lessons (id, creator_id, title) "
-            "values (%s, %s, 'A lesson')) "
-            "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, %s)",
-            [lesson, INSTRUCTOR, lesson, upload],
-        )
+        upload = self.stage.mux.state.create_upload(timeline)
+        lesson = self.stage.track(upload)
         self.lessons[upload] = (lesson, time.monotonic())
         self.newest = lesson
         self.uploads += 1

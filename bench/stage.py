@@ -71,6 +71,17 @@ class Stage:
         self.db.execute("analyze lessons, mux_asset_tracking")
         return lessons
 
+    def track(self, upload_id: str) -> UUID:
+        """Create a draft, and track an upload for it; return the lesson's id."""
+        lesson = uuid4()
+        self.db.execute(
+            "with lesson as (insert into lessons (id, creator_id, title) "
+            "values (%s, %s, 'A lesson')) "
+            "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, %s)",
+            [lesson, INSTRUCTOR, lesson, upload_id],
+        )
+        return lesson
+
     def add_lessons_for_the_script(self, count: int) -> None:
         """Create drafts for the report's script: a real asset id, a temporary playback id.
 

@@ -5,10 +5,10 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from bench.answers import quantile
-from bench.stage import INSTRUCTOR, Stage
+from bench.stage import Stage
 from sandbox.http_server import HOST, free_port
 from sandbox.mux.timeline import Timeline
 from sandbox.mux.webhooks import MuxWebhooks
@@ -55,13 +55,7 @@ class Traffic:
         upload = self.here.mux.state.create_upload(Timeline(self.file_after_seconds, prepare))
         asset_id = self.here.mux.state.upload(upload).asset_id or ""
         self.ready_at[upload] = time.time() + self.file_after_seconds + prepare
-        lesson = uuid4()
-        self.here.db.execute(
-            "with lesson as (insert into lessons (id, creator_id, title) "
-            "values (%s, %s, 'A lesson')) "
-            "insert into mux_asset_tracking (lesson_id, upload_id) values (%s, %s)",
-            [lesson, INSTRUCTOR, lesson, upload],
-        )
+        lesson = self.here.track(upload)
         self.opened(lesson, asset_id)
 
     def look(self) -> None:
@@ -164,9 +158,9 @@ def web_settings() -> dict[str, str]:
     return {"PORT": str(free_port()), "HOST": HOST, "MUX_WEBHOOK_SECRET": WEBHOOK_SECRET}
 
 
-def wait_for_port(settings: dict[str, str]) -> None:
-    """Wait until the worker accepts connections."""
-    deadline = time.monotonic() + 30
+def wait_for_port(settings: dict[str, str], seconds: float = 30.0) -> None:
+    """Wait until the worker accepts connections, for some seconds at most."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             socket.create_connection((settings["HOST"], int(settings["PORT"]))).close()

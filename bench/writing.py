@@ -18,12 +18,3 @@ def replace_block(file: Path, name: str, text: str) -> None:
     new, found = re.subn(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", old, flags=re.DOTALL)
     assert found == 1, f"{file} has {found} blocks named {name}"
     file.write_text(new)
-
-
-def replace_between(file: Path, markers: tuple[str, str], text: str) -> None:
-    """Replace what stands between two lines of a document."""
-    before, opening, rest = file.read_text().partition(f"{markers[0]}\n")
-    _, closing, after = rest.partition(markers[1])
-    assert opening, f"{file} has no {markers[0]}"
-    assert closing, f"{file} has no {markers[1]}"
-    file.write_text(f"{before}{opening}{text}\n{closing}{after}")
