@@ -121,9 +121,9 @@ def check_lessons(facts: Facts) -> Check:
         return Check("lessons", "failed", f"{table}: {'; '.join(problems)}", advice)
     if denied := facts["lessons_denied"]:
         detail = f"{facts['role']} cannot read {table} or write its ids: {denied}"
-        return Check("lessons", "failed", detail, _advice_for(facts))
+        return Check("lessons", "failed", detail, reapply_advice(facts))
     if hidden := facts["lessons_hidden"]:
-        return Check("lessons", "failed", f"{table}: {'; '.join(hidden)}", _advice_for(facts))
+        return Check("lessons", "failed", f"{table}: {'; '.join(hidden)}", reapply_advice(facts))
     return Check("lessons", "ok", f"{table} has all needed columns, and can be written")
 
 
@@ -141,7 +141,8 @@ def check_triggers(facts: Facts) -> Check:
     return Check("triggers", "ok", f"name nothing that {facts['role']} has no right to")
 
 
-def _advice_for(facts: Facts) -> str:
+def reapply_advice(facts: Facts) -> str:
+    """Return which files to apply again, by the role of the key."""
     return REAPPLY_ROLE if facts["role"] == WORKER_ROLE else REAPPLY
 
 

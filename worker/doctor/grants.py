@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from worker.doctor.checks import REAPPLY, REAPPLY_ROLE, Check, Facts
+from worker.doctor.checks import REAPPLY, Check, Facts, reapply_advice
 from worker.project_key import WORKER_ROLE
 
 NEEDED_FUNCTIONS = frozenset(
@@ -50,7 +50,7 @@ def check_functions(facts: Facts) -> Check:
     if role == WORKER_ROLE:
         alone = f"service_role and {role} alone"
     good = f"all {len(functions)} are for {alone}"
-    reapply = REAPPLY_ROLE if role == WORKER_ROLE else REAPPLY
+    reapply = reapply_advice(facts)
     advice = f"{RENAME} {reapply}" if facts["functions_of_the_app"] else reapply
     return _check_grants("functions", functions, problems, good, advice)
 

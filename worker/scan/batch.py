@@ -26,14 +26,9 @@ class ClaimedBatch:
     slot: RequestSlots | None = None
 
     @property
-    def live_count(self) -> int:
-        """The number of rows that no backfill entered."""
-        return sum(not claim.is_backlog for claim in self.claims)
-
-    @property
     def more_live_are_due(self) -> bool:
         """Whether more live rows are due, which come first: not where a backfill's were claimed."""
-        return self.more_are_due and self.live_count == len(self.claims)
+        return self.more_are_due and not any(claim.is_backlog for claim in self.claims)
 
 
 @dataclass(frozen=True, slots=True)
