@@ -162,6 +162,15 @@ end
 $$;
 comment on function mux_private.was_deleted is 'Whether Mux has said that an asset was deleted: a late event may still call it ready.';
 
+create or replace function mux_private.can_play(p_asset_id text, p_playback_id text) returns boolean
+language plpgsql stable set search_path = public, extensions, pg_temp as $$
+begin
+  return coalesce(mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id), false)
+    and not mux_private.was_deleted(p_asset_id);
+end
+$$;
+comment on function mux_private.can_play is 'Whether a lesson that holds these ids plays a video: they are ids of Mux, and it was not deleted.';
+
 create or replace function mux_private.newest_playable(p_lesson_id mux_private.lesson.id%type) returns mux_private.upload_history
 language plpgsql stable security definer set search_path = public, extensions, pg_temp as $$
 declare

@@ -89,8 +89,7 @@ declare
   video mux_private.upload_history := case
     when is_ready then mux_private.entry_of(p_lesson.id, mux_private.key_of(p_tracking.upload_id, p_tracking.mux_asset_id))
     else mux_private.newest_playable(p_lesson.id) end;
-  plays boolean := mux_private.is_mux_id(p_lesson.asset_id) and mux_private.is_mux_id(p_lesson.playback_id)
-    and not mux_private.was_deleted(p_lesson.asset_id);
+  plays boolean := mux_private.can_play(p_lesson.asset_id, p_lesson.playback_id);
 begin
   if is_ready then
     video.asset_id := p_tracking.mux_asset_id;

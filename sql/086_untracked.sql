@@ -1,6 +1,6 @@
 -- What it does: makes worker_untracked, by which the adoption finds lessons, a part of the table at a
 --   time.
--- Needs: 071.
+-- Needs: 050, 071.
 -- Locks: none. Applied again: its own table, access exclusive for a moment.
 -- Undo: down/086_untracked.sql (drops its table)
 
@@ -30,8 +30,7 @@ begin
   select t.* into tracking from public.mux_asset_tracking t where t.lesson_id = p_lesson_id;
   return tracking.id is null or tracking.status = 'ready'
     or mux_private.names_newer(tracking, p_asset_id, p_playback_id, null, null)
-    or ((mux_private.is_mux_id(p_asset_id) and mux_private.is_mux_id(p_playback_id)
-         and not mux_private.was_deleted(p_asset_id)) is not true
+    or (not mux_private.can_play(p_asset_id, p_playback_id)
         and (mux_private.newest_playable(p_lesson_id)).id is not null);
 end
 $$;

@@ -8,9 +8,10 @@ begin;
 set local lock_timeout = '5s';
 set local client_min_messages = warning;
 
--- Security definer: this function is the only way to delete from the audit. Who has got hold of the
--- worker's key can call it too: what they did stays in the audit for a month at least. Ids grow with time: the first few rows show whether there is anything to do,
--- however large the table is, or was when this connection began.
+-- Security definer: this function is the only way to delete from the audit. A person who has stolen the
+-- worker's key can call it too: what they did stays in the audit for a month at least. Ids grow with time:
+-- the first few rows show whether there is anything to do, however large the table is, or was when this
+-- connection began.
 create or replace function mux_private.prune_events(p_older_than_days integer, p_at_most integer) returns integer
 language plpgsql security definer set search_path = public, extensions, pg_temp set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column

@@ -77,7 +77,7 @@ begin
     select p.oid::regprocedure from pg_proc p
     where p.pronamespace = 'mux_private'::regnamespace and p.proname in (
       'actor', 'adopt', 'adoption_item_of', 'adoption_of', 'adoption_of_new', 'as_written', 'back_off',
-      'backfill_rows', 'begin_to_track', 'busy', 'claim_of', 'contradicts', 'day', 'differences', 'due_count',
+      'backfill_rows', 'begin_to_track', 'busy', 'can_play', 'claim_of', 'contradicts', 'day', 'differences', 'due_count',
       'enter_upload', 'entry_of', 'events_arrive', 'events_of_the_day', 'fact_of', 'fail', 'failed_count',
       'first_instructors', 'follow_playback_id', 'holders', 'is_backing_off', 'is_current_of', 'is_mux_id',
       'is_of_another', 'is_owner', 'is_superseded', 'is_temporary', 'is_unplayable', 'key_of', 'learn',
