@@ -43,7 +43,7 @@ def fit(points: Points) -> Trend:
 
 
 def span_means(points: Points, spans: int = SPANS) -> list[tuple[float, float]]:
-    """Return the means of so many spans of equal length.
+    """Return the means of a number of spans of equal length.
 
     What lasts a while, such as a fault or the time between two vacuums, shows in neighbouring
     samples. Their errors are not independent, so a fit to all of them would seem too certain.

@@ -43,7 +43,7 @@ LASTING: Mapping[str, Fault] = {
     "a token of another project": postgrest_error("PGRST301", "No suitable key", 401),
     "no token": postgrest_error("PGRST302", "Anonymous access is disabled", 401),
     "a role that is gone": postgrest_error("22023", 'role "x" does not exist', 401),
-    "a role of nobody": postgrest_error("42501", 'permission denied to set role "x"', 401),
+    "a role not granted": postgrest_error("42501", 'permission denied to set role "x"', 401),
     "no secret for tokens": postgrest_error("PGRST300", "Server lacks JWT secret", 500),
     "a schema that is not exposed": postgrest_error("PGRST106", "Invalid schema: public", 406),
     "a path of its own": postgrest_error("PGRST125", "Invalid path specified", 404),

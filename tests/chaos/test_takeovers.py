@@ -29,12 +29,12 @@ def test_a_row_is_claimed_after_the_lease_an_interval_and_a_second(at: float, la
     assert late_rows([CLAIM, (at, "worker_claim")]) == late
 
 
-def test_a_row_that_nobody_claims_is_found() -> None:
+def test_a_row_that_is_never_claimed_is_found() -> None:
     """The run ends, and it is as the killed worker left it."""
     assert late_rows([CLAIM]) == 1
 
 
-def test_a_row_that_was_settled_before_the_kill_waits_for_nobody() -> None:
+def test_a_row_that_was_settled_before_the_kill_is_no_takeover() -> None:
     """It falls due when its pause ends."""
     assert late_rows([CLAIM, (9.5, "worker_settle"), (25.0, "worker_claim")]) == 0
 

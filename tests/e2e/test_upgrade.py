@@ -139,8 +139,8 @@ def test_old_and_new_workers_run_side_by_side_across_a_migration(
     by_old.append(publish_one())
     assert worker.stop() == 0
     for process, published in ((worker, by_old), (new, by_new)):
-        told = {line["lesson_id"] for line in process.events("lesson.published")}
-        assert told >= set(published)
+        logged = {line["lesson_id"] for line in process.events("lesson.published")}
+        assert logged >= set(published)
     assert [line for line in worker.lines if line["level"] != "info"] == []
     assert [line["event"] for line in new.lines if line["level"] != "info"] == ["worker.stopped"]
     for lesson, upload_id in lessons.items():

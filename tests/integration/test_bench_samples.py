@@ -24,7 +24,7 @@ for line in sys.stdin:
         held.append(leaks[line.strip()]())
     print(flush=True)
 """
-"""A program that keeps one more of what it is told, once for each line that it reads."""
+"""A program that keeps one more of what each line that it reads names."""
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def test_the_source_distribution_has_every_file(unpacked: Path) -> None:
 
 
 def is_source(file: Path) -> bool:
-    """Whether a file of a checkout is one that somebody wrote."""
+    """Whether a file of a checkout was written by a person."""
     made = {"__pycache__", "node_modules"}
     return file.is_file() and not made & set(file.parts)
 

@@ -103,7 +103,7 @@ def firing(names: set[str]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_healthy_worker_wakes_nobody(tmp_path: Path) -> None:
+def test_a_healthy_worker_raises_no_alert(tmp_path: Path) -> None:
     """No alert fires for a worker that works, with the faults of an ordinary day."""
     assert run_tests(tmp_path, HEALTHY, alert_rule_test=firing(set())) == ""
 

@@ -21,7 +21,7 @@ def main() -> int:
     for change in missed:
         print(f"Not found, in {change.function}:\n    {change.becomes}")
     for change in stale:
-        print(f"Excused in vain, in {change.function}:\n    {change.becomes}")
+        print(f"Excused without need, in {change.function}:\n    {change.becomes}")
     return 1 if lost or missed or stale else 0
 
 

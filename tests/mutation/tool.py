@@ -72,7 +72,7 @@ def read_excused(file: Path = EXCUSED) -> dict[Change, str]:
 
 
 def unexcused(missed: Sequence[Change], excused: Iterable[Change]) -> list[Change]:
-    """Return the changes that no test found and nobody excused."""
+    """Return the changes that no test found and that are not excused."""
     known = set(excused)
     return [change for change in missed if change not in known]
 

@@ -84,9 +84,12 @@ def _claim(missing: tuple[float, int] | None, **fields: object) -> Claim:
     return replace(CLAIM, **times, **fields)  # type: ignore[arg-type]  # each has its type below
 
 
+missing = st.none() | st.tuples(seconds, counts.map(lambda count: count + 1))
+"""For how long Mux has not known an id, and how often it said so."""
+
 claims = st.builds(
     _claim,
-    st.none() | st.tuples(seconds, counts.map(lambda count: count + 1)),
+    missing,
     age_seconds=seconds,
     check_count=counts,
     status=st.just("processing"),
@@ -96,7 +99,7 @@ claims = st.builds(
 
 rechecks = st.builds(
     _claim,
-    st.none() | st.tuples(seconds, counts.map(lambda count: count + 1)),
+    missing,
     age_seconds=seconds,
     check_count=counts,
     status=st.just("ready"),

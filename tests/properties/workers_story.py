@@ -245,7 +245,7 @@ class WorkersStory(Story):
                 self._workers[number] = Worker()
 
     def claims(self, number: int, size: int) -> None:
-        """Have a worker claim rows: those that are due, whoever else has rows in hand."""
+        """Have a worker claim the rows that are due, also while others have rows in hand."""
         worker = self._workers[number]
         due = {str(book.row) for book in self._read_books().values() if book.is_due}
         rows = self._service.claim(size, LEASE_SECONDS)
@@ -291,7 +291,7 @@ class WorkersStory(Story):
         self._judges()
 
     def prunes(self) -> None:
-        """Prune the audit and the upload history; only what is old and of no use goes."""
+        """Prune the audit and the upload history; only what is old and no longer needed goes."""
         before = self._db.execute(PRUNABLE).fetchall()
         self._call("select worker_prune_events(30, 1000)")
         left = {row[0] for row in self._db.execute(PRUNABLE)}

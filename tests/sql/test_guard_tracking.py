@@ -245,7 +245,7 @@ def test_when_a_row_changed_is_read_from_the_clock_of_the_database(
 ) -> None:
     """No time of an instructor's is taken: the age of a row from before the worker depends on it.
 
-    Of an infinite time Postgres 15 computes no age, so that nobody's row could be claimed.
+    Of an infinite time Postgres 15 computes no age, so that no row could be claimed.
     """
     lesson = course.tracked_lesson("up1", tracked_at=None)
     instructor.connection.execute("update mux_asset_tracking set updated_at = %s", [time])

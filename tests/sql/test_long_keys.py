@@ -74,7 +74,7 @@ def test_a_backfill_walks_past_a_key_that_is_too_long(service: Service, walk: in
 def test_the_adoption_walks_past_a_key_that_is_too_long(
     app: psycopg.Connection, service: Service, index: bool
 ) -> None:
-    """It would look at the lessons before it for ever, and never at those after it."""
+    """It would look at the lessons before it again and again, and never at those after it."""
     if index:
         app.execute(
             "create index idx_lessons_temporary_ids on lessons (id) "

@@ -92,7 +92,7 @@ def test_a_request_that_makes_no_sense_is_refused(
 
 
 def test_a_month_is_the_least_that_is_kept(db: psycopg.Connection, service: Service) -> None:
-    """Nothing younger goes, whoever asks: neither from the audit nor from the upload history."""
+    """Nothing younger goes, for any caller: neither from the audit nor from the upload history."""
     lesson = happened(db, 30 * DAY + 60, 30 * DAY - 60, 0)
     assert prune(service, 30) == 1
     assert ages(db, lesson) == [30, 0]

@@ -264,7 +264,7 @@ def test_a_claimed_row_is_not_settled_by_a_fact_about_another_upload(
 
 
 def test_who_tracked_an_asset_first_has_it(course: Course, service: Service) -> None:
-    """Also where its upload is known to nobody, or only to the other."""
+    """Also where no instructor has its upload, or only the other."""
     first = course.tracked_lesson("migrated", mux_asset_id="as1")
     thief = course.tracked_lesson("migrated", course.bert, mux_asset_id="as1")
     sniffer = course.tracked_lesson("up1", course.bert)
@@ -278,7 +278,7 @@ def test_who_tracked_an_asset_first_has_it(course: Course, service: Service) -> 
 def test_of_two_who_track_an_upload_the_one_whose_lesson_the_video_names_has_it(
     course: Course, service: Service
 ) -> None:
-    """Whoever was the first to track an upload of somebody else does not get it for that."""
+    """The first to track another instructor's upload does not get it for that."""
     sniffer, named = course.tracked_lesson("up1", course.bert), course.tracked_lesson("up1")
     service.settle(fact(PUBLISH, "up1", "as1", lesson_references=[str(named)]))
     assert video(course, sniffer) == ("draft", None, None)

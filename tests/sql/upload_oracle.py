@@ -342,7 +342,7 @@ class Oracle:
         assert video is not None, f"it was given {now.holds}"
         if now.holds != was.holds:
             self._judge_ids(video, was, now, by)
-        # Mux is asked only about what is tracked. Of other ids the database knows what it was told.
+        # Mux is asked only about what is tracked. Of other ids it is known what Mux has said.
         if video in self._linked or (by != "instructor" and video is life.current):
             owner = self._owner(video)
         else:
@@ -385,7 +385,7 @@ class Oracle:
         played = self.plays(was.holds)
         # The database knows only what the lesson has played, and by which playback id.
         is_known = played in life.played and (played is not video or was.holds == life.seen.holds)
-        assert not is_known, f"{_name(video)} is published again, as nobody wanted"
+        assert not is_known, f"{_name(video)} is published again, against the intent"
         given = (video, life.current)
         assert given not in life.given_back, f"{_name(video)} gave the status back twice"
         life.given_back.add(given)

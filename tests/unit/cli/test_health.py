@@ -14,7 +14,7 @@ from worker.cli.main import build_parser
 
 Run = Callable[[], tuple[int, str]]
 
-STARTED_BY_NOBODY = (
+NOT_STARTED = (
     "There is no worker of this user and project here, or its first scan is under way. Read the "
     "worker's log.\n"
 )
@@ -38,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
 def test_without_a_worker_it_says_so_in_sentences(run: Run) -> None:
     """Where PORT is not set, the file of the worker is missing."""
-    assert run() == (FAILED, STARTED_BY_NOBODY)
+    assert run() == (FAILED, NOT_STARTED)
 
 
 def test_where_nothing_answers_it_says_what_to_check(

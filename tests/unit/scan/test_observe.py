@@ -558,7 +558,7 @@ async def test_observations_that_come_soon_after_each_other_are_one_page() -> No
     await pages.aclose()
 
 
-async def test_whoever_stops_reading_leaves_no_request_behind() -> None:
+async def test_a_reader_that_stops_leaves_no_request_behind() -> None:
     """The requests under way are cancelled, and have ended when the reader goes on."""
     mux = SlowMux("up1", "up2", "up3")
     mux.may_answer["up1"].set()

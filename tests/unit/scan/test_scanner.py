@@ -840,7 +840,7 @@ async def test_each_scan_reports_its_own_requests_and_seconds(
 
 
 def with_time_for(count: int, store: FakeStore) -> Scanner:
-    """Return a scanner that probes only so many rows."""
+    """Return a scanner that probes a limited number of rows."""
     mux = FakeMux({f"up{n}" for n in range(9)})
     limits = ClaimLimits(20, 60, count)
     return Scanner(mux, store, limits=limits, rules=Rules(), stopping=asyncio.Event())

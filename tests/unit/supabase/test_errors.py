@@ -43,7 +43,7 @@ REASONS = {
     "a token of another project": "unauthorized",
     "no token": "unauthorized",
     "a role that is gone": "unauthorized",
-    "a role of nobody": "unauthorized",
+    "a role not granted": "unauthorized",
     "no secret for tokens": "jwt_secret_missing",
     "a schema that is not exposed": "schema_not_exposed",
     "a path of its own": "PGRST125",

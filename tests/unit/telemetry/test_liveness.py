@@ -248,7 +248,7 @@ def test_a_pause_of_a_second_is_no_reason_to_write(clock: Clock, tmp_path: Path)
 
 
 def test_the_file_is_for_its_user_alone(tmp_path: Path) -> None:
-    """Nobody else reads it, or writes it, whatever the process allows for new files."""
+    """No other user reads it, or writes it, whatever the process allows for new files."""
     old = os.umask(0)
     try:
         write(tmp_path / "alive", 1.0, 2.0)

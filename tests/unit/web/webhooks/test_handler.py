@@ -348,7 +348,7 @@ async def test_rejected_requests_are_counted_in_a_line_every_ten_minutes(now: li
     ]  # fmt: skip
 
 
-async def test_each_event_is_a_line_for_whoever_debugs(endpoint: Endpoint) -> None:
+async def test_each_event_is_a_line_at_debug_level(endpoint: Endpoint) -> None:
     """With its type and its id, as far as these are of a sensible length."""
     kind, name = "video.asset." + "x" * 100, "e" * 100
     with capture_logs() as logged:
